@@ -1,0 +1,208 @@
+"""The contract between markets and everything that plays them: `Role`, `Step` and `Game`.
+
+A `Game` is a batch of independent markets. Its arrays are keyed by role and have the shape
+``(batch, agents of the role, …)``. A market that ends resets itself within the same step; the true successor of
+its last state is in `Step.final_observations`. Arrays that a game returns are valid until the step after the
+next one: copy what you keep.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from ioa_marl.markets.parameters import ParameterError, require
+
+Arrays = dict[str, NDArray[Any]]
+"""Arrays keyed by role, shape (batch, agents, …)."""
+
+
+@dataclass(frozen=True)
+class Role:
+    """A group of interchangeable agents with the same spaces; its agents are ``<name>_0``, ``<name>_1``, …"""
+
+    name: str
+    """Name, a Python identifier."""
+    count: int
+    """Number of agents."""
+    observation_space: gymnasium.spaces.Box
+    """What one agent sees: a float32 vector in [0, 1]."""
+    action_space: gymnasium.spaces.Space[Any]
+    """What one agent may do: Discrete, MultiDiscrete or Box."""
+    scripted: str
+    """The scripted policy that plays the role when no agent does."""
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """Names of the agents."""
+        return tuple(f"{self.name}_{i}" for i in range(self.count))
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step of a `Game` returns."""
+
+    observations: Arrays
+    """float32 (batch, agents, features): what every agent sees next, after the reset where an episode ended."""
+    rewards: Arrays
+    """float32 (batch, agents)."""
+    terminated: NDArray[np.bool_]
+    """(batch,): the market's episode ended by its own rules."""
+    truncated: NDArray[np.bool_]
+    """(batch,): the episode was cut off by ``max_cycles``; its value continues beyond."""
+    active: Arrays
+    """bool (batch, agents): whose action the next step uses."""
+    final_observations: Arrays
+    """float32 (batch, agents, features): the true successor; defined only where an episode ended."""
+    metrics: Mapping[str, NDArray[np.float64]]
+    """(batch,) each: the market's figures of the finished episode; defined only where an episode ended."""
+
+
+class ScriptedPolicy(Protocol):
+    """A policy bound to a game, whose whole state it may look at."""
+
+    def __call__(self) -> NDArray[Any]:
+        """Return the role's next actions, shape (batch, agents) or (batch, agents, heads)."""
+
+
+class Game(ABC):
+    """A batch of markets as a multi-agent environment.
+
+    Parameters
+    ----------
+    config : dataclass
+        Instance of `config_class`.
+    num_envs : int
+        Number of markets in the batch.
+    learning : sequence of str, optional
+        Roles that act through `step`; the others are scripted. Default: `default_learning`.
+    """
+
+    name: ClassVar[str]
+    """Registry name."""
+    version: ClassVar[int]
+    """Raised whenever the same seeds no longer give the same numbers."""
+    config_class: ClassVar[type[Any]]
+    """Frozen dataclass of the settings."""
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]]
+    """What each preset changes of the defaults; the first one is the default."""
+    default_learning: ClassVar[tuple[str, ...]]
+    """Roles that learn unless told otherwise."""
+    metric_names: ClassVar[tuple[str, ...]]
+    """Keys of `Step.metrics`."""
+    objectives: ClassVar[Mapping[str, str]]
+    """For each scored role the metric that is scored; higher is better."""
+    board_metrics: ClassVar[tuple[str, ...]]
+    """Metrics shown on the leaderboard beside the score."""
+
+    roles: Mapping[str, Role]
+    """All roles, learning or not."""
+
+    def __init__(self, config: Any, num_envs: int = 1, learning: Sequence[str] | None = None) -> None:
+        require(num_envs >= 1, "num_envs", num_envs, "1 or more")
+        self.config = config
+        self.num_envs = num_envs
+        self.roles = self.make_roles(config)
+        chosen = self.default_learning if learning is None else tuple(learning)
+        for role in chosen:
+            require(role in self.roles, "role", role, f"one of {', '.join(self.roles)}")
+        require(len(set(chosen)) == len(chosen) > 0, "roles", list(chosen), "each role once, at least one")
+        self.learning: tuple[str, ...] = tuple(role for role in self.roles if role in chosen)
+
+    @classmethod
+    def make_config(cls, preset: str | None = None, **changes: Any) -> Any:
+        """Return the settings of ``preset`` with ``changes`` applied."""
+        name = next(iter(cls.presets)) if preset is None else preset
+        require(name in cls.presets, "preset", name, ", ".join(cls.presets))
+        known = {field.name for field in dataclasses.fields(cls.config_class)}
+        for key in changes:
+            if key not in known:
+                raise ParameterError(key, changes[key], f"one of the settings {', '.join(sorted(known))}")
+        return cls.config_class(**{**cls.presets[name], **changes})
+
+    @classmethod
+    @abstractmethod
+    def make_roles(cls, config: Any) -> dict[str, Role]:
+        """Return all roles of a market with these settings, in order."""
+
+    @abstractmethod
+    def reset(
+        self, seeds: NDArray[np.uint64], streams: NDArray[np.uint64] | None = None
+    ) -> tuple[Arrays, Arrays]:
+        """Start episode 0 of every market.
+
+        Parameters
+        ----------
+        seeds : ndarray of uint64, shape (batch,)
+            Seed of each market.
+        streams : ndarray of uint64, shape (batch,), optional
+            Which of a seed's random streams each market draws from; default 0, 1, 2, …
+
+        Returns
+        -------
+        observations, active : dict of ndarray
+            As in `Step`.
+        """
+
+    @abstractmethod
+    def step(self, actions: Arrays) -> Step:
+        """Play every market on until a learning role is asked again; finished markets reset themselves.
+
+        Parameters
+        ----------
+        actions : dict of ndarray
+            For each learning role its actions, shape (batch, agents) for Discrete, else (batch, agents, heads).
+            Inactive agents' actions are ignored.
+        """
+
+    @abstractmethod
+    def state(self) -> NDArray[np.float32]:
+        """Return the global state for centralised critics, shape (batch, features), in [0, 1]."""
+
+    @abstractmethod
+    def save(self) -> dict[str, NDArray[Any]]:
+        """Return copies of everything the batch is; every array has the leading axis batch."""
+
+    @abstractmethod
+    def restore(self, saved: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Arrays]:
+        """Go on from what `save` returned; returns observations and active as `reset` does."""
+
+    @abstractmethod
+    def ledger(self) -> NDArray[np.float64]:
+        """Return what each account received in the last finished episode, (batch, accounts); rows sum to 0."""
+
+    @classmethod
+    @abstractmethod
+    def scripted_policies(cls, role: str) -> tuple[str, ...]:
+        """Return the names of the scripted policies that can play ``role``."""
+
+    @abstractmethod
+    def scripted(self, policy: str, role: str, **settings: Any) -> ScriptedPolicy:
+        """Return a scripted policy for ``role``, bound to this game.
+
+        Raises
+        ------
+        ParameterError
+            If the role has no such policy, or the policy no such setting.
+        """
+
+    @classmethod
+    @abstractmethod
+    def reference(
+        cls, config: Any, seeds: NDArray[np.uint64], streams: NDArray[np.uint64]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return for each scored role the optimum or bound of its objective.
+
+        One value for episode 0 of each market, shape (batch,). No policy can exceed it.
+        """
+
+    @abstractmethod
+    def render(self, mode: str, index: int = 0) -> Any:
+        """Draw market ``index``: text for ``ansi``, a uint8 array (height, width, 3) for ``rgb_array``."""

@@ -1,0 +1,1 @@
+"""Benchmark suite for multi-agent reinforcement learning in economic markets."""

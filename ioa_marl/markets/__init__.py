@@ -1,0 +1,1 @@
+"""The economics: pure mechanisms and their exact optima, without learning."""
