@@ -83,6 +83,9 @@ class Game(ABC):
         Number of markets in the batch.
     learning : sequence of str, optional
         Roles that act through `step`; the others are scripted. Default: `default_learning`.
+    autoreset : bool, default True
+        Whether a market that ends resets itself within the step. Without it, it must not be stepped before
+        `next_episode`, and its last state can be looked at.
     """
 
     name: ClassVar[str]
@@ -99,16 +102,25 @@ class Game(ABC):
     """Keys of `Step.metrics`."""
     objectives: ClassVar[Mapping[str, str]]
     """For each scored role the metric that is scored; higher is better."""
+    uninformed: ClassVar[Mapping[str, str]]
+    """For each scored role the scripted policy that is the best constant action."""
     board_metrics: ClassVar[tuple[str, ...]]
     """Metrics shown on the leaderboard beside the score."""
 
     roles: Mapping[str, Role]
     """All roles, learning or not."""
 
-    def __init__(self, config: Any, num_envs: int = 1, learning: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        config: Any,
+        num_envs: int = 1,
+        learning: Sequence[str] | None = None,
+        autoreset: bool = True,
+    ) -> None:
         require(num_envs >= 1, "num_envs", num_envs, "1 or more")
         self.config = config
         self.num_envs = num_envs
+        self.autoreset = autoreset
         self.roles = self.make_roles(config)
         chosen = self.default_learning if learning is None else tuple(learning)
         for role in chosen:
@@ -161,6 +173,32 @@ class Game(ABC):
             For each learning role its actions, shape (batch, agents) for Discrete, else (batch, agents, heads).
             Inactive agents' actions are ignored.
         """
+
+    @abstractmethod
+    def next_episode(self) -> tuple[Arrays, Arrays]:
+        """Put every market that has been stepped at the start of its next episode; returns as `reset` does."""
+
+    def checked_actions(self, role: str, actions: NDArray[Any]) -> NDArray[np.int64]:
+        """Return a role's discrete actions as a contiguous int64 array; refuse a wrong shape or an index outside.
+
+        Kernels trust their indices, so nothing unchecked may reach them.
+        """
+        spec = self.roles[role]
+        space = spec.action_space
+        shape: tuple[int, ...] = (self.num_envs, spec.count)
+        limit: Any
+        if isinstance(space, gymnasium.spaces.Discrete):
+            limit = space.n
+        elif isinstance(space, gymnasium.spaces.MultiDiscrete):
+            shape, limit = (*shape, *space.nvec.shape), space.nvec
+        else:
+            raise TypeError(f"the actions of {role} are not discrete")
+        out = np.ascontiguousarray(actions, dtype=np.int64)
+        if out.shape != shape:
+            raise ValueError(f"actions of {role} have shape {out.shape}, expected {shape}")
+        if out.min() < 0 or np.any(out >= limit):
+            raise ValueError(f"an action of {role} is outside its space {space}")
+        return out
 
     @abstractmethod
     def state(self) -> NDArray[np.float32]:

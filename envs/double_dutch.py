@@ -49,17 +49,24 @@ class DoubleDutchGame(Game):
     default_learning: ClassVar[tuple[str, ...]] = ("auctioneer",)
     metric_names: ClassVar[tuple[str, ...]] = k.METRICS
     objectives: ClassVar[Mapping[str, str]] = {"auctioneer": "return"}
+    uninformed: ClassVar[Mapping[str, str]] = {"auctioneer": "fixed_step"}
     board_metrics: ClassVar[tuple[str, ...]] = ("efficiency", "messages", "ticks")
 
     config: DoubleDutchConfig
 
     def __init__(
-        self, config: DoubleDutchConfig, num_envs: int = 1, learning: Sequence[str] | None = None
+        self,
+        config: DoubleDutchConfig,
+        num_envs: int = 1,
+        learning: Sequence[str] | None = None,
+        autoreset: bool = True,
     ) -> None:
-        super().__init__(config, num_envs, learning)
+        super().__init__(config, num_envs, learning, autoreset)
         self._bidders = max(config.buyers, config.sellers)
         self._numbers = config.numbers()
-        self._counts = config.counts(self.learning, config.max_cycles, config.observation == "extended")
+        self._counts = config.counts(
+            self.learning, config.max_cycles, config.observation == "extended", autoreset
+        )
         self._steps = config.step_ticks()
         self.auctions = allocate_state(num_envs, self._bidders)
         self._features = self.roles["auctioneer"].observation_space.shape[0]
@@ -116,26 +123,31 @@ class DoubleDutchGame(Game):
             )
         return buffers.step.observations, buffers.step.active
 
+    def next_episode(self) -> tuple[Arrays, Arrays]:
+        """Put every market that has been stepped at the start of its next episode."""
+        self.auctions.episode[self.auctions.turn[:, k.STEPS] > 0] += np.uint64(1)
+        return self._open(draw=True)
+
     def step(self, actions: Arrays) -> Step:
         """Play one tick, or on to the next question to a learning role; see `Game.step`."""
-        self._turn = 1 - self._turn
-        buffers = self._buffers[self._turn]
         if self._only_auctioneer:
+            steps = self.checked_actions("auctioneer", actions["auctioneer"])
+            self._turn = 1 - self._turn
+            buffers = self._buffers[self._turn]
             batch.step_auctioneer(
-                self.auctions,
-                self._numbers,
-                self._counts,
-                self._steps,
-                actions["auctioneer"],
-                buffers.outputs,
+                self.auctions, self._numbers, self._counts, self._steps, steps, buffers.outputs
             )
             return buffers.step
+        checked = {role: self.checked_actions(role, actions[role]) for role in self.learning}
         for side, role in enumerate(("buyer", "seller")):
-            if role in actions:
-                self._choices[:, side, : self.roles[role].count] = actions[role]
+            if role in checked:
+                self._choices[:, side, : self.roles[role].count] = checked[role]
+        self._turn = 1 - self._turn
+        buffers = self._buffers[self._turn]
+        steps = checked.get("auctioneer", self._no_auctioneer)
         batch.step_roles(
             self.auctions, self._numbers, self._counts, self._steps,
-            actions.get("auctioneer", self._no_auctioneer), self._choices, buffers.outputs, buffers.bidders,
+            steps, self._choices, buffers.outputs, buffers.bidders,
         )  # fmt: skip
         return buffers.step
 

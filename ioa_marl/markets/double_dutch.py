@@ -195,6 +195,7 @@ class DoubleDutchParams:
         learning: Sequence[str] = ("auctioneer",),
         max_cycles: int | None = None,
         extended: bool = False,
+        autoreset: bool = True,
     ) -> NDArray[np.int64]:
         """Return the integer parameter vector of the kernels, for the given learning roles."""
         out = np.zeros(k.N_COUNTS, dtype=np.int64)
@@ -209,7 +210,7 @@ class DoubleDutchParams:
         out[k.MAX_CYCLES] = np.iinfo(np.int64).max if max_cycles is None else max_cycles
         for column, role in enumerate(("auctioneer", "buyer", "seller")):
             out[k.LEARN_AUCTIONEER + column] = role in learning
-        out[k.EXTENDED] = extended
+        out[k.EXTENDED], out[k.AUTORESET] = extended, autoreset
         return out
 
     def step_ticks(self) -> NDArray[np.int64]:

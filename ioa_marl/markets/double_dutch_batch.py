@@ -12,6 +12,7 @@ import numpy as np
 
 from ioa_marl.markets._numba import kernel
 from ioa_marl.markets.double_dutch_kernels import (
+    AUTORESET,
     BROADCAST,
     BUYER_START,
     DECIDE,
@@ -257,7 +258,8 @@ def step_auctioneer(state, numbers, counts, step_ticks, actions, out):  # type: 
             write_metrics(b, state, out.metrics)
             write_ledger(b, state, counts, out.ledger)
             observe_auctioneer(b, state, counts, out.final_observation, b, 0)
-            next_episode(b, state, numbers, counts)
+            if counts[AUTORESET] == 1:
+                next_episode(b, state, numbers, counts)
         observe_auctioneer(b, state, counts, out.observation, b, 0)
 
 
@@ -282,7 +284,8 @@ def step_roles(state, numbers, counts, step_ticks, actions, choices, out, bidder
                 write_utilities(b, state, bidders.reward)
             observe_auctioneer(b, state, counts, out.final_observation, b, 0)
             observe_bidders(b, state, numbers, counts, out.final_observation, bidders.final_observation)
-            next_episode(b, state, numbers, counts)
+            if counts[AUTORESET] == 1:
+                next_episode(b, state, numbers, counts)
         observe_auctioneer(b, state, counts, out.observation, b, 0)
         observe_bidders(b, state, numbers, counts, out.observation, bidders.observation)
         write_active(b, state, counts, bidders.active, bidders.auctioneer_active)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.markets._numba import kernel
@@ -48,8 +47,8 @@ N_NUMBERS = 19
 
 MIN_BUYERS, MAX_BUYERS, MIN_SELLERS, MAX_SELLERS = range(4)
 BUYER_START, SELLER_START, MAX_TICKS, PAY_PER_TRADE, SCRIPTED_STEP, MAX_CYCLES = range(4, 10)
-LEARN_AUCTIONEER, LEARN_BUYERS, LEARN_SELLERS, EXTENDED = range(10, 14)
-N_COUNTS = 14
+LEARN_AUCTIONEER, LEARN_BUYERS, LEARN_SELLERS, EXTENDED, AUTORESET = range(10, 15)
+N_COUNTS = 15
 """Entries of the integer parameter vector; ``SCRIPTED_STEP`` is in ticks."""
 
 

@@ -1,0 +1,129 @@
+"""The contract of an agent: what the runner asks of everything that plays a role."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ioa_marl.envs.core import Arrays, Game, Role
+from ioa_marl.envs.vector import Transition
+from ioa_marl.errors import UserError
+
+State = dict[str, Any]
+"""What an agent is: nested dicts of tensors, NumPy arrays and JSON values."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an agent is built for."""
+
+    plays: tuple[Role, ...]
+    """Roles whose actions it chooses."""
+    roles: tuple[Role, ...]
+    """Every role that acts in the run, for centralised critics; `Transition` is keyed by all of them."""
+    seeds: tuple[int, ...]
+    """Training seeds; they train side by side and never influence each other."""
+    num_envs: int
+    """Markets per seed."""
+    budget: int
+    """Environment steps of the whole training, per seed."""
+    device: torch.device
+    """Where networks live."""
+
+
+class Agent(ABC):
+    """Base class of learners and baselines.
+
+    An agent plays one or more roles for one or more training seeds; arrays have the shape
+    ``(seeds, num_envs, agents, …)``. What it does for one seed must not depend on the seeds beside it.
+    """
+
+    config_class: ClassVar[type[Any]]
+    """Dataclass of the hyper-parameters."""
+    action_spaces: ClassVar[tuple[type[gymnasium.spaces.Space[Any]], ...]]
+    """Action spaces it can play."""
+    learns: ClassVar[bool] = True
+    """Whether training changes it; the others are only evaluated."""
+    on_policy: ClassVar[bool] = False
+    """Whether it learns only from what its present policy did."""
+    centralised_critic: ClassVar[bool] = False
+    """Whether it looks at other roles' observations and actions while training."""
+    version: ClassVar[int] = 0
+    """Raised whenever the same seed no longer gives the same result."""
+
+    def __init__(self, setting: Setting, config: Any) -> None:
+        self.setting, self.config = setting, config
+        for role in setting.plays:
+            check_playable(type(self), role)
+
+    def attach(self, game: Game) -> None:
+        """Be told which game is played from now on; only privileged scripted policies look at it."""
+        return
+
+    @abstractmethod
+    def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
+        """Choose actions.
+
+        Parameters
+        ----------
+        observations : dict of ndarray
+            For each role played, float32 (seeds, markets, agents, features). In evaluation the number of
+            markets differs from ``num_envs``.
+        deterministic : bool
+            True in evaluation: no exploration, and no random state of training may be touched.
+
+        Returns
+        -------
+        dict of ndarray
+            For each role played, (seeds, markets, agents) or (seeds, markets, agents, heads).
+        """
+
+    def observe(self, transition: Transition) -> None:
+        """Take in what the last actions led to; called after every training step."""
+        return
+
+    def learn(self) -> Mapping[str, NDArray[np.float64]] | None:
+        """Update if it is time to; returns named figures, shape (seeds,) each, when there are any."""
+        return None
+
+    def state_dict(self, seed_index: int) -> State:
+        """Return everything one seed needs to go on exactly where it is."""
+        return {}
+
+    def load_state_dict(self, seed_index: int, state: State) -> None:
+        """Go on from what `state_dict` returned."""
+        return
+
+    def policy_state(self, seed_index: int) -> State:
+        """Return what one seed needs to act, without what only training needs."""
+        return self.state_dict(seed_index)
+
+    def load_policy_state(self, seed_index: int, state: State) -> None:
+        """Act as the policy that `policy_state` returned."""
+        self.load_state_dict(seed_index, state)
+
+    def parameters_count(self) -> int:
+        """Return the number of trained parameters of one seed."""
+        return 0
+
+
+def check_playable(agent: type[Agent], role: Role) -> None:
+    """Refuse a pairing of agent and role that cannot work, in one sentence."""
+    if not isinstance(role.action_space, agent.action_spaces):
+        can = ", ".join(space.__name__ for space in agent.action_spaces)
+        raise UserError(
+            f"{agent.__name__} cannot play {role.name}: it plays {can} actions, "
+            f"and {role.name} has {type(role.action_space).__name__}"
+        )
+
+
+def role_names(roles: Sequence[Role]) -> tuple[str, ...]:
+    """Return the names of the roles."""
+    return tuple(role.name for role in roles)

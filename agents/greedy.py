@@ -1,0 +1,93 @@
+"""A bandit on the running mean of the immediate reward of each action: the papers' greedy baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from ioa_marl.agents.base import Agent, Setting, State
+from ioa_marl.agents.randomness import Streams
+from ioa_marl.envs.core import Arrays
+from ioa_marl.envs.vector import Transition
+
+
+@dataclass(frozen=True)
+class GreedyConfig:
+    """Settings of the greedy bandit."""
+
+    epsilon: float = 0.1
+    """Share of uniformly random actions while training."""
+
+
+class GreedyAgent(Agent):
+    """Choose the action whose immediate reward was highest on average; heads of a MultiDiscrete are separate.
+
+    Actions that were never tried come first, in order; it does not look at the observation.
+    """
+
+    config_class: ClassVar[type[Any]] = GreedyConfig
+    action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete, spaces.MultiDiscrete)
+
+    def __init__(self, setting: Setting, config: GreedyConfig) -> None:
+        super().__init__(setting, config)
+        self._streams = Streams(setting.seeds, purpose=1)
+        self._heads: dict[str, list[int]] = {}
+        self._sums: dict[str, list[NDArray[np.float64]]] = {}
+        self._tries: dict[str, list[NDArray[np.float64]]] = {}
+        for role in setting.plays:
+            space = role.action_space
+            heads = [int(space.n)] if isinstance(space, spaces.Discrete) else [int(n) for n in space.nvec]
+            self._heads[role.name] = heads
+            shape = (len(setting.seeds), role.count)
+            self._sums[role.name] = [np.zeros((*shape, n)) for n in heads]
+            self._tries[role.name] = [np.zeros((*shape, n)) for n in heads]
+
+    def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
+        """Return the best action so far, or with probability ε a random one while training."""
+        out = {}
+        for role in self.setting.plays:
+            markets = observations[role.name].shape[1]
+            chosen = []
+            for sums, tries in zip(self._sums[role.name], self._tries[role.name], strict=True):
+                means = np.where(tries > 0, sums / np.maximum(tries, 1), np.inf)
+                best = np.repeat(means.argmax(axis=-1)[:, None], markets, axis=1)
+                if not deterministic:
+                    explore = self._streams.uniform(markets, role.count) < self.config.epsilon
+                    anything = self._streams.integers(means.shape[-1], markets, role.count)
+                    best = np.where(explore, anything, best)
+                chosen.append(best)
+            discrete = isinstance(role.action_space, spaces.Discrete)
+            out[role.name] = chosen[0] if discrete else np.stack(chosen, axis=-1)
+        return out
+
+    def observe(self, transition: Transition) -> None:
+        """Add the immediate rewards of the active agents' actions."""
+        for role in self.setting.plays:
+            actions, rewards = transition.actions[role.name], transition.rewards[role.name]
+            active = transition.active[role.name]
+            by_head = actions[..., None] if actions.ndim == 3 else actions
+            seeds, markets, agents = np.nonzero(active)
+            for head in range(len(self._heads[role.name])):
+                at = (seeds, agents, by_head[seeds, markets, agents, head])
+                np.add.at(self._sums[role.name][head], at, rewards[seeds, markets, agents])
+                np.add.at(self._tries[role.name][head], at, 1.0)
+
+    def state_dict(self, seed_index: int) -> State:
+        """Return means, counts and the position in the random stream."""
+        return {
+            "counter": int(self._streams.counters[seed_index]),
+            "sums": {role: [a[seed_index] for a in arrays] for role, arrays in self._sums.items()},
+            "tries": {role: [a[seed_index] for a in arrays] for role, arrays in self._tries.items()},
+        }
+
+    def load_state_dict(self, seed_index: int, state: State) -> None:
+        """Go on from what `state_dict` returned."""
+        self._streams.counters[seed_index] = state["counter"]
+        for name, held in (("sums", self._sums), ("tries", self._tries)):
+            for role, arrays in held.items():
+                for array, saved in zip(arrays, state[name][role], strict=True):
+                    array[seed_index] = saved

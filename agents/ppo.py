@@ -1,0 +1,349 @@
+"""Stable-Baselines3's PPO, driven by our loop: its policy, rollout buffer and update, one instance per seed and role.
+
+All agents of a role share one policy; a one-hot index tells them apart, up to 64 agents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.type_aliases import RolloutBufferSamples
+from torch import Tensor
+
+from ioa_marl.agents.base import Agent, Setting, State
+from ioa_marl.envs.core import Arrays, Role
+from ioa_marl.envs.vector import Transition
+from ioa_marl.errors import UserError
+
+MAX_INDEXED_AGENTS = 64
+"""Up to so many agents of a role see a one-hot index of themselves."""
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Hyper-parameters of PPO; the defaults are those of Stable-Baselines3."""
+
+    learning_rate: float = 3e-4
+    """Learning rate of Adam."""
+    rollout_size: int = 2048
+    """Transitions collected per update, over all markets and agents of a seed."""
+    batch_size: int = 64
+    """Transitions per gradient step."""
+    n_epochs: int = 10
+    """Passes over a rollout."""
+    gamma: float = 0.99
+    """Discount per action."""
+    gae_lambda: float = 0.95
+    """λ of the generalised advantage estimate."""
+    clip_range: float = 0.2
+    """Largest change of the probability ratio that is rewarded."""
+    ent_coef: float = 0.0
+    """Weight of the entropy bonus."""
+    vf_coef: float = 0.5
+    """Weight of the value loss."""
+    max_grad_norm: float = 0.5
+    """Largest norm of the gradient."""
+    normalize_advantage: bool = True
+    """Whether advantages are normalised per batch."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Units of the hidden layers of policy and value network."""
+
+
+class MaskedRolloutBuffer(RolloutBuffer):
+    """A rollout buffer that knows which rows are decisions of their agent.
+
+    An inactive row is transparent: its reward belongs to the agent's last decision, and it is never trained on.
+    With all rows active it is Stable-Baselines3's buffer.
+    """
+
+    active: NDArray[np.bool_]
+
+    def reset(self) -> None:
+        """Empty the buffer."""
+        super().reset()
+        self.active = np.ones((self.buffer_size, self.n_envs), dtype=np.bool_)
+
+    def compute_returns_and_advantage(self, last_values: Tensor, dones: NDArray[Any]) -> None:
+        """Generalised advantage estimation on each agent's own time line."""
+        value = last_values.clone().cpu().numpy().flatten()
+        advantage = np.zeros_like(value)
+        pending = np.zeros_like(value)
+        for t in reversed(range(self.buffer_size)):
+            ended = dones if t == self.buffer_size - 1 else self.episode_starts[t + 1]
+            going_on = 1.0 - ended.astype(np.float32)
+            value, advantage, pending = value * going_on, advantage * going_on, pending * going_on
+            reward = self.rewards[t] + pending
+            delta = reward + self.gamma * value - self.values[t]
+            gae = delta + self.gamma * self.gae_lambda * advantage
+            active = self.active[t]
+            self.advantages[t] = np.where(active, gae, 0.0)
+            value = np.where(active, self.values[t], value)
+            advantage = np.where(active, gae, advantage)
+            pending = np.where(active, 0.0, reward)
+        self.returns = self.advantages + self.values
+
+    def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:
+        """Yield shuffled batches of the active rows."""
+        if not self.generator_ready:
+            for name in (
+                "observations", "actions", "values", "log_probs", "advantages", "returns", "active",
+            ):  # fmt: skip
+                array = self.__dict__[name]
+                flat = self.swap_and_flatten(array if array.ndim > 2 else array[..., None])
+                self.__dict__[name] = flat
+            self.generator_ready = True
+        rows = np.flatnonzero(self.active)
+        order = rows[np.random.permutation(len(rows))]
+        size = len(rows) if batch_size is None else batch_size
+        for start in range(0, len(rows), size):
+            yield self._get_samples(order[start : start + size])
+
+
+class PPOAgent(Agent):
+    """Stable-Baselines3's PPO with correct treatment of truncation and of agents that wait."""
+
+    config_class: ClassVar[type[Any]] = PPOConfig
+    action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (
+        spaces.Discrete,
+        spaces.MultiDiscrete,
+        spaces.Box,
+    )
+    on_policy: ClassVar[bool] = True
+
+    def __init__(self, setting: Setting, config: PPOConfig) -> None:
+        super().__init__(setting, config)
+        self._learners = [
+            {role.name: PPOLearner(setting, config, role, seed, i) for i, role in enumerate(setting.plays)}
+            for seed in setting.seeds
+        ]
+
+    def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
+        """Sample actions, or take the most likely ones."""
+        return {
+            role.name: np.stack(
+                [
+                    learners[role.name].act(observations[role.name][s], deterministic)
+                    for s, learners in enumerate(self._learners)
+                ]
+            )
+            for role in self.setting.plays
+        }
+
+    def observe(self, transition: Transition) -> None:
+        """Add the step to the rollouts."""
+        for s, learners in enumerate(self._learners):
+            for learner in learners.values():
+                learner.observe(transition, s)
+
+    def learn(self) -> Mapping[str, NDArray[np.float64]] | None:
+        """Update the policies whose rollouts are full."""
+        figures: dict[str, list[float]] = {}
+        for learners in self._learners:
+            for name, learner in learners.items():
+                for key, value in learner.learn().items():
+                    figures.setdefault(f"{name}/{key}", []).append(value)
+        return {key: np.array(values) for key, values in figures.items()} or None
+
+    def state_dict(self, seed_index: int) -> State:
+        """Return policies, optimisers, rollouts and random states of one seed."""
+        return {name: learner.state() for name, learner in self._learners[seed_index].items()}
+
+    def load_state_dict(self, seed_index: int, state: State) -> None:
+        """Go on from what `state_dict` returned."""
+        for name, learner in self._learners[seed_index].items():
+            learner.load_state(state[name])
+
+    def policy_state(self, seed_index: int) -> State:
+        """Return the policies of one seed."""
+        return {name: learner.policy_state() for name, learner in self._learners[seed_index].items()}
+
+    def load_policy_state(self, seed_index: int, state: State) -> None:
+        """Act with the policies that `policy_state` returned."""
+        for name, learner in self._learners[seed_index].items():
+            learner.ppo.policy.load_state_dict(state[name])
+
+    def parameters_count(self) -> int:
+        """Return the number of policy and value parameters of one seed."""
+        learners = self._learners[0].values()
+        return sum(p.numel() for learner in learners for p in learner.ppo.policy.parameters())
+
+
+class PPOLearner:
+    """One instance of Stable-Baselines3's PPO: one seed, one role."""
+
+    def __init__(self, setting: Setting, config: PPOConfig, role: Role, seed: int, index: int) -> None:
+        self.role, self.config, self.budget = role, config, setting.budget
+        self.num_envs = setting.num_envs
+        self.columns = setting.num_envs * role.count
+        self.indexed = 1 < role.count <= MAX_INDEXED_AGENTS
+        n_steps = max(1, config.rollout_size // self.columns)
+        if n_steps * self.columns < 2:
+            raise UserError(f"rollout_size={config.rollout_size} is not allowed: use 2 or more")
+        generator = np.random.SeedSequence([seed, index]).generate_state(2, np.uint32)
+        self._torch_state = torch.Generator().manual_seed(int(generator[0])).get_state()
+        self._numpy_state = np.random.RandomState(int(generator[1])).get_state(legacy=False)
+        features = role.observation_space.shape[0] + (role.count if self.indexed else 0)
+        with self._own_randomness():
+            self.ppo = PPO(
+                "MlpPolicy", None,  # type: ignore[arg-type]
+                learning_rate=config.learning_rate, n_steps=n_steps, batch_size=config.batch_size,
+                n_epochs=config.n_epochs, gamma=config.gamma, gae_lambda=config.gae_lambda,
+                clip_range=config.clip_range, ent_coef=config.ent_coef, vf_coef=config.vf_coef,
+                max_grad_norm=config.max_grad_norm, normalize_advantage=config.normalize_advantage,
+                policy_kwargs={"net_arch": list(config.hidden)}, device=setting.device,
+                rollout_buffer_class=MaskedRolloutBuffer, _init_setup_model=False,
+            )  # fmt: skip
+            self.ppo.observation_space = spaces.Box(0.0, 1.0, (features,), np.float32)
+            self.ppo.action_space = role.action_space
+            self.ppo.n_envs = self.columns
+            self.ppo._setup_model()
+        self.ppo.set_logger(Logger(folder=None, output_formats=[]))
+        self.buffer: MaskedRolloutBuffer = self.ppo.rollout_buffer  # type: ignore[assignment]
+        self._starts = np.ones(self.columns, np.float32)
+        self._decided: tuple[NDArray[Any], NDArray[Any], Tensor, Tensor] | None = None
+        self._successors: NDArray[np.float32] | None = None
+
+    @contextmanager
+    def _own_randomness(self) -> Iterator[None]:
+        """Use this learner's state of the global generators that Stable-Baselines3 draws from."""
+        outer = torch.get_rng_state(), np.random.get_state(legacy=False)
+        torch.set_rng_state(self._torch_state)
+        np.random.set_state(self._numpy_state)
+        try:
+            yield
+        finally:
+            self._torch_state, self._numpy_state = torch.get_rng_state(), np.random.get_state(legacy=False)
+            torch.set_rng_state(outer[0])
+            np.random.set_state(outer[1])
+
+    def _seen(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(markets, agents, features) to (markets · agents, features with index)."""
+        markets = observations.shape[0]
+        if self.indexed:
+            index = np.broadcast_to(
+                np.eye(self.role.count, dtype=np.float32), (markets,) + (self.role.count,) * 2
+            )
+            observations = np.concatenate([observations, index], axis=-1)
+        return observations.reshape(markets * self.role.count, -1)
+
+    def act(self, observations: NDArray[np.float32], deterministic: bool) -> NDArray[Any]:
+        """Return the actions (markets, agents, …) of one seed."""
+        seen = self._seen(observations)
+        policy = self.ppo.policy
+        policy.set_training_mode(False)
+        tensor = torch.as_tensor(seen, device=self.ppo.device)
+        with torch.no_grad():
+            if deterministic:
+                actions = policy._predict(tensor, deterministic=True).cpu().numpy()
+            else:
+                with self._own_randomness():
+                    chosen, values, log_probs = policy(tensor)
+                actions = chosen.cpu().numpy()
+                self._decided = seen, actions, values, log_probs
+        space = self.role.action_space
+        if isinstance(space, spaces.Box):
+            actions = np.clip(actions, space.low, space.high)
+        return actions.reshape(observations.shape[0], self.role.count, *space.shape)
+
+    def _values(self, observations: NDArray[np.float32]) -> Tensor:
+        with torch.no_grad():
+            return self.ppo.policy.predict_values(torch.as_tensor(observations, device=self.ppo.device))
+
+    def observe(self, transition: Transition, s: int) -> None:
+        """Add one step of seed ``s``; a truncated episode is credited with the value of what would follow."""
+        assert self._decided is not None
+        seen, actions, values, log_probs = self._decided
+        name, count = self.role.name, self.role.count
+        rewards = transition.rewards[name][s].reshape(-1).astype(np.float32)
+        self._successors = self._seen(transition.next_observations[name][s]).copy()
+        truncated = np.repeat(transition.truncated[s] & ~transition.terminated[s], count)
+        if truncated.any():
+            beyond = self._values(self._successors[truncated]).cpu().numpy().reshape(-1)
+            rewards = rewards.copy()
+            rewards[truncated] += self.config.gamma * beyond
+        self.buffer.active[self.buffer.pos] = transition.active[name][s].reshape(-1)
+        discrete = isinstance(self.role.action_space, spaces.Discrete)
+        self.buffer.add(
+            seen, actions.reshape(-1, 1) if discrete else actions, rewards, self._starts, values, log_probs
+        )
+        self._starts = np.repeat(transition.ended[s], count).astype(np.float32)
+        self._decided = None
+        self.ppo.num_timesteps += self.num_envs
+
+    def learn(self) -> dict[str, float]:
+        """Update if the rollout is full."""
+        if not self.buffer.full:
+            return {}
+        assert self._successors is not None
+        self.buffer.compute_returns_and_advantage(self._values(self._successors), self._starts)
+        self.ppo._update_current_progress_remaining(self.ppo.num_timesteps, self.budget)
+        if self.buffer.active.any():
+            with self._own_randomness():
+                self.ppo.train()
+        self.buffer.reset()
+        figures = self.ppo.logger.name_to_value
+        found = {key.removeprefix("train/"): float(value) for key, value in figures.items()}
+        self.ppo.logger.name_to_value.clear()
+        return {key: found[key] for key in ("entropy_loss", "value_loss", "approx_kl") if key in found}
+
+    _ARRAYS = (
+        "observations", "actions", "rewards", "values", "log_probs", "episode_starts", "advantages", "returns",
+        "active",
+    )  # fmt: skip
+
+    def policy_state(self) -> State:
+        """Return the networks."""
+        return {key: value.clone() for key, value in self.ppo.policy.state_dict().items()}
+
+    def state(self) -> State:
+        """Return networks, optimiser, rollout and random states."""
+        optimiser = self.ppo.policy.optimizer.state_dict()["state"]
+        numpy_state = self._numpy_state
+        return {
+            "policy": self.policy_state(),
+            "optimiser": {
+                str(k): {key: value.clone() for key, value in row.items()} for k, row in optimiser.items()
+            },
+            "torch_state": self._torch_state.clone(),
+            "numpy_key": numpy_state["state"]["key"].copy(),
+            "numpy_pos": int(numpy_state["state"]["pos"]),
+            "rollout": {name: getattr(self.buffer, name).copy() for name in self._ARRAYS},
+            "pos": int(self.buffer.pos),
+            "starts": self._starts.copy(),
+            "num_timesteps": int(self.ppo.num_timesteps),
+            "n_updates": int(self.ppo._n_updates),
+        }
+
+    def load_state(self, state: State) -> None:
+        """Set everything that `state` returned."""
+        self.ppo.policy.load_state_dict(state["policy"])
+        held = self.ppo.policy.optimizer.state_dict()
+        # Keys must be integers: with strings the optimiser would load silently empty.
+        held["state"] = {
+            int(k): {key: v.clone() for key, v in r.items()} for k, r in state["optimiser"].items()
+        }
+        self.ppo.policy.optimizer.load_state_dict(held)
+        self._torch_state = torch.as_tensor(state["torch_state"]).clone()
+        key = np.asarray(state["numpy_key"], np.uint32)
+        self._numpy_state = {
+            "bit_generator": "MT19937",
+            "state": {"key": key.copy(), "pos": int(state["numpy_pos"])},
+            "has_gauss": 0,
+            "gauss": 0.0,
+        }
+        for name in self._ARRAYS:
+            getattr(self.buffer, name)[...] = np.asarray(state["rollout"][name])
+        self.buffer.pos = int(state["pos"])
+        self.buffer.full = False
+        self._starts = np.asarray(state["starts"], np.float32).copy()
+        self.ppo.num_timesteps, self.ppo._n_updates = int(state["num_timesteps"]), int(state["n_updates"])

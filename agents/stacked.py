@@ -1,0 +1,127 @@
+"""Networks of many members in one: a parameter has the shape (members, in, out) and a layer is one ``baddbmm``.
+
+Members never mix: the loss is summed over them, gradients are clipped per member, and the optimiser works
+elementwise, so a member trained among ten equals the one trained alone to the bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+Activation = Callable[[Tensor], Tensor]
+
+
+class StackedMLP(nn.Module):
+    """Multilayer perceptrons of equal shape, one per member.
+
+    Parameters
+    ----------
+    members : int
+        Number of networks.
+    sizes : sequence of int
+        Widths of input, hidden and output layers.
+    uniforms : callable
+        ``uniforms(k)`` returns numbers in [0, 1) of shape (members, k), a member's own; used to initialise.
+    activation : callable, default `torch.relu`
+        Between layers.
+    """
+
+    def __init__(
+        self,
+        members: int,
+        sizes: Sequence[int],
+        uniforms: Callable[[int], NDArray[object]],
+        activation: Activation = torch.relu,
+    ) -> None:
+        super().__init__()
+        self.members, self.activation = members, activation
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+            bound = 1.0 / math.sqrt(n_in)  # as torch.nn.Linear
+            for shape, into in (((n_in, n_out), self.weights), ((1, n_out), self.biases)):
+                u = torch.from_numpy(uniforms(shape[0] * shape[1])).to(torch.float32)
+                values = ((2.0 * u - 1.0) * bound).reshape(members, *shape)
+                into.append(nn.Parameter(self._padded(values).contiguous()))
+
+    def _padded(self, x: Tensor) -> Tensor:
+        # A lone member would take another matrix routine, which rounds differently than among several.
+        return torch.cat([x, x]) if self.members == 1 else x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (members, batch, in) to (members, batch, out)."""
+        x = self._padded(x)
+        last = len(self.weights) - 1
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = torch.baddbmm(bias, x, weight)
+            if i < last:
+                x = self.activation(x)
+        return x[: self.members]
+
+    def member_state(self, members: slice) -> dict[str, Tensor]:
+        """Return copies of some members' parameters."""
+        return {name: p.detach()[members].clone() for name, p in self.named_parameters()}
+
+    def load_member_state(self, members: slice, state: dict[str, Tensor]) -> None:
+        """Set some members' parameters."""
+        with torch.no_grad():
+            for name, p in self.named_parameters():
+                put_members(p, members, state[name], self.members)
+
+
+def put_members(target: Tensor, members: slice, values: Tensor, count: int) -> None:
+    """Write members' rows of a tensor; the shadow of a lone member follows."""
+    target[members] = values.to(target.device)
+    if count == 1 and target.shape[0] == 2:
+        target[1] = target[0]
+
+
+def clip_per_member(parameters: Iterable[Tensor], max_norm: float) -> None:
+    """Scale each member's gradient to a norm of at most ``max_norm``; global clipping would couple members."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    squared = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0)
+    scale = (max_norm / (squared.sqrt() + 1e-6)).clamp(max=1.0)
+    for g in gradients:
+        g.mul_(scale.view(-1, *[1] * (g.dim() - 1)))
+
+
+@torch.no_grad()
+def follow(target: nn.Module, source: nn.Module, tau: float) -> None:
+    """Move target parameters towards the source: τ = 1 copies."""
+    pairs = list(zip(target.parameters(), source.parameters(), strict=True))
+    torch._foreach_lerp_([t for t, _ in pairs], [s for _, s in pairs], tau)
+
+
+def adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Adam:
+    """Return the optimiser of stacked networks; the fused variant rounds a stack's end differently."""
+    return torch.optim.Adam(parameters, lr=lr, foreach=True)
+
+
+def optimiser_state(optimiser: torch.optim.Optimizer, members: slice) -> list[dict[str, Tensor]]:
+    """Return copies of some members' rows of an optimiser's state, in the order of its parameters."""
+    rows = []
+    for group in optimiser.param_groups:
+        for p in group["params"]:
+            held = optimiser.state.get(p, {})
+            rows.append({key: (v[members].clone() if v.dim() else v.clone()) for key, v in held.items()})
+    return rows
+
+
+def load_optimiser_state(
+    optimiser: torch.optim.Optimizer, members: slice, rows: Sequence[dict[str, Tensor]], count: int
+) -> None:
+    """Set some members' rows of an optimiser's state."""
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    for p, row in zip(parameters, rows, strict=True):
+        held = optimiser.state[p]
+        for key, value in row.items():
+            if value.dim() == 0:
+                held[key] = value.clone()
+                continue
+            if key not in held:
+                held[key] = torch.zeros_like(p)
+            put_members(held[key], members, value, count)

@@ -1,0 +1,338 @@
+"""One market behind the interfaces that other libraries speak: PettingZoo and Gymnasium."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+from pettingzoo.utils.env import AECEnv, ParallelEnv
+
+from ioa_marl.envs.core import Game, Role
+from ioa_marl.markets.parameters import require
+
+RENDER_MODES = ["human", "rgb_array", "ansi"]
+
+
+def _fresh_seed() -> int:
+    return int(np.random.SeedSequence().generate_state(1, np.uint32)[0])
+
+
+def _check_seed(seed: int) -> int:
+    require(0 <= seed < 2**63, "seed", seed, "0 to 2**63 - 1")
+    return int(seed)
+
+
+class _Single:
+    """A game of one market that stays at its end until it is reset, and its renderer."""
+
+    def __init__(
+        self,
+        game_class: type[Game],
+        preset: str | None,
+        roles: Sequence[str] | None,
+        render_mode: str | None,
+        settings: dict[str, Any],
+    ) -> None:
+        require(
+            render_mode is None or render_mode in RENDER_MODES,
+            "render_mode", render_mode, f"null or one of {', '.join(RENDER_MODES)}",
+        )  # fmt: skip
+        self.game = game_class(game_class.make_config(preset, **settings), 1, roles, autoreset=False)
+        self.render_mode = render_mode
+        self._window: Any = None
+        self._seeded = False
+
+    def reset(self, seed: int | None) -> dict[str, NDArray[Any]]:
+        """Start over with ``seed``, or go on to the next episode of the present one."""
+        if seed is not None or not self._seeded:
+            seed = _check_seed(_fresh_seed() if seed is None else seed)
+            observations, self.active = self.game.reset(np.array([seed], np.uint64))
+            self._seeded = True
+        else:
+            observations, self.active = self.game.next_episode()
+        return observations
+
+    def render(self) -> Any:
+        """Draw the market in the chosen mode."""
+        if self.render_mode is None:
+            gymnasium.logger.warn("render() needs a render_mode, chosen when the environment is made")
+            return None
+        if self.render_mode == "human":
+            from ioa_marl.envs.rendering import Window
+
+            if self._window is None:
+                self._window = Window(self.game.name)
+            self._window.show(self.game.render("rgb_array"))
+            return None
+        return self.game.render(self.render_mode)
+
+    def close(self) -> None:
+        """Close the window, if one is open."""
+        if self._window is not None:
+            self._window.close()
+            self._window = None
+
+
+class MarketParallelEnv(ParallelEnv[str, Any, Any]):
+    """A market as a PettingZoo parallel environment; its agents are those of the roles that learn.
+
+    Parameters
+    ----------
+    game_class : type of Game
+        The market.
+    preset : str, optional
+        Named settings; default is the market's first preset.
+    roles : sequence of str, optional
+        Roles whose agents appear; the others are scripted.
+    render_mode : {"human", "rgb_array", "ansi"}, optional
+        How `render` draws.
+    **settings
+        Changes of the preset.
+    """
+
+    metadata: ClassVar[dict[str, Any]]
+
+    def __init__(
+        self,
+        game_class: type[Game],
+        preset: str | None = None,
+        roles: Sequence[str] | None = None,
+        render_mode: str | None = None,
+        **settings: Any,
+    ) -> None:
+        self._single = _Single(game_class, preset, roles, render_mode, settings)
+        self.game = self._single.game
+        self.render_mode = render_mode
+        self.metadata = {
+            "name": f"{game_class.name}_v{game_class.version}",
+            "render_modes": RENDER_MODES,
+            "is_parallelizable": True,
+            "render_fps": 4,
+        }
+        self.roles: list[Role] = [self.game.roles[name] for name in self.game.learning]
+        self.possible_agents = [agent for role in self.roles for agent in role.agents]
+        self.agents: list[str] = []
+        self._space = {agent: role for role in self.roles for agent in role.agents}
+        # A space of its own for every agent: PettingZoo seeds them one by one.
+        self.observation_spaces = {a: copy.deepcopy(r.observation_space) for a, r in self._space.items()}
+        self.action_spaces = {a: copy.deepcopy(r.action_space) for a, r in self._space.items()}
+        self._place = [(agent, role.name, i) for role in self.roles for i, agent in enumerate(role.agents)]
+        self._actions = {
+            role.name: np.zeros(
+                (1, role.count, *np.shape(role.action_space.sample())), role.action_space.dtype
+            )
+            for role in self.roles
+        }
+        self._active: dict[str, NDArray[np.bool_]] = {}
+
+    def observation_space(self, agent: str) -> gymnasium.spaces.Space[Any]:
+        """Return the agent's observation space, always the same object."""
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> gymnasium.spaces.Space[Any]:
+        """Return the agent's action space, always the same object."""
+        return self.action_spaces[agent]
+
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, dict[str, Any]]]:
+        """Start an episode: the first one of ``seed``, or without a seed the next one."""
+        observations = self._single.reset(seed)
+        self._active = self._single.active
+        self.agents = self.possible_agents.copy()
+        seen = {agent: observations[role][0, i].copy() for agent, role, i in self._place}
+        return seen, self._infos()
+
+    def _infos(self) -> dict[str, dict[str, Any]]:
+        active = self._active
+        return {agent: {"active": bool(active[role][0, i])} for agent, role, i in self._place}
+
+    def step(
+        self, actions: dict[str, Any]
+    ) -> tuple[
+        dict[str, NDArray[np.float32]],
+        dict[str, float],
+        dict[str, bool],
+        dict[str, bool],
+        dict[str, dict[str, Any]],
+    ]:
+        """Play one step; actions of inactive agents are ignored and may be left out."""
+        if not self.agents:
+            raise RuntimeError("the episode has ended, or none was begun: call reset() first")
+        table = self._actions
+        for agent, role, i in self._place:
+            if agent in actions:
+                table[role][0, i] = actions[agent]
+            elif self._active[role][0, i]:
+                raise KeyError(f"{agent} is active and has no action")
+            else:
+                table[role][0, i] = 0
+        step = self.game.step(table)
+        self._active = step.active
+        terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
+        infos = self._infos()
+        if terminated or truncated:
+            metrics = {name: float(values[0]) for name, values in step.metrics.items()}
+            for info in infos.values():
+                info["metrics"] = metrics.copy()
+            self.agents = []
+        observations, rewards = step.observations, step.rewards
+        return (
+            {agent: observations[role][0, i].copy() for agent, role, i in self._place},
+            {agent: float(rewards[role][0, i]) for agent, role, i in self._place},
+            dict.fromkeys(self.possible_agents, terminated),
+            dict.fromkeys(self.possible_agents, truncated),
+            infos,
+        )
+
+    def state(self) -> NDArray[np.float32]:
+        """Return the global state, a vector in [0, 1]."""
+        return self.game.state()[0]
+
+    def render(self) -> Any:
+        """Draw the market: text, an RGB array, or a window."""
+        return self._single.render()
+
+    def close(self) -> None:
+        """Close the window, if one is open."""
+        self._single.close()
+
+
+class MarketEnv(gymnasium.Env[NDArray[np.float32], Any]):
+    """A market in which one role of one agent learns, as a Gymnasium environment; see `MarketParallelEnv`."""
+
+    metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": 4}  # noqa: RUF012
+
+    def __init__(
+        self,
+        game_class: type[Game],
+        preset: str | None = None,
+        role: str | None = None,
+        render_mode: str | None = None,
+        **settings: Any,
+    ) -> None:
+        roles = None if role is None else [role]
+        self._single = _Single(game_class, preset, roles, render_mode, settings)
+        self.game = self._single.game
+        self.render_mode = render_mode
+        self._role = only_agent(self.game)
+        self.observation_space = self._role.observation_space
+        self.action_space = self._role.action_space
+        self._ended = True
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Start an episode: the first one of ``seed``, or without a seed the next one."""
+        super().reset(seed=seed)
+        observations = self._single.reset(seed)
+        self._ended = False
+        return observations[self._role.name][0, 0].copy(), {}
+
+    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Play one step."""
+        if self._ended:
+            raise RuntimeError("the episode has ended, or none was begun: call reset() first")
+        name = self._role.name
+        step = self.game.step({name: np.asarray(action)[None, None]})
+        terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
+        self._ended = terminated or truncated
+        info: dict[str, Any] = {}
+        if self._ended:
+            info["metrics"] = {key: float(values[0]) for key, values in step.metrics.items()}
+        observation = step.observations[name][0, 0].copy()
+        return observation, float(step.rewards[name][0, 0]), terminated, truncated, info
+
+    def render(self) -> Any:
+        """Draw the market: text, an RGB array, or a window."""
+        return self._single.render()
+
+    def close(self) -> None:
+        """Close the window, if one is open."""
+        self._single.close()
+
+
+def only_agent(game: Game) -> Role:
+    """Return the single learning role of a single agent; refuse a game with more."""
+    roles = [game.roles[name] for name in game.learning]
+    counts = ", ".join(f"{role.name} ({role.count})" for role in roles)
+    require(len(roles) == 1 and roles[0].count == 1, "roles", counts, "one role with one agent")
+    return roles[0]
+
+
+class MarketVectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float32], Any, NDArray[Any]]):
+    """A batch of markets in which one role of one agent learns, as a Gymnasium vector environment.
+
+    Finished markets reset within the step (``SAME_STEP``): the last observation is in ``infos["final_obs"]``,
+    the metrics of the finished episodes in ``infos["final_info"]``, both with a mask.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+
+    def __init__(
+        self,
+        game_class: type[Game],
+        num_envs: int = 1,
+        preset: str | None = None,
+        role: str | None = None,
+        **settings: Any,
+    ) -> None:
+        config = game_class.make_config(preset, **settings)
+        self.game = game_class(config, num_envs, None if role is None else [role])
+        self._role = only_agent(self.game)
+        self.num_envs = num_envs
+        self.single_observation_space = self._role.observation_space
+        self.single_action_space = self._role.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._seeded = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Start an episode everywhere: the first ones of ``seed``, or without a seed the next ones."""
+        super().reset(seed=seed)
+        if seed is not None or not self._seeded:
+            value = _check_seed(_fresh_seed() if seed is None else seed)
+            observations, _ = self.game.reset(np.full(self.num_envs, value, np.uint64))
+            self._seeded = True
+        else:
+            observations, _ = self.game.next_episode()
+        return observations[self._role.name][:, 0].copy(), {}
+
+    def step(
+        self, actions: Any
+    ) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+        """Step every market."""
+        name = self._role.name
+        step = self.game.step({name: np.asarray(actions)[:, None]})
+        ended = step.terminated | step.truncated
+        infos: dict[str, Any] = {}
+        if ended.any():
+            final = np.full(self.num_envs, None, dtype=object)
+            for i in np.flatnonzero(ended):
+                final[i] = step.final_observations[name][i, 0].copy()
+            metrics = {key: np.where(ended, values, 0.0) for key, values in step.metrics.items()}
+            infos = {"final_obs": final, "_final_obs": ended, "_final_info": ended.copy()}
+            infos["final_info"] = {**metrics, **{f"_{key}": ended.copy() for key in metrics}}
+        return (
+            step.observations[name][:, 0].copy(),
+            step.rewards[name][:, 0].astype(np.float64),
+            step.terminated.copy(),
+            step.truncated.copy(),
+            infos,
+        )
+
+
+def to_aec(env: MarketParallelEnv) -> AECEnv[str, Any, Any]:
+    """Return a parallel environment as an agent-environment-cycle one."""
+    from pettingzoo.utils.conversions import parallel_to_aec
+
+    aec: AECEnv[str, Any, Any] = parallel_to_aec(env)
+    return aec

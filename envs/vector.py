@@ -1,0 +1,139 @@
+"""`VectorGame`, what trainers step: seeds × markets in one batch, with true successors and per-seed saving."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ioa_marl.envs.core import Arrays, Game
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One step of every market of a `VectorGame`; arrays are keyed by role, shape (seeds, num_envs, agents, …).
+
+    They are valid until the next step: copy what you keep.
+    """
+
+    observations: Arrays
+    """What the agents saw."""
+    actions: Arrays
+    """What they did."""
+    active: Arrays
+    """Whose action was used; the others' entries are meaningless."""
+    rewards: Arrays
+    """What they got; an inactive agent's reward belongs to its last action."""
+    next_observations: Arrays
+    """The true successors, also where an episode ended."""
+    terminated: NDArray[np.bool_]
+    """(seeds, num_envs)."""
+    truncated: NDArray[np.bool_]
+    """(seeds, num_envs)."""
+    metrics: Mapping[str, NDArray[np.float64]]
+    """(seeds, num_envs) each; defined only where an episode ended."""
+
+    @property
+    def ended(self) -> NDArray[np.bool_]:
+        """(seeds, num_envs): where an episode ended."""
+        ended: NDArray[np.bool_] = self.terminated | self.truncated
+        return ended
+
+
+class VectorGame:
+    """Several training seeds times several markets, stepped as one batch.
+
+    Market e of seed s draws from the random stream (s, e), so a seed's markets are the same whichever seeds it
+    runs beside.
+
+    Parameters
+    ----------
+    game_class : type of Game
+        The market.
+    config : dataclass
+        Its settings.
+    seeds : sequence of int
+        Training seeds.
+    num_envs : int
+        Markets per seed.
+    learning : sequence of str, optional
+        Roles that act.
+    first_stream : int, default 0
+        Stream of a seed's first market.
+    """
+
+    def __init__(
+        self,
+        game_class: type[Game],
+        config: Any,
+        seeds: Sequence[int],
+        num_envs: int,
+        learning: Sequence[str] | None = None,
+        first_stream: int = 0,
+    ) -> None:
+        self.seeds, self.num_envs = tuple(seeds), num_envs
+        self.game = game_class(config, len(self.seeds) * num_envs, learning)
+        self._streams = np.tile(
+            np.arange(num_envs, dtype=np.uint64) + np.uint64(first_stream), len(self.seeds)
+        )
+        self.observations: Arrays = {}
+        """What every agent sees now."""
+        self.active: Arrays = {}
+        """Whose action the next step uses."""
+
+    def _split(self, array: NDArray[Any]) -> NDArray[Any]:
+        return array.reshape(len(self.seeds), self.num_envs, *array.shape[1:])
+
+    def _split_all(self, arrays: Arrays) -> Arrays:
+        return {role: self._split(array) for role, array in arrays.items()}
+
+    def reset(self) -> None:
+        """Start episode 0 of every market."""
+        seeds = np.repeat(np.array(self.seeds, np.uint64), self.num_envs)
+        self._set(*self.game.reset(seeds, self._streams))
+
+    def _set(self, observations: Arrays, active: Arrays) -> None:
+        self.observations, self.active = self._split_all(observations), self._split_all(active)
+
+    def step(self, actions: Arrays) -> Transition:
+        """Step every market with ``actions`` (seeds, num_envs, agents, …)."""
+        before, active = self.observations, {role: mask.copy() for role, mask in self.active.items()}
+        step = self.game.step(
+            {role: a.reshape(self.game.num_envs, *a.shape[2:]) for role, a in actions.items()}
+        )
+        self._set(step.observations, step.active)
+        ended = step.terminated | step.truncated
+        successors = self.observations
+        if ended.any():
+            mask = ended[:, None, None]
+            successors = {
+                role: self._split(np.where(mask, step.final_observations[role], seen))
+                for role, seen in step.observations.items()
+            }
+        return Transition(
+            observations=before,
+            actions=actions,
+            active=active,
+            rewards=self._split_all(step.rewards),
+            next_observations=successors,
+            terminated=self._split(step.terminated),
+            truncated=self._split(step.truncated),
+            metrics={name: self._split(values) for name, values in step.metrics.items()},
+        )
+
+    def _rows(self, seed_index: int) -> slice:
+        return slice(seed_index * self.num_envs, (seed_index + 1) * self.num_envs)
+
+    def save(self, seed_index: int) -> dict[str, NDArray[Any]]:
+        """Return everything the markets of one seed are."""
+        return {name: array[self._rows(seed_index)].copy() for name, array in self.game.save().items()}
+
+    def restore(self, seed_index: int, saved: Mapping[str, NDArray[Any]]) -> None:
+        """Set the markets of one seed to what `save` returned."""
+        whole = self.game.save()
+        for name, array in whole.items():
+            array[self._rows(seed_index)] = saved[name]
+        self._set(*self.game.restore(whole))

@@ -1,0 +1,127 @@
+"""The ``ioa-marl`` command; everything heavy is imported by the subcommand that needs it."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, ParamSpec
+
+import typer
+
+P = ParamSpec("P")
+
+app = typer.Typer(
+    name="ioa-marl",
+    help="Benchmark suite for multi-agent reinforcement learning in economic markets.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _one_line(command: Callable[P, None]) -> Callable[P, None]:
+    """Tell what a person did wrong in one line, with exit status 2."""
+
+    @functools.wraps(command)
+    def told(*args: P.args, **kwargs: P.kwargs) -> None:
+        from ioa_marl.errors import ParameterError, UserError
+
+        try:
+            command(*args, **kwargs)
+        except (UserError, ParameterError) as error:
+            typer.echo(f"ioa-marl: {error}", err=True)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            typer.echo("ioa-marl: interrupted; the same command goes on from the last checkpoint", err=True)
+            raise typer.Exit(130) from error
+
+    return told
+
+
+_TRAIN_HELP = """Train agents: ioa-marl train env=NAME agent=NAME [key=value ...] [-m] [--quiet]
+
+Settings are Hydra overrides. With -m every combination of comma-separated values is run; what is in the run store
+already is not run again, and a killed run goes on where it was.
+
+\b
+  env=double_dutch          market, or a preset of it: env=double_dutch/calm
+  agent=ppo                 who plays it; `ioa-marl list` names all
+  roles.buyer.agent=sac     who plays another role as well
+  budget=100000             environment steps per seed
+  seeds=5                   a count, or numbers: seeds=[3,7]
+  num_envs=64               markets stepped side by side, per seed
+  runs=runs                 folder of the run store
+  evaluation.episodes=100   episodes per evaluation; evaluation.points=20 evaluations
+  env.KEY=... agent.KEY=... any setting of the market or the agent (--cfg job prints them)
+
+\b
+  hydra/launcher=joblib     with -m: several jobs at a time (hydra.launcher.n_jobs=2)
+"""
+
+
+@app.command(
+    help=_TRAIN_HELP,
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": ["--help", "-h"],
+    },
+)
+@_one_line
+def train(context: typer.Context) -> None:
+    """Train agents."""
+    from ioa_marl.training.compose import train as train_with
+
+    status = train_with(context.args)
+    if status:
+        raise typer.Exit(status)
+
+
+@app.command("list")
+@_one_line
+def list_names() -> None:
+    """List environments and agents, where each comes from, and plug-ins that are broken."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ioa_marl import registry
+
+    console = Console()
+    for kind, title in (("environment", "Environments"), ("agent", "Agents")):
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for column in ("name", "from", ""):
+            table.add_column(column, overflow="fold")
+        for entry in registry.listing(kind):
+            table.add_row(entry.name, entry.source, f"BROKEN: {entry.error}" if entry.error else "")
+        console.print(table, "")
+
+
+@app.command()
+@_one_line
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of a seed, or a checkpoint file.")],
+    episodes: Annotated[int | None, typer.Option(help="Episodes; default: those of the run.")] = None,
+) -> None:
+    """Play a checkpoint on the evaluation episodes again, and say whether the run's row is confirmed."""
+    from ioa_marl.training.check import evaluate_checkpoint, report
+
+    typer.echo(report(evaluate_checkpoint(checkpoint, episodes)))
+
+
+@app.command()
+@_one_line
+def leaderboard(
+    runs: Annotated[Path, typer.Argument(help="Folder of the run store.")] = Path("runs"),
+    out: Annotated[Path | None, typer.Option(help="Where to write; default: RUNS/leaderboard.")] = None,
+) -> None:
+    """Compare all runs: a table here, and leaderboard.md, .csv and a TensorBoard folder."""
+    from ioa_marl.leaderboard.board import make_leaderboard
+
+    make_leaderboard(runs, out if out is not None else runs / "leaderboard")
+
+
+def main() -> None:
+    """Run the command."""
+    sys.exit(app())

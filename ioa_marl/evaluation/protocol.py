@@ -1,0 +1,190 @@
+"""How a score is made: the same episodes for everybody, on a scale from random play (0) to the optimum (1)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ioa_marl.agents.base import Agent, Setting
+from ioa_marl.agents.random import RandomAgent, RandomConfig
+from ioa_marl.agents.scripted import ScriptedAgent, ScriptedConfig
+from ioa_marl.envs.core import Game
+from ioa_marl.envs.vector import VectorGame
+from ioa_marl.errors import UserError
+from ioa_marl.markets.seeds import EVALUATION_SEED
+from ioa_marl.paths import cache_folder
+
+RANDOM_DRAWS = 20
+"""Action draws over which random play is averaged."""
+PROTOCOL_VERSION = 1
+"""Raised whenever scores of the same policy change."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What is evaluated, and when."""
+
+    episodes: int = 100
+    """Episodes per evaluation, the same ones for every agent."""
+    points: int = 20
+    """Evaluations, spread evenly over training; the last one is at the end."""
+
+
+def make_agent(agent_class: type[Agent], config: Any, game: Game, roles: Sequence[str], seeds: int) -> Agent:
+    """Return an agent for evaluation only, for several seeds side by side."""
+    plays = tuple(game.roles[name] for name in roles)
+    acting = tuple(game.roles[name] for name in game.learning)
+    return agent_class(Setting(plays, acting, tuple(range(seeds)), 1, 1, torch.device("cpu")), config)
+
+
+def evaluation_config(config: Any) -> Any:
+    """Return the settings that are evaluated: episodes are never cut off by the training's cycle limit."""
+    return dataclasses.replace(config, max_cycles=None) if hasattr(config, "max_cycles") else config
+
+
+def play_episodes(
+    game_class: type[Game],
+    config: Any,
+    agents: Sequence[Agent],
+    learning: Sequence[str],
+    seeds: int,
+    episodes: int,
+    first_episode: int = 0,
+) -> dict[str, NDArray[np.float64]]:
+    """Play every evaluation episode once, in deterministic mode.
+
+    Episode e is the first episode of market e of the evaluation seed, so that all agents meet the same markets.
+
+    Returns
+    -------
+    dict of ndarray
+        The market's metrics and ``reward_<role>``, the mean total reward of a role's agents; shape
+        (seeds, episodes) each.
+    """
+    game = VectorGame(
+        game_class, evaluation_config(config), [EVALUATION_SEED] * seeds, episodes, learning, first_episode
+    )
+    game.reset()
+    for agent in agents:
+        agent.attach(game.game)
+    shape = (seeds, episodes)
+    out = {name: np.zeros(shape) for name in game_class.metric_names}
+    rewards = {f"reward_{role}": np.zeros(shape) for role in game.game.learning}
+    running = np.ones(shape, np.bool_)
+    while running.any():
+        actions = {}
+        for agent in agents:
+            actions.update(agent.act(game.observations, deterministic=True))
+        transition = game.step(actions)
+        for role in game.game.learning:
+            rewards[f"reward_{role}"] += np.where(running, transition.rewards[role].mean(axis=2), 0.0)
+        finished = transition.ended & running
+        for name, values in transition.metrics.items():
+            out[name][finished] = values[finished]
+        running &= ~finished
+    return out | rewards
+
+
+@dataclass(frozen=True)
+class References:
+    """The two ends of the scale, and the best policy that looks at nothing, on the evaluation episodes."""
+
+    random: dict[str, float]
+    """Per scored role: mean objective of random play."""
+    optimum: dict[str, float]
+    """Per scored role: mean of the market's exact optimum or bound."""
+    constant: dict[str, float]
+    """Per scored role: mean objective of the best constant action, chosen on other markets."""
+
+    def score(self, role: str, objective: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map mean objectives to the scale, (…,) to (…,); never clipped."""
+        zero, one = self.random[role], self.optimum[role]
+        return np.asarray((objective - zero) / (one - zero))
+
+    def as_dict(self) -> dict[str, dict[str, float]]:
+        """Return plain dictionaries."""
+        return dataclasses.asdict(self)
+
+
+def references(game_class: type[Game], config: Any, episodes: int) -> References:
+    """Return the references of a market, computed once and kept in the cache folder."""
+    key = {
+        "protocol": PROTOCOL_VERSION,
+        "env": game_class.name,
+        "version": game_class.version,
+        "module": game_class.__module__,
+        "config": dataclasses.asdict(evaluation_config(config)),
+        "episodes": episodes,
+    }
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:24]
+    return _references(game_class, evaluation_config(config), episodes, digest)
+
+
+@lru_cache(maxsize=128)
+def _references(game_class: type[Game], config: Any, episodes: int, digest: str) -> References:
+    path = cache_folder() / "references" / f"{game_class.name}-{digest}.json"
+    try:
+        held = json.loads(path.read_text())
+        return References(held["random"], held["optimum"], held["constant"])
+    except (OSError, ValueError, KeyError):
+        found = compute_references(game_class, config, episodes)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            json.dump(found.as_dict(), file)
+        os.replace(file.name, path)  # noqa: PTH105 - atomic among processes that compute the same
+    except OSError:
+        pass  # a cache that cannot be written costs time, nothing else
+    return found
+
+
+def compute_references(game_class: type[Game], config: Any, episodes: int) -> References:
+    """Compute the references of a market on its evaluation episodes."""
+    learning = game_class.default_learning
+    probe = game_class(config, 1, learning)
+    random = make_agent(RandomAgent, RandomConfig(), probe, learning, RANDOM_DRAWS)
+    drawn = play_episodes(game_class, config, [random], learning, RANDOM_DRAWS, episodes)
+    uninformed = [
+        make_agent(ScriptedAgent, ScriptedConfig(policy), probe, [role], 1)
+        for role, policy in game_class.uninformed.items()
+    ]
+    constant = play_episodes(game_class, config, uninformed, learning, 1, episodes)
+    seeds = np.full(episodes, EVALUATION_SEED, np.uint64)
+    optimum = game_class.reference(config, seeds, np.arange(episodes, dtype=np.uint64))
+    return References(
+        {role: float(drawn[name].mean()) for role, name in game_class.objectives.items()},
+        {role: float(values.mean()) for role, values in optimum.items()},
+        {role: float(constant[name].mean()) for role, name in game_class.objectives.items()},
+    )
+
+
+def scores(
+    game_class: type[Game], config: Any, episodes: Mapping[str, NDArray[np.float64]], learning: Sequence[str]
+) -> dict[str, NDArray[np.float64]]:
+    """Return the score of each scored role that acted, shape (seeds,), from what `play_episodes` returned."""
+    first = next(iter(episodes.values()))
+    held = references(game_class, config, first.shape[1])
+    return {
+        role: held.score(role, episodes[name].mean(axis=1))
+        for role, name in game_class.objectives.items()
+        if role in learning
+    }
+
+
+def check_episodes(config: EvaluationConfig) -> None:
+    """Refuse an evaluation that cannot be made."""
+    for name, most in (("episodes", 100_000), ("points", 10_000)):
+        value = getattr(config, name)
+        if not 1 <= value <= most:
+            raise UserError(f"evaluation.{name}={value} is not allowed: use 1 to {most}")

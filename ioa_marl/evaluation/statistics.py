@@ -1,0 +1,60 @@
+"""Statistics of a few training seeds: interquartile mean, bootstrap intervals, probability of improvement.
+
+Definitions follow Agarwal et al., "Deep reinforcement learning at the edge of the statistical precipice" (2021).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A point estimate and its interval."""
+
+    value: float
+    """The estimate."""
+    low: float
+    """Lower end of the interval; NaN where one seed says nothing about the spread."""
+    high: float
+    """Upper end of the interval."""
+
+
+def interquartile_mean(scores: ArrayLike, axis: int = -1) -> NDArray[np.float64]:
+    """Mean of the middle half: the lowest and highest quarter (rounded down) are left out."""
+    return np.asarray(stats.trim_mean(np.asarray(scores, np.float64), 0.25, axis=axis))
+
+
+def estimate(scores: ArrayLike, seed: int = 0) -> Estimate:
+    """Interquartile mean over training seeds, with a 95% percentile bootstrap interval.
+
+    Parameters
+    ----------
+    scores : array_like, shape (seeds,)
+        One score per training seed; with a single task the stratified bootstrap resamples seeds.
+    seed : int, default 0
+        Of the resampling, so that the same scores always give the same interval.
+    """
+    values = np.asarray(scores, np.float64)
+    point = float(interquartile_mean(values))
+    if len(values) < 2:
+        return Estimate(point, float("nan"), float("nan"))
+    draws = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
+    resampled = interquartile_mean(values[draws])
+    tail = (1.0 - CONFIDENCE) / 2.0
+    low, high = np.quantile(resampled, [tail, 1.0 - tail])
+    return Estimate(point, float(low), float(high))
+
+
+def probability_of_improvement(ours: ArrayLike, theirs: ArrayLike) -> float:
+    """Probability that a seed of ours beats a seed of theirs; ties count one half."""
+    x, y = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    difference = x[:, None] - y[None, :]
+    return float(np.mean((difference > 0) + 0.5 * (difference == 0)))

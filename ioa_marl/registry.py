@@ -1,0 +1,192 @@
+"""Names of environments and agents, and the classes behind them, imported only when they are asked for.
+
+A package of your own adds to it in one of three ways: the decorators below, `register_env` and `register_agent`
+with an import string, or an entry point in the group ``ioa_marl.envs`` or ``ioa_marl.agents``::
+
+    [project.entry-points."ioa_marl.agents"]
+    my_agent = "my_package.agents:MyAgent"
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from ioa_marl.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from ioa_marl.agents.base import Agent
+    from ioa_marl.envs.core import Game
+
+Kind = Literal["environment", "agent"]
+T = TypeVar("T")
+
+
+class RegistrationError(ValueError):
+    """A name cannot be registered."""
+
+
+@dataclass
+class Entry:
+    """One name, where it comes from, and what is behind it."""
+
+    kind: Kind
+    name: str
+    target: str | type[Any]
+    """Class, or import string ``module:attribute``."""
+    source: str
+    """Package that registered it."""
+    error: str | None = None
+    """Why it cannot be used, if that is known."""
+    loaded: type[Any] | None = field(default=None, repr=False)
+
+    def load(self) -> type[Any]:
+        """Import the class; an error of the plug-in is told with its name."""
+        if self.loaded is None and self.error is None:
+            try:
+                self.loaded = _import(self.target) if isinstance(self.target, str) else self.target
+            except Exception as error:  # a plug-in may raise anything at import
+                self.error = f"{type(error).__name__}: {error}".splitlines()[0]
+        if self.loaded is None:
+            raise UserError(f"{self.kind} {self.name!r} of {self.source} cannot be loaded: {self.error}")
+        return self.loaded
+
+
+def _import(target: str) -> type[Any]:
+    module, _, attribute = target.partition(":")
+    loaded: type[Any] = getattr(importlib.import_module(module), attribute)
+    return loaded
+
+
+_SCRIPTED = "ioa_marl.agents.scripted:ScriptedAgent"
+_BUILT_IN: dict[Kind, dict[str, str]] = {
+    "environment": {"double_dutch": "ioa_marl.envs.double_dutch:DoubleDutchGame"},
+    "agent": {
+        "random": "ioa_marl.agents.random:RandomAgent",
+        "greedy": "ioa_marl.agents.greedy:GreedyAgent",
+        "fixed_step": _SCRIPTED,
+        "two_phase": _SCRIPTED,
+        "oracle": _SCRIPTED,
+        "scripted": _SCRIPTED,
+        "ppo": "ioa_marl.agents.ppo:PPOAgent",
+        "sac": "ioa_marl.agents.sac:SACAgent",
+    },
+}
+_GROUPS: dict[Kind, str] = {"environment": "ioa_marl.envs", "agent": "ioa_marl.agents"}
+
+_entries: dict[Kind, dict[str, Entry]] = {
+    kind: {name: Entry(kind, name, target, "ioa_marl") for name, target in names.items()}
+    for kind, names in _BUILT_IN.items()
+}
+_refused: list[Entry] = []
+_discovered: set[Kind] = set()
+
+
+def _discover(kind: Kind) -> dict[str, Entry]:
+    """Add the entry points of installed packages, once; nothing of theirs is imported."""
+    if kind not in _discovered:
+        _discovered.add(kind)
+        for point in entry_points(group=_GROUPS[kind]):
+            source = _distribution(point)
+            entry = Entry(kind, point.name, point.value, source)
+            held = _entries[kind].get(point.name)
+            if held is None:
+                _entries[kind][point.name] = entry
+            elif (held.target, held.source) != (entry.target, entry.source):
+                entry.error = f"the name is taken by {held.source}"
+                _refused.append(entry)
+    return _entries[kind]
+
+
+def _distribution(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.value
+
+
+def _register(kind: Kind, name: str, target: str | type[Any]) -> None:
+    held = _discover(kind).get(name)
+    if held is not None:
+        raise RegistrationError(f"{kind} {name!r} is already registered by {held.source}")
+    source = target.partition(":")[0] if isinstance(target, str) else target.__module__
+    _entries[kind][name] = Entry(kind, name, target, source)
+
+
+def register_env(name: str, target: str | None = None) -> Callable[[type[T]], type[T]]:
+    """Register an environment: as a class decorator, or at once with an import string ``module:Class``.
+
+    Raises
+    ------
+    RegistrationError
+        If the name is taken.
+    """
+    return _registrar("environment", name, target)
+
+
+def register_agent(name: str, target: str | None = None) -> Callable[[type[T]], type[T]]:
+    """Register an agent: as a class decorator, or at once with an import string ``module:Class``.
+
+    Raises
+    ------
+    RegistrationError
+        If the name is taken.
+    """
+    return _registrar("agent", name, target)
+
+
+def _registrar(kind: Kind, name: str, target: str | None) -> Callable[[type[T]], type[T]]:
+    if target is not None:
+        _register(kind, name, target)
+
+    def decorate(cls: type[T]) -> type[T]:
+        if target is None:
+            _register(kind, name, cls)
+        return cls
+
+    return decorate
+
+
+def env_names() -> list[str]:
+    """Return the names of all environments."""
+    return sorted(_discover("environment"))
+
+
+def agent_names() -> list[str]:
+    """Return the names of all agents."""
+    return sorted(_discover("agent"))
+
+
+def load_env(name: str) -> type[Game]:
+    """Return the `Game` class of an environment."""
+    entries = _discover("environment")
+    if name not in entries:
+        raise unknown_name("environment", name, entries)
+    return entries[name].load()
+
+
+def load_agent(name: str) -> type[Agent]:
+    """Return the `Agent` class behind a name."""
+    entries = _discover("agent")
+    if name not in entries:
+        raise unknown_name("agent", name, entries)
+    return entries[name].load()
+
+
+def entry(kind: Kind, name: str) -> Entry:
+    """Return the registry entry of a name."""
+    entries = _discover(kind)
+    if name not in entries:
+        raise unknown_name(kind, name, entries)
+    return entries[name]
+
+
+def listing(kind: Kind) -> list[Entry]:
+    """Return all entries, tried: one that cannot be used has its ``error`` set."""
+    found = sorted(_discover(kind).values(), key=lambda e: e.name)
+    for held in found:
+        try:
+            held.load()
+        except UserError:
+            continue
+    return found + [e for e in _refused if e.kind == kind]

@@ -1,0 +1,1 @@
+"""Training: configuration, run store, checkpoints and the loop."""

@@ -1,0 +1,73 @@
+"""Check a row of the leaderboard: play its checkpoint again on the same episodes."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ioa_marl.errors import UserError
+from ioa_marl.evaluation.protocol import check_episodes, scores
+from ioa_marl.training import checkpoint
+from ioa_marl.training.config import from_resolved
+from ioa_marl.training.runner import evaluate, load_agents
+from ioa_marl.training.store import SeedFolder
+
+
+@dataclass(frozen=True)
+class CheckpointScore:
+    """What a checkpoint achieves."""
+
+    path: Path
+    """The checkpoint file."""
+    steps: int
+    """Environment steps it was trained for."""
+    scores: dict[str, float]
+    """Score of each scored role."""
+    metrics: dict[str, float]
+    """Mean of every figure over the episodes."""
+    confirmed: bool | None
+    """Whether ``result.json`` has the same numbers to the bit; None where it is not about this evaluation."""
+
+
+def evaluate_checkpoint(path: Path, episodes: int | None = None) -> CheckpointScore:
+    """Play a checkpoint on the evaluation episodes.
+
+    Parameters
+    ----------
+    path : Path
+        A seed's folder, or a checkpoint file in it.
+    episodes : int, optional
+        Number of episodes; default: as many as the run used.
+    """
+    torch.set_num_threads(1)
+    file = SeedFolder(path).latest if path.is_dir() else path
+    saved = checkpoint.load(file)
+    if "spec" not in saved:
+        raise UserError(f"{file} is not a checkpoint of a run")
+    spec = from_resolved(saved["spec"], Path())
+    if episodes is not None:
+        spec = dataclasses.replace(spec, evaluation=dataclasses.replace(spec.evaluation, episodes=episodes))
+        check_episodes(spec.evaluation)
+    played = evaluate(spec, load_agents(spec, saved), 1)
+    found = scores(spec.game_class, spec.env_config, played, spec.learning)
+    metrics = {name: float(values.mean()) for name, values in played.items()}
+    result = SeedFolder(file.parent.parent).result()
+    comparable = result.get("env_steps") == saved["steps"] and episodes is None
+    confirmed = result["metrics"] == metrics if comparable else None
+    return CheckpointScore(
+        file, int(saved["steps"]), {role: float(v[0]) for role, v in found.items()}, metrics, confirmed
+    )
+
+
+def report(found: CheckpointScore) -> str:
+    """Return the result as text."""
+    lines = [f"{found.path}  after {found.steps} steps"]
+    lines += [f"  score {role:<16} {value:.6f}" for role, value in found.scores.items()]
+    lines += [f"  {name:<22} {value:.6f}" for name, value in found.metrics.items()]
+    if found.confirmed is not None:
+        verdict = "confirmed to the bit" if found.confirmed else "NOT CONFIRMED: the recorded numbers differ"
+        lines.append(f"  recorded row: {verdict}")
+    return "\n".join(lines)

@@ -1,0 +1,97 @@
+"""Checkpoints: one file of safetensors with the rest as JSON in its header, replaced atomically; no pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import torch
+from numpy.typing import NDArray
+
+from ioa_marl.errors import UserError
+
+FORMAT = "ioa_marl checkpoint 1"
+
+
+class UnreadableCheckpointError(UserError):
+    """A checkpoint exists and cannot be used."""
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data`` so that at any moment either the old or the new file is there, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        kept = "; the previous one is intact" if path.exists() else ""
+        raise UserError(f"cannot write {path}: {error.strerror or error}{kept}") from error
+
+
+def save(path: Path, tree: Mapping[str, Any]) -> None:
+    """Write nested dicts and lists of tensors, arrays and JSON values."""
+    arrays: dict[str, NDArray[Any]] = {}
+    header = {"format": FORMAT, "tree": json.dumps(_pack(tree, "", arrays))}
+    write_atomically(path, safetensors.numpy.save(arrays, metadata=header))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read what `save` wrote; all tensors and arrays are copies.
+
+    Raises
+    ------
+    UnreadableCheckpointError
+        If the file is missing, damaged or not a checkpoint.
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:  # type: ignore[no-untyped-call]
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name).copy() for name in file.keys()}  # noqa: SIM118 - not a dict
+        if header.get("format") != FORMAT:
+            raise ValueError(f"it is not a {FORMAT!r} file")
+        tree: dict[str, Any] = _unpack(json.loads(header["tree"]), arrays)
+    except FileNotFoundError as error:
+        raise UnreadableCheckpointError(f"there is no checkpoint {path}") from error
+    except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise UnreadableCheckpointError(f"checkpoint {path} cannot be read: {reason}") from error
+    return tree
+
+
+def _pack(value: Any, name: str, arrays: dict[str, NDArray[Any]]) -> Any:
+    if isinstance(value, torch.Tensor):
+        arrays[name] = value.detach().cpu().numpy().copy(order="C")
+        return {"__tensor__": name}
+    if isinstance(value, np.ndarray):
+        arrays[name] = value.copy(order="C")
+        return {"__array__": name}
+    if isinstance(value, Mapping):
+        return {str(key): _pack(inner, f"{name}/{key}", arrays) for key, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_pack(inner, f"{name}/{i}", arrays) for i, inner in enumerate(value)]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"{name} is a {type(value).__name__}, which a checkpoint cannot hold")
+
+
+def _unpack(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
+    if isinstance(value, dict):
+        if "__tensor__" in value:
+            return torch.from_numpy(arrays[value["__tensor__"]])
+        if "__array__" in value:
+            return arrays[value["__array__"]]
+        return {key: _unpack(inner, arrays) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_unpack(inner, arrays) for inner in value]
+    return value

@@ -1,0 +1,289 @@
+"""From what a person asked for to a checked description of runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ioa_marl import registry
+from ioa_marl.agents.base import Agent, check_playable
+from ioa_marl.envs.core import Game
+from ioa_marl.errors import UserError, unknown_name
+from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, EvaluationConfig, check_episodes
+from ioa_marl.markets.parameters import ParameterError
+from ioa_marl.markets.seeds import MAX_TRAINING_SEED
+
+RUNNER_VERSION = 1
+"""Raised whenever the runner makes something else of the same settings."""
+
+ROOT_KEYS = ("env", "agent", "budget", "seeds", "num_envs", "device", "runs", "roles", "evaluation")
+
+
+@dataclass(frozen=True)
+class AgentSpec:
+    """One agent of a run."""
+
+    name: str
+    """Registry name."""
+    agent_class: type[Agent]
+    config: Any
+    """Instance of the class's config."""
+    roles: tuple[str, ...]
+    """Roles it plays."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return name and settings."""
+        return {"name": self.name, **dataclasses.asdict(self.config)}
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that determines a run, but for the seed."""
+
+    game_class: type[Game]
+    env_config: Any
+    preset: str
+    agents: tuple[AgentSpec, ...]
+    budget: int
+    num_envs: int
+    device: str
+    evaluation: EvaluationConfig
+    seeds: tuple[int, ...]
+    runs: Path
+
+    @property
+    def learning(self) -> tuple[str, ...]:
+        """Roles that act, in the game's order."""
+        played = {role for agent in self.agents for role in agent.roles}
+        return tuple(role for role in self.game_class.make_roles(self.env_config) if role in played)
+
+    @property
+    def env_label(self) -> str:
+        """Name of the market and its preset, as a folder name."""
+        return f"{self.game_class.name}-{self.preset}"
+
+    @property
+    def agent_label(self) -> str:
+        """Name of the agent, with its role where it is not the usual one."""
+        usual = self.game_class.default_learning
+        parts = [a.name if a.roles == usual else f"{'+'.join(a.roles)}={a.name}" for a in self.agents]
+        return ",".join(parts)
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the complete configuration as plain values."""
+        return {
+            "env": {
+                "name": self.game_class.name,
+                "preset": self.preset,
+                **_plain(dataclasses.asdict(self.env_config)),
+            },
+            "agents": {"+".join(agent.roles): _plain(agent.as_dict()) for agent in self.agents},
+            "budget": self.budget,
+            "num_envs": self.num_envs,
+            "device": self.device,
+            "evaluation": dataclasses.asdict(self.evaluation),
+            "versions": {
+                "env": self.game_class.version,
+                "agents": {agent.name: agent.agent_class.version for agent in self.agents},
+                "protocol": PROTOCOL_VERSION,
+                "runner": RUNNER_VERSION,
+            },
+        }
+
+    @property
+    def digest(self) -> str:
+        """Hash of everything that changes the result."""
+        text = json.dumps(self.resolved(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the run's seeds."""
+        return self.runs / self.env_label / self.agent_label / self.digest
+
+    def seed_folder(self, seed: int) -> Path:
+        """Folder of one seed."""
+        return self.folder / f"seed_{seed}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def build(schema: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
+    """Make a config dataclass from plain values; every mistake becomes one line that names ``prefix.key``."""
+    known = [field.name for field in dataclasses.fields(schema)]
+    for key, value in values.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
+            raise UserError(f"unknown key {prefix}.{key}={value}: {hint}")
+    try:
+        checked = OmegaConf.structured(schema)
+        OmegaConf.set_readonly(checked, False)  # frozen dataclasses start read-only
+        for key, value in values.items():
+            try:
+                OmegaConf.update(checked, key, value)
+            except OmegaConfBaseException as error:
+                reason = str(error).splitlines()[0]
+                raise UserError(f"{prefix}.{key}={value} is not allowed: {reason}") from error
+        return schema(**_tuples(schema, OmegaConf.to_container(checked)))
+    except ParameterError as error:
+        raise UserError(f"{prefix}.{error}") from error
+
+
+def _tuples(schema: type[Any], values: Any) -> dict[str, Any]:
+    types = {field.name: str(field.type) for field in dataclasses.fields(schema)}
+    return {
+        key: tuple(value) if isinstance(value, list) and types[key].startswith("tuple") else value
+        for key, value in values.items()
+    }
+
+
+def integer(values: Mapping[str, Any], key: str, low: int, high: int) -> int:
+    """Return an integer setting within its range."""
+    value = values[key]
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise UserError(f"{key}={value} is not allowed: use a whole number from {low} to {high}")
+    return value
+
+
+def parse_seeds(value: Any) -> tuple[int, ...]:
+    """Return seed numbers from a count or a list."""
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10_000:
+        return tuple(range(value))
+    listed = isinstance(value, list) and len(value) > 0 and len(set(map(str, value))) == len(value)
+    if listed and all(
+        isinstance(s, int) and not isinstance(s, bool) and 0 <= s <= MAX_TRAINING_SEED for s in value
+    ):
+        return tuple(value)
+    raise UserError(
+        f"seeds={value} is not allowed: use a count from 1 to 10000, "
+        f"or a list of different numbers from 0 to {MAX_TRAINING_SEED}, as in seeds=[3,7]"
+    )
+
+
+def parse_device(value: Any) -> str:
+    """Return a device that is there."""
+    if value == "cpu":
+        return "cpu"
+    if isinstance(value, str) and value.split(":")[0] == "cuda":
+        if torch.cuda.is_available():
+            return value
+        raise UserError(f"device={value} is not allowed: no CUDA device was found; use cpu")
+    raise UserError(f"device={value} is not allowed: use cpu or cuda")
+
+
+def _agent_spec(values: Mapping[str, Any], roles: tuple[str, ...], prefix: str) -> AgentSpec:
+    name = values.get("name")
+    if not isinstance(name, str):
+        raise UserError(f"{prefix}.name={name} is not allowed: use the name of an agent")
+    agent_class = registry.load_agent(name)
+    settings = {key: value for key, value in values.items() if key != "name"}
+    return AgentSpec(name, agent_class, build(agent_class.config_class, settings, prefix), roles)
+
+
+def resolve(values: Mapping[str, Any]) -> RunSpec:
+    """Check a composed configuration and return what is to be run; nothing is written.
+
+    Raises
+    ------
+    UserError
+        With one line that names the key, the value and what is allowed.
+    """
+    for key in values:
+        if key not in ROOT_KEYS:
+            raise unknown_name("key", key, ROOT_KEYS)
+    env = values.get("env")
+    if not isinstance(env, Mapping):
+        raise UserError(f"env is not set: choose one with env=NAME, of {', '.join(registry.env_names())}")
+    game_class = registry.load_env(env["name"])
+    settings = {key: value for key, value in env.items() if key not in ("name", "preset")}
+    env_config = build(game_class.config_class, settings, "env")
+    roles = game_class.make_roles(env_config)
+    agents = _agents(values, game_class, tuple(roles))
+    for agent in agents:
+        for role in agent.roles:
+            check_playable(agent.agent_class, roles[role])
+            _check_policy(agent, game_class, role)
+    budget = integer(values, "budget", 1, 10**12)
+    num_envs = integer(values, "num_envs", 1, 1_000_000)
+    if budget < num_envs:
+        raise UserError(f"budget={budget} is not allowed: use at least num_envs={num_envs}, one step of each")
+    evaluation = build(EvaluationConfig, values["evaluation"], "evaluation")
+    check_episodes(evaluation)
+    runs = values["runs"]
+    if not isinstance(runs, str) or not runs:
+        raise UserError(f"runs={runs} is not allowed: use the path of a folder")
+    return RunSpec(
+        game_class, env_config, str(env.get("preset", "custom")), agents, budget, num_envs,
+        parse_device(values["device"]), evaluation, parse_seeds(values["seeds"]), Path(runs),
+    )  # fmt: skip
+
+
+def _agents(
+    values: Mapping[str, Any], game_class: type[Game], roles: tuple[str, ...]
+) -> tuple[AgentSpec, ...]:
+    special = values.get("roles") or {}
+    out = []
+    for role, choice in special.items():
+        if role not in roles:
+            raise unknown_name("role", role, roles)
+        if not isinstance(choice, Mapping) or not isinstance(choice.get("agent"), Mapping):
+            raise UserError(f"roles.{role} is not allowed: use roles.{role}.agent=NAME")
+        out.append(_agent_spec(choice["agent"], (role,), f"roles.{role}.agent"))
+    usual = tuple(role for role in game_class.default_learning if role not in special)
+    agent = values.get("agent")
+    if isinstance(agent, Mapping):
+        if not usual:
+            raise UserError("agent is set, but every role it would play is given to another one in roles")
+        out.insert(0, _agent_spec(agent, usual, "agent"))
+    elif not out:
+        names = ", ".join(registry.agent_names())
+        raise UserError(f"agent is not set: choose one with agent=NAME, of {names}")
+    return tuple(out)
+
+
+def _check_policy(agent: AgentSpec, game_class: type[Game], role: str) -> None:
+    """Refuse a scripted policy that the market does not have for the role, before anything is written."""
+    policy = getattr(agent.config, "policy", None)
+    if policy is not None and policy not in game_class.scripted_policies(role):
+        known = ", ".join(game_class.scripted_policies(role)) or "none"
+        raise UserError(
+            f"{agent.name} cannot play {role}: {game_class.name} has no policy {policy!r} for it (it has: {known})"
+        )
+
+
+def from_resolved(saved: Mapping[str, Any], runs: Path) -> RunSpec:
+    """Return the run that `RunSpec.resolved` described, as a checkpoint or ``config.yaml`` holds it."""
+    try:
+        agents = {
+            roles: {"name": choice["name"], **{k: v for k, v in choice.items() if k != "name"}}
+            for roles, choice in saved["agents"].items()
+        }
+        env, seed = saved["env"], saved["seed"]
+        game_class = registry.load_env(env["name"])
+        settings = {key: value for key, value in env.items() if key not in ("name", "preset")}
+        config = build(game_class.config_class, settings, "env")
+        specs = tuple(
+            _agent_spec(choice, tuple(roles.split("+")), "agent") for roles, choice in agents.items()
+        )
+        evaluation = build(EvaluationConfig, saved["evaluation"], "evaluation")
+        return RunSpec(
+            game_class, config, env["preset"], specs, saved["budget"], saved["num_envs"], "cpu", evaluation,
+            (seed,), runs,
+        )  # fmt: skip
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"the description of the run is incomplete: {error} is missing or wrong") from error

@@ -1,0 +1,83 @@
+"""One job of a sweep, as Hydra's launchers call it: in this process, in a pool, or on a cluster."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from ioa_marl.errors import ParameterError, UserError
+from ioa_marl.evaluation.statistics import estimate
+from ioa_marl.training.config import RunSpec, resolve
+from ioa_marl.training.runner import train_seeds
+from ioa_marl.training.store import SeedFolder
+
+FAILURES = "IOA_MARL_FAILURES"
+"""Environment variable with the file that jobs append their failures to; the command's exit status reads it."""
+QUIET = "IOA_MARL_QUIET"
+"""Environment variable that turns progress off."""
+
+
+def job(config: DictConfig) -> None:
+    """Train the seeds of one configuration; a failure is recorded and told, and does not stop the sweep."""
+    torch.set_num_threads(1)
+    try:
+        values = OmegaConf.to_container(config, resolve=True)
+        assert isinstance(values, dict)
+        spec = resolve({str(key): value for key, value in values.items() if key != "hydra"})
+        run(spec)
+    except (UserError, ParameterError) as error:
+        _failed(str(error), "user")
+    except KeyboardInterrupt:
+        raise
+    except Exception as error:  # the rest of the sweep goes on
+        traceback.print_exc()
+        _failed(f"{type(error).__name__}: {error}".splitlines()[0], "crash")
+
+
+def _failed(message: str, kind: str) -> None:
+    print(f"ioa-marl: {message}", file=sys.stderr, flush=True)  # noqa: T201 - what the command says
+    record = os.environ.get(FAILURES)
+    if record:
+        with Path(record).open("a") as file:
+            file.write(kind + "\n")
+
+
+def run(spec: RunSpec) -> None:
+    """Train what is missing of a run, with a progress bar on a terminal."""
+    console = Console(stderr=True)
+    title = f"{spec.env_label}  {spec.agent_label}"
+    done = [s for s in spec.seeds if SeedFolder(spec.seed_folder(s)).result().get("status") == "done"]
+    missing = [s for s in spec.seeds if s not in done]
+    if not missing:
+        console.print(f"{title}  {len(done)} seeds already done: {spec.folder}", highlight=False)
+        return
+    quiet = os.environ.get(QUIET) == "1" or not console.is_terminal
+    started = time.perf_counter()
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[score]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=console, disable=quiet, transient=True) as progress:
+        task = progress.add_task(f"{title}  {len(missing)} seeds", total=spec.budget, score="")
+
+        def report(steps: int, scores: object) -> None:
+            shown = "  ".join(f"{k} {v:.3f}" for k, v in scores.items()) if isinstance(scores, dict) else ""
+            progress.update(task, completed=steps, score=shown)
+
+        train_seeds(spec, missing, report)
+    results = [SeedFolder(spec.seed_folder(seed)).result() for seed in spec.seeds]
+    parts = []
+    for role in results[0].get("scores", {}):
+        found = estimate([result["scores"][role] for result in results])
+        parts.append(f"{role} score {found.value:.3f}")
+    summary = "  ".join(parts) or "no scored role"
+    seconds = time.perf_counter() - started
+    console.print(f"{title}  {len(missing)} seeds  {summary}  {seconds:.0f} s", highlight=False)
