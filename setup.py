@@ -1,6 +1,6 @@
 from setuptools import find_namespace_packages, find_packages, setup
 
-# Three top-level folders become subpackages of one import package; a static list would forget a new subfolder.
+# Top-level folders become subpackages of one import package; a static list would forget a new subfolder.
 ROOTS = {"ioa_marl.envs": "envs", "ioa_marl.agents": "agents"}
 
 packages = ["ioa_marl", *(f"ioa_marl.{p}" for p in find_packages("ioa_marl"))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -124,6 +124,10 @@ def check_playable(agent: type[Agent], role: Role) -> None:
         )
 
 
-def role_names(roles: Sequence[Role]) -> tuple[str, ...]:
-    """Return the names of the roles."""
-    return tuple(role.name for role in roles)
+def action_heads(space: gymnasium.spaces.Space[Any]) -> list[int]:
+    """Return the number of outcomes of each head; a Discrete space has one head."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return [int(space.n)]
+    if isinstance(space, gymnasium.spaces.MultiDiscrete):
+        return [int(n) for n in space.nvec]
+    raise TypeError(f"{space} has no discrete heads")

@@ -9,10 +9,11 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ioa_marl.agents.base import Agent, Setting, State
+from ioa_marl.agents.base import Agent, Setting, State, action_heads
 from ioa_marl.agents.randomness import Streams
 from ioa_marl.envs.core import Arrays
 from ioa_marl.envs.vector import Transition
+from ioa_marl.markets.parameters import check_number
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,10 @@ class GreedyConfig:
 
     epsilon: float = 0.1
     """Share of uniformly random actions while training."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is not a probability."""
+        check_number(self, "epsilon", low=0.0, high=1.0)
 
 
 class GreedyAgent(Agent):
@@ -39,8 +44,7 @@ class GreedyAgent(Agent):
         self._sums: dict[str, list[NDArray[np.float64]]] = {}
         self._tries: dict[str, list[NDArray[np.float64]]] = {}
         for role in setting.plays:
-            space = role.action_space
-            heads = [int(space.n)] if isinstance(space, spaces.Discrete) else [int(n) for n in space.nvec]
+            heads = action_heads(role.action_space)
             self._heads[role.name] = heads
             shape = (len(setting.seeds), role.count)
             self._sums[role.name] = [np.zeros((*shape, n)) for n in heads]

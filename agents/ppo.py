@@ -1,6 +1,7 @@
-"""Stable-Baselines3's PPO, driven by our loop: its policy, rollout buffer and update, one instance per seed and role.
+"""Stable-Baselines3's PPO, driven by our loop: its policy, rollout buffer and update.
 
-All agents of a role share one policy; a one-hot index tells them apart, up to 64 agents.
+There is one instance per seed and role. All agents of a role share one policy; a one-hot index tells them apart,
+up to 64 agents.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ioa_marl.agents.base import Agent, Setting, State
 from ioa_marl.envs.core import Arrays, Role
 from ioa_marl.envs.vector import Transition
 from ioa_marl.errors import UserError
+from ioa_marl.markets.parameters import check_number, require
 
 MAX_INDEXED_AGENTS = 64
 """Up to so many agents of a role see a one-hot index of themselves."""
@@ -58,12 +60,24 @@ class PPOConfig:
     hidden: tuple[int, ...] = (64, 64)
     """Units of the hidden layers of policy and value network."""
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained with."""
+        for name in ("learning_rate", "max_grad_norm"):
+            check_number(self, name, low=0.0, open_low=True)
+        for name in ("gamma", "gae_lambda"):
+            check_number(self, name, low=0.0, high=1.0)
+        for name in ("clip_range", "ent_coef", "vf_coef"):
+            check_number(self, name, low=0.0)
+        for name, low in (("rollout_size", 2), ("batch_size", 2), ("n_epochs", 1)):
+            check_number(self, name, low=low)
+        require(all(n >= 1 for n in self.hidden), "hidden", list(self.hidden), "widths of at least 1")
+
 
 class MaskedRolloutBuffer(RolloutBuffer):
     """A rollout buffer that knows which rows are decisions of their agent.
 
-    An inactive row is transparent: its reward belongs to the agent's last decision, and it is never trained on.
-    With all rows active it is Stable-Baselines3's buffer.
+    An inactive row is transparent: its reward belongs to the agent's last decision, and it is never trained
+    on. With all rows active it is Stable-Baselines3's buffer.
     """
 
     active: NDArray[np.bool_]
@@ -230,9 +244,7 @@ class PPOLearner:
         """(markets, agents, features) to (markets · agents, features with index)."""
         markets = observations.shape[0]
         if self.indexed:
-            index = np.broadcast_to(
-                np.eye(self.role.count, dtype=np.float32), (markets,) + (self.role.count,) * 2
-            )
+            index = np.broadcast_to(np.eye(self.role.count, dtype=np.float32), (markets,) + (self.role.count,) * 2)
             observations = np.concatenate([observations, index], axis=-1)
         return observations.reshape(markets * self.role.count, -1)
 
@@ -253,7 +265,7 @@ class PPOLearner:
         space = self.role.action_space
         if isinstance(space, spaces.Box):
             actions = np.clip(actions, space.low, space.high)
-        return actions.reshape(observations.shape[0], self.role.count, *space.shape)
+        return actions.reshape(observations.shape[0], self.role.count, *(space.shape or ()))
 
     def _values(self, observations: NDArray[np.float32]) -> Tensor:
         with torch.no_grad():
@@ -273,9 +285,7 @@ class PPOLearner:
             rewards[truncated] += self.config.gamma * beyond
         self.buffer.active[self.buffer.pos] = transition.active[name][s].reshape(-1)
         discrete = isinstance(self.role.action_space, spaces.Discrete)
-        self.buffer.add(
-            seen, actions.reshape(-1, 1) if discrete else actions, rewards, self._starts, values, log_probs
-        )
+        self.buffer.add(seen, actions.reshape(-1, 1) if discrete else actions, rewards, self._starts, values, log_probs)
         self._starts = np.repeat(transition.ended[s], count).astype(np.float32)
         self._decided = None
         self.ppo.num_timesteps += self.num_envs
@@ -311,9 +321,7 @@ class PPOLearner:
         numpy_state = self._numpy_state
         return {
             "policy": self.policy_state(),
-            "optimiser": {
-                str(k): {key: value.clone() for key, value in row.items()} for k, row in optimiser.items()
-            },
+            "optimiser": {str(k): {key: value.clone() for key, value in row.items()} for k, row in optimiser.items()},
             "torch_state": self._torch_state.clone(),
             "numpy_key": numpy_state["state"]["key"].copy(),
             "numpy_pos": int(numpy_state["state"]["pos"]),
@@ -329,9 +337,7 @@ class PPOLearner:
         self.ppo.policy.load_state_dict(state["policy"])
         held = self.ppo.policy.optimizer.state_dict()
         # Keys must be integers: with strings the optimiser would load silently empty.
-        held["state"] = {
-            int(k): {key: v.clone() for key, v in r.items()} for k, r in state["optimiser"].items()
-        }
+        held["state"] = {int(k): {key: v.clone() for key, v in r.items()} for k, r in state["optimiser"].items()}
         self.ppo.policy.optimizer.load_state_dict(held)
         self._torch_state = torch.as_tensor(state["torch_state"]).clone()
         key = np.asarray(state["numpy_key"], np.uint32)

@@ -43,8 +43,7 @@ class RandomAgent(Agent):
         """Return uniform actions."""
         streams = self._evaluation if deterministic else self._streams
         return {
-            role.name: uniform_actions(streams, role, observations[role.name].shape[1])
-            for role in self.setting.plays
+            role.name: uniform_actions(streams, role, observations[role.name].shape[1]) for role in self.setting.plays
         }
 
     def state_dict(self, seed_index: int) -> State:
@@ -62,7 +61,10 @@ def uniform_actions(streams: Streams, role: Role, markets: int) -> NDArray[Any]:
     if isinstance(space, spaces.Discrete):
         return streams.integers(int(space.n), markets, role.count) + int(space.start)
     if isinstance(space, spaces.MultiDiscrete):
-        return streams.integers(space.nvec, markets, role.count, *space.nvec.shape) + space.start
+        drawn: NDArray[Any] = streams.integers(space.nvec, markets, role.count, *space.nvec.shape)
+        out: NDArray[Any] = drawn + space.start
+        return out
     assert isinstance(space, spaces.Box)
     u = streams.uniform(markets, role.count, *space.shape)
-    return (space.low + u * (space.high - space.low)).astype(np.float32)
+    spread: NDArray[Any] = (space.low + u * (space.high - space.low)).astype(np.float32)
+    return spread

@@ -1,12 +1,13 @@
 """Random numbers of agents: one counter-based stream per training seed and purpose.
 
-What a seed draws depends on its own counter only, never on the seeds beside it, and the counter is all there is to
-save.
+What a seed draws depends on its own counter only, never on the seeds beside it, and the counter is all
+there is to save.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from ioa_marl.markets.philox import philox_block, to_unit
 
 
 @kernel
-def _fill(seeds, stream, counters, out):  # type: ignore[no-untyped-def]
+def _fill(seeds: NDArray[Any], stream: Any, counters: NDArray[Any], out: NDArray[Any]) -> None:
     for s in range(out.shape[0]):
         n = out.shape[1]
         for start in range(0, n, 4):

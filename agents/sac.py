@@ -17,7 +17,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ioa_marl.agents.base import Agent, Setting, State
+from ioa_marl.agents.base import Agent, Setting, State, action_heads
 from ioa_marl.agents.randomness import Streams
 from ioa_marl.agents.replay import Batch, NStepReturns, StackedReplay
 from ioa_marl.agents.stacked import (
@@ -30,6 +30,7 @@ from ioa_marl.agents.stacked import (
 )
 from ioa_marl.envs.core import Arrays, Role
 from ioa_marl.envs.vector import Transition
+from ioa_marl.markets.parameters import check_number
 
 MAX_SEPARATE_AGENTS = 64
 """Up to so many agents of a role have networks of their own; more share one."""
@@ -72,6 +73,16 @@ class SACConfig:
     max_grad_norm: float = 10.0
     """Largest norm of a member's gradient."""
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained with."""
+        for name in ("actor_lr", "critic_lr", "alpha_start", "alpha_end", "reward_scale", "max_grad_norm"):
+            check_number(self, name, low=0.0, open_low=True)
+        for name in ("gamma", "tau", "alpha_fraction"):
+            check_number(self, name, low=0.0, high=1.0)
+        for name in ("width", "depth", "n_step", "batch_size", "buffer_size", "update_every"):
+            check_number(self, name, low=1)
+        check_number(self, "learning_starts", low=0)
+
 
 class SACAgent(Agent):
     """Discrete SAC; each role it plays has its own networks."""
@@ -82,16 +93,13 @@ class SACAgent(Agent):
     def __init__(self, setting: Setting, config: SACConfig) -> None:
         super().__init__(setting, config)
         self._learners = {
-            role.name: SACLearner(setting, config, role, purpose=10 + 4 * i)
-            for i, role in enumerate(setting.plays)
+            role.name: SACLearner(setting, config, role, purpose=10 + 4 * i) for i, role in enumerate(setting.plays)
         }
         self._steps = np.zeros(len(setting.seeds), np.int64)
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Sample from the actors, or take their most likely actions."""
-        return {
-            name: learner.act(observations[name], deterministic) for name, learner in self._learners.items()
-        }
+        return {name: learner.act(observations[name], deterministic) for name, learner in self._learners.items()}
 
     def observe(self, transition: Transition) -> None:
         """Remember the completed n-step transitions."""
@@ -106,7 +114,7 @@ class SACAgent(Agent):
         if now < self.config.learning_starts:
             return None
         every = self.config.update_every
-        figures: dict[str, NDArray[np.float64]] = {}
+        figures: dict[str, Tensor] = {}
         for _ in range(now // every - before // every):
             for name, learner in self._learners.items():
                 found = learner.update(temperature(self.config, now / self.setting.budget))
@@ -126,10 +134,7 @@ class SACAgent(Agent):
 
     def policy_state(self, seed_index: int) -> State:
         """Return the actors of one seed."""
-        return {
-            name: learner.actor.member_state(learner.rows(seed_index))
-            for name, learner in self._learners.items()
-        }
+        return {name: learner.actor.member_state(learner.rows(seed_index)) for name, learner in self._learners.items()}
 
     def load_policy_state(self, seed_index: int, state: State) -> None:
         """Act with the actors that `policy_state` returned."""
@@ -155,8 +160,7 @@ class SACLearner:
         self.seeds, self.num_envs = len(setting.seeds), setting.num_envs
         self.separate = role.count if role.count <= MAX_SEPARATE_AGENTS else 1
         self.members = self.seeds * self.separate
-        space = role.action_space
-        self.heads = [int(space.n)] if isinstance(space, spaces.Discrete) else [int(n) for n in space.nvec]
+        self.heads = action_heads(role.action_space)
         self.features = role.observation_space.shape[0]
         self.outcomes = max(self.heads)
         mask = torch.arange(self.outcomes) < torch.tensor(self.heads)[:, None]
@@ -194,7 +198,7 @@ class SACLearner:
 
     def _by_member(self, array: NDArray[Any]) -> NDArray[Any]:
         """(seeds, markets, agents, …) to (members, batch, …)."""
-        seeds, markets, agents = array.shape[:3]
+        markets, agents = array.shape[1:3]
         if self.separate == 1:
             return array.reshape(self.members, markets * agents, *array.shape[3:])
         return np.swapaxes(array, 1, 2).reshape(self.members, markets, *array.shape[3:])
@@ -202,13 +206,15 @@ class SACLearner:
     def logits(self, observations: Tensor) -> Tensor:
         """Return (members, batch, heads, outcomes), −inf where an outcome does not exist."""
         out = self.actor(observations).unflatten(-1, (len(self.heads), self.outcomes))
-        return out.masked_fill(~self.allowed, -torch.inf)
+        masked: Tensor = out.masked_fill(~self.allowed, -torch.inf)
+        return masked
 
     def _values(self, network: StackedMLP, observations: Tensor) -> Tensor:
         """Return the twins' action values (members, 2, batch, heads, outcomes)."""
         twice = observations.repeat_interleave(2, dim=0)
-        out = network(twice).unflatten(-1, (len(self.heads), self.outcomes))
-        return out.unflatten(0, (self.members, 2))
+        out: Tensor = network(twice).unflatten(-1, (len(self.heads), self.outcomes))
+        paired: Tensor = out.unflatten(0, (self.members, 2))
+        return paired
 
     @torch.no_grad()
     def act(self, observations: NDArray[np.float32], deterministic: bool) -> NDArray[np.int64]:

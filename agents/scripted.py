@@ -21,6 +21,11 @@ class ScriptedConfig:
     """Settings of the policy; those that are null are left at their defaults."""
 
 
+def given_settings(config: ScriptedConfig) -> dict[str, Any]:
+    """Return the settings that are not null."""
+    return {key: value for key, value in config.settings.items() if value is not None}
+
+
 class ScriptedAgent(Agent):
     """Play a scripted policy of the market; such policies may look at the market's whole state."""
 
@@ -38,7 +43,7 @@ class ScriptedAgent(Agent):
 
     def attach(self, game: Game) -> None:
         """Ask the game for its policies."""
-        settings = {key: value for key, value in self.config.settings.items() if value is not None}
+        settings = given_settings(self.config)
         self._policies = {
             role.name: game.scripted(self.config.policy, role.name, **settings) for role in self.setting.plays
         }

@@ -6,8 +6,10 @@ elementwise, so a member trained among ten equals the one trained alone to the b
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -35,13 +37,13 @@ class StackedMLP(nn.Module):
         self,
         members: int,
         sizes: Sequence[int],
-        uniforms: Callable[[int], NDArray[object]],
+        uniforms: Callable[[int], NDArray[Any]],
         activation: Activation = torch.relu,
     ) -> None:
         super().__init__()
         self.members, self.activation = members, activation
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+        for n_in, n_out in itertools.pairwise(sizes):
             bound = 1.0 / math.sqrt(n_in)  # as torch.nn.Linear
             for shape, into in (((n_in, n_out), self.weights), ((1, n_out), self.biases)):
                 u = torch.from_numpy(uniforms(shape[0] * shape[1])).to(torch.float32)

@@ -26,7 +26,7 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Role:
-    """A group of interchangeable agents with the same spaces; its agents are ``<name>_0``, ``<name>_1``, …"""
+    """A group of interchangeable agents with the same spaces; its agents are ``<name>_0``, ``<name>_1`` and so on."""
 
     name: str
     """Name, a Python identifier."""
@@ -145,9 +145,7 @@ class Game(ABC):
         """Return all roles of a market with these settings, in order."""
 
     @abstractmethod
-    def reset(
-        self, seeds: NDArray[np.uint64], streams: NDArray[np.uint64] | None = None
-    ) -> tuple[Arrays, Arrays]:
+    def reset(self, seeds: NDArray[np.uint64], streams: NDArray[np.uint64] | None = None) -> tuple[Arrays, Arrays]:
         """Start episode 0 of every market.
 
         Parameters

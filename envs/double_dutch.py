@@ -31,16 +31,136 @@ class DoubleDutchConfig(DoubleDutchParams):
     def __post_init__(self) -> None:
         """Check the settings that the auction does not know."""
         super().__post_init__()
-        require(
-            self.observation in ("paper", "extended"), "observation", self.observation, "paper or extended"
-        )
-        require(
-            self.max_cycles is None or self.max_cycles >= 1, "max_cycles", self.max_cycles, "null or 1, 2, …"
-        )
+        require(self.observation in ("paper", "extended"), "observation", self.observation, "paper or extended")
+        require(self.max_cycles is None or self.max_cycles >= 1, "max_cycles", self.max_cycles, "null or 1, 2, …")
 
 
 class DoubleDutchGame(Game):
-    """Double Dutch auction."""
+    """Two clocks look for the price at which fixed agents buy computing from aerial agents.
+
+    ## Description
+
+    J buyers (fixed agents) have a value for one lot of computing, K sellers (aerial agents) a cost of one lot. The
+    buyer clock C_b starts high and falls, the seller clock C_s starts low and rises. In each tick the active side's
+    clock is broadcast to its bidders who have not accepted yet. Those with value ≥ C_b (cost ≤ C_s) accept, and
+    the other side becomes active; if nobody accepts, the clock moves by the step that the auctioneer chose, and the
+    side stays active. Small steps find the efficient trades and cost many messages; the auctioneer has to find out
+    where the bidders are. A side of which everybody has accepted cannot hold the turn.
+
+    When the auction ends, as many pairs trade as the shorter list of acceptors has; the last acceptors of the longer
+    one are dropped (within a tick, lower indices go first). All trade at r* = ψ C_b + (1 − ψ) C_s, taken from the
+    clocks before they crossed. It is individually rational and strongly budget balanced. It is **not** incentive
+    compatible, although that has been claimed: see Fidelity.
+
+    ## Roles
+
+    | Role | Agents | Default | Scripted policies |
+    | --- | --- | --- | --- |
+    | `auctioneer` | 1 | learns | `fixed_step` (the best fixed step, or `step`), `two_phase`, `oracle` |
+    | `buyer` | `buyers` | `truthful` | `truthful`, `shaded` |
+    | `seller` | `sellers` | `truthful` | `truthful`, `shaded` |
+
+    Any of them can learn. A broadcast to a side that learns is a step of its own, in which that side's waiting
+    bidders are active; the auctioneer then decides in another step, knowing that nobody accepted. A broadcast to
+    scripted bidders and the clock move after it are one step.
+
+    ## Observation space
+
+    `auctioneer`: float32 in [0, 1]; 6 features, or 12 with `observation="extended"`.
+
+    | Index | Meaning | Scale |
+    | --- | --- | --- |
+    | 0 | active side Ψ (0 buyers, 1 sellers) | 1 |
+    | 1 | tick t | `max_ticks` |
+    | 2, 3 | buyer clock, seller clock | `buyer_clock` |
+    | 4, 5 | buyers, sellers that have accepted | `buyers`, `sellers` |
+    | 6, 7 | distance of each clock from its last acceptance (from its start before one) | `buyer_clock` |
+    | 8, 9 | distance between the last two acceptances of each side | `buyer_clock` |
+    | 10, 11 | number of buyers, sellers taking part | `buyers`, `sellers` |
+
+    `buyer` and `seller`: the same, then the own valuation (over `buyer_clock`) and whether one has accepted (0, 1).
+
+    ## Action space
+
+    | Role | Space | Meaning |
+    | --- | --- | --- |
+    | `auctioneer` | `Discrete(len(steps))` | index of the step; used only if nobody accepts in this tick |
+    | `buyer`, `seller` | `Discrete(2)` | 0 wait, 1 accept at the present clock |
+
+    ## Rewards
+
+    `auctioneer`: −b · Σ|valuation − clock| of the bidders who accept; −d · (bidders listening) for a broadcast
+    that nobody accepts; + c · (value − cost) + e for each pair, when both are in (`welfare_paid="per_trade"`) or in
+    one lump at the end (`"at_end"`). Both sum to the same return.
+    `buyer`, `seller`: at the end value − r* or r* − cost for those who trade, otherwise 0.
+
+    ## Starting state
+
+    A market level m ~ U(`level`) and a width s ~ log-U(`width`); values m + s·U(`value_spread`), costs
+    m − s·U(`cost_spread`); sizes uniform between the minimum and the maximum. Clocks at `buyer_clock` and
+    `seller_clock`, buyers active.
+
+    ## Episode end
+
+    Termination: the clocks have crossed; or one side is exhausted and the other has at least as many acceptors; or
+    `max_ticks` broadcasts were made. Truncation: after `max_cycles` steps, if that is set; nothing is settled then.
+
+    ## Metrics
+
+    | Name | Meaning |
+    | --- | --- |
+    | `return` | undiscounted return of the auctioneer: what is scored |
+    | `welfare`, `optimal_welfare`, `efficiency` | Σ values − Σ costs of the traders, its maximum, the ratio |
+    | `clock_surplus` | Eq. 37 as printed: accepted clocks in place of valuations |
+    | `price`, `trades` | clearing price, number of trades |
+    | `ticks`, `messages` | broadcasts, and listeners summed over broadcasts |
+    | `regret` | Σ |valuation − clock| over all acceptors |
+
+    The score's 1 is the clairvoyant plan: the largest return of an auctioneer who knows every bid
+    (`ioa_marl.markets.double_dutch_clairvoyant`).
+
+    ## Arguments
+
+    The fields of `DoubleDutchConfig`; `conf/env/double_dutch.yaml` lists them with their meaning.
+
+    ## Presets
+
+    | Preset | Market |
+    | --- | --- |
+    | `paper` | 10 × 10, level and width vary: the board on which learners are compared |
+    | `calm` | 10 × 10, values U[15, 50], costs U[5, 35]: a constant step is nearly as good as any policy |
+    | `mixed` | 4 to 16 bidders a side |
+    | `thin` | 5 buyers, 1 to 10 sellers |
+    | `thick` | 50 × 50 |
+    | `exchange` | 1 000 × 1 000 |
+
+    ## Fidelity
+
+    Differences from the printed model, each necessary or measured:
+
+    - The auction ends when C_b < C_s; the condition is printed the other way round.
+    - Welfare is Σ v_j − Σ v_k over traders. Eq. 37 adds accepted clocks instead of valuations; that is kept as
+      `clock_surplus`.
+    - Eq. 34: λ_k restored in the computing energy, t_k_up in place of t_up. A seller whose cost exceeds every
+      buyer's income stays away; clipping its cost down, as printed, would make it trade at a loss.
+    - Valuations come from Eqs. 33 and 34 with unit prices and hover powers drawn so that they are spread as under
+      Starting state; with one fixed distribution a constant step would do as well as any policy (preset `calm`).
+    - Prices and clocks are whole ticks. Winners of the two sides are equalised by dropping the last acceptors, on
+      which the paper is silent.
+    - The reward's constants b, c, d, e are not given; here they are chosen so that neither the finest nor the
+      coarsest fixed step is best.
+    - Theorem 1 claims incentive compatibility. With bids 10, 8, 6, 3 and asks 1, 2, 5, 7, truth clears at 5, and the
+      seller with cost 5 gains 0.8 by asking 5.8. `ioa_marl.evaluation.audit` measures how much there is to gain.
+
+    ## References
+
+    "Hybrid Stackelberg Game and Diffusion-based Auction for Two-tier Agentic AI Task Offloading in Internet of
+    Agents", Sections IV-D and V-B, Eqs. 33-39.
+
+    ## Version history
+
+    - v0: first version.
+    """
 
     name: ClassVar[str] = "double_dutch"
     version: ClassVar[int] = 0
@@ -64,9 +184,7 @@ class DoubleDutchGame(Game):
         super().__init__(config, num_envs, learning, autoreset)
         self._bidders = max(config.buyers, config.sellers)
         self._numbers = config.numbers()
-        self._counts = config.counts(
-            self.learning, config.max_cycles, config.observation == "extended", autoreset
-        )
+        self._counts = config.counts(self.learning, config.max_cycles, config.observation == "extended", autoreset)
         self._steps = config.step_ticks()
         self.auctions = allocate_state(num_envs, self._bidders)
         self._features = self.roles["auctioneer"].observation_space.shape[0]
@@ -88,30 +206,27 @@ class DoubleDutchGame(Game):
             "seller": Role("seller", config.sellers, unit[1], spaces.Discrete(2), "truthful"),
         }
 
-    def reset(
-        self, seeds: NDArray[np.uint64], streams: NDArray[np.uint64] | None = None
-    ) -> tuple[Arrays, Arrays]:
+    def reset(self, seeds: NDArray[np.uint64], streams: NDArray[np.uint64] | None = None) -> tuple[Arrays, Arrays]:
         """Start episode 0 of every market; see `Game.reset`."""
         self.auctions.seed[:] = seeds
         self.auctions.stream[:] = np.arange(self.num_envs) if streams is None else streams
         self.auctions.episode[:] = 0
-        return self._open(draw=True)
+        return self._open(True, np.ones(self.num_envs, np.bool_))
 
     def reset_to(self, values: NDArray[np.float64], costs: NDArray[np.float64]) -> tuple[Arrays, Arrays]:
         """Start auctions over given valuations, shapes (batch, buyers) and (batch, sellers)."""
         values, costs = np.atleast_2d(values), np.atleast_2d(costs)
         for side, given in enumerate((values, costs)):
             n = given.shape[1]
-            require(
-                n <= (self.config.buyers, self.config.sellers)[side], "bidders", n, "as many as configured"
-            )
+            require(n <= (self.config.buyers, self.config.sellers)[side], "bidders", n, "as many as configured")
             self.auctions.size[:, side] = n
+            self.auctions.valuation[:, side] = 0.0
             self.auctions.valuation[:, side, :n] = given
             self.auctions.order[:, side, :n] = np.arange(n)
-        return self._open(draw=False)
+        return self._open(False, np.ones(self.num_envs, np.bool_))
 
-    def _open(self, draw: bool) -> tuple[Arrays, Arrays]:
-        batch.open_markets(self.auctions, self._numbers, self._counts, draw)
+    def _open(self, draw: bool, which: NDArray[np.bool_]) -> tuple[Arrays, Arrays]:
+        batch.open_markets(self.auctions, self._numbers, self._counts, draw, which)
         return self._observe()
 
     def _observe(self) -> tuple[Arrays, Arrays]:
@@ -125,8 +240,9 @@ class DoubleDutchGame(Game):
 
     def next_episode(self) -> tuple[Arrays, Arrays]:
         """Put every market that has been stepped at the start of its next episode."""
-        self.auctions.episode[self.auctions.turn[:, k.STEPS] > 0] += np.uint64(1)
-        return self._open(draw=True)
+        stepped = self.auctions.turn[:, k.STEPS] > 0
+        self.auctions.episode[stepped] += np.uint64(1)
+        return self._open(True, stepped)
 
     def step(self, actions: Arrays) -> Step:
         """Play one tick, or on to the next question to a learning role; see `Game.step`."""
@@ -134,9 +250,7 @@ class DoubleDutchGame(Game):
             steps = self.checked_actions("auctioneer", actions["auctioneer"])
             self._turn = 1 - self._turn
             buffers = self._buffers[self._turn]
-            batch.step_auctioneer(
-                self.auctions, self._numbers, self._counts, self._steps, steps, buffers.outputs
-            )
+            batch.step_auctioneer(self.auctions, self._numbers, self._counts, self._steps, steps, buffers.outputs)
             return buffers.step
         checked = {role: self.checked_actions(role, actions[role]) for role in self.learning}
         for side, role in enumerate(("buyer", "seller")):

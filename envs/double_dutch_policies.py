@@ -106,7 +106,7 @@ class Shaded(Truthful):
 
 
 def _checked(policy: Callable[..., Any], *fixed: Any) -> Callable[..., ScriptedPolicy]:
-    allowed = set(policy.__init__.__annotations__) - {"game", "side", "return"}  # type: ignore[misc]
+    allowed = set(policy.__init__.__annotations__) - {"game", "side", "return"}
 
     def make(game: DoubleDutchGame, **settings: Any) -> ScriptedPolicy:
         for key, value in settings.items():

@@ -194,9 +194,7 @@ def figure(game: DoubleDutchGame, index: int = 0) -> Figure:
     drawn = r.new_figure()
     _draw_header(drawn, view)
     axes = drawn.add_axes((0.075, 0.15, 0.775, 0.605))
-    r.style_axes(
-        axes, "lots, buyers from the highest value down, sellers from the lowest cost up", "price per lot"
-    )
+    r.style_axes(axes, "lots, buyers from the highest value down, sellers from the lowest cost up", "price per lot")
     low, high = view.price_range
     margin = 0.03 * (high - low)
     lots = max(1, *(len(side.valuations) for side in view.sides))
@@ -342,9 +340,7 @@ def _figures(view: _View) -> list[str]:
     rows = [["", "bidders", "accepted", "waiting", "last acceptance"]]
     for side in view.sides:
         last = "-" if side.last is None else f"{side.last[1]:,} at {view.price(side.last[0])}"
-        rows.append(
-            [f"{side.name}s", f"{len(side.accepted):,}", f"{side.winners:,}", f"{side.waiting:,}", last]
-        )
+        rows.append([f"{side.name}s", f"{len(side.accepted):,}", f"{side.winners:,}", f"{side.waiting:,}", last])
     welfare = f"welfare {totals['welfare']:,.2f} of {totals['optimal_welfare']:,.2f}"
     return [
         *("  " + line for line in r.text_table(rows)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -96,8 +96,6 @@ class MarketParallelEnv(ParallelEnv[str, Any, Any]):
         Changes of the preset.
     """
 
-    metadata: ClassVar[dict[str, Any]]
-
     def __init__(
         self,
         game_class: type[Game],
@@ -124,9 +122,7 @@ class MarketParallelEnv(ParallelEnv[str, Any, Any]):
         self.action_spaces = {a: copy.deepcopy(r.action_space) for a, r in self._space.items()}
         self._place = [(agent, role.name, i) for role in self.roles for i, agent in enumerate(role.agents)]
         self._actions = {
-            role.name: np.zeros(
-                (1, role.count, *np.shape(role.action_space.sample())), role.action_space.dtype
-            )
+            role.name: np.zeros((1, role.count, *np.shape(role.action_space.sample())), role.action_space.dtype)
             for role in self.roles
         }
         self._active: dict[str, NDArray[np.bool_]] = {}
@@ -193,7 +189,8 @@ class MarketParallelEnv(ParallelEnv[str, Any, Any]):
 
     def state(self) -> NDArray[np.float32]:
         """Return the global state, a vector in [0, 1]."""
-        return self.game.state()[0]
+        state: NDArray[np.float32] = self.game.state()[0]
+        return state
 
     def render(self) -> Any:
         """Draw the market: text, an RGB array, or a window."""
@@ -222,7 +219,7 @@ class MarketEnv(gymnasium.Env[NDArray[np.float32], Any]):
         self.game = self._single.game
         self.render_mode = render_mode
         self._role = only_agent(self.game)
-        self.observation_space = self._role.observation_space
+        self.observation_space: gymnasium.spaces.Space[Any] = self._role.observation_space
         self.action_space = self._role.action_space
         self._ended = True
 

@@ -110,9 +110,7 @@ def spread(positions: Sequence[float], gap: float, low: float, high: float) -> l
     wanted = [positions[i] - rank * gap for rank, i in enumerate(order)]
     out = [0.0] * len(order)
     for rank, i in enumerate(order):
-        fitted = max(
-            min(sum(wanted[a : b + 1]) / (b + 1 - a) for b in range(rank, last + 1)) for a in range(rank + 1)
-        )
+        fitted = max(min(sum(wanted[a : b + 1]) / (b + 1 - a) for b in range(rank, last + 1)) for a in range(rank + 1))
         out[i] = max(low, min(fitted, high - last * gap)) + rank * gap
     return out
 
@@ -218,9 +216,7 @@ class Window:
     def __init__(self, title: str) -> None:
         chosen = os.environ.get("MPLBACKEND")
         if not (chosen or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            raise RuntimeError(
-                "render_mode='human' needs a display; use 'rgb_array' or 'ansi', or set MPLBACKEND"
-            )
+            raise RuntimeError("render_mode='human' needs a display; use 'rgb_array' or 'ansi', or set MPLBACKEND")
         import matplotlib.pyplot as plt
 
         # Matplotlib reads MPLBACKEND only once, when it is imported.

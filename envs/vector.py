@@ -76,9 +76,7 @@ class VectorGame:
     ) -> None:
         self.seeds, self.num_envs = tuple(seeds), num_envs
         self.game = game_class(config, len(self.seeds) * num_envs, learning)
-        self._streams = np.tile(
-            np.arange(num_envs, dtype=np.uint64) + np.uint64(first_stream), len(self.seeds)
-        )
+        self._streams = np.tile(np.arange(num_envs, dtype=np.uint64) + np.uint64(first_stream), len(self.seeds))
         self.observations: Arrays = {}
         """What every agent sees now."""
         self.active: Arrays = {}
@@ -101,9 +99,7 @@ class VectorGame:
     def step(self, actions: Arrays) -> Transition:
         """Step every market with ``actions`` (seeds, num_envs, agents, …)."""
         before, active = self.observations, {role: mask.copy() for role, mask in self.active.items()}
-        step = self.game.step(
-            {role: a.reshape(self.game.num_envs, *a.shape[2:]) for role, a in actions.items()}
-        )
+        step = self.game.step({role: a.reshape(self.game.num_envs, *a.shape[2:]) for role, a in actions.items()})
         self._set(step.observations, step.active)
         ended = step.terminated | step.truncated
         successors = self.observations

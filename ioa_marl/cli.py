@@ -89,7 +89,8 @@ def list_names() -> None:
     from ioa_marl import registry
 
     console = Console()
-    for kind, title in (("environment", "Environments"), ("agent", "Agents")):
+    titles: dict[registry.Kind, str] = {"environment": "Environments", "agent": "Agents"}
+    for kind, title in titles.items():
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         for column in ("name", "from", ""):
             table.add_column(column, overflow="fold")

@@ -134,6 +134,11 @@ static void draw_bids(const Market *m)
     }
     m->size[BUYERS] = (int32_t)buyers;
     m->size[SELLERS] = active;
+    /* What was drawn for bidders that are not there must not be seen. */
+    for (int64_t j = buyers; j < m->bidders; j++)
+        m->valuation[BUYERS][j] = 0.0;
+    for (int64_t k = sellers; k < m->bidders; k++)
+        m->valuation[SELLERS][k] = 0.0;
 }
 
 /* Shell sort: highest value or lowest cost first, ties by index. */
@@ -358,12 +363,14 @@ static inline void observe(const Market *m, float *out)
     }
 }
 
-static inline void write_ledger(const Market *m, double *out, int64_t accounts)
+/* An auction that a cycle limit cuts off is not settled: nobody pays. */
+static inline void write_ledger(const Market *m, int closed, double *out, int64_t accounts)
 {
     double price = m->totals[PRICE], residual = 0.0;
+    int32_t trades = closed ? (int32_t)m->totals[TRADES] : 0;
     for (int64_t i = 0; i < accounts; i++)
         out[i] = 0.0;
-    for (int32_t i = 0; i < (int32_t)m->totals[TRADES]; i++) {
+    for (int32_t i = 0; i < trades; i++) {
         out[m->order[BUYERS][i]] -= price;
         residual += price;
         out[m->counts[MAX_BUYERS] + m->order[SELLERS][i]] += price;
@@ -398,7 +405,7 @@ void step_markets(const Batch *batch, const int64_t *actions)
         if (closed || truncated) {
             for (int i = 0; i < METRICS; i++)
                 batch->metrics[METRICS * b + i] = m.totals[i];
-            write_ledger(&m, batch->ledger + b * batch->accounts, batch->accounts);
+            write_ledger(&m, closed, batch->ledger + b * batch->accounts, batch->accounts);
             observe(&m, batch->final_observation + b * batch->features);
             if (m.counts[AUTORESET]) {
                 ++*m.episode;

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
-from numba.core import config as numba_config
+import numba.core.config
 
 from ioa_marl.paths import cache_folder
 
@@ -46,11 +46,13 @@ def kernel(function: F) -> F:
     compile. Division by zero gives infinity as in NumPy.
     """
     folder = _kernel_cache()
-    before = numba_config.CACHE_DIR
+    settings: Any = numba.core.config
+    njit: Any = numba.njit  # its types leave out the switch for reference counting
+    before = settings.CACHE_DIR
     # The setting is read when the function is decorated; a user's own kernels keep theirs.
-    numba_config.CACHE_DIR = folder or before
+    settings.CACHE_DIR = folder or before
     try:
-        compiled: F = numba.njit(cache=folder is not None, error_model="numpy", _nrt=False)(function)
+        compiled: F = njit(cache=folder is not None, error_model="numpy", _nrt=False)(function)
     finally:
-        numba_config.CACHE_DIR = before
+        settings.CACHE_DIR = before
     return compiled

@@ -51,9 +51,7 @@ class DoubleAuctionOutcome:
         """
         return float(np.asarray(values)[self.buyers].sum() - np.asarray(costs)[self.sellers].sum())
 
-    def utilities(
-        self, values: ArrayLike, costs: ArrayLike
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def utilities(self, values: ArrayLike, costs: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return what every bidder gains, zero for those who do not trade.
 
         Parameters

@@ -8,6 +8,7 @@ Stackelberg Game and Diffusion-based Auction for Two-tier Agentic AI Task Offloa
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -144,7 +145,7 @@ class DoubleDutchParams:
                 name, value, f"a multiple of tick={self.tick}",
             )  # fmt: skip
         require(self.scripted_step > 0, "scripted_step", self.scripted_step, "a positive multiple of tick")
-        increasing = all(a < b for a, b in zip(self.steps, self.steps[1:], strict=False))
+        increasing = all(a < b for a, b in itertools.pairwise(self.steps))
         require(
             len(self.steps) > 0 and self.steps[0] > 0 and increasing,
             "steps", self.steps, "positive numbers, increasing",
@@ -351,9 +352,7 @@ def simulate(
     tick = float(plan.min()) if tick is None else tick
     require(math.isfinite(tick) and tick > 0, "tick", tick, "a positive finite number")
     plan_ticks = np.rint(plan / tick).astype(np.int64)
-    require(
-        bool(np.all(np.abs(plan / tick - plan_ticks) < 1e-6)), "step", step, f"multiples of tick={tick:g}"
-    )
+    require(bool(np.all(np.abs(plan / tick - plan_ticks) < 1e-6)), "step", step, f"multiples of tick={tick:g}")
     require(0.0 <= psi <= 1.0, "psi", psi, "0 to 1")
     everything = np.concatenate([bids, asks])
     top = everything.max() if buyer_clock is None else buyer_clock

@@ -6,7 +6,7 @@ other choice of learning roles. Both run the same scalar kernels. Outputs go int
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from ioa_marl.markets.double_dutch_kernels import (
     TICKS,
     TRADES,
     Array,
+    AuctionState,
     broadcast,
     complete_totals,
     draw_bids,
@@ -83,12 +84,12 @@ class BidderOutputs(NamedTuple):
 
 
 @kernel
-def _unit(x):  # type: ignore[no-untyped-def]
+def _unit(x: float) -> Any:
     return np.float32(min(max(x, 0.0), 1.0))
 
 
 @kernel
-def observe_auctioneer(b, state, counts, out, row, agent):  # type: ignore[no-untyped-def]
+def observe_auctioneer(b: int, state: AuctionState, counts: Array, out: Array, row: int, agent: int) -> None:
     """Write {Ψ, t, C_b, C_s, |J_b|, |K_s|} scaled to [0, 1], and the extended features if they are on."""
     cap = float(counts[BUYER_START])
     out[row, agent, 0] = np.float32(state.turn[b, SIDE])
@@ -106,7 +107,7 @@ def observe_auctioneer(b, state, counts, out, row, agent):  # type: ignore[no-un
 
 
 @kernel
-def observe_bidders(b, state, numbers, counts, seen, out):  # type: ignore[no-untyped-def]
+def observe_bidders(b: int, state: AuctionState, numbers: Array, counts: Array, seen: Array, out: Array) -> None:
     """Write for each bidder what the auctioneer has ``seen``, its valuation over the cap, and if it accepted."""
     cap = counts[BUYER_START] * numbers[TICK]
     base = seen.shape[2]
@@ -120,19 +121,22 @@ def observe_bidders(b, state, numbers, counts, seen, out):  # type: ignore[no-un
 
 
 @kernel
-def write_metrics(b, state, out):  # type: ignore[no-untyped-def]
+def write_metrics(b: int, state: AuctionState, out: Array) -> None:
     """Copy the totals of market ``b``."""
     for column in range(out.shape[1]):
         out[b, column] = state.totals[b, column]
 
 
 @kernel
-def write_ledger(b, state, counts, out):  # type: ignore[no-untyped-def]
-    """Receipts of every account: traders pay or get the clearing price, the auctioneer keeps the residual."""
+def write_ledger(b: int, state: AuctionState, counts: Array, closed: bool, out: Array) -> None:
+    """Receipts of every account: traders pay or get the clearing price, the auctioneer keeps the residual.
+
+    An auction that a cycle limit cuts off is not settled: nobody pays.
+    """
     for account in range(out.shape[1]):
         out[b, account] = 0.0
     price, residual = state.totals[b, PRICE], 0.0
-    for m in range(int(state.totals[b, TRADES])):
+    for m in range(int(state.totals[b, TRADES]) if closed else 0):
         out[b, state.order[b, 0, m]] -= price
         residual += price
         out[b, counts[MAX_BUYERS] + state.order[b, 1, m]] += price
@@ -141,7 +145,7 @@ def write_ledger(b, state, counts, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def write_utilities(b, state, out):  # type: ignore[no-untyped-def]
+def write_utilities(b: int, state: AuctionState, out: Array) -> None:
     """Utilities v_j − r* and r* − v_k of the traders, zero for everybody else."""
     price = state.totals[b, PRICE]
     for m in range(int(state.totals[b, TRADES])):
@@ -151,7 +155,7 @@ def write_utilities(b, state, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def write_active(b, state, counts, active, auctioneer_active):  # type: ignore[no-untyped-def]
+def write_active(b: int, state: AuctionState, counts: Array, active: Array, auctioneer_active: Array) -> None:
     """Who is asked next: the waiting bidders of a learning side at a broadcast, else the auctioneer."""
     side = state.turn[b, SIDE]
     asked = state.turn[b, PHASE] == BROADCAST and counts[LEARN_BUYERS + side] == 1
@@ -165,7 +169,7 @@ def write_active(b, state, counts, active, auctioneer_active):  # type: ignore[n
 
 
 @kernel
-def next_episode(b, state, numbers, counts):  # type: ignore[no-untyped-def]
+def next_episode(b: int, state: AuctionState, numbers: Array, counts: Array) -> None:
     """Draw and open the next auction of market ``b``."""
     state.episode[b] += np.uint64(1)
     draw_bids(b, state, numbers, counts)
@@ -173,7 +177,9 @@ def next_episode(b, state, numbers, counts):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def play_roles(b, state, numbers, counts, step, choices):  # type: ignore[no-untyped-def]
+def play_roles(
+    b: int, state: AuctionState, numbers: Array, counts: Array, step: int, choices: Array
+) -> tuple[float, bool]:
     """Play market ``b`` until a learning role is asked again. Returns (auctioneer's reward, closed).
 
     ``choices`` are the bidders' (2, bidders); an action is used at most once a step.
@@ -187,9 +193,7 @@ def play_roles(b, state, numbers, counts, step, choices):  # type: ignore[no-unt
         if state.turn[b, PHASE] == BROADCAST:
             side = state.turn[b, SIDE]
             bidders_learn = counts[LEARN_BUYERS + side] == 1
-            if (bidders_learn and not bidders_fresh) or (
-                learns and not bidders_learn and not auctioneer_fresh
-            ):
+            if (bidders_learn and not bidders_fresh) or (learns and not bidders_learn and not auctioneer_fresh):
                 break
             reward, closed, accepted = broadcast(b, state, numbers, counts, bidders_learn, choices)
             total += reward
@@ -211,23 +215,26 @@ def play_roles(b, state, numbers, counts, step, choices):  # type: ignore[no-unt
 
 
 @kernel
-def open_markets(state, numbers, counts, draw):  # type: ignore[no-untyped-def]
-    """Open an auction in every market; ``draw`` the bids, or keep those that the state holds."""
+def open_markets(state: AuctionState, numbers: Array, counts: Array, draw: bool, which: Array) -> None:
+    """Open an auction in the markets ``which``; ``draw`` the bids, or keep those that the state holds."""
     for b in range(state.clock.shape[0]):
-        if draw:
-            draw_bids(b, state, numbers, counts)
-        open_auction(b, state, numbers, counts)
+        if which[b]:
+            if draw:
+                draw_bids(b, state, numbers, counts)
+            open_auction(b, state, numbers, counts)
 
 
 @kernel
-def observe_markets(state, counts, observation):  # type: ignore[no-untyped-def]
+def observe_markets(state: AuctionState, counts: Array, observation: Array) -> None:
     """Write the auctioneer's observation of every market."""
     for b in range(state.clock.shape[0]):
         observe_auctioneer(b, state, counts, observation, b, 0)
 
 
 @kernel
-def observe_all_bidders(state, numbers, counts, seen, bidders):  # type: ignore[no-untyped-def]
+def observe_all_bidders(
+    state: AuctionState, numbers: Array, counts: Array, seen: Array, bidders: BidderOutputs
+) -> None:
     """Write observations and activity of all bidders of all markets."""
     for b in range(state.clock.shape[0]):
         observe_bidders(b, state, numbers, counts, seen, bidders.observation)
@@ -235,7 +242,7 @@ def observe_all_bidders(state, numbers, counts, seen, bidders):  # type: ignore[
 
 
 @kernel
-def cut_off(b, state, numbers, counts):  # type: ignore[no-untyped-def]
+def cut_off(b: int, state: AuctionState, numbers: Array, counts: Array) -> bool:
     """Whether the cycle limit ends the episode now; its totals are then those of the clocks as they stand."""
     if state.turn[b, STEPS] < counts[MAX_CYCLES]:
         return False
@@ -245,7 +252,9 @@ def cut_off(b, state, numbers, counts):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def step_auctioneer(state, numbers, counts, step_ticks, actions, out):  # type: ignore[no-untyped-def]
+def step_auctioneer(
+    state: AuctionState, numbers: Array, counts: Array, step_ticks: Array, actions: Array, out: StepOutputs
+) -> None:
     """One tick of every market with truthful bidders; ``actions`` (batch, 1) index ``step_ticks``."""
     for b in range(actions.shape[0]):
         reward, closed = play_tick(b, state, numbers, counts, step_ticks[actions[b, 0]], state.order)
@@ -256,7 +265,7 @@ def step_auctioneer(state, numbers, counts, step_ticks, actions, out):  # type: 
         out.truncated[b] = truncated
         if closed or truncated:
             write_metrics(b, state, out.metrics)
-            write_ledger(b, state, counts, out.ledger)
+            write_ledger(b, state, counts, closed, out.ledger)
             observe_auctioneer(b, state, counts, out.final_observation, b, 0)
             if counts[AUTORESET] == 1:
                 next_episode(b, state, numbers, counts)
@@ -264,7 +273,16 @@ def step_auctioneer(state, numbers, counts, step_ticks, actions, out):  # type: 
 
 
 @kernel
-def step_roles(state, numbers, counts, step_ticks, actions, choices, out, bidders):  # type: ignore[no-untyped-def]
+def step_roles(
+    state: AuctionState,
+    numbers: Array,
+    counts: Array,
+    step_ticks: Array,
+    actions: Array,
+    choices: Array,
+    out: StepOutputs,
+    bidders: BidderOutputs,
+) -> None:
     """One step of every market for any learning roles; ``choices`` (batch, 2, bidders) are the bidders'."""
     for b in range(actions.shape[0]):
         step = step_ticks[actions[b, 0]]
@@ -279,7 +297,7 @@ def step_roles(state, numbers, counts, step_ticks, actions, choices, out, bidder
                 bidders.reward[b, side, i] = np.float32(0.0)
         if closed or truncated:
             write_metrics(b, state, out.metrics)
-            write_ledger(b, state, counts, out.ledger)
+            write_ledger(b, state, counts, closed, out.ledger)
             if closed:
                 write_utilities(b, state, bidders.reward)
             observe_auctioneer(b, state, counts, out.final_observation, b, 0)

@@ -24,7 +24,7 @@ _EPSILON = 1e-9
 
 
 @kernel
-def _count_accepting(state, b, side, low, tables):  # type: ignore[no-untyped-def]
+def _count_accepting(state: k.AuctionState, b: int, side: int, low: int, tables: k.Array) -> None:
     """``tables[side, c - low]``: bidders that accept the clock c when they are asked at it."""
     for c in range(tables.shape[1]):
         tables[side, c] = 0
@@ -34,7 +34,7 @@ def _count_accepting(state, b, side, low, tables):  # type: ignore[no-untyped-de
 
 
 @kernel
-def _prefix_sums(state, b, side, sums):  # type: ignore[no-untyped-def]
+def _prefix_sums(state: k.AuctionState, b: int, side: int, sums: k.Array) -> None:
     """``sums[side, m]``: the valuations of the m most eager bidders."""
     sums[side, 0] = 0.0
     for m in range(state.size[b, side]):
@@ -42,7 +42,20 @@ def _prefix_sums(state, b, side, sums):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _arrive(side, cb, cs, wb, ws, tables, sums, n_buyers, n_sellers, numbers, low, values):  # type: ignore[no-untyped-def]
+def _arrive(
+    side: int,
+    cb: int,
+    cs: int,
+    wb: int,
+    ws: int,
+    tables: k.Array,
+    sums: k.Array,
+    n_buyers: int,
+    n_sellers: int,
+    numbers: k.Array,
+    low: int,
+    values: k.Array,
+) -> float:
     """Value of broadcasting at clocks (cb, cs) with ``side`` active and (wb, ws) winners so far."""
     total = 0.0
     tick = numbers[k.TICK]
@@ -50,7 +63,7 @@ def _arrive(side, cb, cs, wb, ws, tables, sums, n_buyers, n_sellers, numbers, lo
         target = tables[side, (cb if side == 0 else cs) - low]
         first = wb if side == 0 else ws
         if target <= first:
-            return total + values[side, cb - low, cs - low]
+            return float(total + values[side, cb - low, cs - low])
         gained = sums[side, target] - sums[side, first]
         regret = abs(gained - (target - first) * (cb if side == 0 else cs) * tick)
         done = min(wb, ws)
@@ -69,7 +82,17 @@ def _arrive(side, cb, cs, wb, ws, tables, sums, n_buyers, n_sellers, numbers, lo
 
 
 @kernel
-def clairvoyant_kernel(b, state, numbers, counts, steps, tables, sums, values, actions):  # type: ignore[no-untyped-def]
+def clairvoyant_kernel(
+    b: int,
+    state: k.AuctionState,
+    numbers: k.Array,
+    counts: k.Array,
+    steps: k.Array,
+    tables: k.Array,
+    sums: k.Array,
+    values: k.Array,
+    actions: k.Array,
+) -> float:
     """Fill ``values`` and ``actions`` (2, clocks, clocks) of the decision points; return the root's value.
 
     A decision point is (active side, C_b, C_s) after a broadcast that nobody accepted: with known bids the
@@ -106,11 +129,12 @@ def clairvoyant_kernel(b, state, numbers, counts, steps, tables, sums, values, a
                         best, choice = value, a
                 values[side, cb - low, cs - low] = best - numbers[k.W_MESSAGE] * waiting
                 actions[side, cb - low, cs - low] = choice
-    return _arrive(0, high, low, 0, 0, tables, sums, n_buyers, n_sellers, numbers, low, values)
+    value: float = _arrive(0, high, low, 0, 0, tables, sums, n_buyers, n_sellers, numbers, low, values)
+    return value
 
 
 @kernel
-def play_plan(state, numbers, counts, steps, actions):  # type: ignore[no-untyped-def]
+def play_plan(state: k.AuctionState, numbers: k.Array, counts: k.Array, steps: k.Array, actions: k.Array) -> None:
     """Play market 0 to its end by a table of actions (2, clocks, clocks); the totals hold the outcome."""
     low = counts[k.SELLER_START]
     closed = False
@@ -273,8 +297,7 @@ class _Search:
             pairs = max(0, min(target, winners[1 - side]) - first)
             # Where this side was behind, the other's unmatched bidders find partners.
             gain = sum(
-                abs(self.valuation[1 - side, unmatched[m]] - self.valuation[side, joined[m]])
-                for m in range(pairs)
+                abs(self.valuation[1 - side, unmatched[m]] - self.valuation[side, joined[m]]) for m in range(pairs)
             )
             if winners[1 - side] > first:
                 unmatched = unmatched[pairs:] or tuple(joined[pairs:])

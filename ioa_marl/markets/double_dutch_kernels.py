@@ -84,19 +84,19 @@ class AuctionState(NamedTuple):
 
 
 @kernel
-def fixed_valuation(price, lot, penalty):  # type: ignore[no-untyped-def]
+def fixed_valuation(price: float, lot: float, penalty: float) -> float:
     """Eq. 33, a buyer's value of one lot: what it earns at its unit price, less the delay penalty."""
     return max(price * lot - penalty, 0.0)
 
 
 @kernel
-def aerial_cost(hover_power, compute_cost, hover_cost, delay_cost):  # type: ignore[no-untyped-def]
+def aerial_cost(hover_power: float, compute_cost: float, hover_cost: float, delay_cost: float) -> float:
     """Eq. 34 (λ restored, t_k_up for t_up), a seller's cost of one lot: computing, hovering and delay."""
     return compute_cost + hover_cost * hover_power + delay_cost
 
 
 @kernel
-def sort_by_eagerness(order, valuation, b, side, n):  # type: ignore[no-untyped-def]
+def sort_by_eagerness(order: Array, valuation: Array, b: int, side: int, n: int) -> None:
     """Sort ``order[b, side, :n]`` in place: highest value (buyers) or lowest cost (sellers) first, ties by index.
 
     Shell sort: no allocation, and short for both 10 and 1 000 bidders.
@@ -122,15 +122,15 @@ def sort_by_eagerness(order, valuation, b, side, n):  # type: ignore[no-untyped-
 
 
 @kernel
-def truthful_threshold(valuation, tick, side):  # type: ignore[no-untyped-def]
+def truthful_threshold(valuation: Array, tick: float, side: int) -> int:
     """Last clock in ticks that a truthful bidder accepts; values within 1e-9 of a tick count as on it."""
     if side == 0:
-        return int(math.floor(valuation / tick + 1e-9))
-    return int(math.ceil(valuation / tick - 1e-9))
+        return math.floor(valuation / tick + 1e-9)
+    return math.ceil(valuation / tick - 1e-9)
 
 
 @kernel
-def draw_bids(b, state, numbers, counts):  # type: ignore[no-untyped-def]
+def draw_bids(b: int, state: AuctionState, numbers: Array, counts: Array) -> None:
     """Draw sizes and valuations of market ``b`` for its current episode."""
     seed, stream, episode = state.seed[b], state.stream[b], state.episode[b]
     w0, w1, w2, w3 = philox_block(seed, stream, 1, episode, 0)
@@ -147,9 +147,7 @@ def draw_bids(b, state, numbers, counts):  # type: ignore[no-untyped-def]
     fill_uniform(seed, stream, episode, 2, values, b, SELLERS)
     highest_income = 0.0
     for j in range(n_buyers):
-        target = level + width * (
-            numbers[VALUE_LOW] + (numbers[VALUE_HIGH] - numbers[VALUE_LOW]) * values[b, 0, j]
-        )
+        target = level + width * (numbers[VALUE_LOW] + (numbers[VALUE_HIGH] - numbers[VALUE_LOW]) * values[b, 0, j])
         price = (target + numbers[BUYER_PENALTY]) / numbers[LOT]
         values[b, 0, j] = fixed_valuation(price, numbers[LOT], numbers[BUYER_PENALTY])
         highest_income = max(highest_income, price * numbers[LOT])
@@ -157,9 +155,7 @@ def draw_bids(b, state, numbers, counts):  # type: ignore[no-untyped-def]
     active = 0
     overhead = numbers[COMPUTE_COST] + numbers[DELAY_COST]
     for k in range(n_sellers):
-        target = level - width * (
-            numbers[COST_LOW] + (numbers[COST_HIGH] - numbers[COST_LOW]) * values[b, 1, k]
-        )
+        target = level - width * (numbers[COST_LOW] + (numbers[COST_HIGH] - numbers[COST_LOW]) * values[b, 1, k])
         hover_power = max(target - overhead, 0.0) / numbers[HOVER_COST]
         cost = aerial_cost(hover_power, numbers[COMPUTE_COST], numbers[HOVER_COST], numbers[DELAY_COST])
         values[b, 1, k] = cost
@@ -169,10 +165,16 @@ def draw_bids(b, state, numbers, counts):  # type: ignore[no-untyped-def]
             active += 1
     state.size[b, BUYERS] = n_buyers
     state.size[b, SELLERS] = active
+    for i in range(values.shape[2]):
+        # What was drawn for bidders that are not there must not be seen.
+        if i >= n_buyers:
+            values[b, BUYERS, i] = 0.0
+        if i >= n_sellers:
+            values[b, SELLERS, i] = 0.0
 
 
 @kernel
-def open_auction(b, state, numbers, counts):  # type: ignore[no-untyped-def]
+def open_auction(b: int, state: AuctionState, numbers: Array, counts: Array) -> None:
     """Start an auction over the valuations, sizes and participants that market ``b`` holds."""
     for side in range(2):
         n = state.size[b, side]
@@ -201,7 +203,7 @@ def open_auction(b, state, numbers, counts):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def accept_truthfully(order, threshold, b, side, first, n, clock):  # type: ignore[no-untyped-def]
+def accept_truthfully(order: Array, threshold: Array, b: int, side: int, first: int, n: int, clock: int) -> int:
     """Move the truthful acceptors of this broadcast to the front of the waiting list; return how many."""
     count = 0
     while first + count < n:
@@ -220,7 +222,7 @@ def accept_truthfully(order, threshold, b, side, first, n, clock):  # type: igno
 
 
 @kernel
-def accept_by_choice(order, b, side, first, n, choices):  # type: ignore[no-untyped-def]
+def accept_by_choice(order: Array, b: int, side: int, first: int, n: int, choices: Array) -> int:
     """As `accept_truthfully`, for bidders that chose: ``choices[b, side, i]`` is 1 where bidder ``i`` accepts."""
     count = 0
     for i in range(first, n):
@@ -237,7 +239,7 @@ def accept_by_choice(order, b, side, first, n, choices):  # type: ignore[no-unty
 
 
 @kernel
-def book_acceptances(b, state, numbers, counts, side, count):  # type: ignore[no-untyped-def]
+def book_acceptances(b: int, state: AuctionState, numbers: Array, counts: Array, side: int, count: int) -> float:
     """Regrets and completed pairs of the ``count`` bidders that have just accepted; returns the reward."""
     first = state.winners[b, side]
     clock = state.clock[b, side]
@@ -264,26 +266,28 @@ def book_acceptances(b, state, numbers, counts, side, count):  # type: ignore[no
 
 
 @kernel
-def close_if_exhausted(b, state):  # type: ignore[no-untyped-def]
+def close_if_exhausted(b: int, state: AuctionState) -> bool:
     """Whether a side has nobody left to ask while the other has at least as many winners."""
     left_buyers = state.size[b, 0] - state.winners[b, 0]
     left_sellers = state.size[b, 1] - state.winners[b, 1]
-    return (left_buyers == 0 and state.winners[b, 1] >= state.winners[b, 0]) or (
-        left_sellers == 0 and state.winners[b, 0] >= state.winners[b, 1]
-    )
+    buyers_done = left_buyers == 0 and state.winners[b, 1] >= state.winners[b, 0]
+    sellers_done = left_sellers == 0 and state.winners[b, 0] >= state.winners[b, 1]
+    return bool(buyers_done or sellers_done)
 
 
 @kernel
-def clearing_price(b, state, numbers, previous, side):  # type: ignore[no-untyped-def]
+def clearing_price(b: int, state: AuctionState, numbers: Array, previous: int, side: int) -> float:
     """ψ C_b + (1 − ψ) C_s with the clock of ``side`` as it was before the crossing move."""
     buyer_clock = previous if side == 0 else state.clock[b, 0]
     seller_clock = previous if side == 1 else state.clock[b, 1]
     psi = numbers[PSI]
-    return (psi * buyer_clock + (1.0 - psi) * seller_clock) * numbers[TICK]
+    return float((psi * buyer_clock + (1.0 - psi) * seller_clock) * numbers[TICK])
 
 
 @kernel
-def broadcast(b, state, numbers, counts, by_choice, choices):  # type: ignore[no-untyped-def]
+def broadcast(
+    b: int, state: AuctionState, numbers: Array, counts: Array, by_choice: bool, choices: Array
+) -> tuple[float, bool, bool]:
     """Ask the active side at its clock. Returns (reward, auction closed, somebody accepted)."""
     side = state.turn[b, SIDE]
     first, n = state.winners[b, side], state.size[b, side]
@@ -312,26 +316,26 @@ def broadcast(b, state, numbers, counts, by_choice, choices):  # type: ignore[no
 
 
 @kernel
-def move_clock(b, state, numbers, counts, step):  # type: ignore[no-untyped-def]
+def move_clock(b: int, state: AuctionState, numbers: Array, counts: Array, step: int) -> bool:
     """Move the active clock by ``step`` ticks; True when the clocks crossed or time is up."""
     side = state.turn[b, SIDE]
     previous = state.clock[b, side]
     state.clock[b, side] = previous - step if side == 0 else previous + step
     state.turn[b, PHASE] = BROADCAST
-    crossed = state.clock[b, 0] < state.clock[b, 1]
+    crossed = bool(state.clock[b, 0] < state.clock[b, 1])
     if crossed:
         state.totals[b, PRICE] = clearing_price(b, state, numbers, previous, side)
     return crossed
 
 
 @kernel
-def price_at_clocks(b, state, numbers):  # type: ignore[no-untyped-def]
+def price_at_clocks(b: int, state: AuctionState, numbers: Array) -> None:
     """Set the clearing price from the clocks as they stand."""
     state.totals[b, PRICE] = clearing_price(b, state, numbers, state.clock[b, 0], 0)
 
 
 @kernel
-def complete_totals(b, state):  # type: ignore[no-untyped-def]
+def complete_totals(b: int, state: AuctionState) -> None:
     """Fill in the totals that are known when an auction ends or is cut off."""
     totals = state.totals
     totals[b, EFFICIENCY] = totals[b, WELFARE] / totals[b, OPTIMUM] if totals[b, OPTIMUM] > 0.0 else 1.0
@@ -339,7 +343,7 @@ def complete_totals(b, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def finish(b, state, numbers, counts, reward):  # type: ignore[no-untyped-def]
+def finish(b: int, state: AuctionState, numbers: Array, counts: Array, reward: float) -> float:
     """Complete the totals of a closed auction; returns the reward with what is paid at the end."""
     totals = state.totals
     if counts[PAY_PER_TRADE] == 0:
@@ -350,7 +354,9 @@ def finish(b, state, numbers, counts, reward):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def play_tick(b, state, numbers, counts, step, choices):  # type: ignore[no-untyped-def]
+def play_tick(
+    b: int, state: AuctionState, numbers: Array, counts: Array, step: int, choices: Array
+) -> tuple[float, bool]:
     """One broadcast to truthful bidders and, if nobody accepts, one clock move. Returns (reward, closed)."""
     reward, closed, accepted = broadcast(b, state, numbers, counts, False, choices)
     if not closed and not accepted:
@@ -365,7 +371,7 @@ def play_tick(b, state, numbers, counts, step, choices):  # type: ignore[no-unty
 
 
 @kernel
-def run_auction(state, numbers, counts, plan, choices):  # type: ignore[no-untyped-def]
+def run_auction(state: AuctionState, numbers: Array, counts: Array, plan: Array, choices: Array) -> int:
     """Play market 0 to its end: move ``i`` uses ``plan[min(i, last)]`` ticks. Returns the clock moves made."""
     moves = 0
     closed = False

@@ -15,7 +15,7 @@ from ioa_marl.markets.seeds import CALIBRATION_SEED
 
 
 @kernel
-def play_constant(state, numbers, counts, step):  # type: ignore[no-untyped-def]
+def play_constant(state: k.AuctionState, numbers: k.Array, counts: k.Array, step: int) -> None:
     """Play every market of the batch to its end with one step (in ticks)."""
     for b in range(state.clock.shape[0]):
         k.draw_bids(b, state, numbers, counts)

@@ -7,7 +7,10 @@ what a market draws never depends on the batch it is in. Bit for bit the generat
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ioa_marl.markets._numba import kernel
 
@@ -22,7 +25,7 @@ _TO_UNIT = 1.0 / 9007199254740992.0
 
 
 @kernel
-def _multiply(a, b):  # type: ignore[no-untyped-def]
+def _multiply(a: Any, b: Any) -> tuple[Any, Any]:
     """High and low word of the 128-bit product of two 64-bit words."""
     a_low, a_high, b_low, b_high = a & _LOW, a >> _32, b & _LOW, b >> _32
     low = a_low * b_low
@@ -33,7 +36,7 @@ def _multiply(a, b):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def philox_block(key0, key1, block, episode, purpose):  # type: ignore[no-untyped-def]
+def philox_block(key0: Any, key1: Any, block: Any, episode: Any, purpose: Any) -> tuple[Any, Any, Any, Any]:
     """Four 64-bit words of block ``block`` (from 1, as NumPy counts) of the stream ``(key0, key1)``.
 
     ``episode`` and ``purpose`` are the second and third counter words.
@@ -50,13 +53,13 @@ def philox_block(key0, key1, block, episode, purpose):  # type: ignore[no-untype
 
 
 @kernel
-def to_unit(word):  # type: ignore[no-untyped-def]
+def to_unit(word: Any) -> float:
     """Map a 64-bit word to a float64 in [0, 1), as NumPy's ``Generator.random`` does."""
     return np.float64(word >> _11) * _TO_UNIT
 
 
 @kernel
-def fill_uniform(key0, key1, episode, purpose, out, row, column):  # type: ignore[no-untyped-def]
+def fill_uniform(key0: Any, key1: Any, episode: Any, purpose: Any, out: NDArray[Any], row: int, column: int) -> None:
     """Fill ``out[row, column, :]`` with uniforms in [0, 1), from block 1 on."""
     n = out.shape[2]
     block = np.uint64(1)

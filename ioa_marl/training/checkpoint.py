@@ -55,7 +55,7 @@ def load(path: Path) -> dict[str, Any]:
         If the file is missing, damaged or not a checkpoint.
     """
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:  # type: ignore[no-untyped-call]
+        with safetensors.safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
             arrays = {name: file.get_tensor(name).copy() for name in file.keys()}  # noqa: SIM118 - not a dict
         if header.get("format") != FORMAT:

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ioa_marl import registry
 from ioa_marl.errors import UserError, unknown_name
 from ioa_marl.training.config import ROOT_KEYS, resolve
-from ioa_marl.training.job import FAILURES, QUIET, job
+from ioa_marl.training.job import FAILURES, PROGRESS, job
 
 _REFUSED_FLAGS = ("config_path", "config_name", "config_dir", "package", "resolve", "shell_completion")
 
@@ -43,8 +43,8 @@ def train(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         record = Path(scratch) / "failures"
         os.environ[FAILURES] = str(record)
-        if quiet or (args.multirun and not _one_after_another(overrides)):
-            os.environ[QUIET] = "1"
+        several = args.multirun and not _one_after_another(overrides)
+        os.environ[PROGRESS] = "off" if quiet else "lines" if several else "bar"
         # Hydra always writes the sweep's overrides somewhere; they are in every run's config.yaml already.
         args.overrides.append(f"hydra.sweep.dir={scratch}")
         try:
@@ -54,7 +54,7 @@ def train(arguments: Sequence[str]) -> int:
             )  # fmt: skip
         finally:
             os.environ.pop(FAILURES, None)
-            os.environ.pop(QUIET, None)
+            os.environ.pop(PROGRESS, None)
         failures = record.read_text().split() if record.exists() else []
     if not failures:
         return 0
@@ -66,9 +66,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     known = {flag for action in parser._actions for flag in action.option_strings}
     for argument in arguments:
         if argument.startswith("-") and argument.partition("=")[0] not in known:
-            raise UserError(
-                f"unknown option {argument}: options are -m, --quiet and --cfg job; settings are key=value"
-            )
+            raise UserError(f"unknown option {argument}: options are -m, --quiet and --cfg job; settings are key=value")
     args: argparse.Namespace = parser.parse_intermixed_args(list(arguments))
     for flag in _REFUSED_FLAGS:
         if getattr(args, flag, None):

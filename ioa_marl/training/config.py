@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ioa_marl import registry
 from ioa_marl.agents.base import Agent, check_playable
+from ioa_marl.agents.scripted import ScriptedConfig, given_settings
 from ioa_marl.envs.core import Game
 from ioa_marl.errors import UserError, unknown_name
 from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, EvaluationConfig, check_episodes
@@ -85,9 +86,9 @@ class RunSpec:
             "env": {
                 "name": self.game_class.name,
                 "preset": self.preset,
-                **_plain(dataclasses.asdict(self.env_config)),
+                **plain(dataclasses.asdict(self.env_config)),
             },
-            "agents": {"+".join(agent.roles): _plain(agent.as_dict()) for agent in self.agents},
+            "agents": {"+".join(agent.roles): plain(agent.as_dict()) for agent in self.agents},
             "budget": self.budget,
             "num_envs": self.num_envs,
             "device": self.device,
@@ -116,10 +117,11 @@ class RunSpec:
         return self.folder / f"seed_{seed}"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return nested values with tuples as lists, as YAML and JSON hold them."""
     if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def build(schema: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
@@ -165,9 +167,7 @@ def parse_seeds(value: Any) -> tuple[int, ...]:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10_000:
         return tuple(range(value))
     listed = isinstance(value, list) and len(value) > 0 and len(set(map(str, value))) == len(value)
-    if listed and all(
-        isinstance(s, int) and not isinstance(s, bool) and 0 <= s <= MAX_TRAINING_SEED for s in value
-    ):
+    if listed and all(isinstance(s, int) and not isinstance(s, bool) and 0 <= s <= MAX_TRAINING_SEED for s in value):
         return tuple(value)
     raise UserError(
         f"seeds={value} is not allowed: use a count from 1 to 10000, "
@@ -217,7 +217,7 @@ def resolve(values: Mapping[str, Any]) -> RunSpec:
     for agent in agents:
         for role in agent.roles:
             check_playable(agent.agent_class, roles[role])
-            _check_policy(agent, game_class, role)
+            _check_policy(agent, game_class, env_config, role)
     budget = integer(values, "budget", 1, 10**12)
     num_envs = integer(values, "num_envs", 1, 1_000_000)
     if budget < num_envs:
@@ -233,9 +233,7 @@ def resolve(values: Mapping[str, Any]) -> RunSpec:
     )  # fmt: skip
 
 
-def _agents(
-    values: Mapping[str, Any], game_class: type[Game], roles: tuple[str, ...]
-) -> tuple[AgentSpec, ...]:
+def _agents(values: Mapping[str, Any], game_class: type[Game], roles: tuple[str, ...]) -> tuple[AgentSpec, ...]:
     special = values.get("roles") or {}
     out = []
     for role, choice in special.items():
@@ -256,14 +254,22 @@ def _agents(
     return tuple(out)
 
 
-def _check_policy(agent: AgentSpec, game_class: type[Game], role: str) -> None:
-    """Refuse a scripted policy that the market does not have for the role, before anything is written."""
-    policy = getattr(agent.config, "policy", None)
-    if policy is not None and policy not in game_class.scripted_policies(role):
-        known = ", ".join(game_class.scripted_policies(role)) or "none"
+def _check_policy(agent: AgentSpec, game_class: type[Game], env_config: Any, role: str) -> None:
+    """Refuse a scripted policy, or a setting of it, that the market does not have, before anything is written."""
+    if not isinstance(agent.config, ScriptedConfig):
+        return
+    policy, known = agent.config.policy, game_class.scripted_policies(role)
+    if policy not in known:
+        has = ", ".join(known) or "none"
         raise UserError(
-            f"{agent.name} cannot play {role}: {game_class.name} has no policy {policy!r} for it (it has: {known})"
+            f"{agent.name} cannot play {role}: {game_class.name} has no policy {policy!r} for it (it has: {has})"
         )
+    settings = given_settings(agent.config)
+    if settings:
+        try:
+            game_class(env_config, 1, [role]).scripted(policy, role, **settings)
+        except ParameterError as error:
+            raise UserError(f"agent.settings.{error}") from error
 
 
 def from_resolved(saved: Mapping[str, Any], runs: Path) -> RunSpec:
@@ -277,9 +283,7 @@ def from_resolved(saved: Mapping[str, Any], runs: Path) -> RunSpec:
         game_class = registry.load_env(env["name"])
         settings = {key: value for key, value in env.items() if key not in ("name", "preset")}
         config = build(game_class.config_class, settings, "env")
-        specs = tuple(
-            _agent_spec(choice, tuple(roles.split("+")), "agent") for roles, choice in agents.items()
-        )
+        specs = tuple(_agent_spec(choice, tuple(roles.split("+")), "agent") for roles, choice in agents.items())
         evaluation = build(EvaluationConfig, saved["evaluation"], "evaluation")
         return RunSpec(
             game_class, config, env["preset"], specs, saved["budget"], saved["num_envs"], "cpu", evaluation,

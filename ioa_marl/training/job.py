@@ -6,6 +6,8 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -16,13 +18,13 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from ioa_marl.errors import ParameterError, UserError
 from ioa_marl.evaluation.statistics import estimate
 from ioa_marl.training.config import RunSpec, resolve
-from ioa_marl.training.runner import train_seeds
+from ioa_marl.training.runner import Report, train_seeds
 from ioa_marl.training.store import SeedFolder
 
 FAILURES = "IOA_MARL_FAILURES"
 """Environment variable with the file that jobs append their failures to; the command's exit status reads it."""
-QUIET = "IOA_MARL_QUIET"
-"""Environment variable that turns progress off."""
+PROGRESS = "IOA_MARL_PROGRESS"
+"""Environment variable: ``bar`` (one job at a time on a terminal), ``lines`` (several at a time) or ``off``."""
 
 
 def job(config: DictConfig) -> None:
@@ -59,19 +61,8 @@ def run(spec: RunSpec) -> None:
     if not missing:
         console.print(f"{title}  {len(done)} seeds already done: {spec.folder}", highlight=False)
         return
-    quiet = os.environ.get(QUIET) == "1" or not console.is_terminal
     started = time.perf_counter()
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[score]}"),
-    )  # fmt: skip
-    with Progress(*columns, console=console, disable=quiet, transient=True) as progress:
-        task = progress.add_task(f"{title}  {len(missing)} seeds", total=spec.budget, score="")
-
-        def report(steps: int, scores: object) -> None:
-            shown = "  ".join(f"{k} {v:.3f}" for k, v in scores.items()) if isinstance(scores, dict) else ""
-            progress.update(task, completed=steps, score=shown)
-
+    with _progress(f"{title}  {len(missing)} seeds", spec.budget, console) as report:
         train_seeds(spec, missing, report)
     results = [SeedFolder(spec.seed_folder(seed)).result() for seed in spec.seeds]
     parts = []
@@ -81,3 +72,26 @@ def run(spec: RunSpec) -> None:
     summary = "  ".join(parts) or "no scored role"
     seconds = time.perf_counter() - started
     console.print(f"{title}  {len(missing)} seeds  {summary}  {seconds:.0f} s", highlight=False)
+
+
+@contextmanager
+def _progress(title: str, budget: int, console: Console) -> Iterator[Report]:
+    """Show how far training is: a bar with the time left, or a line per quarter where several jobs share a screen."""
+    mode = os.environ.get(PROGRESS, "bar") if console.is_terminal else "off"
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[score]}"),
+    )  # fmt: skip
+    quarters = 0
+    with Progress(*columns, console=console, disable=mode != "bar", transient=True) as progress:
+        task = progress.add_task(title, total=budget, score="")
+
+        def report(steps: int, scores: Mapping[str, float]) -> None:
+            nonlocal quarters
+            shown = "  ".join(f"{role} {value:.3f}" for role, value in scores.items())
+            progress.update(task, completed=steps, score=shown)
+            if mode == "lines" and 4 * steps // budget > quarters:
+                quarters = 4 * steps // budget
+                console.print(f"{title}  {25 * quarters}%  {shown}", highlight=False)
+
+        yield report

@@ -190,15 +190,11 @@ class Trainer:
 
 def evaluate(spec: RunSpec, agents: Sequence[Agent], seeds: int) -> dict[str, NDArray[np.float64]]:
     """Play the evaluation episodes with the agents of a run; see `play_episodes`."""
-    return play_episodes(
-        spec.game_class, spec.env_config, agents, spec.learning, seeds, spec.evaluation.episodes
-    )
+    return play_episodes(spec.game_class, spec.env_config, agents, spec.learning, seeds, spec.evaluation.episodes)
 
 
 def _total_ticks(episodes: Mapping[str, NDArray[np.float64]]) -> float:
-    return (
-        float(episodes["ticks"].sum()) if "ticks" in episodes else float(next(iter(episodes.values())).size)
-    )
+    return float(episodes["ticks"].sum()) if "ticks" in episodes else float(next(iter(episodes.values())).size)
 
 
 def load_agents(spec: RunSpec, saved: Mapping[str, Any]) -> list[Agent]:
@@ -237,9 +233,7 @@ def train_seeds(spec: RunSpec, seeds: Sequence[int], report: Report | None = Non
             folder.lock()
             locked.append(folder)
         waiting = [seed for seed in seeds if folders[seed].result().get("status") != "done"]
-        saved = {
-            seed: checkpoint.load(folders[seed].latest) for seed in waiting if folders[seed].latest.exists()
-        }
+        saved = {seed: checkpoint.load(folders[seed].latest) for seed in waiting if folders[seed].latest.exists()}
         groups: dict[int, list[int]] = {}
         for seed in waiting:
             groups.setdefault(int(saved[seed]["iteration"]) if seed in saved else 0, []).append(seed)

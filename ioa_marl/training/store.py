@@ -29,8 +29,10 @@ PACKAGES = (
 
 
 class SeedFolder:
-    """One seed of a run on disk: ``config.yaml``, ``provenance.json``, ``result.json``, ``evaluation.parquet``,
-    TensorBoard events and ``checkpoint/``.
+    """One seed of a run on disk.
+
+    It holds ``config.yaml``, ``provenance.json``, ``result.json``, ``evaluation.parquet``, TensorBoard events and
+    ``checkpoint/``.
     """
 
     def __init__(self, path: Path) -> None:

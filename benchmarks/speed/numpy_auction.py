@@ -1,0 +1,290 @@
+"""The double Dutch auction in vectorised NumPy: masks over the batch, no Python loop over markets.
+
+Same state, same random numbers, and the same order of floating-point operations as ioa_marl's kernels, so
+results are equal bit for bit. Only the auctioneer acts, the bidders are truthful.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ioa_marl.envs.double_dutch import DoubleDutchConfig
+from ioa_marl.markets import double_dutch_kernels as k
+from ioa_marl.markets.double_dutch import allocate_state
+
+Words = NDArray[np.uint64]
+Rows = NDArray[np.intp]
+
+_LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
+_FACTOR = np.array([0xD2E7470EE14C6C93, 0xCA5A826395121157], np.uint64)[:, None, None]
+_FACTOR_LOW, _FACTOR_HIGH = _FACTOR & _LOW, _FACTOR >> _32
+_WEYL = np.array([0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B], np.uint64)[:, None, None]
+_exp = np.vectorize(math.exp, otypes=[np.float64])  # np.exp rounds its last bit differently
+
+
+def philox_uniforms(key: Words, episode: Words, block: Words, purpose: Words) -> NDArray[np.float64]:
+    """Uniforms in [0, 1) of Philox 4×64-10.
+
+    Parameters
+    ----------
+    key : ndarray of uint64, shape (2, rows)
+        Seeds and streams.
+    episode : ndarray of uint64, shape (rows,)
+        Second counter word.
+    block, purpose : ndarray of uint64, shape (blocks,)
+        First and third counter word.
+
+    Returns
+    -------
+    ndarray of float64, shape (rows, blocks, 4)
+    """
+    even = np.zeros((2, len(episode), len(block)), np.uint64)  # counter words 0 and 2
+    odd = np.zeros_like(even)  # counter words 1 and 3
+    even[0], even[1], odd[0] = block, purpose, episode[:, None]
+    key = key[:, :, None].copy()
+    for _ in range(10):
+        words_low, words_high = even & _LOW, even >> _32
+        middle = _FACTOR_HIGH * words_low + ((_FACTOR_LOW * words_low) >> _32)
+        other = _FACTOR_LOW * words_high + (middle & _LOW)
+        high = _FACTOR_HIGH * words_high + (middle >> _32) + (other >> _32)
+        low = _FACTOR * even
+        even, odd = high[::-1] ^ odd ^ key, low[::-1]
+        key += _WEYL
+    words = np.stack([even[0], odd[0], even[1], odd[1]], axis=-1)
+    return (words >> np.uint64(11)).astype(np.float64) * (1.0 / 9007199254740992.0)
+
+
+class NumpyAuction:
+    """A batch of auctions stepped by NumPy.
+
+    Parameters
+    ----------
+    config : DoubleDutchConfig
+        Settings of the market.
+    num_envs : int
+        Number of markets.
+    """
+
+    def __init__(self, config: DoubleDutchConfig, num_envs: int) -> None:
+        self._extended = config.observation == "extended"
+        features = 12 if self._extended else 6
+        self._p = [float(x) for x in config.numbers()]
+        self._c = [int(x) for x in config.counts(max_cycles=config.max_cycles)]
+        self._steps = config.step_ticks()
+        self._bidders = max(config.buyers, config.sellers)
+        self._all = np.arange(num_envs)
+        blocks = -(-self._bidders // 4)
+        # One block for sizes, level and width, then the buyers' and the sellers' blocks.
+        self._block = np.array([1, *range(1, blocks + 1), *range(1, blocks + 1)], np.uint64)
+        self._purpose = np.repeat(np.array([0, 1, 2], np.uint64), (1, blocks, blocks))
+        self.state = allocate_state(num_envs, self._bidders)
+        self.terminated = np.zeros(num_envs, np.bool_)
+        self.truncated = np.zeros(num_envs, np.bool_)
+        self.observation = np.zeros((num_envs, features), np.float32)
+        self.reward = np.zeros(num_envs, np.float32)
+        self.final_observation = np.zeros((num_envs, features), np.float32)
+        self.metrics = np.zeros((num_envs, len(k.METRICS)))
+        self.ledger = np.zeros((num_envs, config.buyers + config.sellers + 1))
+
+    def reset(self, seeds: Words) -> None:
+        """Start episode 0 of every market; market e draws from stream e of its seed."""
+        self.state.seed[:], self.state.stream[:], self.state.episode[:] = seeds, self._all, 0
+        self._open(self._all)
+        self.observation[:] = self._observe(self._all)
+
+    def step(self, actions: NDArray[np.int64]) -> None:
+        """Play one tick of every market, (batch, 1) actions; finished markets start their next episode."""
+        s, p, c = self.state, self._p, self._c
+        side = s.turn[:, k.SIDE].astype(np.intp)
+        empty = self._exhausted()  # a side without bidders from the start
+        reward, accepted = self._broadcast(side, ~empty)
+        closed = empty | (accepted & self._exhausted())
+        self._set_price(np.flatnonzero(closed))
+        mover = ~empty & ~accepted
+        closed |= self._move(np.flatnonzero(mover), side, self._steps[actions[:, 0]])
+        late = ~closed & (s.turn[:, k.TICKS] >= c[k.MAX_TICKS])
+        self._set_price(np.flatnonzero(late))
+        closed |= late
+        if c[k.PAY_PER_TRADE] == 0:
+            total = p[k.W_WELFARE] * s.totals[:, k.WELFARE] + p[k.W_TRADE] * s.totals[:, k.TRADES]
+            reward[closed] += total[closed]
+        s.totals[:, k.RETURN] += reward
+        s.turn[:, k.STEPS] += 1
+        truncated = ~closed & (s.turn[:, k.STEPS] >= c[k.MAX_CYCLES])
+        self._set_price(np.flatnonzero(truncated))
+        self.reward[:], self.terminated[:], self.truncated[:] = reward, closed, truncated
+        ended = np.flatnonzero(closed | truncated)
+        if ended.size:
+            self._finish(ended)
+            s.episode[ended] += np.uint64(1)
+            self._open(ended)
+        self.observation[:] = self._observe(self._all)
+
+    def _exhausted(self) -> NDArray[np.bool_]:
+        winners = self.state.winners
+        none_left = self.state.size == winners
+        ahead = winners[:, ::-1] >= winners
+        return (none_left & ahead).any(axis=1)
+
+    def _set_price(self, rows: Rows, previous: NDArray[Any] | None = None) -> None:
+        if rows.size:
+            clock = self.state.clock[rows] if previous is None else previous
+            psi = self._p[k.PSI]
+            price = (psi * clock[:, 0] + (1.0 - psi) * clock[:, 1]) * self._p[k.TICK]
+            self.state.totals[rows, k.PRICE] = price
+
+    def _broadcast(
+        self, side: Rows, asked: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Ask the active sides; returns the rewards and where somebody accepted."""
+        s, rows = self.state, self._all
+        first = s.winners[rows, side]
+        listeners = np.where(asked, s.size[rows, side] - first, 0)
+        s.turn[:, k.TICKS] += asked
+        s.totals[:, k.MESSAGES] += listeners
+        clock = s.clock[rows, side][:, None]
+        limit = s.threshold[rows, side]
+        willing = np.where(side[:, None] == 0, clock <= limit, clock >= limit)
+        accepts = willing & (s.accepted_at[rows, side] < 0) & asked[:, None]
+        count = accepts.sum(axis=1, dtype=np.int32)
+        accepted = count > 0
+        reward = -self._p[k.W_MESSAGE] * listeners
+        where = np.flatnonzero(accepted)
+        if where.size:
+            reward[where] = 0.0
+            self._book(accepts, side, first, reward)
+            own = side[where]
+            s.winners[where, own] += count[where]
+            now = s.clock[where, own]
+            s.recent[where, own, 1] = np.abs(now - s.recent[where, own, 0])
+            s.recent[where, own, 0] = now
+            other = 1 - own
+            waiting = s.winners[where, other] < s.size[where, other]
+            s.turn[where, k.SIDE] = np.where(waiting, other, own)
+        return reward, accepted
+
+    def _book(
+        self, accepts: NDArray[np.bool_], side: Rows, first: NDArray[np.int32], reward: NDArray[np.float64]
+    ) -> None:
+        """Regrets and completed pairs of this broadcast's acceptors; adds to ``reward``."""
+        s, p = self.state, self._p
+        row, bidder = np.nonzero(accepts)
+        own = side[row]
+        begins = np.searchsorted(row, row)
+        place = first[row] + np.arange(len(row)) - begins
+        clock = s.clock[row, own]
+        s.order[row, own, place] = bidder
+        s.accepted_at[row, own, bidder] = clock
+        regret = np.abs(s.valuation[row, own, bidder] - clock * p[k.TICK])
+        # np.add.at adds one by one in this order, as the kernels do; a sum of sums would round differently.
+        np.add.at(s.totals[:, k.REGRET], row, regret)
+        pays = np.zeros((len(row), 2))
+        pays[:, 0] = -p[k.W_REGRET] * regret
+        paired = np.flatnonzero(place < s.winners[row, 1 - own])
+        if paired.size:
+            r, m = row[paired], place[paired]
+            buyer, seller = s.order[r, 0, m], s.order[r, 1, m]
+            gain = s.valuation[r, 0, buyer] - s.valuation[r, 1, seller]
+            spread = s.accepted_at[r, 0, buyer] - s.accepted_at[r, 1, seller]
+            np.add.at(s.totals[:, k.WELFARE], r, gain)
+            np.add.at(s.totals[:, k.CLOCK_SURPLUS], r, spread * p[k.TICK])
+            np.add.at(s.totals[:, k.TRADES], r, 1.0)
+            if self._c[k.PAY_PER_TRADE]:
+                pays[paired, 1] = p[k.W_WELFARE] * gain + p[k.W_TRADE]
+        np.add.at(reward, np.repeat(row, 2), pays.ravel())
+
+    def _move(self, rows: Rows, side: Rows, steps: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Move the active clocks of ``rows``; returns where clocks crossed, (batch,)."""
+        crossed = np.zeros(len(self._all), np.bool_)
+        if rows.size:
+            own, step, clock = side[rows], steps[rows], self.state.clock
+            before = clock[rows]
+            clock[rows, own] += np.where(own == 0, -step, step).astype(np.int32)
+            over = clock[rows, 0] < clock[rows, 1]
+            crossed[rows] = over
+            # The price takes the clock that moved as it was before it crossed the other one.
+            self._set_price(rows[over], before[over])
+        return crossed
+
+    def _finish(self, ended: Rows) -> None:
+        """Write metrics, receipts and last observations of the markets that ended."""
+        s = self.state
+        totals = s.totals[ended]
+        possible = totals[:, k.OPTIMUM] > 0.0
+        totals[:, k.EFFICIENCY] = 1.0
+        np.divide(totals[:, k.WELFARE], totals[:, k.OPTIMUM], out=totals[:, k.EFFICIENCY], where=possible)
+        totals[:, k.N_TICKS] = s.turn[ended, k.TICKS]
+        self.metrics[ended] = totals
+        # An auction that a cycle limit cuts off is not settled: nobody pays.
+        trades = np.where(self.terminated[ended], totals[:, k.TRADES], 0.0)
+        trade, m = np.nonzero(np.arange(self._bidders) < trades[:, None])
+        row, price = ended[trade], totals[trade, k.PRICE]
+        self.ledger[ended] = 0.0
+        self.ledger[row, s.order[row, 0, m]] = -price
+        self.ledger[row, self._c[k.MAX_BUYERS] + s.order[row, 1, m]] = price
+        self.final_observation[ended] = self._observe(ended)
+
+    def _observe(self, rows: Rows) -> NDArray[np.float64]:
+        s, c = self.state, self._c
+        cap, most = c[k.BUYER_START], (c[k.MAX_BUYERS], c[k.MAX_SELLERS])
+        clock, turn = s.clock[rows], s.turn[rows]
+        out = np.empty((len(rows), self.observation.shape[1]))
+        out[:, 0] = turn[:, k.SIDE]
+        out[:, 1] = turn[:, k.TICKS] / c[k.MAX_TICKS]
+        out[:, 2:4] = clock / cap
+        out[:, 4:6] = s.winners[rows] / most
+        if self._extended:
+            recent = s.recent[rows]
+            out[:, 6:8] = np.abs(clock - recent[:, :, 0]) / cap
+            out[:, 8:10] = recent[:, :, 1] / cap
+            out[:, 10:12] = s.size[rows] / most
+        return out.clip(0.0, 1.0)
+
+    def _draw(self, rows: Rows) -> None:
+        """Draw sizes and valuations; bidders that take no part are worth less than nothing."""
+        s, p, c = self.state, self._p, self._c
+        key = np.stack([s.seed[rows], s.stream[rows]])
+        drawn = philox_uniforms(key, s.episode[rows], self._block, self._purpose)
+        u, sides = drawn[:, 0], drawn[:, 1:].reshape(len(rows), 2, -1)[:, :, : self._bidders]
+        least, most = (c[k.MIN_BUYERS], c[k.MIN_SELLERS]), (c[k.MAX_BUYERS], c[k.MAX_SELLERS])
+        size = least + (u[:, :2] * (np.subtract(most, least) + 1)).astype(np.int64)
+        level = (p[k.LEVEL_LOW] + (p[k.LEVEL_HIGH] - p[k.LEVEL_LOW]) * u[:, 2])[:, None]
+        log_width = p[k.LOG_WIDTH_LOW] + (p[k.LOG_WIDTH_HIGH] - p[k.LOG_WIDTH_LOW]) * u[:, 3]
+        width = _exp(log_width)[:, None]
+
+        target = level + width * (p[k.VALUE_LOW] + (p[k.VALUE_HIGH] - p[k.VALUE_LOW]) * sides[:, 0])
+        income = (target + p[k.BUYER_PENALTY]) / p[k.LOT] * p[k.LOT]
+        values = np.maximum(income - p[k.BUYER_PENALTY], 0.0)
+        takes_part = np.arange(self._bidders) < size[:, :, None]
+        highest = np.where(takes_part[:, 0], income, 0.0).max(axis=1).clip(0.0)
+
+        target = level - width * (p[k.COST_LOW] + (p[k.COST_HIGH] - p[k.COST_LOW]) * sides[:, 1])
+        hover_power = np.maximum(target - (p[k.COMPUTE_COST] + p[k.DELAY_COST]), 0.0) / p[k.HOVER_COST]
+        costs = p[k.COMPUTE_COST] + p[k.HOVER_COST] * hover_power + p[k.DELAY_COST]
+        # What was drawn for bidders that are not there must not be seen.
+        s.valuation[rows, 0] = np.where(takes_part[:, 0], values, 0.0)
+        s.valuation[rows, 1] = np.where(takes_part[:, 1], costs, 0.0)
+        takes_part[:, 1] &= costs <= highest[:, None]
+        s.size[rows] = takes_part.sum(axis=2)
+        tick = p[k.TICK]
+        s.threshold[rows, 0] = np.where(takes_part[:, 0], np.floor(values / tick + 1e-9), -1)
+        s.threshold[rows, 1] = np.where(takes_part[:, 1], np.ceil(costs / tick - 1e-9), 1 << 30)
+        best = np.stack([np.where(takes_part[:, 0], -values, np.inf), np.where(takes_part[:, 1], costs, np.inf)])
+        best.sort(axis=2)
+        gain = -best[0] - best[1]
+        # A running sum adds one by one, as the kernels do; np.sum would add in pairs.
+        s.totals[rows] = 0.0
+        s.totals[rows, k.OPTIMUM] = np.where(gain > 0.0, gain, 0.0).cumsum(axis=1)[:, -1]
+
+    def _open(self, rows: Rows) -> None:
+        """Start the current episode of ``rows``."""
+        s = self.state
+        self._draw(rows)
+        start = self._c[k.BUYER_START], self._c[k.SELLER_START]
+        s.accepted_at[rows] = -1
+        s.winners[rows], s.turn[rows], s.recent[rows, :, 1] = 0, 0, 0
+        s.clock[rows] = s.recent[rows, :, 0] = start

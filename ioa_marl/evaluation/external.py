@@ -1,0 +1,150 @@
+"""Scores for people with their own training stack: any callable, the same episodes, the same scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from ioa_marl import registry
+from ioa_marl.agents.base import Agent, Setting
+from ioa_marl.envs.core import Arrays, Game
+from ioa_marl.errors import UserError, unknown_name
+from ioa_marl.evaluation.protocol import (
+    EvaluationConfig,
+    References,
+    check_episodes,
+    play_episodes,
+    references,
+    scores,
+)
+
+ActFunction = Callable[[NDArray[np.float32]], Any]
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """What a policy achieves on the evaluation episodes."""
+
+    env: str
+    """Name of the market."""
+    preset: str
+    """Its preset, or ``custom`` where settings were changed."""
+    role: str
+    """Role the policy played."""
+    score: float
+    """0 is random play, 1 the optimum; never clipped."""
+    objective: NDArray[np.float64]
+    """What is scored, per episode, shape (episodes,)."""
+    metrics: dict[str, float]
+    """Means of the market's figures."""
+    references: References
+    """The ends of the scale."""
+    episodes: Mapping[str, NDArray[np.float64]]
+    """Every figure per episode, shape (1, episodes)."""
+    config: Any
+    """Settings of the market."""
+    game_class: type[Game]
+    """The market."""
+
+
+class _Function(Agent):
+    """A callable as an agent of one role."""
+
+    config_class = dict
+    action_spaces = (spaces.Discrete, spaces.MultiDiscrete, spaces.Box)
+    learns = False
+
+    def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
+        role = self.setting.plays[0]
+        seen = observations[role.name][0]
+        single = role.count == 1
+        chosen = np.asarray(self.config(seen[:, 0].copy() if single else seen.copy()))
+        space = role.action_space
+        shape = (len(seen), *(() if single else (role.count,)), *(space.shape or ()))
+        if chosen.shape != shape:
+            raise UserError(f"act_fn returned actions of shape {chosen.shape}; {role.name} needs {shape}")
+        return {role.name: chosen.reshape(1, len(seen), role.count, *(space.shape or ()))}
+
+
+def find_game(env_id: str) -> tuple[type[Game], str | None]:
+    """Return the market and preset behind ``name``, ``name/preset`` or ``ioa_marl/name-v0``."""
+    name = env_id.removeprefix("ioa_marl/")
+    name, dash, number = name.rpartition("-v") if "-v" in name else (name, "", "")
+    name, _, preset = name.partition("/")
+    game_class = registry.load_env(name)
+    if dash and number != str(game_class.version):
+        raise UserError(f"environment {env_id!r} has version {game_class.version}: use {name}-v{game_class.version}")
+    if preset and preset not in game_class.presets:
+        raise unknown_name("preset", preset, game_class.presets)
+    return game_class, preset or None
+
+
+def score(
+    env_id: str,
+    act_fn: ActFunction,
+    *,
+    role: str | None = None,
+    episodes: int = 100,
+    **settings: Any,
+) -> ScoreResult:
+    """Score a policy exactly as the benchmark scores its own agents.
+
+    Parameters
+    ----------
+    env_id : str
+        Environment: ``"ioa_marl/double_dutch-v0"``, ``"double_dutch"`` or ``"double_dutch/calm"``.
+    act_fn : callable
+        Maps observations to actions: float32 (episodes, features) to (episodes,) for Discrete actions or
+        (episodes, heads) for others; for a role of several agents (episodes, agents, features) to
+        (episodes, agents, …). Called once a step with all episodes; those that have ended are ignored. A policy
+        with a memory can tell the first step by ``t = 0`` in its observation.
+    role : str, optional
+        Role that it plays; default: the market's scored role.
+    episodes : int, default 100
+        Number of evaluation episodes. The benchmark uses 100.
+    **settings
+        Changes of the preset; the scale is then that of the changed market.
+
+    Returns
+    -------
+    ScoreResult
+        Give it to `ioa_marl.training.external.save_score` to put it on a leaderboard.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ioa_marl.evaluation import score
+    >>> always_two = score("double_dutch", lambda seen: np.full(len(seen), 5), episodes=10)
+    >>> always_two.role, 0.0 < always_two.score < 1.0
+    ('auctioneer', True)
+    """
+    check_episodes(EvaluationConfig(episodes))
+    game_class, preset = find_game(env_id)
+    config = game_class.make_config(preset, **settings)
+    played = next(iter(game_class.objectives)) if role is None else role
+    if played not in game_class.objectives:
+        raise unknown_name("scored role", played, game_class.objectives)
+    probe = game_class(config, 1, [played])
+    roles = (probe.roles[played],)
+    agent = _Function(Setting(roles, roles, (0,), 1, 1, torch.device("cpu")), act_fn)
+    figures = play_episodes(game_class, config, [agent], [played], 1, episodes)
+    found = scores(game_class, config, figures, [played])
+    first = next(iter(game_class.presets)) if preset is None else preset
+    return ScoreResult(
+        env=game_class.name,
+        preset="custom" if settings else first,
+        role=played,
+        score=float(found[played][0]),
+        objective=figures[game_class.objectives[played]][0],
+        metrics={name: float(values.mean()) for name, values in figures.items()},
+        references=references(game_class, config, episodes),
+        episodes=figures,
+        config=config,
+        game_class=game_class,
+    )

@@ -1,0 +1,83 @@
+"""Put what another training stack achieved into the run store, as rows that the leaderboard accepts."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ioa_marl.errors import UserError
+from ioa_marl.evaluation.external import ScoreResult
+from ioa_marl.evaluation.protocol import PROTOCOL_VERSION
+from ioa_marl.training.config import plain
+from ioa_marl.training.store import SeedFolder, episode_table, now, provenance
+
+
+def save_score(
+    result: ScoreResult,
+    runs: str | Path,
+    agent: str,
+    *,
+    seed: int = 0,
+    budget: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a score to a run store.
+
+    Parameters
+    ----------
+    result : ScoreResult
+        What `ioa_marl.evaluation.score` returned.
+    runs : path
+        Folder of the run store.
+    agent : str
+        Name that the leaderboard shows; letters, digits, ``_``, ``-`` and ``.``.
+    seed : int, default 0
+        Training seed; call it once per seed and the leaderboard shows the interval.
+    budget : int, default 0
+        Environment steps it was trained for.
+    settings : mapping, optional
+        Hyper-parameters (JSON values); different ones make different rows.
+
+    Returns
+    -------
+    Path
+        The seed's folder.
+
+    Raises
+    ------
+    UserError
+        If the name cannot be used, or the folder cannot be written to.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", agent) or agent.startswith("."):
+        raise UserError(f"agent={agent} is not allowed: use letters, digits, _, - and .")
+    config = {
+        "env": {"name": result.env, "preset": result.preset, **plain(dataclasses.asdict(result.config))},
+        "agents": {result.role: {"name": agent, **dict(settings or {})}},
+        "budget": budget,
+        "evaluation": {"episodes": len(result.objective), "points": 1},
+        "versions": {"env": result.game_class.version, "protocol": PROTOCOL_VERSION},
+        "external": True,
+    }
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+    folder = SeedFolder(Path(runs) / f"{result.env}-{result.preset}" / agent / digest / f"seed_{seed}")
+    folder.lock()
+    try:
+        folder.write_config({**config, "seed": seed})
+        folder.write_provenance({**provenance(), "ended": now()})
+        folder.write_episodes([episode_table(budget, result.episodes, 0)])
+        folder.write_result(
+            {
+                "env": result.env, "preset": result.preset, "agent": agent, "digest": digest, "seed": seed,
+                "budget": budget, "status": "done", "scores": {result.role: result.score},
+                "references": result.references.as_dict(), "metrics": result.metrics, "env_steps": budget,
+                "steps_per_second": None, "train_seconds": None, "seeds_together": 1, "parameters": None,
+            }
+        )  # fmt: skip
+    finally:
+        folder.unlock()
+    return folder.path

@@ -1,0 +1,56 @@
+"""The YAML tree says what the dataclasses say."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+import ioa_marl.conf
+from ioa_marl import registry
+from ioa_marl.evaluation.protocol import EvaluationConfig
+from ioa_marl.training.config import plain
+
+CONF = Path(ioa_marl.conf.__path__[0])
+OWN_AGENTS = [name for name in registry.agent_names() if registry.entry("agent", name).source == "ioa_marl"]
+OWN_ENVS = [name for name in registry.env_names() if registry.entry("environment", name).source == "ioa_marl"]
+
+
+def composed(group, name):
+    with initialize_config_module("ioa_marl.conf", version_base="1.3"):
+        return OmegaConf.to_container(compose("config", overrides=[f"{group}={name}"])[group])
+
+
+@pytest.mark.parametrize("name", OWN_AGENTS)
+def test_agent_yaml_has_the_defaults_of_its_dataclass(name):
+    values = composed("agent", name)
+    assert values.pop("name") == name
+    defaults = plain(dataclasses.asdict(registry.load_agent(name).config_class()))
+    if "policy" in defaults and name != "scripted":
+        assert values.pop("policy") == name
+        assert set(values) == {"settings"}
+        return
+    assert values == defaults
+
+
+def test_every_agent_yaml_is_registered():
+    assert sorted(path.stem for path in (CONF / "agent").glob("*.yaml")) == sorted(OWN_AGENTS)
+
+
+@pytest.mark.parametrize("name", OWN_ENVS)
+def test_env_yaml_has_every_preset_of_the_market(name):
+    game_class = registry.load_env(name)
+    first, *others = game_class.presets
+    files = {path.stem for path in (CONF / "env" / name).glob("*.yaml")}
+    assert files == set(others)
+    for preset in game_class.presets:
+        values = composed("env", name if preset == first else f"{name}/{preset}")
+        assert (values.pop("name"), values.pop("preset")) == (name, preset)
+        assert values == plain(dataclasses.asdict(game_class.make_config(preset)))
+
+
+def test_evaluation_yaml_has_the_defaults_of_its_dataclass():
+    with initialize_config_module("ioa_marl.conf", version_base="1.3"):
+        values = OmegaConf.to_container(compose("config").evaluation)
+    assert values == dataclasses.asdict(EvaluationConfig())

@@ -1,0 +1,31 @@
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+# Before torch or Numba are imported: two threads on two shared cores stall each other, and change rounding.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def copy_of_the_project(tmp_path_factory):
+    """A copy to build from, so that nothing is left in the repository."""
+    target = tmp_path_factory.mktemp("copy") / "project"
+    ignored = shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
+    target.mkdir()
+    for folder in ("ioa_marl", "envs", "agents", "conf"):
+        shutil.copytree(ROOT / folder, target / folder, ignore=ignored)
+    for file in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, target / file)
+    return target
