@@ -10,7 +10,7 @@ HERE = Path(__file__).parent / "images"
 
 
 def double_dutch() -> None:
-    """An auction under the two-phase rule, after a few trades."""
+    """Draw an auction under the two-phase rule, after a few trades."""
     from ioa_marl.envs.double_dutch_render import figure
 
     game = DoubleDutchGame(DoubleDutchGame.make_config(), 1, autoreset=False)

@@ -18,6 +18,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 
 
@@ -53,11 +54,13 @@ already is not run again, and a killed run goes on where it was.
   seeds=5                   a count, or numbers: seeds=[3,7]
   num_envs=64               markets stepped side by side, per seed
   runs=runs                 folder of the run store
-  evaluation.episodes=100   episodes per evaluation; evaluation.points=20 evaluations
-  env.KEY=... agent.KEY=... any setting of the market or the agent (--cfg job prints them)
+  evaluation.episodes=100   episodes per evaluation
+  evaluation.points=20      evaluations during training
+  env.KEY=... agent.KEY=... any setting of the market or the agent
+  --cfg job                 print all settings and stop
 
 \b
-  hydra/launcher=joblib     with -m: several jobs at a time (hydra.launcher.n_jobs=2)
+  hydra/launcher=joblib hydra.launcher.n_jobs=2     with -m: two jobs at a time
 """
 
 

@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import numpy as np
+from arrays import allocate_outputs
 from numpy.typing import NDArray
 
 from ioa_marl.envs.double_dutch import DoubleDutchConfig
@@ -71,7 +72,6 @@ class NumpyAuction:
 
     def __init__(self, config: DoubleDutchConfig, num_envs: int) -> None:
         self._extended = config.observation == "extended"
-        features = 12 if self._extended else 6
         self._p = [float(x) for x in config.numbers()]
         self._c = [int(x) for x in config.counts(max_cycles=config.max_cycles)]
         self._steps = config.step_ticks()
@@ -82,19 +82,13 @@ class NumpyAuction:
         self._block = np.array([1, *range(1, blocks + 1), *range(1, blocks + 1)], np.uint64)
         self._purpose = np.repeat(np.array([0, 1, 2], np.uint64), (1, blocks, blocks))
         self.state = allocate_state(num_envs, self._bidders)
-        self.terminated = np.zeros(num_envs, np.bool_)
-        self.truncated = np.zeros(num_envs, np.bool_)
-        self.observation = np.zeros((num_envs, features), np.float32)
-        self.reward = np.zeros(num_envs, np.float32)
-        self.final_observation = np.zeros((num_envs, features), np.float32)
-        self.metrics = np.zeros((num_envs, len(k.METRICS)))
-        self.ledger = np.zeros((num_envs, config.buyers + config.sellers + 1))
+        self.outputs = allocate_outputs(config, num_envs)
 
     def reset(self, seeds: Words) -> None:
         """Start episode 0 of every market; market e draws from stream e of its seed."""
         self.state.seed[:], self.state.stream[:], self.state.episode[:] = seeds, self._all, 0
         self._open(self._all)
-        self.observation[:] = self._observe(self._all)
+        self.outputs.observation[:, 0] = self._observe(self._all)
 
     def step(self, actions: NDArray[np.int64]) -> None:
         """Play one tick of every market, (batch, 1) actions; finished markets start their next episode."""
@@ -116,13 +110,14 @@ class NumpyAuction:
         s.turn[:, k.STEPS] += 1
         truncated = ~closed & (s.turn[:, k.STEPS] >= c[k.MAX_CYCLES])
         self._set_price(np.flatnonzero(truncated))
-        self.reward[:], self.terminated[:], self.truncated[:] = reward, closed, truncated
+        out = self.outputs
+        out.reward[:, 0], out.terminated[:], out.truncated[:] = reward, closed, truncated
         ended = np.flatnonzero(closed | truncated)
         if ended.size:
             self._finish(ended)
             s.episode[ended] += np.uint64(1)
             self._open(ended)
-        self.observation[:] = self._observe(self._all)
+        self.outputs.observation[:, 0] = self._observe(self._all)
 
     def _exhausted(self) -> NDArray[np.bool_]:
         winners = self.state.winners
@@ -137,9 +132,7 @@ class NumpyAuction:
             price = (psi * clock[:, 0] + (1.0 - psi) * clock[:, 1]) * self._p[k.TICK]
             self.state.totals[rows, k.PRICE] = price
 
-    def _broadcast(
-        self, side: Rows, asked: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def _broadcast(self, side: Rows, asked: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Ask the active sides; returns the rewards and where somebody accepted."""
         s, rows = self.state, self._all
         first = s.winners[rows, side]
@@ -212,27 +205,27 @@ class NumpyAuction:
 
     def _finish(self, ended: Rows) -> None:
         """Write metrics, receipts and last observations of the markets that ended."""
-        s = self.state
+        s, out = self.state, self.outputs
         totals = s.totals[ended]
         possible = totals[:, k.OPTIMUM] > 0.0
         totals[:, k.EFFICIENCY] = 1.0
         np.divide(totals[:, k.WELFARE], totals[:, k.OPTIMUM], out=totals[:, k.EFFICIENCY], where=possible)
         totals[:, k.N_TICKS] = s.turn[ended, k.TICKS]
-        self.metrics[ended] = totals
+        out.metrics[ended] = totals
         # An auction that a cycle limit cuts off is not settled: nobody pays.
-        trades = np.where(self.terminated[ended], totals[:, k.TRADES], 0.0)
+        trades = np.where(out.terminated[ended], totals[:, k.TRADES], 0.0)
         trade, m = np.nonzero(np.arange(self._bidders) < trades[:, None])
         row, price = ended[trade], totals[trade, k.PRICE]
-        self.ledger[ended] = 0.0
-        self.ledger[row, s.order[row, 0, m]] = -price
-        self.ledger[row, self._c[k.MAX_BUYERS] + s.order[row, 1, m]] = price
-        self.final_observation[ended] = self._observe(ended)
+        out.ledger[ended] = 0.0
+        out.ledger[row, s.order[row, 0, m]] = -price
+        out.ledger[row, self._c[k.MAX_BUYERS] + s.order[row, 1, m]] = price
+        out.final_observation[ended, 0] = self._observe(ended)
 
     def _observe(self, rows: Rows) -> NDArray[np.float64]:
         s, c = self.state, self._c
         cap, most = c[k.BUYER_START], (c[k.MAX_BUYERS], c[k.MAX_SELLERS])
         clock, turn = s.clock[rows], s.turn[rows]
-        out = np.empty((len(rows), self.observation.shape[1]))
+        out = np.empty((len(rows), self.outputs.observation.shape[2]))
         out[:, 0] = turn[:, k.SIDE]
         out[:, 1] = turn[:, k.TICKS] / c[k.MAX_TICKS]
         out[:, 2:4] = clock / cap

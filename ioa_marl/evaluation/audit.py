@@ -96,9 +96,10 @@ def utility_curve(
 
     Fig. 8 of "Hybrid Stackelberg Game and Diffusion-based Auction for Two-tier Agentic AI Task Offloading in
     Internet of Agents" shows two such curves of the double Dutch auction, of a buyer with value 41 and of a
-    seller with cost 9: both are highest at the truth and never negative there. A bidder whose report does not
-    set the price has such a curve in any mechanism with one price, truthful or not; it is those at the margin
-    that gain. `incentive_regret` asks all bidders.
+    seller with cost 9: both are highest at the truth and never negative there. That looks like incentive
+    compatibility and is not: a bidder far from the margin, whose report changes only whether it trades, has such a
+    curve even where others gain by moving the price or the order of acceptances. `incentive_regret` asks all
+    bidders.
 
     Parameters
     ----------

@@ -130,7 +130,7 @@ def build(schema: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
     for key, value in values.items():
         if key not in known:
             near = difflib.get_close_matches(key, known, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known) or 'none'}"
             raise UserError(f"unknown key {prefix}.{key}={value}: {hint}")
     try:
         checked = OmegaConf.structured(schema)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.agents.base import Agent, Setting
 from ioa_marl.envs.vector import VectorGame
+from ioa_marl.errors import UserError
 from ioa_marl.evaluation.protocol import make_agent, play_episodes, references, scores
 from ioa_marl.training import checkpoint
 from ioa_marl.training.config import RunSpec
@@ -274,5 +276,6 @@ def _train_group(
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         for seed, folder in zip(seeds, folders, strict=True):
-            folder.write_result({**describe(spec, seed), "status": status, "error": reason, "ended": now()})
+            with suppress(UserError):  # a full disk: the error that is under way says so
+                folder.write_result({**describe(spec, seed), "status": status, "error": reason, "ended": now()})
         raise

@@ -79,7 +79,7 @@ def test_an_error_names_the_key_its_value_and_what_is_allowed(key, changes):
 
 
 def test_unknown_keys_and_presets_are_named():
-    with pytest.raises(ParameterError, match="bidders=3 is not allowed: use one of the settings .*buyers"):
+    with pytest.raises(ParameterError, match=r"bidders=3 is not allowed: use one of the settings .*buyers"):
         make(bidders=3)
     with pytest.raises(ParameterError, match="preset=papers is not allowed: use paper, calm"):
         preset("papers")
@@ -215,7 +215,7 @@ def first_bad_array(config, learning, seed, steps=25):
     return None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(configurations(), st.sampled_from([("auctioneer",), ("buyer",), ("seller",), ALL_ROLES]), st.integers(0, 9))
 def test_no_setting_that_construction_accepts_leads_to_nan_or_infinity(config, learning, seed):
     assert first_bad_array(config, learning, seed) is None

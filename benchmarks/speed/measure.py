@@ -1,0 +1,122 @@
+"""Interleaved timing: what is compared runs in turns, A B A B …, and a figure is the median over the turns.
+
+Whatever slows the machine down for a while then slows both sides, and their ratio stays.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+Run = Callable[[int], None]
+"""Does that many steps."""
+Clock = Callable[[], float]
+
+busy = time.thread_time
+"""Seconds that this thread has computed: what other programs take of the processor does not count."""
+
+
+class SkippedError(Exception):
+    """A figure cannot be measured here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure."""
+
+    rounds: int
+    """Turns of every contestant."""
+    seconds: float
+    """Length of a turn [s], about."""
+
+
+FULL = Effort(rounds=15, seconds=0.25)
+QUICK = Effort(rounds=3, seconds=0.01)
+
+
+@dataclass
+class Figure:
+    """One figure with its target."""
+
+    key: str
+    """Short unique name, its first letter is the group."""
+    title: str
+    """What is compared with what."""
+    unit: str
+    """``×`` for a ratio of speeds, ``%`` for a share, ``s`` for seconds."""
+    target: float
+    """What is aimed at, in that unit."""
+    values: list[float]
+    """One per round."""
+    at_most: bool = False
+    """Whether small is good."""
+    absolute: dict[str, float] = field(default_factory=dict)
+    """Medians behind the figure, by name and unit."""
+    note: str = ""
+    """Where the time goes, if the target is missed."""
+
+    @property
+    def median(self) -> float:
+        """Median over the rounds."""
+        return statistics.median(self.values)
+
+    @property
+    def reached(self) -> bool:
+        """Whether the median meets the target."""
+        return self.median <= self.target if self.at_most else self.median >= self.target
+
+
+@contextmanager
+def quiet_collector() -> Iterator[None]:
+    """Hide what exists already from the garbage collector, so that no side pays for the other's objects."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def calibrate(run: Run, seconds: float, clock: Clock = busy) -> int:
+    """Return how many steps take about that long; warms up on the way."""
+    run(1)  # loads or compiles kernels
+    steps, took = 1, 0.0
+    while took < seconds / 2:
+        steps = max(steps + 1, min(4 * steps, round(steps * seconds / took))) if took else 1
+        start = clock()
+        run(steps)
+        took = clock() - start
+    return max(1, round(steps * seconds / took))
+
+
+def interleave(contestants: Sequence[Run], effort: Effort, clock: Clock = busy) -> list[list[float]]:
+    """Let the contestants run in turns.
+
+    Returns
+    -------
+    list of list of float
+        For each contestant its seconds per step, one per round.
+    """
+    with quiet_collector():
+        steps = [calibrate(run, effort.seconds, clock) for run in contestants]
+        taken: list[list[float]] = [[] for _ in contestants]
+        for _ in range(effort.rounds):
+            for run, n, times in zip(contestants, steps, taken, strict=True):
+                start = clock()
+                run(n)
+                times.append((clock() - start) / n)
+    return taken
+
+
+def ratios(slow: Sequence[float], fast: Sequence[float], scale: float = 1.0) -> list[float]:
+    """Return ``scale · slow / fast`` of every round."""
+    return [scale * a / b for a, b in zip(slow, fast, strict=True)]
+
+
+def micro(seconds: Sequence[float]) -> float:
+    """Median in microseconds."""
+    return statistics.median(seconds) * 1e6

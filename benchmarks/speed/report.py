@@ -1,0 +1,120 @@
+"""The results as JSON and as a table."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from measure import Effort, Figure
+
+PACKAGES = ("ioa_marl", "numpy", "numba", "torch", "stable-baselines3", "pettingzoo", "gymnasium", "mpe2", "vmas")
+
+
+def cpu_name() -> str:
+    """Return the processor's name."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of everything that is measured."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if shutil.which("cc"):
+        answer = subprocess.run(["cc", "--version"], capture_output=True, text=True, check=False).stdout
+        found["cc"] = answer.partition("\n")[0]
+    return found
+
+
+def as_json(figures: list[Figure], skipped: dict[str, str], effort: Effort) -> dict[str, Any]:
+    """Return everything that was measured, and where."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "cpu": cpu_name(),
+        "system": platform.platform(terse=True),
+        "threads": 1,
+        "rounds": effort.rounds,
+        "seconds_per_turn": effort.seconds,
+        "versions": versions(),
+        "figures": [
+            {
+                "key": figure.key,
+                "title": figure.title,
+                "unit": figure.unit,
+                "better": "low" if figure.at_most else "high",
+                "target": figure.target,
+                "median": figure.median,
+                "min": min(figure.values),
+                "max": max(figure.values),
+                "reached": figure.reached,
+                "absolute": figure.absolute,
+                "note": figure.note,
+            }
+            for figure in figures
+        ],
+        "skipped": skipped,
+    }
+
+
+def number(value: float, unit: str) -> str:
+    """Return a value with its unit, three digits long."""
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    return f"{value:.{digits}f}{'' if unit == '×' else ' '}{unit}"
+
+
+def as_markdown(results: dict[str, Any]) -> str:
+    """Return the table."""
+    lines = [
+        "# Speed, as measured",
+        "",
+        "Written by `python benchmarks/speed/run.py`; what the figures mean is told in `../README.md`.",
+        "",
+        f"{results['date']}, {results['cpu']}, one thread, {results['rounds']} rounds of "
+        f"{results['seconds_per_turn']} s a side. "
+        + ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+        + ".",
+        "",
+        "| | figure | target | median [min–max] | reached |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for f in results["figures"]:
+        bound = "≤" if f["better"] == "low" else "≥"
+        measured = f"{number(f['median'], f['unit'])} [{number(f['min'], '')}–{number(f['max'], '')}]".replace(
+            " ]", "]"
+        )
+        lines.append(
+            f"| {f['key']} | {f['title']} | {bound} {number(f['target'], f['unit'])} | {measured.replace(' –', '–')} "
+            f"| {'yes' if f['reached'] else '**no**'} |"
+        )
+    lines += ["", "Behind the figures, medians:", ""]
+    for f in results["figures"]:
+        lines.append(f"- {f['key']}: " + ", ".join(f"{name} {value:.4g}" for name, value in f["absolute"].items()))
+    missed = [f for f in results["figures"] if not f["reached"]]
+    if missed:
+        lines += ["", "Not reached:", ""]
+        lines += [f"- {f['key']}: {f['note'] or 'see the medians above.'}" for f in missed]
+    if results["skipped"]:
+        lines += ["", "Not measured:", ""]
+        lines += [f"- {group}: {reason}" for group, reason in results["skipped"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def write(results: dict[str, Any], folder: Path) -> None:
+    """Write both files, over those of before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(as_markdown(results), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""From the run store to the leaderboard: terminal, Markdown, CSV and TensorBoard."""

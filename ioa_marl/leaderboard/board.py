@@ -1,0 +1,92 @@
+"""The leaderboard command: read the run store, print the table, and write Markdown, CSV and TensorBoard files."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from ioa_marl.errors import UserError
+from ioa_marl.leaderboard.query import read_store
+from ioa_marl.leaderboard.rows import Leaderboard, arrange
+from ioa_marl.leaderboard.table import csv_text, markdown, print_leaderboard
+
+LOG = "tensorboard"
+MARK = ".ioa_marl_leaderboard"
+"""File in a log directory that says that it may be replaced."""
+PAGE_WIDTH = 120
+"""Columns of the table where the output is not a terminal."""
+
+
+def make_leaderboard(runs: Path, out: Path) -> None:
+    """Compare all runs of a store.
+
+    Parameters
+    ----------
+    runs : Path
+        Folder of the run store.
+    out : Path
+        Folder for ``leaderboard.md``, ``leaderboard.csv`` and ``tensorboard/``; what else it holds is left alone.
+
+    Raises
+    ------
+    UserError
+        If there is no run, or ``out`` cannot be written; then the former leaderboard is intact.
+    """
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(width=PAGE_WIDTH)
+    leaderboard = arrange(read_store(runs))
+    print_leaderboard(leaderboard, console)
+    write(leaderboard, out)
+    console.print()
+    for line in (
+        f"written: {out / 'leaderboard.md'}  {out / 'leaderboard.csv'}  {out / LOG}",
+        # Of more than 40 runs TensorBoard ticks none.
+        f"to see it in a browser: tensorboard --logdir {shlex.quote(str(out / LOG))}  "
+        "(HPARAMS tab; in TEXT and IMAGES tick the run leaderboard)",
+    ):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def write(leaderboard: Leaderboard, out: Path) -> None:
+    """Write all files of the leaderboard, or none."""
+    from ioa_marl.leaderboard.tensorboard import write_log
+
+    log = out / LOG
+    if log.exists() and not (log / MARK).is_file():
+        raise UserError(f"{log} exists and is not of a leaderboard: choose another folder with --out")
+    table = markdown(leaderboard)
+    with _staging(out) as folder:
+        (folder / "leaderboard.md").write_text(table, encoding="utf-8")
+        (folder / "leaderboard.csv").write_text(csv_text(leaderboard), encoding="utf-8")
+        (folder / LOG).mkdir()
+        (folder / LOG / MARK).write_text("Made by ioa-marl leaderboard, which replaces this folder.\n")
+        write_log(leaderboard, folder / LOG, table)
+
+
+@contextmanager
+def _staging(out: Path) -> Iterator[Path]:
+    """Yield a folder beside the files of ``out``, whose content takes their place when all of it is written."""
+    staged: Path | None = None
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(prefix=".leaderboard-", dir=out))
+        yield staged
+        log = out / LOG
+        if log.exists():
+            log.rename(staged / "former")
+        (staged / LOG).rename(log)
+        for name in ("leaderboard.md", "leaderboard.csv"):
+            (staged / name).replace(out / name)
+    except OSError as error:
+        raise UserError(f"cannot write the leaderboard to {out}: {error.strerror or error}") from error
+    finally:
+        if staged is not None:
+            shutil.rmtree(staged, ignore_errors=True)

@@ -1,0 +1,284 @@
+"""Boards as text: the cells, and from them the table in the terminal, Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ioa_marl.leaderboard.rows import Board, Leaderboard, Problem, Reference, Row
+
+NOTHING = "–"
+WIDEST_LABEL = 22
+"""Columns that the agents' labels get at most; longer ones are folded."""
+LEGEND = (
+    "score: 0 is random play, 1 the exact optimum; interquartile mean over seeds [95% bootstrap interval]. "
+    "P(>next): probability that a seed beats a seed of the next row. minutes: of training, per seed. "
+    "steps/s of what does not learn: in evaluation. ref: a mark on the scale, not an agent."
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a board."""
+
+    header: str
+    of_row: Callable[[Row], str]
+    of_reference: Callable[[Reference], str] = lambda _: NOTHING
+    keep: int = 0
+    """Columns with the lowest number go first where there is too little width."""
+    left: bool = False
+    """Whether the cells are text rather than numbers."""
+
+
+def number(value: float | None) -> str:
+    """Return a number with four significant digits, or a dash."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    if value == 0:
+        return "0"
+    digits = max(0, 3 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(digits, 6)}f}" if abs(value) >= 1e-4 else f"{value:.1e}"
+
+
+def count(value: float | None) -> str:
+    """Return a count, with k, M or G where it is long."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= max(1e4, 0.9995 * size):
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.0f}"
+
+
+def interval(row: Row) -> str:
+    """Return score and interval."""
+    score = row.score
+    if math.isnan(score.value):
+        return "n/a"
+    spread = f"[{score.low:.3f}, {score.high:.3f}]" if math.isfinite(score.low) else NOTHING
+    return f"{score.value:.3f} {spread}"
+
+
+def minutes(value: float) -> str:
+    """Return minutes, with a decimal where there are few."""
+    return NOTHING if math.isnan(value) else f"{value:.1f}" if value >= 0.1 else f"{value:.2f}"
+
+
+def columns(board: Board) -> list[Column]:
+    """Return the columns of a board, in order."""
+
+    def metric(name: str) -> Callable[[Row], str]:
+        return lambda row: number(row.metrics.get(name))
+
+    shown = [
+        # The second metric outlives the run's costs, further ones go first.
+        Column(name, metric(name), keep=(12, 6)[place] if place < 2 else 0)
+        for place, name in enumerate(board.metrics)
+    ]
+    return [
+        Column(
+            "#",
+            lambda row: NOTHING if math.isnan(row.score.value) else str(row.rank),
+            lambda _: "ref",
+            99,
+        ),
+        Column("agent", lambda row: row.run.label, lambda mark: mark.name, 99, left=True),
+        Column("score [95% interval]", interval, lambda mark: f"{mark.score:.3f}", 99, left=True),
+        *shown,
+        Column(board.objective, lambda row: number(row.objective), lambda mark: number(mark.objective), 13),
+        Column("P(>next)", lambda row: _decimals(row.improvement), keep=8),
+        Column("steps/s", lambda row: count(row.steps_per_second), keep=5),
+        Column("minutes", lambda row: minutes(row.train_minutes), keep=4),
+        Column("params", lambda row: count(row.run.parameters), keep=2),
+        Column("seeds", _seeds, keep=10),
+        Column("budget", lambda row: count(row.run.budget), keep=7),
+        Column("commit", lambda row: _commit(row), keep=1, left=True),
+    ]
+
+
+def _decimals(value: float) -> str:
+    return NOTHING if math.isnan(value) else f"{value:.2f}"
+
+
+def _seeds(row: Row) -> str:
+    done, all_seeds = len(row.run.done), len(row.run.seeds)
+    return str(done) if done == all_seeds else f"{done}/{all_seeds}"
+
+
+def _commit(row: Row) -> str:
+    """Return seven digits, with + where the source tree had changes on top or seeds are of several commits."""
+    commits = {seed.commit for seed in row.run.done if seed.commit}
+    first = min(commits, default=NOTHING)
+    return first[:7] + ("+" if "-dirty" in first or len(commits) > 1 else "")
+
+
+def cells(column: Column, board: Board) -> list[str]:
+    """Return a column's cells, best row first."""
+    return [column.of_row(line) if isinstance(line, Row) else column.of_reference(line) for line in board.mixed()]
+
+
+def terminal_table(board: Board, width: int) -> Table:
+    """Return a board as a table that fits ``width`` columns; what does not fit is named below."""
+    chosen = columns(board)
+    lines = board.mixed()
+    texts = {column.header: cells(column, board) for column in chosen}
+
+    def needed(column: Column) -> int:
+        widest = max(map(cell_len, [*texts[column.header], column.header]))
+        return min(widest, WIDEST_LABEL) if column.header == "agent" else widest
+
+    dropped = []
+    while sum(map(needed, chosen)) + len(chosen) - 1 > width and min(c.keep for c in chosen) < 99:
+        least = min(chosen, key=lambda column: column.keep)
+        dropped.append(least.header)
+        chosen.remove(least)
+    table = Table(title=board.title, title_justify="left", title_style="bold", caption_justify="left")
+    table.box, table.padding, table.pad_edge, table.show_edge = box.SIMPLE_HEAD, (0, 0), False, False
+    if dropped:
+        table.caption = f"too narrow for {', '.join(dropped)}: see leaderboard.md"
+    for column in chosen:
+        wide = column.left and column.header == "agent"
+        table.add_column(
+            Text(column.header),
+            justify="left" if column.left else "right",
+            no_wrap=not wide,
+            min_width=needed(column),
+            overflow="fold",
+        )
+    for place, line in enumerate(lines):
+        style = "dim italic" if isinstance(line, Reference) else ""
+        table.add_row(*(Text(texts[column.header][place]) for column in chosen), style=style)
+    return table
+
+
+def print_leaderboard(leaderboard: Leaderboard, console: Console) -> None:
+    """Print all boards, then what failed and what is not finished."""
+    for board in leaderboard.boards:
+        console.print(terminal_table(board, console.width))
+        console.print()
+    if leaderboard.boards:
+        console.print(Text(LEGEND, "dim"))
+    if leaderboard.problems:
+        console.print()
+        table = Table(title="Failed and unfinished", title_justify="left", title_style="bold")
+        table.box, table.padding, table.pad_edge, table.show_edge = box.SIMPLE_HEAD, (0, 1), False, False
+        for header in ("market", "agent", "seeds", "status", "reason"):
+            table.add_column(header, overflow="fold")
+        for problem in leaderboard.problems:
+            style = "red" if problem.status == "failed" else "yellow"
+            table.add_row(*(Text(cell) for cell in problem_cells(problem)), style=style)
+        console.print(table)
+
+
+def problem_cells(problem: Problem) -> list[str]:
+    """Return market, agent, seeds, status and reason."""
+    run = problem.run
+    seeds = ", ".join("?" if seed < 0 else str(seed) for seed in problem.seeds)
+    return [f"{run.env} {run.preset}", run.label, seeds, problem.status, problem.reason]
+
+
+def markdown(leaderboard: Leaderboard) -> str:
+    """Return the whole leaderboard as Markdown."""
+    parts = ["# Leaderboard"]
+    for board in leaderboard.boards:
+        chosen = columns(board)
+        body = list(zip(*(cells(column, board) for column in chosen), strict=True))
+        marks = [isinstance(line, Reference) for line in board.mixed()]
+        rows = [
+            [f"*{escape(cell)}*" if mark else escape(cell) for cell in line]
+            for line, mark in zip(body, marks, strict=True)
+        ]
+        alignment = [":--" if column.left else "--:" for column in chosen]
+        parts.append(f"## {escape(board.title)}")
+        parts.append(_markdown_table([escape(column.header) for column in chosen], alignment, rows))
+    if leaderboard.boards:
+        parts.append(escape(LEGEND))
+    if leaderboard.problems:
+        parts.append("## Failed and unfinished")
+        rows = [[escape(cell) for cell in problem_cells(problem)] for problem in leaderboard.problems]
+        headers = ["market", "agent", "seeds", "status", "reason"]
+        parts.append(_markdown_table(headers, [":--"] * len(headers), rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """Return text that Markdown shows as it is."""
+    for character in "\\`*_[]<>|":
+        text = text.replace(character, f"\\{character}")
+    return text.replace("\n", " ")
+
+
+def _markdown_table(headers: Sequence[str], alignment: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in (headers, alignment, *rows))
+
+
+def csv_text(leaderboard: Leaderboard) -> str:
+    """Return the whole leaderboard as CSV at full precision; ``kind`` tells agents, references and problems apart."""
+    lines: list[dict[str, object]] = []
+    for board in leaderboard.boards:
+        lines += [_csv_line(board, line) for line in board.mixed()]
+    for problem in leaderboard.problems:
+        run = problem.run
+        lines.append(
+            {
+                "kind": problem.status, "env": run.env, "preset": run.preset, "agent": run.agent,
+                "label": run.label, "digest": run.digest, "seeds": _list(problem.seeds),
+                "budget": run.budget, "reason": problem.reason,
+            }
+        )  # fmt: skip
+    metrics = sorted({key for line in lines for key in line if key.startswith("metric.")})
+    out = io.StringIO()
+    writer = csv.DictWriter(out, [*_CSV, *metrics], restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _csv_value(value) for key, value in line.items()} for line in lines)
+    return out.getvalue()
+
+
+_CSV = (
+    "kind", "env", "preset", "role", "variant", "rank", "agent", "label", "digest", "score", "low", "high",
+    "probability_of_improvement", "objective", "objective_value", "seeds", "seed_scores", "budget", "env_steps",
+    "steps_per_second", "train_minutes", "parameters", "commit", "reason",
+)  # fmt: skip
+
+
+def _csv_line(board: Board, line: Row | Reference) -> dict[str, object]:
+    shared: dict[str, object] = {
+        "env": board.env, "preset": board.preset, "role": board.role, "variant": board.variant,
+        "objective": board.objective, "objective_value": line.objective,
+    }  # fmt: skip
+    if isinstance(line, Reference):
+        return shared | {"kind": "reference", "label": line.name, "score": line.score}
+    run = line.run
+    commits = sorted({seed.commit for seed in run.done if seed.commit})
+    return {
+        **shared,
+        "kind": "agent", "rank": line.rank, "agent": run.agent, "label": run.label, "digest": run.digest,
+        "score": line.score.value, "low": line.score.low, "high": line.score.high,
+        "probability_of_improvement": line.improvement,
+        "seeds": _list([seed.seed for seed in run.done]), "seed_scores": _list(line.scores),
+        "budget": run.budget, "env_steps": run.env_steps,
+        "steps_per_second": line.steps_per_second, "train_minutes": line.train_minutes,
+        "parameters": run.parameters, "commit": " ".join(commits),
+        **_prefixed("metric.", line.metrics),
+    }  # fmt: skip
+
+
+def _prefixed(prefix: str, values: Mapping[str, float]) -> dict[str, object]:
+    return {prefix + name: value for name, value in values.items()}
+
+
+def _list(values: Sequence[float]) -> str:
+    return " ".join(map(repr, values))
+
+
+def _csv_value(value: object) -> object:
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value

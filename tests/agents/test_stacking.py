@@ -1,0 +1,367 @@
+"""Members of a stack never influence each other, and what is frozen stays frozen."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from probes import LEARNERS, Bazaar, Crowd, ProbeGame, Session, Target, TargetConfig, bazaar, make_role
+from torch import nn
+
+from ioa_marl.agents.base import Setting
+from ioa_marl.agents.stacked import StackedMLP, adam, clip_per_member, follow
+from ioa_marl.envs.vector import VectorGame
+
+
+def flat(tree, path=""):
+    """Return the leaves of nested dicts and lists by path, arrays as bytes."""
+    if isinstance(tree, dict):
+        return {k: v for key, inner in tree.items() for k, v in flat(inner, f"{path}/{key}").items()}
+    if isinstance(tree, list):
+        return {k: v for i, inner in enumerate(tree) for k, v in flat(inner, f"{path}/{i}").items()}
+    if isinstance(tree, torch.Tensor):
+        tree = tree.numpy()
+    if isinstance(tree, np.ndarray):
+        return {path: (tree.dtype.str, tree.shape, tree.tobytes())}
+    return {path: tree}
+
+
+def differing(one, other):
+    """Return the paths at which two trees differ in a single bit."""
+    a, b = flat(one), flat(other)
+    assert a.keys() == b.keys()
+    return [path for path in a if a[path] != b[path]]
+
+
+both = pytest.mark.parametrize("learner", ["sac", "ppo"])
+
+
+@both
+@pytest.mark.parametrize("seed", [0, 9])
+def test_seed_trained_among_ten_equals_the_one_trained_alone_to_the_bit(learner, seed):
+    """Networks, optimisers, memory, random streams and markets."""
+    among, alone = bazaar(learner, range(10)).run(60), bazaar(learner, [seed]).run(60)
+    assert differing(among.agent.state_dict(seed), alone.agent.state_dict(0)) == []
+    assert differing(among.game.save(seed), alone.game.save(0)) == []
+    assert among.figures, "it has learnt something meanwhile"
+    for several, single in zip(among.figures, alone.figures, strict=True):
+        assert {k: v[seed] for k, v in several.items()} == {k: v[0] for k, v in single.items()}
+
+
+@both
+def test_seeds_differ(learner):
+    session = bazaar(learner, [0, 1])
+    one, other = (session.agent.policy_state(i) for i in (0, 1))
+    weights = [path for path in flat(one) if "weight" in path]
+    assert set(weights) <= set(differing(one, other))
+
+
+@both
+def test_deterministic_play_of_a_seed_does_not_depend_on_the_seeds_beside_it_or_on_training_randomness(learner):
+    among, alone = bazaar(learner, range(5)).run(30), bazaar(learner, [3]).run(30)
+    before = [among.agent.state_dict(i) for i in range(5)]
+    seen = np.random.default_rng(0).random((1, 7, 2, 3), np.float32)
+    rival = np.random.default_rng(1).random((1, 7, 1, 3), np.float32)
+    played = [
+        s.agent.act({"player": np.repeat(seen, n, 0), "rival": np.repeat(rival, n, 0)}, deterministic=True)
+        for s, n in ((among, 5), (alone, 1))
+    ]
+    for role in ("player", "rival"):
+        assert np.array_equal(played[0][role][3], played[1][role][0])
+    assert differing(before, [among.agent.state_dict(i) for i in range(5)]) == []
+
+
+# Odd sizes: vectorised code treats the end of an array differently.
+@pytest.mark.parametrize("members", [1, 2, 3, 10, 33, 65, 130])
+def test_network_descends_the_same_path_in_a_stack_of_any_size(members):
+    largest, sizes, steps = 131, (3, 7, 5, 2), 6
+    generator = torch.Generator().manual_seed(0)
+    inputs, aims = (torch.randn(steps, largest, 9, n, generator=generator) for n in (3, 2))
+    draws = np.random.default_rng(0)
+    starts = [draws.random((largest, k)) for a, b in itertools.pairwise(sizes) for k in (a * b, b)]
+
+    def trained(which):
+        given = iter(starts)
+        network = StackedMLP(len(which), sizes, lambda k: next(given)[which])
+        target, optimiser = copy.deepcopy(network), adam(network.parameters(), 0.01)
+        for x, y in zip(inputs[:, which], aims[:, which], strict=True):
+            optimiser.zero_grad()
+            (network(x) - y).square().mean((1, 2)).sum().backward()
+            clip_per_member(network.parameters(), 0.05)  # always binds
+            optimiser.step()
+            follow(target, network, 0.3)
+        everyone = slice(0, len(which))
+        return network.member_state(everyone), target.member_state(everyone)
+
+    first, last = list(range(members)), list(range(largest - members, largest))
+    whole = trained(list(range(largest)))
+    for which in (first, last):
+        for part, all_of_it in zip(trained(which), whole, strict=True):
+            for name, values in part.items():
+                assert torch.equal(values, all_of_it[name][which]), name
+
+
+@pytest.mark.parametrize("broken", [0, 1, 2])
+def test_member_that_becomes_nan_leaves_the_others_alone_to_the_bit(broken):
+    sessions = [bazaar("sac", range(3)).run(30) for _ in range(2)]
+    healthy, poisoned = sessions
+    state = poisoned.agent.state_dict(broken)
+    for learner in state["learners"].values():
+        for network in ("actor", "critics"):
+            for values in learner[network].values():
+                values.fill_(torch.nan)
+    poisoned.agent.load_state_dict(broken, state)
+    for session in sessions:
+        session.run(30)
+    for i in range(3):
+        different = differing(healthy.agent.state_dict(i), poisoned.agent.state_dict(i))
+        assert bool(different) == (i == broken)
+
+
+def test_rewards_that_are_nan_for_one_seed_leave_the_others_alone_to_the_bit():
+    class Spoiled(Bazaar):
+        def play(self, actions):
+            rewards, *ends = super().play(actions)
+            return {k: np.where(self.arrays["seed"][:, None] == 1, np.nan, r) for k, r in rewards.items()}, *ends
+
+    healthy, spoiled = (Session("sac", g, num_envs=4, learning_starts=20).run(60) for g in (Bazaar, Spoiled))
+    assert differing(healthy.agent.state_dict(1), spoiled.agent.state_dict(1))
+    for i in (0, 2):
+        assert differing(healthy.agent.state_dict(i), spoiled.agent.state_dict(i)) == []
+
+
+class Looped:
+    """One member of a SAC learner, in plain PyTorch."""
+
+    def __init__(self, stack, member, gamma_free_alpha):
+        self.alpha, config = gamma_free_alpha, stack.config
+
+        def plain(network, index):
+            layers = []
+            for weight, bias in zip(network.weights, network.biases, strict=True):
+                layer = nn.Linear(*weight.shape[1:], dtype=torch.float64)
+                layer.weight.data = weight.detach()[index].T.double().clone()
+                layer.bias.data = bias.detach()[index, 0].double().clone()
+                layers += [layer, nn.ReLU()]
+            return nn.Sequential(*layers[:-1])
+
+        self.actor = plain(stack.actor, member)
+        self.critics = nn.ModuleList([plain(stack.critics, 2 * member + twin) for twin in (0, 1)])
+        self.targets = copy.deepcopy(self.critics)
+        self.actor_optimiser = torch.optim.Adam(self.actor.parameters(), config.actor_lr)
+        self.critic_optimiser = torch.optim.Adam(self.critics.parameters(), config.critic_lr)
+        self.config = config
+
+    def policy(self, seen):
+        return torch.distributions.Categorical(logits=self.actor(seen))
+
+    def update(self, batch, member):
+        seen, after = batch.observations[member].double(), batch.next_observations[member].double()
+        with torch.no_grad():
+            policy = self.policy(after)
+            least = torch.minimum(*(target(after) for target in self.targets))
+            soft = (policy.probs * least).sum(-1) + self.alpha * policy.entropy()
+            aim = batch.returns[member].double() + batch.discounts[member].double() * soft
+        loss = sum(
+            nn.functional.mse_loss(critic(seen).gather(1, batch.actions[member]).squeeze(1), aim)
+            for critic in self.critics
+        )
+        self.critic_optimiser.zero_grad()
+        loss.backward()
+        for critic in self.critics:  # a twin is a member of the stack of critics
+            nn.utils.clip_grad_norm_(critic.parameters(), self.config.max_grad_norm)
+        self.critic_optimiser.step()
+        policy = self.policy(seen)
+        least = torch.minimum(*(critic(seen) for critic in self.critics)).detach()
+        loss = -((policy.probs * least).sum(-1) + self.alpha * policy.entropy()).mean()
+        self.actor_optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.actor.parameters(), self.config.max_grad_norm)
+        self.actor_optimiser.step()
+        for target, source in zip(self.targets.parameters(), self.critics.parameters(), strict=True):
+            target.data += self.config.tau * (source.data - target.data)
+
+
+def test_stack_equals_a_loop_over_plain_networks():
+    """Fifty updates of three agents' actors, critics and targets; the loop is in double precision."""
+    session = Session(
+        "sac", Crowd, seeds=[0], learning_starts=10**9, alpha_start=0.1, alpha_end=0.1, actor_lr=1e-3,
+        critic_lr=1e-3, max_grad_norm=0.5,
+    ).run(40)  # fmt: skip
+    stack = session.stack("rival")
+    assert stack.members == 3
+    loops = [Looped(stack, member, 0.1) for member in range(3)]
+    for _ in range(50):
+        before = stack.sampling.counters.copy()
+        uniforms = stack.sampling.uniform(3, stack.config.batch_size).reshape(3, -1)
+        batch = stack.replay.sample(uniforms)
+        stack.sampling.counters[:] = before
+        stack.update(0.1)
+        for member, loop in enumerate(loops):
+            loop.update(batch, member)
+    seen = torch.full((3, 1, 1), 0.5)
+    with torch.no_grad():
+        logits = stack.logits(seen)[:, 0, 0]
+        values, targets = (stack._values(n, seen)[:, :, 0, 0] for n in (stack.critics, stack.targets))
+        for member, loop in enumerate(loops):
+            x = seen[member].double()
+            assert torch.allclose(logits[member].double(), loop.actor(x)[0], rtol=0, atol=1e-6)
+            for twin in (0, 1):
+                assert torch.allclose(values[member, twin].double(), loop.critics[twin](x)[0], rtol=0, atol=1e-6)
+                assert torch.allclose(targets[member, twin].double(), loop.targets[twin](x)[0], rtol=0, atol=1e-6)
+
+
+def test_clipping_bounds_the_norm_of_each_member_and_leaves_small_gradients_as_they_are():
+    parameters = [nn.Parameter(torch.zeros(3, 2, 2)), nn.Parameter(torch.zeros(3, 1, 2))]
+    parameters[0].grad = torch.stack([torch.full((2, 2), 2.0), torch.full((2, 2), 0.1), torch.zeros(2, 2)])
+    parameters[1].grad = torch.stack([torch.full((1, 2), 1.0), torch.full((1, 2), 0.1), torch.zeros(1, 2)])
+    small = [p.grad[1:].clone() for p in parameters]
+    clip_per_member(parameters, 1.0)
+    norm = torch.cat([p.grad[0].flatten() for p in parameters]).norm()
+    assert norm == pytest.approx(1.0, abs=1e-5)
+    assert parameters[0].grad[0, 0, 0] == pytest.approx(2.0 * parameters[1].grad[0, 0, 0])
+    assert all(torch.equal(p.grad[1:], was) for p, was in zip(parameters, small, strict=True))
+
+
+def sac_stack(**changes):
+    session = Session("sac", Target, TargetConfig((2, 3), seen=True), learning_starts=10**9, **changes)
+    return session.run(20).stack()
+
+
+def sampled(stack):
+    return stack.replay.sample(stack.sampling.uniform(1, stack.config.batch_size).reshape(stack.members, -1))
+
+
+def everything(network):
+    return {name: p.detach().clone() for name, p in network.named_parameters()}
+
+
+def moved(network, before):
+    return [name for name, p in network.named_parameters() if not torch.equal(p, before[name])]
+
+
+def test_targets_get_no_gradient():
+    stack = sac_stack(tau=0.0)
+    before = everything(stack.targets)
+    stack.update(0.1)
+    assert all(p.grad is None and not p.requires_grad for p in stack.targets.parameters())
+    assert moved(stack.targets, before) == [], "and with τ=0 they stay where they are"
+    assert moved(stack.critics, before) != []
+
+
+def test_targets_with_tau_one_are_copies_of_the_critics():
+    stack = sac_stack(tau=1.0)
+    stack.update(0.1)
+    assert moved(stack.targets, everything(stack.critics)) == []
+
+
+def test_targets_start_as_copies_and_follow_by_tau():
+    stack = sac_stack(tau=0.25)
+    start = everything(stack.targets)
+    assert moved(stack.critics, start) == []
+    stack.update(0.1)
+    for name, p in stack.targets.named_parameters():
+        expected = 0.75 * start[name] + 0.25 * dict(stack.critics.named_parameters())[name]
+        assert torch.allclose(p, expected, rtol=0, atol=1e-6)
+
+
+def test_actor_loss_gives_the_critics_no_gradient_and_the_critic_loss_none_to_the_actor():
+    stack = sac_stack()
+    batch = sampled(stack)
+    critics, actor = everything(stack.critics), everything(stack.actor)
+    stack._update_actor(batch, 0.1)
+    assert all(p.grad is None for p in stack.critics.parameters())
+    assert moved(stack.critics, critics) == []
+    assert set(moved(stack.actor, actor)) == set(actor)
+    stack.actor_optimiser.zero_grad(set_to_none=True)
+    actor = everything(stack.actor)
+    stack._update_critics(batch, 0.1)
+    assert all(p.grad is None for p in stack.actor.parameters())
+    assert moved(stack.actor, actor) == []
+    assert set(moved(stack.critics, critics)) == set(critics)
+
+
+def big_crowd(agents, roles=("player",)):
+    class BigCrowd(Crowd):
+        default_learning = roles
+        counts = dict.fromkeys(roles, agents)
+
+        @classmethod
+        def make_roles(cls, config):
+            return {name: make_role(name, agents, 1, 2) for name in cls.counts}
+
+        def play(self, actions):
+            over = np.ones(self.num_envs, np.bool_)
+            return {name: done == 1 for name, done in actions.items()}, over, ~over
+
+    return BigCrowd
+
+
+@pytest.mark.parametrize(("agents", "networks"), [(64, 64), (65, 1)])
+def test_more_than_64_agents_of_a_role_share_their_networks(agents, networks):
+    session = Session("sac", big_crowd(agents), seeds=(0, 1), num_envs=2, learning_starts=10**9)
+    stack = session.run(3).stack()
+    assert stack.separate == networks
+    assert stack.members == 2 * networks
+    before = everything(stack.actor)
+    figures = stack.update(0.1)
+    assert set(moved(stack.actor, before)) == set(before)
+    assert all(values.shape == (2,) and torch.isfinite(values).all() for values in figures.values())
+    per_network = sum(p[0].numel() for p in stack.actor.parameters())
+    assert session.agent.parameters_count() == 3 * per_network * networks, "an actor and two critics each"
+    played = session.best_actions([[0.5]])
+    assert played.shape == (2, 1, agents)
+    if networks == 1:
+        assert np.all(played == played[..., :1]), "who sees the same does the same"
+
+
+def test_shared_networks_learn_from_every_agent():
+    session = Session("sac", big_crowd(65), seeds=(0, 1, 2), num_envs=2, learning_starts=20, update_every=1)
+    session.run(60)
+    assert np.all(session.best_actions([[0.5]]) == 1)
+    seeds_rows = session.stack().replay.size
+    assert seeds_rows.tolist() == [60 * 2 * 65 - 2 * 65 * 0] * 3
+
+
+def test_memory_takes_all_that_the_end_of_an_episode_brings_at_once():
+    """When an episode ends an agent completes its last n actions, and the one before them at the same step."""
+
+    class Two(ProbeGame):
+        name = "two"
+
+        @classmethod
+        def make_roles(cls, config):
+            return {"player": make_role("player", 65, 1, 2)}
+
+        def look(self):
+            return {"player": np.full((self.num_envs, 65, 1), 0.5)}
+
+        def play(self, actions):
+            over = self.time == 1
+            return {"player": actions["player"]}, over, np.zeros_like(over)
+
+    Session("sac", Two, num_envs=2, budget=2, n_step=1).run(2)
+    Session("sac", Two, num_envs=2, budget=100, n_step=1, buffer_size=1).run(2)
+
+
+@both
+def test_agents_of_one_kind_on_different_roles_draw_different_random_numbers(learner):
+    """Whether one agent plays both roles or each role has an agent of its own, what they try is independent."""
+    game = VectorGame(big_crowd(2, ("player", "rival")), None, [0], 50)
+    roles = tuple(game.game.roles.values())
+    agent_class, config = LEARNERS[learner]
+
+    def played(*plays):
+        agents = [agent_class(Setting(p, roles, (0,), 50, 1000, torch.device("cpu")), config) for p in plays]
+        game.reset()
+        done = {}
+        for agent in agents:
+            done |= agent.act(game.observations, deterministic=False)
+        return done
+
+    for plays in ([roles], [roles[:1], roles[1:]]):
+        done = played(*plays)
+        assert not np.array_equal(done["player"], done["rival"])

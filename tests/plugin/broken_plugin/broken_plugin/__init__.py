@@ -1,0 +1,1 @@
+"""A package whose agent needs a library that is not there."""

@@ -1,0 +1,1 @@
+"""An agent and a market of another package."""
