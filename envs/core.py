@@ -18,6 +18,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from ioa_marl.markets.checks import all_below
 from ioa_marl.markets.parameters import ParameterError, require
 
 Arrays = dict[str, NDArray[Any]]
@@ -127,6 +128,12 @@ class Game(ABC):
             require(role in self.roles, "role", role, f"one of {', '.join(self.roles)}")
         require(len(set(chosen)) == len(chosen) > 0, "roles", list(chosen), "each role once, at least one")
         self.learning: tuple[str, ...] = tuple(role for role in self.roles if role in chosen)
+        discrete = (gymnasium.spaces.Discrete, gymnasium.spaces.MultiDiscrete)
+        self._action_limits = {
+            name: self._discrete_limits(role)
+            for name, role in self.roles.items()
+            if isinstance(role.action_space, discrete)
+        }
 
     @classmethod
     def make_config(cls, preset: str | None = None, **changes: Any) -> Any:
@@ -176,27 +183,48 @@ class Game(ABC):
     def next_episode(self) -> tuple[Arrays, Arrays]:
         """Put every market that has been stepped at the start of its next episode; returns as `reset` does."""
 
-    def checked_actions(self, role: str, actions: NDArray[Any]) -> NDArray[np.int64]:
-        """Return a role's discrete actions as a contiguous int64 array; refuse a wrong shape or an index outside.
+    def checked_seeds(self, seeds: NDArray[Any]) -> NDArray[np.uint64]:
+        """Return one seed per market as uint64; refuse another number of them."""
+        out = np.asarray(seeds, dtype=np.uint64)
+        if out.shape != (self.num_envs,):
+            raise ValueError(f"{self.num_envs} markets need seeds of shape ({self.num_envs},), not {out.shape}")
+        return out
+
+    def checked_actions(self, role: str, actions: Arrays) -> NDArray[np.int64]:
+        """Return a role's discrete actions as contiguous int64 indices from 0, or refuse them.
 
         Kernels trust their indices, so nothing unchecked may reach them.
+
+        Raises
+        ------
+        ValueError
+            If the role's actions are missing, of another shape, no integers, or outside the space.
         """
-        spec = self.roles[role]
-        space = spec.action_space
-        shape: tuple[int, ...] = (self.num_envs, spec.count)
-        limit: Any
-        if isinstance(space, gymnasium.spaces.Discrete):
-            limit = space.n
-        elif isinstance(space, gymnasium.spaces.MultiDiscrete):
-            shape, limit = (*shape, *space.nvec.shape), space.nvec
-        else:
-            raise TypeError(f"the actions of {role} are not discrete")
-        out = np.ascontiguousarray(actions, dtype=np.int64)
-        if out.shape != shape:
-            raise ValueError(f"actions of {role} have shape {out.shape}, expected {shape}")
-        if out.min() < 0 or np.any(out >= limit):
-            raise ValueError(f"an action of {role} is outside its space {space}")
+        if role not in actions:
+            raise ValueError(f"actions of {role} are missing; roles that act are {', '.join(self.learning)}")
+        given = np.asarray(actions[role])
+        shape, limit, start = self._action_limits[role]
+        if given.shape != shape:
+            raise ValueError(f"actions of {role} have shape {given.shape}, expected {shape}")
+        if given.dtype.kind not in "iu":
+            raise ValueError(f"actions of {role} are {given.dtype}, expected integers")
+        out: NDArray[np.int64] = np.ascontiguousarray(given, dtype=np.int64)
+        if start is not None:
+            out = out - start
+        inside = (
+            all_below(out.reshape(-1), limit) if isinstance(limit, int) else bool(np.all((out >= 0) & (out < limit)))
+        )
+        if not inside:
+            raise ValueError(f"an action of {role} is outside its space {self.roles[role].action_space}")
         return out
+
+    def _discrete_limits(self, role: Role) -> tuple[tuple[int, ...], Any, Any]:
+        """Shape, outcomes and first outcome of a role's discrete actions."""
+        space = role.action_space
+        if isinstance(space, gymnasium.spaces.Discrete):
+            return (self.num_envs, role.count), int(space.n), int(space.start) or None
+        assert isinstance(space, gymnasium.spaces.MultiDiscrete)
+        return (self.num_envs, role.count, *space.nvec.shape), space.nvec, space.start
 
     @abstractmethod
     def state(self) -> NDArray[np.float32]:

@@ -56,13 +56,14 @@ class DoubleDutchGame(Game):
 
     | Role | Agents | Default | Scripted policies |
     | --- | --- | --- | --- |
-    | `auctioneer` | 1 | learns | `fixed_step` (the best fixed step, or `step`), `two_phase`, `oracle` |
+    | `auctioneer` | 1 | learns | `fixed_step` (the best one, or `step`), `two_phase`, `oracle`, `scripted_step` |
     | `buyer` | `buyers` | `truthful` | `truthful`, `shaded` |
     | `seller` | `sellers` | `truthful` | `truthful`, `shaded` |
 
     Any of them can learn. A broadcast to a side that learns is a step of its own, in which that side's waiting
     bidders are active; the auctioneer then decides in another step, knowing that nobody accepted. A broadcast to
-    scripted bidders and the clock move after it are one step.
+    scripted bidders and the clock move after it are one step. Where only sellers learn, nobody is active at the start:
+    the first step uses no action and plays on to the first question to them.
 
     ## Observation space
 
@@ -189,7 +190,8 @@ class DoubleDutchGame(Game):
         self.auctions = allocate_state(num_envs, self._bidders)
         self._features = self.roles["auctioneer"].observation_space.shape[0]
         self._only_auctioneer = self.learning == ("auctioneer",)
-        self._buffers = [_Buffers(self), _Buffers(self)]
+        self._ledger = np.zeros((num_envs, config.buyers + config.sellers + 1))
+        self._buffers = [_Buffers(self, self._ledger), _Buffers(self, self._ledger)]
         self._turn = 0
         self._no_auctioneer = np.zeros((num_envs, 1), np.int64)
         self._choices = np.zeros((num_envs, 2, self._bidders), np.int64)
@@ -201,15 +203,16 @@ class DoubleDutchGame(Game):
         features = batch.AUCTIONEER_FEATURES_EXTENDED if extended else batch.AUCTIONEER_FEATURES
         unit = [spaces.Box(0.0, 1.0, (n,), np.float32) for n in (features, features + batch.BIDDER_EXTRAS)]
         return {
-            "auctioneer": Role("auctioneer", 1, unit[0], spaces.Discrete(len(config.steps)), "fixed_step"),
+            "auctioneer": Role("auctioneer", 1, unit[0], spaces.Discrete(len(config.steps)), "scripted_step"),
             "buyer": Role("buyer", config.buyers, unit[1], spaces.Discrete(2), "truthful"),
             "seller": Role("seller", config.sellers, unit[1], spaces.Discrete(2), "truthful"),
         }
 
     def reset(self, seeds: NDArray[np.uint64], streams: NDArray[np.uint64] | None = None) -> tuple[Arrays, Arrays]:
         """Start episode 0 of every market; see `Game.reset`."""
-        self.auctions.seed[:] = seeds
-        self.auctions.stream[:] = np.arange(self.num_envs) if streams is None else streams
+        self.auctions.seed[:] = self.checked_seeds(seeds)
+        streams = np.arange(self.num_envs, dtype=np.uint64) if streams is None else streams
+        self.auctions.stream[:] = self.checked_seeds(streams)
         self.auctions.episode[:] = 0
         return self._open(True, np.ones(self.num_envs, np.bool_))
 
@@ -247,12 +250,12 @@ class DoubleDutchGame(Game):
     def step(self, actions: Arrays) -> Step:
         """Play one tick, or on to the next question to a learning role; see `Game.step`."""
         if self._only_auctioneer:
-            steps = self.checked_actions("auctioneer", actions["auctioneer"])
+            steps = self.checked_actions("auctioneer", actions)
             self._turn = 1 - self._turn
             buffers = self._buffers[self._turn]
             batch.step_auctioneer(self.auctions, self._numbers, self._counts, self._steps, steps, buffers.outputs)
             return buffers.step
-        checked = {role: self.checked_actions(role, actions[role]) for role in self.learning}
+        checked = {role: self.checked_actions(role, actions) for role in self.learning}
         for side, role in enumerate(("buyer", "seller")):
             if role in checked:
                 self._choices[:, side, : self.roles[role].count] = checked[role]
@@ -283,17 +286,20 @@ class DoubleDutchGame(Game):
 
     def save(self) -> dict[str, NDArray[Any]]:
         """Return copies of the arrays that the auctions are made of."""
-        return {name: array.copy() for name, array in self.auctions._asdict().items()}
+        return {name: array.copy() for name, array in self._arrays().items()}
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return {**self.auctions._asdict(), "ledger": self._ledger}
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Arrays]:
         """Go on from what `save` returned."""
-        for name, array in self.auctions._asdict().items():
+        for name, array in self._arrays().items():
             array[...] = saved[name]
         return self._observe()
 
     def ledger(self) -> NDArray[np.float64]:
         """Return the receipts of buyers, sellers and, last, the auctioneer, (batch, buyers + sellers + 1)."""
-        return self._buffers[self._turn].outputs.ledger
+        return self._ledger.copy()
 
     @classmethod
     def scripted_policies(cls, role: str) -> tuple[str, ...]:
@@ -325,7 +331,7 @@ class DoubleDutchGame(Game):
 class _Buffers:
     """Output arrays of one step and the `Step` that shows them, made once."""
 
-    def __init__(self, game: DoubleDutchGame) -> None:
+    def __init__(self, game: DoubleDutchGame, ledger: NDArray[np.float64]) -> None:
         n, roles = game.num_envs, game.roles
         features = roles["auctioneer"].observation_space.shape[0]
         counts = {name: role.count for name, role in roles.items()}
@@ -337,7 +343,7 @@ class _Buffers:
             reward=np.zeros((n, 1), np.float32),
             final_observation=np.zeros((n, 1, features), np.float32),
             metrics=np.zeros((n, len(k.METRICS))),
-            ledger=np.zeros((n, counts["buyer"] + counts["seller"] + 1)),
+            ledger=ledger,
         )
         only_auctioneer = game.learning == ("auctioneer",)
         rows = 0 if only_auctioneer else n

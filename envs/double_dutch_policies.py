@@ -37,6 +37,13 @@ class FixedStep:
         return self._actions
 
 
+class ScriptedStep(FixedStep):
+    """The step that the market itself uses when nobody plays the auctioneer."""
+
+    def __init__(self, game: DoubleDutchGame) -> None:
+        super().__init__(game, game.config.scripted_step)
+
+
 class TwoPhase:
     """A coarse step until the active side's first acceptance, then a fine one."""
 
@@ -123,6 +130,7 @@ POLICIES: dict[str, dict[str, Callable[..., ScriptedPolicy]]] = {
         "fixed_step": _checked(FixedStep),
         "two_phase": _checked(TwoPhase),
         "oracle": _checked(Clairvoyant),
+        "scripted_step": _checked(ScriptedStep),
     },
     "buyer": {"truthful": _checked(Truthful, k.BUYERS), "shaded": _checked(Shaded, k.BUYERS)},
     "seller": {"truthful": _checked(Truthful, k.SELLERS), "shaded": _checked(Shaded, k.SELLERS)},

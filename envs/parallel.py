@@ -125,7 +125,11 @@ class MarketParallelEnv(ParallelEnv[str, Any, Any]):
             role.name: np.zeros((1, role.count, *np.shape(role.action_space.sample())), role.action_space.dtype)
             for role in self.roles
         }
+        # Any legal action does for an agent that is not asked.
+        self._ignored = {role.name: role.action_space.sample() for role in self.roles}
         self._active: dict[str, NDArray[np.bool_]] = {}
+        state = self.game.state().shape[1:]
+        self.state_space = gymnasium.spaces.Box(0.0, 1.0, state, np.float32)
 
     def observation_space(self, agent: str) -> gymnasium.spaces.Space[Any]:
         """Return the agent's observation space, always the same object."""
@@ -168,7 +172,7 @@ class MarketParallelEnv(ParallelEnv[str, Any, Any]):
             elif self._active[role][0, i]:
                 raise KeyError(f"{agent} is active and has no action")
             else:
-                table[role][0, i] = 0
+                table[role][0, i] = self._ignored[role]
         step = self.game.step(table)
         self._active = step.active
         terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
@@ -317,7 +321,8 @@ class MarketVectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float32], Any, NDArr
                 final[i] = step.final_observations[name][i, 0].copy()
             metrics = {key: np.where(ended, values, 0.0) for key, values in step.metrics.items()}
             infos = {"final_obs": final, "_final_obs": ended, "_final_info": ended.copy()}
-            infos["final_info"] = {**metrics, **{f"_{key}": ended.copy() for key in metrics}}
+            masks = {f"_{key}": ended.copy() for key in metrics}
+            infos["final_info"] = {"metrics": {**metrics, **masks}, "_metrics": ended.copy()}
         return (
             step.observations[name][:, 0].copy(),
             step.rewards[name][:, 0].astype(np.float64),

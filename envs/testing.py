@@ -106,11 +106,12 @@ def _check_declaration(case: Case) -> None:
         case.ensure(bounded, f"action space of {name} is not bounded")
         policies = cls.scripted_policies(name)
         case.ensure(role.scripted in policies, f"{role.scripted!r}, which plays {name}, is not a scripted policy of it")
-    for role, policy in cls.uninformed.items():
-        known = role in roles and policy in cls.scripted_policies(role)
-        case.ensure(known, f"uninformed: no policy {policy!r} of {role}")
-    for role, metric in cls.objectives.items():
-        case.ensure(role in roles and metric in cls.metric_names, f"objectives: no metric {metric!r} or role {role!r}")
+    for scored, policy in cls.uninformed.items():
+        known = scored in roles and policy in cls.scripted_policies(scored)
+        case.ensure(known, f"uninformed: no policy {policy!r} of {scored}")
+    for scored, metric in cls.objectives.items():
+        known = scored in roles and metric in cls.metric_names
+        case.ensure(known, f"objectives: no role {scored!r} or no metric {metric!r}")
     case.ensure(set(cls.board_metrics) <= set(cls.metric_names), "board_metrics are not all among metric_names")
     case.ensure(cls.default_learning and set(cls.default_learning) <= set(roles), "default_learning names no roles")
     case.ensure(dataclasses.is_dataclass(cls.config_class), "config_class is not a dataclass")

@@ -35,7 +35,7 @@ def _one_line(command: Callable[P, None]) -> Callable[P, None]:
             typer.echo(f"ioa-marl: {error}", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
-            typer.echo("ioa-marl: interrupted; the same command goes on from the last checkpoint", err=True)
+            typer.echo(f"ioa-marl: {command.__name__} was interrupted; run it again to go on", err=True)
             raise typer.Exit(130) from error
 
     return told

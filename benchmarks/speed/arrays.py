@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,12 +46,8 @@ class KernelAuction:
     def __init__(self, config: DoubleDutchConfig, num_envs: int) -> None:
         self.outputs = allocate_outputs(config, num_envs)
         self._game = DoubleDutchGame(config, num_envs)
-        self._arguments: tuple[Any, ...] = (
-            self._game.auctions,
-            config.numbers(),
-            config.counts(max_cycles=config.max_cycles, extended=config.observation == "extended"),
-            config.step_ticks(),
-        )
+        self._numbers, self._steps = config.numbers(), config.step_ticks()
+        self._counts = config.counts(max_cycles=config.max_cycles, extended=config.observation == "extended")
 
     def reset(self, seeds: NDArray[np.uint64]) -> None:
         """Start episode 0 of every market."""
@@ -60,7 +56,7 @@ class KernelAuction:
 
     def step(self, actions: NDArray[np.int64]) -> None:
         """Play one tick of every market."""
-        batch.step_auctioneer(*self._arguments, actions, self.outputs)
+        batch.step_auctioneer(self._game.auctions, self._numbers, self._counts, self._steps, actions, self.outputs)
 
 
 def assert_agreement(engine: Engine, config: DoubleDutchConfig, num_envs: int, steps: int, seed: int = 0) -> int:

@@ -7,9 +7,10 @@
  */
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
-enum { BUYERS, SELLERS };
-enum { BROADCAST, DECIDE };
+enum { BUYERS, SELLERS }; enum { BROADCAST, DECIDE };
 enum { SIDE, TICKS, PHASE, STEPS, TURN_COLUMNS };
 enum { RETURN, WELFARE, OPTIMUM, EFFICIENCY, CLOCK_SURPLUS, PRICE, TRADES, N_TICKS, MESSAGES, REGRET, METRICS };
 enum {
@@ -63,24 +64,16 @@ static inline Market market_at(const Batch *batch, int64_t b)
 
 /* Random numbers: Philox 4x64-10. */
 
-static inline void multiply(uint64_t a, uint64_t b, uint64_t *high, uint64_t *low)
+static inline void philox(const Market *m, uint64_t block, uint64_t purpose, double out[4])
 {
-    unsigned __int128 product = (unsigned __int128)a * b;
-    *high = (uint64_t)(product >> 64);
-    *low = (uint64_t)product;
-}
-
-static inline void philox(uint64_t k0, uint64_t k1, uint64_t block, uint64_t episode, uint64_t purpose, double out[4])
-{
-    uint64_t c0 = block, c1 = episode, c2 = purpose, c3 = 0;
+    uint64_t c0 = block, c1 = *m->episode, c2 = purpose, c3 = 0, k0 = m->seed, k1 = m->stream;
     for (int i = 0; i < 10; i++) {
-        uint64_t high0, low0, high1, low1;
-        multiply(0xD2E7470EE14C6C93u, c0, &high0, &low0);
-        multiply(0xCA5A826395121157u, c2, &high1, &low1);
-        c0 = high1 ^ c1 ^ k0;
-        c1 = low1;
-        c2 = high0 ^ c3 ^ k1;
-        c3 = low0;
+        unsigned __int128 first = (unsigned __int128)0xD2E7470EE14C6C93u * c0;
+        unsigned __int128 second = (unsigned __int128)0xCA5A826395121157u * c2;
+        c0 = (uint64_t)(second >> 64) ^ c1 ^ k0;
+        c1 = (uint64_t)second;
+        c2 = (uint64_t)(first >> 64) ^ c3 ^ k1;
+        c3 = (uint64_t)first;
         k0 += 0x9E3779B97F4A7C15u;
         k1 += 0xBB67AE8584CAA73Bu;
     }
@@ -93,20 +86,18 @@ static inline void fill_uniform(const Market *m, uint64_t purpose, double *out)
 {
     double four[4];
     for (int64_t start = 0; start < m->bidders; start += 4) {
-        philox(m->seed, m->stream, (uint64_t)(start / 4 + 1), *m->episode, purpose, four);
+        philox(m, (uint64_t)(start / 4 + 1), purpose, four);
         for (int64_t i = start; i < m->bidders && i < start + 4; i++)
             out[i] = four[i - start];
     }
 }
-
-/* The start of an auction. */
 
 static void draw_bids(const Market *m)
 {
     const double *p = m->numbers;
     const int64_t *c = m->counts;
     double u[4];
-    philox(m->seed, m->stream, 1, *m->episode, 0, u);
+    philox(m, 1, 0, u);
     int64_t buyers = c[MIN_BUYERS] + (int64_t)(u[0] * (double)(c[MAX_BUYERS] - c[MIN_BUYERS] + 1));
     int64_t sellers = c[MIN_SELLERS] + (int64_t)(u[1] * (double)(c[MAX_SELLERS] - c[MIN_SELLERS] + 1));
     double level = p[LEVEL_LOW] + (p[LEVEL_HIGH] - p[LEVEL_LOW]) * u[2];
@@ -142,8 +133,10 @@ static void draw_bids(const Market *m)
 }
 
 /* Shell sort: highest value or lowest cost first, ties by index. */
-static inline void sort_by_eagerness(int32_t *order, const double *valuation, int side, int32_t n)
+static inline void sort_by_eagerness(const Market *m, int side)
 {
+    int32_t *order = m->order[side], n = m->size[side];
+    const double *valuation = m->valuation[side];
     int32_t gap = 1;
     while (gap < n / 3)
         gap = 3 * gap + 1;
@@ -167,7 +160,7 @@ static void open_auction(const Market *m)
 {
     for (int side = 0; side < 2; side++) {
         int32_t n = m->size[side], start = (int32_t)m->counts[BUYER_START + side];
-        sort_by_eagerness(m->order[side], m->valuation[side], side, n);
+        sort_by_eagerness(m, side);
         for (int64_t i = 0; i < m->bidders; i++) {
             m->threshold[side][i] = side == BUYERS ? -1 : 1 << 30;
             m->accepted_at[side][i] = -1;
@@ -182,10 +175,8 @@ static void open_auction(const Market *m)
         m->recent[side][0] = start;
         m->recent[side][1] = 0;
     }
-    for (int i = 0; i < TURN_COLUMNS; i++)
-        m->turn[i] = 0;
-    for (int i = 0; i < METRICS; i++)
-        m->totals[i] = 0.0;
+    memset(m->turn, 0, TURN_COLUMNS * sizeof *m->turn);
+    memset(m->totals, 0, METRICS * sizeof *m->totals);
     double optimum = 0.0;
     for (int32_t i = 0; i < m->size[BUYERS] && i < m->size[SELLERS]; i++) {
         double gain = m->valuation[BUYERS][m->order[BUYERS][i]] - m->valuation[SELLERS][m->order[SELLERS][i]];
@@ -196,12 +187,11 @@ static void open_auction(const Market *m)
     m->totals[OPTIMUM] = optimum;
 }
 
-/* One tick: a broadcast and, if nobody accepts, a clock move. */
-
 /* Move this broadcast's acceptors to the front of the waiting list, by index; return how many there are. */
-static inline int32_t accept(int32_t *order, const int32_t *threshold, int side, int32_t first, int32_t n, int32_t clock)
+static inline int32_t accept(const Market *m, int side, int32_t first)
 {
-    int32_t count = 0;
+    int32_t *order = m->order[side], *threshold = m->threshold[side];
+    int32_t n = m->size[side], clock = m->clock[side], count = 0;
     while (first + count < n) {
         int32_t limit = threshold[order[first + count]];
         if (side == BUYERS ? clock > limit : clock < limit)
@@ -240,8 +230,7 @@ static inline double book_acceptances(const Market *m, int side, int32_t count)
         }
     }
     m->winners[side] = first + count;
-    int32_t gap = clock - m->recent[side][0];
-    m->recent[side][1] = gap < 0 ? -gap : gap;
+    m->recent[side][1] = abs(clock - m->recent[side][0]);
     m->recent[side][0] = clock;
     return reward;
 }
@@ -254,10 +243,12 @@ static inline int exhausted(const Market *m)
         || (left_sellers == 0 && m->winners[BUYERS] >= m->winners[SELLERS]);
 }
 
-static inline void set_price(const Market *m, int32_t buyer_clock, int32_t seller_clock)
+/* Returns 1: a market that has its price is closed. */
+static inline int set_price(const Market *m, int32_t buyer_clock, int32_t seller_clock)
 {
     double psi = m->numbers[PSI];
     m->totals[PRICE] = (psi * buyer_clock + (1.0 - psi) * seller_clock) * m->numbers[TICK];
+    return 1;
 }
 
 static inline double broadcast(const Market *m, int *closed, int *accepted)
@@ -266,26 +257,25 @@ static inline double broadcast(const Market *m, int *closed, int *accepted)
     int32_t first = m->winners[side], n = m->size[side];
     double reward;
     *accepted = 0;
-    *closed = exhausted(m);
-    if (*closed) {
-        set_price(m, m->clock[BUYERS], m->clock[SELLERS]);
+    if (exhausted(m)) { /* a side without bidders from the start */
+        *closed = set_price(m, m->clock[BUYERS], m->clock[SELLERS]);
         return 0.0;
     }
+    *closed = 0;
     m->turn[TICKS]++;
     m->totals[MESSAGES] += n - first;
-    int32_t count = accept(m->order[side], m->threshold[side], side, first, n, m->clock[side]);
+    int32_t count = accept(m, side, first);
     if (count > 0) {
         *accepted = 1;
         reward = book_acceptances(m, side, count);
-        *closed = exhausted(m);
         if (m->winners[1 - side] < m->size[1 - side])
             m->turn[SIDE] = 1 - side;
+        if (exhausted(m))
+            *closed = set_price(m, m->clock[BUYERS], m->clock[SELLERS]);
     } else {
         reward = -m->numbers[W_MESSAGE] * (n - first);
         m->turn[PHASE] = DECIDE;
     }
-    if (*closed)
-        set_price(m, m->clock[BUYERS], m->clock[SELLERS]);
     return reward;
 }
 
@@ -298,8 +288,7 @@ static inline int move_clock(const Market *m, int64_t step)
     if (m->clock[BUYERS] >= m->clock[SELLERS])
         return 0;
     /* The price takes the clock that moved as it was before it crossed the other one. */
-    set_price(m, before[BUYERS], before[SELLERS]);
-    return 1;
+    return set_price(m, before[BUYERS], before[SELLERS]);
 }
 
 static inline void complete_totals(const Market *m)
@@ -308,16 +297,15 @@ static inline void complete_totals(const Market *m)
     m->totals[N_TICKS] = m->turn[TICKS];
 }
 
+/* A broadcast and, if nobody accepts, a clock move. */
 static inline double play_tick(const Market *m, int64_t step, int *closed)
 {
     int accepted;
     double reward = broadcast(m, closed, &accepted);
     if (!*closed && !accepted)
         *closed = move_clock(m, step);
-    if (!*closed && m->turn[TICKS] >= m->counts[MAX_TICKS]) {
-        *closed = 1;
-        set_price(m, m->clock[BUYERS], m->clock[SELLERS]);
-    }
+    if (!*closed && m->turn[TICKS] >= m->counts[MAX_TICKS])
+        *closed = set_price(m, m->clock[BUYERS], m->clock[SELLERS]);
     if (*closed) {
         if (!m->counts[PAY_PER_TRADE])
             reward += m->numbers[W_WELFARE] * m->totals[WELFARE] + m->numbers[W_TRADE] * m->totals[TRADES];
@@ -331,12 +319,9 @@ static inline int cut_off(const Market *m)
 {
     if (m->turn[STEPS] < m->counts[MAX_CYCLES])
         return 0;
-    set_price(m, m->clock[BUYERS], m->clock[SELLERS]);
     complete_totals(m);
-    return 1;
+    return set_price(m, m->clock[BUYERS], m->clock[SELLERS]);
 }
-
-/* What is seen and told. */
 
 static inline float unit(double x)
 {
@@ -355,7 +340,7 @@ static inline void observe(const Market *m, float *out)
     out[5] = unit((double)m->winners[SELLERS] / (double)c[MAX_SELLERS]);
     if (c[EXTENDED]) {
         for (int side = 0; side < 2; side++) {
-            out[6 + side] = unit(fabs((double)(m->clock[side] - m->recent[side][0])) / cap);
+            out[6 + side] = unit(abs(m->clock[side] - m->recent[side][0]) / cap);
             out[8 + side] = unit(m->recent[side][1] / cap);
         }
         out[10] = unit((double)m->size[BUYERS] / (double)c[MAX_BUYERS]);
@@ -368,8 +353,7 @@ static inline void write_ledger(const Market *m, int closed, double *out, int64_
 {
     double price = m->totals[PRICE], residual = 0.0;
     int32_t trades = closed ? (int32_t)m->totals[TRADES] : 0;
-    for (int64_t i = 0; i < accounts; i++)
-        out[i] = 0.0;
+    memset(out, 0, (size_t)accounts * sizeof *out);
     for (int32_t i = 0; i < trades; i++) {
         out[m->order[BUYERS][i]] -= price;
         residual += price;
@@ -378,8 +362,6 @@ static inline void write_ledger(const Market *m, int closed, double *out, int64_
     }
     out[accounts - 1] = residual;
 }
-
-/* The two entries. */
 
 void open_markets(const Batch *batch)
 {
@@ -403,8 +385,7 @@ void step_markets(const Batch *batch, const int64_t *actions)
         batch->terminated[b] = (uint8_t)closed;
         batch->truncated[b] = (uint8_t)truncated;
         if (closed || truncated) {
-            for (int i = 0; i < METRICS; i++)
-                batch->metrics[METRICS * b + i] = m.totals[i];
+            memcpy(batch->metrics + METRICS * b, m.totals, METRICS * sizeof *m.totals);
             write_ledger(&m, closed, batch->ledger + b * batch->accounts, batch->accounts);
             observe(&m, batch->final_observation + b * batch->features);
             if (m.counts[AUTORESET]) {

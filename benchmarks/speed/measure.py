@@ -70,6 +70,14 @@ class Figure:
         return self.median <= self.target if self.at_most else self.median >= self.target
 
 
+def cost_of_looking(looks: int = 2000) -> float:
+    """Return the seconds that one look at the clock `busy` takes."""
+    start = busy()
+    for _ in range(looks):
+        busy()
+    return (busy() - start) / looks
+
+
 @contextmanager
 def quiet_collector() -> Iterator[None]:
     """Hide what exists already from the garbage collector, so that no side pays for the other's objects."""

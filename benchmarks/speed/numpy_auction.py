@@ -123,7 +123,8 @@ class NumpyAuction:
         winners = self.state.winners
         none_left = self.state.size == winners
         ahead = winners[:, ::-1] >= winners
-        return (none_left & ahead).any(axis=1)
+        exhausted: NDArray[np.bool_] = (none_left & ahead).any(axis=1)
+        return exhausted
 
     def _set_price(self, rows: Rows, previous: NDArray[Any] | None = None) -> None:
         if rows.size:

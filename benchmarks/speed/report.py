@@ -70,10 +70,10 @@ def as_json(figures: list[Figure], skipped: dict[str, str], effort: Effort) -> d
     }
 
 
-def number(value: float, unit: str) -> str:
+def number(value: float, unit: str = "") -> str:
     """Return a value with its unit, three digits long."""
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
-    return f"{value:.{digits}f}{'' if unit == '×' else ' '}{unit}"
+    return f"{value:.{digits}f}{'' if unit == '×' else ' '}{unit}".rstrip()
 
 
 def as_markdown(results: dict[str, Any]) -> str:
@@ -93,13 +93,9 @@ def as_markdown(results: dict[str, Any]) -> str:
     ]
     for f in results["figures"]:
         bound = "≤" if f["better"] == "low" else "≥"
-        measured = f"{number(f['median'], f['unit'])} [{number(f['min'], '')}–{number(f['max'], '')}]".replace(
-            " ]", "]"
-        )
-        lines.append(
-            f"| {f['key']} | {f['title']} | {bound} {number(f['target'], f['unit'])} | {measured.replace(' –', '–')} "
-            f"| {'yes' if f['reached'] else '**no**'} |"
-        )
+        measured = f"{number(f['median'], f['unit'])} [{number(f['min'])}–{number(f['max'])}]"
+        target, reached = number(f["target"], f["unit"]), "yes" if f["reached"] else "**no**"
+        lines.append(f"| {f['key']} | {f['title']} | {bound} {target} | {measured} | {reached} |")
     lines += ["", "Behind the figures, medians:", ""]
     for f in results["figures"]:
         lines.append(f"- {f['key']}: " + ", ".join(f"{name} {value:.4g}" for name, value in f["absolute"].items()))

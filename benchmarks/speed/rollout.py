@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from layers import differences, random_actions, shares, step_layers
-from measure import Effort, Figure, Run, busy, calibrate, interleave, micro, quiet_collector, ratios
+from measure import Effort, Figure, Run, busy, calibrate, cost_of_looking, interleave, micro, quiet_collector, ratios
 from single_thread import limit_torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
@@ -63,7 +63,7 @@ def environment_share(effort: Effort) -> list[Figure]:
         with quiet_collector():
             steps = calibrate(rollout.run, 2 * effort.seconds)
             for _ in range(effort.rounds):
-                rollout.spent[:] = 0.0
+                rollout.spent[:] = -steps * cost_of_looking()
                 rollout.run(steps)
                 values.append(100.0 * rollout.spent[1] / rollout.spent.sum())
                 parts.append(rollout.spent / steps)
@@ -91,7 +91,7 @@ def rollout_run(env: VecEnv) -> Run:
 
     def run(steps: int) -> None:
         for _ in range(steps):
-            model.collect_rollouts(model.env, callback, collected, SB3_STEPS)
+            model.collect_rollouts(env, callback, collected, SB3_STEPS)
 
     return run
 

@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
             continue
         for figure in measured:
             mark = "reached" if figure.reached else "missed"
-            spread = f"{number(min(figure.values), '').strip()}-{number(max(figure.values), '').strip()}"
+            spread = f"{number(min(figure.values))}-{number(max(figure.values))}"
             print(f"{figure.key}: {number(figure.median, figure.unit)} [{spread}] {mark}, {figure.title}", flush=True)
         figures += measured
     write(as_json(figures, skipped, effort), options.out)

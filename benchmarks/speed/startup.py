@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from measure import Effort, Figure, Run, interleave, ratios
 
-EMPTY = ("-c", "pass")
-IMPORT = ("-c", "import ioa_marl")
-HELP = ("-m", "ioa_marl", "--help")
+EMPTY: tuple[str, ...] = ("-c", "pass")
+IMPORT: tuple[str, ...] = ("-c", "import ioa_marl")
+HELP: tuple[str, ...] = ("-m", "ioa_marl", "--help")
 
 
 def interpreter_run(arguments: Sequence[str], folder: str) -> Run:

@@ -79,10 +79,7 @@ def _staging(out: Path) -> Iterator[Path]:
         out.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=".leaderboard-", dir=out))
         yield staged
-        log = out / LOG
-        if log.exists():
-            log.rename(staged / "former")
-        (staged / LOG).rename(log)
+        _swap(staged / LOG, out / LOG, staged / "former")
         for name in ("leaderboard.md", "leaderboard.csv"):
             (staged / name).replace(out / name)
     except OSError as error:
@@ -90,3 +87,15 @@ def _staging(out: Path) -> Iterator[Path]:
     finally:
         if staged is not None:
             shutil.rmtree(staged, ignore_errors=True)
+
+
+def _swap(new: Path, old: Path, aside: Path) -> None:
+    """Put a folder in the place of another, which comes back if that fails."""
+    if old.exists():
+        old.rename(aside)
+    try:
+        new.rename(old)
+    except BaseException:
+        if aside.exists() and not old.exists():
+            aside.rename(old)
+        raise

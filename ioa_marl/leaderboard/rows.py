@@ -22,6 +22,9 @@ from ioa_marl.leaderboard.query import DONE, SeedRow, Setting, Settings
 LONGEST_LABEL = 40
 """Characters of a label; settings that take more are replaced by the run's digest."""
 
+MOST_SETTINGS = 3
+"""Settings in the title of a board."""
+
 REFERENCES = {"optimum": "optimum", "constant": "best constant", "random": "random play"}
 """Keys in ``result.json`` and names of the references, the highest first."""
 
@@ -223,7 +226,7 @@ def _label(runs: Sequence[Run]) -> list[Run]:
         groups.setdefault((run.env, run.preset, tuple(_identity(run.settings).items()), run.agent), []).append(run)
     out = []
     for group in groups.values():
-        texts = _told_apart([run.settings for run in group])
+        texts = [", ".join(parts) for parts in _told_apart([run.settings for run in group])]
         digests = _shortened([run.digest for run in group])
         for run, text, digest in zip(group, texts, digests, strict=True):
             clear = len(f"{run.agent} {text}") <= LONGEST_LABEL and texts.count(text) == 1
@@ -233,7 +236,7 @@ def _label(runs: Sequence[Run]) -> list[Run]:
     return sorted(out, key=lambda run: (run.env, run.preset, run.label))
 
 
-def _told_apart(settings: Sequence[Settings]) -> list[str]:
+def _told_apart(settings: Sequence[Settings]) -> list[list[str]]:
     """Return for each run the settings that not all have, but for those that more than half of them have."""
     out: list[list[str]] = [[] for _ in settings]
     for key in sorted({key for held in settings for key in held}):
@@ -241,7 +244,7 @@ def _told_apart(settings: Sequence[Settings]) -> list[str]:
         for i, held in enumerate(settings):
             if key in held and 2 * values.count(values[i]) <= len(values):
                 out[i].append(f"{key.rpartition('.')[2]}={held[key]}")
-    return [", ".join(parts) for parts in out]
+    return out
 
 
 def _shortened(digests: Sequence[str]) -> list[str]:
@@ -256,8 +259,12 @@ def _variants(keys: Sequence[tuple[object, ...]]) -> list[str]:
     """Return for each board the settings that tell it apart from those of the same market, preset and role."""
     out = []
     for key in keys:
-        alike = [other for other in keys if other[:3] == key[:3]]
-        out.append(_told_apart([_settings_of(other) for other in alike])[alike.index(key)])
+        alike = [other for other in keys if other[:3] == key[:3] and other[3]]
+        if not key[3]:
+            out.append("settings unknown" if alike else "")
+            continue
+        parts = _told_apart([_settings_of(other) for other in alike])[alike.index(key)]
+        out.append(", ".join(parts[:MOST_SETTINGS]) + (", …" if len(parts) > MOST_SETTINGS else ""))
     return out
 
 
@@ -305,7 +312,7 @@ def _columns(env: str, role: str | None, runs: Sequence[Run]) -> tuple[str, tupl
         game = registry.load_env(env)
         objective = game.objectives.get(role or "", "")
         shown = tuple(name for name in game.board_metrics if name in present)
-    except UserError:
+    except (UserError, AttributeError):  # of a plug-in that is missing or no whole market
         objective = _guessed_objective(role, runs, present)
         shown = tuple(name for name in present if not name.startswith("reward_"))
     if not objective:

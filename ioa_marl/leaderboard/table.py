@@ -261,7 +261,8 @@ def _csv_line(board: Board, line: Row | Reference) -> dict[str, object]:
     commits = sorted({seed.commit for seed in run.done if seed.commit})
     return {
         **shared,
-        "kind": "agent", "rank": line.rank, "agent": run.agent, "label": run.label, "digest": run.digest,
+        "kind": "agent", "rank": line.rank if line.scores else None,
+        "agent": run.agent, "label": run.label, "digest": run.digest,
         "score": line.score.value, "low": line.score.low, "high": line.score.high,
         "probability_of_improvement": line.improvement,
         "seeds": _list([seed.seed for seed in run.done]), "seed_scores": _list(line.scores),

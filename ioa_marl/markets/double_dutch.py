@@ -60,7 +60,7 @@ class DoubleDutchParams:
     psi: float = 0.5
     """Pricing coefficient ψ in [0, 1]: weight of the buyer clock in the clearing price."""
     scripted_step: float = 2.0
-    """Step of the auctioneer when no agent plays it [units per lot]."""
+    """Step of the auctioneer when no agent plays it [units per lot]; one of ``steps``."""
     regret_weight: float = 0.1
     """Weight b of the regret |v − c| of each acceptance."""
     welfare_weight: float = 1.0
@@ -144,12 +144,13 @@ class DoubleDutchParams:
                 abs(ratio - round(ratio)) < 1e-9 and ratio < 2**30,
                 name, value, f"a multiple of tick={self.tick}",
             )  # fmt: skip
-        require(self.scripted_step > 0, "scripted_step", self.scripted_step, "a positive multiple of tick")
         increasing = all(a < b for a, b in itertools.pairwise(self.steps))
         require(
             len(self.steps) > 0 and self.steps[0] > 0 and increasing,
             "steps", self.steps, "positive numbers, increasing",
         )  # fmt: skip
+        listed = ", ".join(f"{step:g}" for step in self.steps)
+        require(self.scripted_step in self.steps, "scripted_step", self.scripted_step, f"one of the steps {listed}")
         require(
             self.seller_clock < self.buyer_clock, "seller_clock", self.seller_clock,
             f"less than buyer_clock={self.buyer_clock}",

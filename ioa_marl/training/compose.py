@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import tempfile
 from collections.abc import Sequence
@@ -197,11 +198,22 @@ def _composed(texts: list[str]) -> dict[str, Any]:
 
 
 def _explain(message: str, texts: Sequence[str]) -> str:
-    """Name the nearest keys where Hydra says that a key does not exist."""
-    for text in texts:
+    """Name the nearest keys where Hydra says only that a key does not exist."""
+    for i, text in enumerate(texts):
         key = text.lstrip("+~").partition("=")[0]
-        if f"'{key}'" in message and key.partition(".")[0] not in ("hydra", "env", "agent", "roles"):
-            return str(unknown_name("key", key, ROOT_KEYS))
+        parent, _, leaf = key.rpartition(".")
+        if f"'{key}'" not in message or parent.partition(".")[0] == "hydra":
+            continue
+        known: Any = ROOT_KEYS
+        if parent:
+            try:
+                config = compose("config", overrides=[*texts[:i], *texts[i + 1 :]])
+            except (HydraException, OmegaConfBaseException):
+                return message  # another one is wrong as well: Hydra's words have to do
+            known = OmegaConf.select(config, parent)
+        near = difflib.get_close_matches(leaf, [str(name) for name in known or ()], n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(map(str, known or ()))}"
+        return f"unknown key {key}: {hint}"
     return message
 
 

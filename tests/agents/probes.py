@@ -125,7 +125,7 @@ class ProbeGame(Game):
         return self._learning_only(self.look(), np.float32), self._learning_only(self.acting(), np.bool_)
 
     def reset(self, seeds, streams=None):
-        self.arrays["seed"][:] = seeds
+        self.arrays["seed"][:] = self.checked_seeds(seeds)
         self.arrays["stream"][:] = np.arange(self.num_envs) if streams is None else streams
         self.arrays["episode"][:] = 0
         return self._open(np.ones(self.num_envs, np.bool_))
@@ -144,7 +144,7 @@ class ProbeGame(Game):
 
     def step(self, actions):
         rewards, terminated, truncated = self.play(
-            {name: self.checked_actions(name, actions[name]) for name in self.learning}
+            {name: self.checked_actions(name, actions) for name in self.learning}
         )
         rewards = self._learning_only(rewards, np.float32)
         self.arrays["total"] += np.mean([r.mean(axis=1) for r in rewards.values()], axis=0)
@@ -485,9 +485,7 @@ class Session:
         Hyper-parameters that differ from those in `LEARNERS`.
     """
 
-    def __init__(
-        self, learner, game_class, config=None, *, seeds=(0, 1, 2), num_envs=8, budget=10_000, **changes
-    ):
+    def __init__(self, learner, game_class, config=None, *, seeds=(0, 1, 2), num_envs=8, budget=10_000, **changes):
         config = game_class.config_class() if config is None else config
         agent_class, usual = LEARNERS[learner]
         self.learner, self.seeds, self.num_envs = learner, tuple(seeds), num_envs
@@ -560,6 +558,26 @@ class Session:
             self.game.restore(i, tree["game"][i])
             self.agent.load_state_dict(i, tree["agent"][i])
         return self
+
+
+def flat(tree, path=""):
+    """Return the leaves of nested dicts and lists by path, arrays as bytes."""
+    if isinstance(tree, dict):
+        return {k: v for key, inner in tree.items() for k, v in flat(inner, f"{path}/{key}").items()}
+    if isinstance(tree, list):
+        return {k: v for i, inner in enumerate(tree) for k, v in flat(inner, f"{path}/{i}").items()}
+    if isinstance(tree, torch.Tensor):
+        tree = tree.numpy()
+    if isinstance(tree, np.ndarray):
+        return {path: (tree.dtype.str, tree.shape, tree.tobytes())}
+    return {path: tree}
+
+
+def differing(one, other):
+    """Return the paths at which two trees differ in a single bit."""
+    a, b = flat(one), flat(other)
+    assert a.keys() == b.keys()
+    return [path for path in a if a[path] != b[path]]
 
 
 def bazaar(learner, seeds=(0, 1)):

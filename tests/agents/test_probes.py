@@ -52,9 +52,7 @@ def test_reward_that_the_observation_tells_is_worth_plus_or_minus_one(learner):
     assert_worth(Session(learner, Sign).run(ENOUGH[learner]), [[0.0], [1.0]], [-1.0, 1.0])
 
 
-returns = pytest.mark.parametrize(
-    ("learner", "changes"), [("sac", {"n_step": 1}), ("sac", {"n_step": 3}), ("ppo", {})]
-)
+returns = pytest.mark.parametrize(("learner", "changes"), [("sac", {"n_step": 1}), ("sac", {"n_step": 3}), ("ppo", {})])
 
 
 @returns
@@ -121,9 +119,7 @@ def test_outcomes_that_a_shorter_head_does_not_have_are_never_played():
 @pytest.mark.parametrize("alpha", [0.05, 0.5])
 def test_sac_plays_the_softmax_of_known_rewards_over_the_temperature(alpha):
     config = BanditConfig()
-    session = Session(
-        "sac", Bandit, config, alpha_start=alpha, alpha_end=alpha, learning_starts=10**9, actor_lr=3e-3
-    )
+    session = Session("sac", Bandit, config, alpha_start=alpha, alpha_end=alpha, learning_starts=10**9, actor_lr=3e-3)
     stack = session.run(200).stack()  # uniform exploration: every action's reward is known
     for _ in range(700):
         stack.update(alpha)

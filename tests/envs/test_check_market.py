@@ -79,7 +79,7 @@ class Turns(Game):
 
     def checked(self, actions):
         lazy = {"caller": np.zeros((self.num_envs, 1), int), "guesser": np.zeros((self.num_envs, 2, 2), int)}
-        return lazy | {role: self.checked_actions(role, actions[role]) for role in self.learning}
+        return lazy | {role: self.checked_actions(role, actions) for role in self.learning}
 
     def step(self, actions):
         chosen, s = self.checked(actions), self.s
@@ -289,7 +289,7 @@ class ClipsActions(Turns):
     def checked_actions(self, role, actions):
         space = self.roles[role].action_space
         high = space.n if isinstance(space, spaces.Discrete) else space.nvec
-        return super().checked_actions(role, np.clip(actions, 0, high - 1))
+        return super().checked_actions(role, {role: np.clip(actions[role], 0, high - 1)})
 
 
 class RefusesTooLate(Turns):

@@ -28,7 +28,8 @@ def add_run(runs: Path) -> Callable[..., Path]:
 
     def add(
         agent: str,
-        scores: Sequence[float],
+        score_of_seed: Sequence[float],
+        /,
         *,
         digest: str = "d0",
         env: str = "double_dutch",
@@ -38,7 +39,7 @@ def add_run(runs: Path) -> Callable[..., Path]:
         **changes: Any,
     ) -> Path:
         folder = runs / f"{env}-paper" / agent / digest
-        for seed, score in enumerate(scores):
+        for seed, score in enumerate(score_of_seed):
             at = folder / f"seed_{seed}"
             at.mkdir(parents=True)
             config = {

@@ -66,9 +66,7 @@ def test_interval_agrees_with_scipys_percentile_bootstrap(runs: Path, add_run: A
     assert row.score.high == pytest.approx(peer.high, abs=0.015)
 
 
-def test_probability_of_improvement_counts_pairs_of_seeds_with_the_next_row(
-    runs: Path, add_run: AddRun
-) -> None:
+def test_probability_of_improvement_counts_pairs_of_seeds_with_the_next_row(runs: Path, add_run: AddRun) -> None:
     add_run("sac", [0.1, 0.5, 0.9])
     add_run("ppo", [0.5, 0.2])
     first, second = only(runs).rows
@@ -90,9 +88,7 @@ def test_rows_are_sorted_by_score_among_references_that_have_no_rank(runs: Path,
     assert [(mark.score, mark.objective) for mark in board.references] == [(1.0, 90.0), (0.5, 70.0), (0.0, 50.0)]
 
 
-def test_minutes_are_each_seeds_share_and_nothing_is_told_of_what_does_not_learn(
-    runs: Path, add_run: AddRun
-) -> None:
+def test_minutes_are_each_seeds_share_and_nothing_is_told_of_what_does_not_learn(runs: Path, add_run: AddRun) -> None:
     add_run("sac", [0.1, 0.2], steps=(1000,))  # 360 s of three seeds together
     add_run("oracle", [1.0])
     oracle, sac = only(runs).rows
@@ -100,9 +96,7 @@ def test_minutes_are_each_seeds_share_and_nothing_is_told_of_what_does_not_learn
     assert np.isnan(oracle.train_minutes)
 
 
-def test_a_failed_seed_leaves_the_others_on_the_board_and_is_shown_with_its_reason(
-    runs: Path, add_run: AddRun
-) -> None:
+def test_a_failed_seed_leaves_the_others_on_the_board_and_is_shown_with_its_reason(runs: Path, add_run: AddRun) -> None:
     add_run("sac", [0.1, 0.2, 0.3])
     (runs / "double_dutch-paper/sac/d0/seed_2/result.json").write_text('{"status": "failed", "error": "E: a|b [c]"}')
     add_run("ppo", [0.0, 0.0], status="running")
@@ -148,15 +142,28 @@ def test_a_market_with_other_settings_gets_a_board_of_its_own(runs: Path, add_ru
     ]
 
 
+def test_titles_of_boards_stay_short_and_their_folders_apart(runs: Path, add_run: AddRun) -> None:
+    for i in range(3):
+        add_run("sac", [0.1], digest=f"d{i}", env_settings={f"knob_{k}": i + k for k in range(9)})
+    damaged = add_run("sac", [0.2], digest="d9")
+    (damaged / "seed_0" / "config.yaml").unlink()
+    found = boards(runs)
+    assert sorted(board.variant for board in found) == [
+        "knob_0=0, knob_1=1, knob_2=2, …",
+        "knob_0=1, knob_1=2, knob_2=3, …",
+        "knob_0=2, knob_1=3, knob_2=4, …",
+        "settings unknown",
+    ]
+    assert len({board.slug for board in found}) == 4
+
+
 def test_the_training_limit_of_cycles_does_not_part_boards(runs: Path, add_run: AddRun) -> None:
     add_run("sac", [0.1], digest="d1")
     add_run("sac", [0.2], digest="d2", env_settings={"max_cycles": 20})
     assert len(only(runs).rows) == 2
 
 
-def test_a_market_that_is_not_installed_is_shown_with_the_metrics_there_are(
-    runs: Path, add_run: AddRun
-) -> None:
+def test_a_market_that_is_not_installed_is_shown_with_the_metrics_there_are(runs: Path, add_run: AddRun) -> None:
     add_run("sac", [0.1, 0.4], env="market_of_elsewhere")
     board = only(runs)
     assert board.objective == "return"
@@ -201,9 +208,7 @@ def test_one_seed_has_a_dash_for_its_interval(runs: Path, add_run: AddRun) -> No
     assert any("0.250 –" in line for line in terminal(arrange(read_store(runs)), 120))
 
 
-def test_csv_gives_back_every_number_exactly_and_every_failure(
-    runs: Path, add_run: AddRun, tmp_path: Path
-) -> None:
+def test_csv_gives_back_every_number_exactly_and_every_failure(runs: Path, add_run: AddRun, tmp_path: Path) -> None:
     scores = [0.1, 1 / 3, 0.7000000000000001]
     add_run("sac", scores)
     add_run("ppo", [0.0], status="failed", error='E: "quoted", with a comma')
@@ -233,9 +238,7 @@ def test_the_command_writes_all_files_and_says_how_to_open_them(
     assert "| *ref* | *optimum* | *1.000* |" in (out / "leaderboard.md").read_text()
 
 
-def test_a_second_leaderboard_replaces_the_first_and_nothing_else(
-    runs: Path, add_run: AddRun, tmp_path: Path
-) -> None:
+def test_a_second_leaderboard_replaces_the_first_and_nothing_else(runs: Path, add_run: AddRun, tmp_path: Path) -> None:
     out = tmp_path / "board"
     add_run("sac", [0.1])
     make_leaderboard(runs, out)

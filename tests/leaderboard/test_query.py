@@ -113,9 +113,7 @@ def test_the_same_seed_in_two_copies_of_a_store_counts_once(
 
 
 @pytest.mark.parametrize("name", ["runs [1]", "a*b?", "year=2026", "it's", "ünï"])
-def test_any_folder_name_will_do(
-    tmp_path: Path, runs: Path, add_run: Callable[..., Path], name: str
-) -> None:
+def test_any_folder_name_will_do(tmp_path: Path, runs: Path, add_run: Callable[..., Path], name: str) -> None:
     add_run("auctioneer=sac", [0.1])
     other = tmp_path / name
     shutil.move(runs, other)

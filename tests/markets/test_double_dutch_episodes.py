@@ -217,3 +217,24 @@ def test_bidders_who_are_not_there_have_no_valuation():
     assert absent.any()
     assert not observations["buyer"][absent, 6].any()
     assert observations["buyer"][~absent, 6].all()
+
+
+def test_observations_show_the_clocks_the_winners_and_what_the_clocks_have_found():
+    game = new_game(1, ROLES, buyers=2, sellers=2, observation="extended", autoreset=False)
+    start(game)
+    game.reset_to(np.array([[70.0, 50.0]]), np.array([[20.0, 10.0]]))
+    # Steps of 5, by hand: buyers 80 no, 75 no, 70 yes; sellers 0 no, 5 no, 10 yes; buyers 70 no, then 65. Each
+    # broadcast is a step, and so is each decision after one that nobody accepted.
+    for _ in range(3 + 2 + 3 + 2 + 2):
+        truthful = {role: game.scripted("truthful", role)() for role in ("buyer", "seller")}
+        step = game.step({"auctioneer": np.full((1, 1), 7), **truthful})
+    expected = [
+        0.0, 7 / 400, 65 / 80, 10 / 80, 1 / 2, 1 / 2,
+        5 / 80, 0.0, 10 / 80, 10 / 80, 1.0, 1.0,
+    ]  # fmt: skip
+    seen = step.observations
+    assert seen["auctioneer"][0, 0] == pytest.approx(expected, abs=1e-7)
+    assert seen["buyer"][0, 0] == pytest.approx([*expected, 70 / 80, 1.0], abs=1e-7)
+    assert seen["buyer"][0, 1] == pytest.approx([*expected, 50 / 80, 0.0], abs=1e-7)
+    assert seen["seller"][0].T[-2:].tolist() == pytest.approx(np.array([[0.25, 0.125], [0.0, 1.0]]))
+    assert step.active["buyer"][0].tolist() == [False, True]

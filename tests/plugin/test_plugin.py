@@ -141,8 +141,6 @@ def test_name_can_be_registered_only_once(fresh_registry):
         fresh_registry.register_agent("my_agent", "example_plugin.agent:ExampleAgent")
     with pytest.raises(registry.RegistrationError, match="'ppo' is already registered by ioa_marl"):
         fresh_registry.register_agent("ppo")(object)
-    with pytest.raises(
-        registry.RegistrationError, match=r"'posted_price' is already .* example_plugin 1\.2"
-    ):
+    with pytest.raises(registry.RegistrationError, match=r"'posted_price' is already .* example_plugin 1\.2"):
         fresh_registry.register_env("posted_price")(object)
     assert fresh_registry.load_agent("my_agent").__name__ == "ExampleAgent"

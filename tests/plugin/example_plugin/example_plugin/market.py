@@ -114,7 +114,7 @@ class PostedPriceGame(Game):
 
     def step(self, actions: Arrays) -> Step:
         """Post the prices to the next customers."""
-        price = self.checked_actions("seller", actions["seller"])[:, 0]
+        price = self.checked_actions("seller", actions)[:, 0]
         market, config = self._market, self.config
         buys = market["valuation"][np.arange(self.num_envs), market["period"]] >= price
         paid = np.where(buys, price / (config.prices - 1), 0.0)

@@ -1,0 +1,18 @@
+"""Checks that are made at every step and must cost nothing beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ioa_marl.markets._numba import kernel
+
+
+@kernel
+def all_below(indices: NDArray[Any], limit: int) -> bool:
+    """Whether every entry of the flat ``indices`` is in 0 … limit − 1."""
+    for i in range(indices.shape[0]):  # noqa: SIM110 - a loop is what compiles
+        if indices[i] < 0 or indices[i] >= limit:
+            return False
+    return True
