@@ -193,6 +193,8 @@ class DoubleDutchGame(Game):
         self._ledger = np.zeros((num_envs, config.buyers + config.sellers + 1))
         self._buffers = [_Buffers(self, self._ledger), _Buffers(self, self._ledger)]
         self._turn = 0
+        self.openings = 0
+        """Times that auctions were opened or replaced from outside; with the episode it tells when bids are new."""
         self._no_auctioneer = np.zeros((num_envs, 1), np.int64)
         self._choices = np.zeros((num_envs, 2, self._bidders), np.int64)
 
@@ -217,11 +219,14 @@ class DoubleDutchGame(Game):
         return self._open(True, np.ones(self.num_envs, np.bool_))
 
     def reset_to(self, values: NDArray[np.float64], costs: NDArray[np.float64]) -> tuple[Arrays, Arrays]:
-        """Start auctions over given valuations, shapes (batch, buyers) and (batch, sellers)."""
-        values, costs = np.atleast_2d(values), np.atleast_2d(costs)
-        for side, given in enumerate((values, costs)):
+        """Start auctions over given valuations, shapes (batch, buyers) and (batch, sellers), finite and at least 0."""
+        both = np.atleast_2d(np.asarray(values, np.float64)), np.atleast_2d(np.asarray(costs, np.float64))
+        for name, given, most in zip(("values", "costs"), both, (self.config.buyers, self.config.sellers), strict=True):
+            require(len(given) == self.num_envs, "markets", len(given), f"{name} of {self.num_envs}")
+            require(given.shape[1] <= most, "bidders", given.shape[1], f"at most {most} {name}")
+            require(bool(np.all(np.isfinite(given) & (given >= 0))), name, given.tolist(), "finite numbers from 0")
+        for side, given in enumerate(both):
             n = given.shape[1]
-            require(n <= (self.config.buyers, self.config.sellers)[side], "bidders", n, "as many as configured")
             self.auctions.size[:, side] = n
             self.auctions.valuation[:, side] = 0.0
             self.auctions.valuation[:, side, :n] = given
@@ -229,6 +234,7 @@ class DoubleDutchGame(Game):
         return self._open(False, np.ones(self.num_envs, np.bool_))
 
     def _open(self, draw: bool, which: NDArray[np.bool_]) -> tuple[Arrays, Arrays]:
+        self.openings += 1
         batch.open_markets(self.auctions, self._numbers, self._counts, draw, which)
         return self._observe()
 
@@ -295,6 +301,7 @@ class DoubleDutchGame(Game):
         """Go on from what `save` returned."""
         for name, array in self._arrays().items():
             array[...] = saved[name]
+        self.openings += 1
         return self._observe()
 
     def ledger(self) -> NDArray[np.float64]:
@@ -316,7 +323,7 @@ class DoubleDutchGame(Game):
     def reference(
         cls, config: Any, seeds: NDArray[np.uint64], streams: NDArray[np.uint64]
     ) -> dict[str, NDArray[np.float64]]:
-        """Return the clairvoyant bound of the auctioneer's return, per market."""
+        """Return the clairvoyant bound of the auctioneer's return, per market; ``max_cycles`` is not considered."""
         game = cls(config, len(seeds))
         game.reset(seeds, streams)
         return {"auctioneer": clairvoyant_bounds(game.auctions, config)}

@@ -65,14 +65,14 @@ class Clairvoyant:
     def __init__(self, game: DoubleDutchGame) -> None:
         self._game = game
         self._plans: list[ClairvoyantPlan | None] = [None] * game.num_envs
-        self._solved: list[tuple[int, int, int] | None] = [None] * game.num_envs
+        self._solved: list[tuple[int, int] | None] = [None] * game.num_envs
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, 1) step indices, solving each market once per episode."""
         auctions = self._game.auctions
         actions = np.zeros((self._game.num_envs, 1), np.int64)
         for b in range(self._game.num_envs):
-            key = (int(auctions.seed[b]), int(auctions.stream[b]), int(auctions.episode[b]))
+            key = (self._game.openings, int(auctions.episode[b]))
             plan = self._plans[b]
             if plan is None or self._solved[b] != key:
                 plan = self._plans[b] = clairvoyant_plan(auctions, b, self._game.config)

@@ -18,7 +18,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ioa_marl.markets import double_dutch_kernels as k
-from ioa_marl.markets.parameters import require
+from ioa_marl.markets.parameters import ParameterError, check_integer, check_number, require
+
+LARGEST_SUM = 1e9
+"""Largest amount of money, and largest weight of a reward, that is accepted."""
 
 
 @dataclass(frozen=True)
@@ -95,44 +98,47 @@ class DoubleDutchParams:
     def __post_init__(self) -> None:
         """Refuse what the auction cannot be run with, naming key, value and what is allowed."""
         for name in ("level", "width", "value_spread", "cost_spread", "steps"):
-            object.__setattr__(self, name, tuple(float(x) for x in getattr(self, name)))
+            self._make_tuple(name)
         for name in ("buyers", "sellers"):
-            require(1 <= getattr(self, name) <= 100_000, name, getattr(self, name), "1 to 100000")
-            least, most = getattr(self, f"min_{name}"), getattr(self, name)
-            require(least is None or 1 <= least <= most, f"min_{name}", least, f"null or 1 to {name}={most}")
+            check_integer(self, name, 1, 100_000)
+            if getattr(self, f"min_{name}") is not None:
+                check_integer(self, f"min_{name}", 1, getattr(self, name))
+        check_integer(self, "max_ticks", 1, k.MAX_CLOCK)
         for name in ("level", "width", "value_spread", "cost_spread"):
-            pair = getattr(self, name)
-            require(
-                len(pair) == 2 and all(map(math.isfinite, pair)) and pair[0] <= pair[1],
-                name, pair, "two finite numbers, the lower first",
-            )  # fmt: skip
+            low, high = getattr(self, name) if len(getattr(self, name)) == 2 else (math.nan, math.nan)
+            usable = -LARGEST_SUM <= low <= high <= LARGEST_SUM
+            require(usable, name, getattr(self, name), f"two numbers up to {LARGEST_SUM:g}, the lower first")
         require(self.width[0] > 0, "width", self.width, "positive numbers")
         for name in (
             "tick", "buyer_clock", "lot", "cycles_per_mbit", "fixed_speed", "aerial_speed", "relay_time",
             "hover_energy_price",
         ):  # fmt: skip
-            value = getattr(self, name)
-            require(math.isfinite(value) and value > 0, name, value, "a positive finite number")
+            check_number(self, name, low=1e-12, high=1e12)
         for name in (
             "regret_weight", "welfare_weight", "message_weight", "trade_weight", "seller_clock",
             "aerial_power_coefficient", "buyer_delay_weight", "compute_energy_price", "seller_delay_weight",
         ):  # fmt: skip
-            value = getattr(self, name)
-            require(math.isfinite(value) and value >= 0, name, value, "a finite number, at least 0")
-        require(0.0 <= self.psi <= 1.0, "psi", self.psi, "0 to 1")
+            check_number(self, name, low=0.0, high=LARGEST_SUM)
+        check_number(self, "psi", low=0.0, high=1.0)
         require(
             self.welfare_paid in ("per_trade", "at_end"),
             "welfare_paid", self.welfare_paid, "per_trade or at_end",
         )  # fmt: skip
         self._check_clocks()
-        lowest = self.level[0] - self.width[1] * self.cost_spread[1]
-        lowest = min(lowest, self.level[0] - self.width[1] * self.cost_spread[0])
+        lowest = self.level[0] - max(w * spread for w in self.width for spread in self.cost_spread)
         overhead = self._compute_cost() + self._delay_cost()
         require(
             lowest >= overhead, "level", self.level,
             f"values that keep every cost at or above computing and delay cost ({overhead:.3g}); "
             f"the lowest cost would be {lowest:.3g}",
         )  # fmt: skip
+
+    def _make_tuple(self, name: str) -> None:
+        value = getattr(self, name)
+        try:
+            object.__setattr__(self, name, tuple(float(x) for x in value))
+        except (TypeError, ValueError) as error:
+            raise ParameterError(name, value, "a sequence of numbers") from error
 
     def _check_clocks(self) -> None:
         for name, value in (
@@ -141,7 +147,7 @@ class DoubleDutchParams:
         ):  # fmt: skip
             ratio = value / self.tick
             require(
-                abs(ratio - round(ratio)) < 1e-9 and ratio < 2**30,
+                math.isfinite(ratio) and abs(ratio - round(ratio)) < 1e-9 and ratio < k.MAX_CLOCK,
                 name, value, f"a multiple of tick={self.tick}",
             )  # fmt: skip
         increasing = all(a < b for a, b in itertools.pairwise(self.steps))
@@ -157,7 +163,7 @@ class DoubleDutchParams:
         )  # fmt: skip
         needed = self.ticks_needed()
         require(
-            needed <= self.max_ticks < 2**30, "max_ticks", self.max_ticks,
+            needed <= self.max_ticks, "max_ticks", self.max_ticks,
             f"at least {needed}, which the smallest step needs with these clocks and bidders",
         )  # fmt: skip
 
@@ -352,15 +358,20 @@ def simulate(
     )  # fmt: skip
     tick = float(plan.min()) if tick is None else tick
     require(math.isfinite(tick) and tick > 0, "tick", tick, "a positive finite number")
-    plan_ticks = np.rint(plan / tick).astype(np.int64)
-    require(bool(np.all(np.abs(plan / tick - plan_ticks) < 1e-6)), "step", step, f"multiples of tick={tick:g}")
+    ratios = plan / tick
+    whole = np.all((ratios < k.MAX_CLOCK) & (ratios >= 0.5) & (np.abs(ratios - np.rint(ratios)) < 1e-6))
+    require(bool(whole), "step", step, f"multiples of tick={tick:g}, less than {k.MAX_CLOCK} of them")
+    plan_ticks = np.rint(ratios).astype(np.int64)
     require(0.0 <= psi <= 1.0, "psi", psi, "0 to 1")
     everything = np.concatenate([bids, asks])
     top = everything.max() if buyer_clock is None else buyer_clock
     bottom = everything.min() if seller_clock is None else seller_clock
+    for name, given, clock in (("buyer_clock", buyer_clock, top), ("seller_clock", seller_clock, bottom)):
+        within = math.isfinite(clock) and abs(clock) / tick < k.MAX_CLOCK
+        require(within or given is None, name, clock, f"a number within {k.MAX_CLOCK} ticks of {tick:g}")
+        require(within, "tick", tick, f"more, so that the bids are within {k.MAX_CLOCK} ticks")
     require(bottom <= top, "seller_clock", bottom, f"at most buyer_clock={top:g}")
     start = (math.ceil(top / tick - 1e-9), math.floor(bottom / tick + 1e-9))
-    require(start[0] < 2**30, "tick", tick, "not so small against the bids: clocks have 2**30 ticks at most")
 
     state, numbers, counts = _given_bids(bids, asks, tick, psi, start)
     k.open_auction(0, state, numbers, counts)
@@ -419,4 +430,7 @@ def _result(state: k.AuctionState, moves: int, tick: float) -> AuctionResult:
 def preset(name: str, **changes: Any) -> DoubleDutchParams:
     """Return the parameters of a preset, with ``changes`` applied."""
     require(name in PRESETS, "preset", name, ", ".join(PRESETS))
+    known = [field.name for field in dataclasses.fields(DoubleDutchParams)]
+    for key, value in changes.items():
+        require(key in known, key, value, f"one of the settings {', '.join(known)}")
     return dataclasses.replace(DoubleDutchParams(), **{**PRESETS[name], **changes})

@@ -155,7 +155,7 @@ class ClairvoyantPlan:
     """Whether the plan is proven optimal."""
     low: int
     """Seller clock at the start [ticks]."""
-    actions: NDArray[np.int8]
+    actions: NDArray[np.int16]
     """Index of the plan's step by (side, C_b − low, C_s − low), shape (2, clocks, clocks)."""
 
     def action(self, side: int, buyer_clock: int, seller_clock: int) -> int:
@@ -174,7 +174,7 @@ def clairvoyant_plan(state: k.AuctionState, b: int, params: DoubleDutchParams) -
     k.open_auction(0, market, numbers, counts)
     n = int(counts[k.BUYER_START] - counts[k.SELLER_START]) + 1
     low = int(counts[k.SELLER_START])
-    values, actions = np.zeros((2, n, n)), np.zeros((2, n, n), np.int8)
+    values, actions = np.zeros((2, n, n)), np.zeros((2, n, n), np.int16)
     tables, sums = np.zeros((2, n), np.int64), np.zeros((2, market.order.shape[2] + 1))
     bound = clairvoyant_kernel(0, market, numbers, counts, steps, tables, sums, values, actions)
     ranked = market.order[0].copy()

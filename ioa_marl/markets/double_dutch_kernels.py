@@ -20,6 +20,8 @@ from ioa_marl.markets.philox import fill_uniform, philox_block, to_unit
 Array = NDArray[Any]
 
 BUYERS, SELLERS = 0, 1
+MAX_CLOCK = 2**30
+"""Clocks stay below this many ticks, so that a step never leaves int32."""
 BROADCAST, DECIDE = 0, 1
 SIDE, TICKS, PHASE, STEPS = 0, 1, 2, 3
 """Columns of ``AuctionState.turn``."""
@@ -124,9 +126,10 @@ def sort_by_eagerness(order: Array, valuation: Array, b: int, side: int, n: int)
 @kernel
 def truthful_threshold(valuation: Array, tick: float, side: int) -> int:
     """Last clock in ticks that a truthful bidder accepts; values within 1e-9 of a tick count as on it."""
+    ratio = min(valuation / tick, float(MAX_CLOCK))  # beyond any clock
     if side == 0:
-        return math.floor(valuation / tick + 1e-9)
-    return math.ceil(valuation / tick - 1e-9)
+        return math.floor(ratio + 1e-9)
+    return math.ceil(ratio - 1e-9)
 
 
 @kernel

@@ -29,7 +29,6 @@ from ioa_marl.agents.random import RandomAgent, RandomConfig
 from ioa_marl.agents.stacked import StackedMLP, adam, clip_per_member, follow
 from ioa_marl.envs.vector import VectorGame
 
-
 both = pytest.mark.parametrize("learner", ["sac", "ppo"])
 
 
@@ -375,7 +374,7 @@ def test_agents_of_one_kind_on_different_roles_draw_different_random_numbers(kin
     roles = tuple(game.game.roles.values())
     agent_class, config = KINDS[kind]
     done = {}
-    for plays in ([roles[:1], roles[1:]] if apart else [roles]):
+    for plays in [roles[:1], roles[1:]] if apart else [roles]:
         agent = agent_class(Setting(plays, roles, (0,), 50, 1000, torch.device("cpu")), config)
         done |= agent.act(game.observations, deterministic=False)
     assert not np.array_equal(done["player"], done["rival"])

@@ -310,3 +310,20 @@ def test_actions_of_the_inactive_do_not_matter(learning):
         games[1].step(mixed)
         for name, array in games[0].save().items():
             assert array.tobytes() == games[1].save()[name].tobytes(), name
+
+
+@pytest.mark.parametrize("learning", [roles for roles in LEARNING if "auctioneer" in roles], ids="+".join)
+def test_a_learning_auctioneer_uses_an_action_for_one_broadcast_and_one_move_at_most(learning):
+    game, rng = new_game(80, learning, autoreset=False), np.random.default_rng(15)
+    start(game, 19)
+    ticks = [round(step / game.config.tick) for step in game.config.steps]
+    playing = np.ones(80, bool)
+    while playing.any():
+        before, actions = game.save(), random_actions(game, rng)
+        step = game.step(actions)
+        after = game.save()
+        assert np.all((after["turn"][:, 1] - before["turn"][:, 1])[playing] <= 1)
+        moved = np.abs(after["clock"].astype(int) - before["clock"]).sum(axis=1)
+        chosen = np.array(ticks)[actions["auctioneer"][:, 0]]
+        assert np.all((moved == 0) | (moved == chosen) | ~playing)
+        playing &= ~step.terminated

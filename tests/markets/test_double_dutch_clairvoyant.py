@@ -19,7 +19,14 @@ from ioa_marl.markets.double_dutch_reference import best_fixed_step, fixed_step_
 def tiny(clock=6, steps=(1.0, 2.0, 3.0), **weights):
     """A market whose clocks are few enough to try every sequence of steps."""
     return DoubleDutchParams(
-        buyers=4, sellers=4, tick=1.0, buyer_clock=float(clock), steps=steps, scripted_step=1.0, max_ticks=40, **weights
+        buyers=4,
+        sellers=4,
+        tick=1.0,
+        buyer_clock=float(clock),
+        steps=steps,
+        scripted_step=steps[0],
+        max_ticks=40,
+        **weights,
     )
 
 
@@ -143,8 +150,6 @@ def random_policies(game, rng):
         {},
         {"buyers": 8, "min_buyers": 1, "sellers": 6, "min_sellers": 1},
         {"welfare_paid": "at_end", "trade_weight": 2.0, "message_weight": 0.2},
-        {"max_cycles": 1, "message_weight": 1.0},
-        {"max_cycles": 12},
     ],
     ids=str,
 )

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
@@ -170,12 +170,13 @@ def configurations(draw):
     level = sorted(draw(st.tuples(reals, reals)))
     lift = max(abs(x) for x in pairs["cost_spread"]) * width[1] + 40.0
     buyers, sellers = draw(st.integers(1, 7)), draw(st.integers(1, 7))
+    assume(level[1] + lift <= 1e9)
     return make(
         buyers=buyers, sellers=sellers,
         min_buyers=draw(st.integers(1, buyers)), min_sellers=draw(st.integers(1, sellers)),
         level=(level[0] + lift, level[1] + lift), width=width, **pairs,
         tick=tick, buyer_clock=draw(st.integers(2, 120)) * tick, seller_clock=draw(st.integers(0, 1)) * tick,
-        steps=tuple(sorted(n * tick for n in steps)), scripted_step=draw(st.integers(1, 60)) * tick,
+        steps=tuple(sorted(n * tick for n in steps)), scripted_step=max(steps) * tick,
         psi=draw(st.floats(0, 1)), regret_weight=draw(reals), welfare_weight=draw(reals),
         message_weight=draw(reals), trade_weight=draw(reals),
         welfare_paid=draw(st.sampled_from(["per_trade", "at_end"])),

@@ -36,7 +36,7 @@ def ioa_marl(tmp_path, monkeypatch):
         ([*ALWAYS, "env.buyers=many"], ["env.buyers=many", "Integer"]),
         ([*ALWAYS, "env.buyers=0"], ["env.buyers=0", "1 to 100000"]),
         ([*ALWAYS, "env.psi=2"], ["env.psi=2", "0 to 1"]),
-        ([*ALWAYS, "env.tick=nan"], ["env.tick=nan", "positive"]),
+        ([*ALWAYS, "env.tick=nan"], ["env.tick=nan", "a number from"]),
         ([*ALWAYS, "env.max_ticks=10"], ["env.max_ticks=10", "at least 341"]),
         ([*ALWAYS, "env.observation=all"], ["env.observation=all", "paper or extended"]),
         ([*ALWAYS, "env.preset=calm"], ["env.preset=calm", "env=NAME/calm"]),
