@@ -37,6 +37,10 @@ class Setting:
     device: torch.device
     """Where networks live."""
 
+    def purpose(self, role: Role) -> int:
+        """Return where a role's random streams begin: agents of one kind on two roles must not draw the same."""
+        return 16 * (1 + [other.name for other in self.roles].index(role.name))
+
 
 class Agent(ABC):
     """Base class of learners and baselines.

@@ -39,7 +39,7 @@ class GreedyAgent(Agent):
 
     def __init__(self, setting: Setting, config: GreedyConfig) -> None:
         super().__init__(setting, config)
-        self._streams = Streams(setting.seeds, purpose=1)
+        self._streams = Streams(setting.seeds, setting.purpose(setting.plays[0]))
         self._heads: dict[str, list[int]] = {}
         self._sums: dict[str, list[NDArray[np.float64]]] = {}
         self._tries: dict[str, list[NDArray[np.float64]]] = {}

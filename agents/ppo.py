@@ -27,6 +27,8 @@ from ioa_marl.envs.vector import Transition
 from ioa_marl.errors import UserError
 from ioa_marl.markets.parameters import check_number, require
 
+MIN_STEPS_OF_SEVERAL = 16
+"""Shortest rollout of a role whose agents may wait for each other."""
 MAX_INDEXED_AGENTS = 64
 """Up to so many agents of a role see a one-hot index of themselves."""
 
@@ -38,7 +40,8 @@ class PPOConfig:
     learning_rate: float = 3e-4
     """Learning rate of Adam."""
     rollout_size: int = 2048
-    """Transitions collected per update, over all markets and agents of a seed."""
+    """Transitions collected per update, over all markets and agents of a seed; at least 16 steps where several agents
+    share a policy, because some of them may be waiting."""
     batch_size: int = 64
     """Transitions per gradient step."""
     n_epochs: int = 10
@@ -81,25 +84,37 @@ class MaskedRolloutBuffer(RolloutBuffer):
     """
 
     active: NDArray[np.bool_]
+    """(steps, columns): rows that are decisions."""
+    open_decision: NDArray[np.bool_]
+    """(columns,): whether the agent waits after the last row, so that what its last decision brings is not known."""
 
     def reset(self) -> None:
         """Empty the buffer."""
         super().reset()
         self.active = np.ones((self.buffer_size, self.n_envs), dtype=np.bool_)
+        self.open_decision = np.zeros(self.n_envs, dtype=np.bool_)
 
     def compute_returns_and_advantage(self, last_values: Tensor, dones: NDArray[Any]) -> None:
-        """Generalised advantage estimation on each agent's own time line."""
+        """Generalised advantage estimation on each agent's own time line.
+
+        A decision that is still open at the end serves only to bootstrap the one before it.
+        """
         value = last_values.clone().cpu().numpy().flatten()
         advantage = np.zeros_like(value)
         pending = np.zeros_like(value)
+        still_open = self.open_decision.copy()
         for t in reversed(range(self.buffer_size)):
             ended = dones if t == self.buffer_size - 1 else self.episode_starts[t + 1]
             going_on = 1.0 - ended.astype(np.float32)
             value, advantage, pending = value * going_on, advantage * going_on, pending * going_on
+            still_open &= going_on > 0
             reward = self.rewards[t] + pending
             delta = reward + self.gamma * value - self.values[t]
             gae = delta + self.gamma * self.gae_lambda * advantage
-            active = self.active[t]
+            active = self.active[t].copy()
+            gae = np.where(still_open, 0.0, gae)
+            self.active[t] &= ~still_open
+            still_open &= ~active
             self.advantages[t] = np.where(active, gae, 0.0)
             value = np.where(active, self.values[t], value)
             advantage = np.where(active, gae, advantage)
@@ -137,8 +152,7 @@ class PPOAgent(Agent):
     def __init__(self, setting: Setting, config: PPOConfig) -> None:
         super().__init__(setting, config)
         self._learners = [
-            {role.name: PPOLearner(setting, config, role, seed, i) for i, role in enumerate(setting.plays)}
-            for seed in setting.seeds
+            {role.name: PPOLearner(setting, config, role, seed) for role in setting.plays} for seed in setting.seeds
         ]
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
@@ -195,15 +209,15 @@ class PPOAgent(Agent):
 class PPOLearner:
     """One instance of Stable-Baselines3's PPO: one seed, one role."""
 
-    def __init__(self, setting: Setting, config: PPOConfig, role: Role, seed: int, index: int) -> None:
+    def __init__(self, setting: Setting, config: PPOConfig, role: Role, seed: int) -> None:
         self.role, self.config, self.budget = role, config, setting.budget
         self.num_envs = setting.num_envs
         self.columns = setting.num_envs * role.count
         self.indexed = 1 < role.count <= MAX_INDEXED_AGENTS
-        n_steps = max(1, config.rollout_size // self.columns)
+        n_steps = max(1 if role.count == 1 else MIN_STEPS_OF_SEVERAL, config.rollout_size // self.columns)
         if n_steps * self.columns < 2:
             raise UserError(f"rollout_size={config.rollout_size} is not allowed: use 2 or more")
-        generator = np.random.SeedSequence([seed, index]).generate_state(2, np.uint32)
+        generator = np.random.SeedSequence([seed, setting.purpose(role)]).generate_state(2, np.uint32)
         self._torch_state = torch.Generator().manual_seed(int(generator[0])).get_state()
         self._numpy_state = np.random.RandomState(int(generator[1])).get_state(legacy=False)
         features = role.observation_space.shape[0] + (role.count if self.indexed else 0)
@@ -284,6 +298,7 @@ class PPOLearner:
             rewards = rewards.copy()
             rewards[truncated] += self.config.gamma * beyond
         self.buffer.active[self.buffer.pos] = transition.active[name][s].reshape(-1)
+        self.buffer.open_decision = ~transition.next_active[name][s].reshape(-1)
         discrete = isinstance(self.role.action_space, spaces.Discrete)
         self.buffer.add(seen, actions.reshape(-1, 1) if discrete else actions, rewards, self._starts, values, log_probs)
         self._starts = np.repeat(transition.ended[s], count).astype(np.float32)
@@ -308,7 +323,7 @@ class PPOLearner:
 
     _ARRAYS = (
         "observations", "actions", "rewards", "values", "log_probs", "episode_starts", "advantages", "returns",
-        "active",
+        "active", "open_decision",
     )  # fmt: skip
 
     def policy_state(self) -> State:

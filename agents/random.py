@@ -32,8 +32,8 @@ class RandomAgent(Agent):
 
     def __init__(self, setting: Setting, config: RandomConfig) -> None:
         super().__init__(setting, config)
-        self._streams = Streams(setting.seeds, purpose=1)
-        self._evaluation = Streams(setting.seeds, purpose=2)
+        self._streams = Streams(setting.seeds, setting.purpose(setting.plays[0]))
+        self._evaluation = Streams(setting.seeds, setting.purpose(setting.plays[0]) + 1)
 
     def attach(self, game: Game) -> None:
         """Start the evaluation's own stream over, so that every evaluation draws the same actions."""

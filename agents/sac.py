@@ -92,9 +92,7 @@ class SACAgent(Agent):
 
     def __init__(self, setting: Setting, config: SACConfig) -> None:
         super().__init__(setting, config)
-        self._learners = {
-            role.name: SACLearner(setting, config, role, purpose=10 + 4 * i) for i, role in enumerate(setting.plays)
-        }
+        self._learners = {role.name: SACLearner(setting, config, role) for role in setting.plays}
         self._steps = np.zeros(len(setting.seeds), np.int64)
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
@@ -155,7 +153,7 @@ def temperature(config: SACConfig, progress: float) -> float:
 class SACLearner:
     """Actors and twin critics of one role: a stack over seeds × agents, or over seeds where agents share."""
 
-    def __init__(self, setting: Setting, config: SACConfig, role: Role, purpose: int) -> None:
+    def __init__(self, setting: Setting, config: SACConfig, role: Role) -> None:
         self.config, self.role, self.device = config, role, setting.device
         self.seeds, self.num_envs = len(setting.seeds), setting.num_envs
         self.separate = role.count if role.count <= MAX_SEPARATE_AGENTS else 1
@@ -166,6 +164,7 @@ class SACLearner:
         mask = torch.arange(self.outcomes) < torch.tensor(self.heads)[:, None]
         self.allowed = mask.to(self.device)
 
+        purpose = setting.purpose(role)
         weights = Streams(setting.seeds, purpose)
         sizes = [self.features, *[config.width] * config.depth, len(self.heads) * self.outcomes]
         self.actor = StackedMLP(self.members, sizes, self._uniforms(weights, 1)).to(self.device)
@@ -173,8 +172,8 @@ class SACLearner:
         self.targets = copy.deepcopy(self.critics).requires_grad_(False)
         self.actor_optimiser = adam(self.actor.parameters(), config.actor_lr)
         self.critic_optimiser = adam(self.critics.parameters(), config.critic_lr)
-        # At least what one flush of a role's windows can bring at once.
-        largest = config.n_step * self.num_envs * role.count // self.separate
+        # At least what one step can bring: full windows, and the flush at the end of all episodes.
+        largest = (config.n_step + 1) * self.num_envs * role.count // self.separate
         capacity = max(min(config.buffer_size, setting.budget), largest)
         self.replay = StackedReplay(self.members, capacity, self.features, len(self.heads), self.device)
         self.returns = NStepReturns(

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+# MKL's batched product otherwise rounds by where in memory a member's matrix lies, and so by its neighbours. It
+# reads this before its first product.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -85,7 +90,10 @@ def put_members(target: Tensor, members: slice, values: Tensor, count: int) -> N
 def clip_per_member(parameters: Iterable[Tensor], max_norm: float) -> None:
     """Scale each member's gradient to a norm of at most ``max_norm``; global clipping would couple members."""
     gradients = [p.grad for p in parameters if p.grad is not None]
-    squared = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0)
+    # One after another: a sum over a stack is ordered differently at the end of the member axis.
+    squared = torch.zeros_like(gradients[0].flatten(1)[:, 0])
+    for g in gradients:
+        squared += g.flatten(1).square().sum(1)
     scale = (max_norm / (squared.sqrt() + 1e-6)).clamp(max=1.0)
     for g in gradients:
         g.mul_(scale.view(-1, *[1] * (g.dim() - 1)))

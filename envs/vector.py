@@ -25,6 +25,8 @@ class Transition:
     """What they did."""
     active: Arrays
     """Whose action was used; the others' entries are meaningless."""
+    next_active: Arrays
+    """Whose action the next step uses."""
     rewards: Arrays
     """What they got; an inactive agent's reward belongs to its last action."""
     next_observations: Arrays
@@ -113,6 +115,7 @@ class VectorGame:
             observations=before,
             actions=actions,
             active=active,
+            next_active=self.active,
             rewards=self._split_all(step.rewards),
             next_observations=successors,
             terminated=self._split(step.terminated),

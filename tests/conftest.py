@@ -7,6 +7,7 @@ import pytest
 # Before torch or Numba are imported: two threads on two shared cores stall each other, and change rounding.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 ROOT = Path(__file__).parents[1]
 

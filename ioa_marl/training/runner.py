@@ -239,14 +239,15 @@ def train_seeds(spec: RunSpec, seeds: Sequence[int], report: Report | None = Non
         groups: dict[int, list[int]] = {}
         for seed in waiting:
             groups.setdefault(int(saved[seed]["iteration"]) if seed in saved else 0, []).append(seed)
+        failures = []
         for iteration, group in sorted(groups.items()):
-            _train_group(
-                spec,
-                group,
-                [folders[s] for s in group],
-                [saved[s] for s in group] if iteration else [],
-                report,
-            )
+            states = [saved[s] for s in group] if iteration else []
+            try:
+                _train_group(spec, group, [folders[s] for s in group], states, report)
+            except Exception as error:  # the other groups can still be done
+                failures.append(error)
+        if failures:
+            raise failures[0]
     finally:
         for folder in locked:
             folder.unlock()

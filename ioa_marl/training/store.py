@@ -47,6 +47,8 @@ class SeedFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = filelock.FileLock(self.path / ".lock")
             self._lock.acquire(timeout=0)
+            for leftover in self.path.rglob(".*.tmp"):  # of a process that was killed while it wrote
+                leftover.unlink()
         except filelock.Timeout as error:
             self._lock = None
             raise UserError(f"{self.path} is in use by another process") from error
@@ -81,12 +83,13 @@ class SeedFolder:
         write_json(self.path / "provenance.json", provenance)
 
     def episodes(self, up_to: int) -> list[pa.Table]:
-        """Return the evaluated episodes of up to ``up_to`` training steps."""
+        """Return the evaluated episodes of up to ``up_to`` training steps, one table per evaluation."""
         path = self.path / "evaluation.parquet"
         if not path.exists():
             return []
         table = pq.read_table(path)
-        return [table.filter(pa.compute.less_equal(table["step"], up_to))]
+        steps = [step for step in table["step"].unique().to_pylist() if step <= up_to]
+        return [table.filter(pa.compute.equal(table["step"], step)) for step in steps]
 
     def write_episodes(self, tables: Sequence[pa.Table]) -> None:
         """Replace ``evaluation.parquet``."""
