@@ -55,6 +55,8 @@ class Agent(ABC):
     """Action spaces it can play."""
     learns: ClassVar[bool] = True
     """Whether training changes it; the others are only evaluated."""
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    """Kinds of device it can train on."""
     on_policy: ClassVar[bool] = False
     """Whether it learns only from what its present policy did."""
     centralised_critic: ClassVar[bool] = False

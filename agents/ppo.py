@@ -72,8 +72,8 @@ class PPOConfig:
         for name in ("clip_range", "ent_coef", "vf_coef"):
             check_number(self, name, low=0.0)
         for name, low in (("rollout_size", 2), ("batch_size", 2), ("n_epochs", 1)):
-            check_number(self, name, low=low)
-        require(all(n >= 1 for n in self.hidden), "hidden", list(self.hidden), "widths of at least 1")
+            check_number(self, name, low=low, high=10**8)
+        require(all(1 <= n <= 65536 for n in self.hidden), "hidden", list(self.hidden), "widths from 1 to 65536")
 
 
 class MaskedRolloutBuffer(RolloutBuffer):
@@ -147,6 +147,7 @@ class PPOAgent(Agent):
         spaces.MultiDiscrete,
         spaces.Box,
     )
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)  # the state of other generators is not swapped or saved
     on_policy: ClassVar[bool] = True
 
     def __init__(self, setting: Setting, config: PPOConfig) -> None:
@@ -175,12 +176,12 @@ class PPOAgent(Agent):
 
     def learn(self) -> Mapping[str, NDArray[np.float64]] | None:
         """Update the policies whose rollouts are full."""
-        figures: dict[str, list[float]] = {}
-        for learners in self._learners:
+        figures: dict[str, NDArray[np.float64]] = {}
+        for s, learners in enumerate(self._learners):
             for name, learner in learners.items():
                 for key, value in learner.learn().items():
-                    figures.setdefault(f"{name}/{key}", []).append(value)
-        return {key: np.array(values) for key, values in figures.items()} or None
+                    figures.setdefault(f"{name}/{key}", np.full(len(self._learners), np.nan))[s] = value
+        return figures or None
 
     def state_dict(self, seed_index: int) -> State:
         """Return policies, optimisers, rollouts and random states of one seed."""

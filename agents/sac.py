@@ -79,8 +79,11 @@ class SACConfig:
             check_number(self, name, low=0.0, open_low=True)
         for name in ("gamma", "tau", "alpha_fraction"):
             check_number(self, name, low=0.0, high=1.0)
-        for name in ("width", "depth", "n_step", "batch_size", "buffer_size", "update_every"):
-            check_number(self, name, low=1)
+        for name, high in (
+            ("width", 65536), ("depth", 64), ("n_step", 10_000), ("batch_size", 10**6), ("buffer_size", 10**8),
+            ("update_every", 10**9),
+        ):  # fmt: skip
+            check_number(self, name, low=1, high=high)
         check_number(self, "learning_starts", low=0)
 
 

@@ -111,7 +111,10 @@ def evaluate(
     """Play a checkpoint on the evaluation episodes again, and say whether the run's row is confirmed."""
     from ioa_marl.training.check import evaluate_checkpoint, report
 
-    typer.echo(report(evaluate_checkpoint(checkpoint, episodes)))
+    found = evaluate_checkpoint(checkpoint, episodes)
+    typer.echo(report(found))
+    if found.confirmed is False:
+        raise typer.Exit(1)
 
 
 @app.command()

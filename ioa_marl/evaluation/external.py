@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from ioa_marl.evaluation.protocol import (
     EvaluationConfig,
     References,
     check_episodes,
+    evaluation_config,
     play_episodes,
     references,
     scores,
@@ -75,10 +77,11 @@ class _Function(Agent):
 def find_game(env_id: str) -> tuple[type[Game], str | None]:
     """Return the market and preset behind ``name``, ``name/preset`` or ``ioa_marl/name-v0``."""
     name = env_id.removeprefix("ioa_marl/")
-    name, dash, number = name.rpartition("-v") if "-v" in name else (name, "", "")
     name, _, preset = name.partition("/")
+    versioned = re.fullmatch(r"(.+)-v(\d+)", name)
+    name, number = versioned.groups() if versioned else (name, None)
     game_class = registry.load_env(name)
-    if dash and number != str(game_class.version):
+    if number is not None and int(number) != game_class.version:
         raise UserError(f"environment {env_id!r} has version {game_class.version}: use {name}-v{game_class.version}")
     if preset and preset not in game_class.presets:
         raise unknown_name("preset", preset, game_class.presets)
@@ -138,7 +141,7 @@ def score(
     first = next(iter(game_class.presets)) if preset is None else preset
     return ScoreResult(
         env=game_class.name,
-        preset="custom" if settings else first,
+        preset=first if evaluation_config(config) == evaluation_config(game_class.make_config(first)) else "custom",
         role=played,
         score=float(found[played][0]),
         objective=figures[game_class.objectives[played]][0],

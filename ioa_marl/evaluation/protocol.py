@@ -27,6 +27,8 @@ from ioa_marl.paths import cache_folder
 
 RANDOM_DRAWS = 20
 """Action draws over which random play is averaged."""
+REFERENCE_SEED = 2**40
+"""First seed of the action draws that define 0; no run can have it."""
 PROTOCOL_VERSION = 1
 """Raised whenever scores of the same policy change."""
 
@@ -41,11 +43,15 @@ class EvaluationConfig:
     """Evaluations, spread evenly over training; the last one is at the end."""
 
 
-def make_agent(agent_class: type[Agent], config: Any, game: Game, roles: Sequence[str], seeds: int) -> Agent:
+def make_agent(
+    agent_class: type[Agent], config: Any, game: Game, roles: Sequence[str], seeds: int, first_seed: int = 0
+) -> Agent:
     """Return an agent for evaluation only, for several seeds side by side."""
     plays = tuple(game.roles[name] for name in roles)
     acting = tuple(game.roles[name] for name in game.learning)
-    return agent_class(Setting(plays, acting, tuple(range(seeds)), 1, 1, torch.device("cpu")), config)
+    return agent_class(
+        Setting(plays, acting, tuple(range(first_seed, first_seed + seeds)), 1, 1, torch.device("cpu")), config
+    )
 
 
 def evaluation_config(config: Any) -> Any:
@@ -117,7 +123,7 @@ class References:
         return dataclasses.asdict(self)
 
 
-def references(game_class: type[Game], config: Any, episodes: int) -> References:
+def references(game_class: type[Game], config: Any, episodes: int, first_episode: int = 0) -> References:
     """Return the references of a market, computed once and kept in the cache folder."""
     key = {
         "protocol": PROTOCOL_VERSION,
@@ -125,20 +131,20 @@ def references(game_class: type[Game], config: Any, episodes: int) -> References
         "version": game_class.version,
         "module": game_class.__module__,
         "config": dataclasses.asdict(evaluation_config(config)),
-        "episodes": episodes,
+        "episodes": [first_episode, episodes],
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:24]
-    return _references(game_class, evaluation_config(config), episodes, digest)
+    return _references(game_class, evaluation_config(config), episodes, first_episode, digest)
 
 
 @lru_cache(maxsize=128)
-def _references(game_class: type[Game], config: Any, episodes: int, digest: str) -> References:
+def _references(game_class: type[Game], config: Any, episodes: int, first_episode: int, digest: str) -> References:
     path = cache_folder() / "references" / f"{game_class.name}-{digest}.json"
     try:
         held = json.loads(path.read_text())
         return References(held["random"], held["optimum"], held["constant"])
     except (OSError, ValueError, KeyError):
-        found = compute_references(game_class, config, episodes)
+        found = compute_references(game_class, config, episodes, first_episode)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
@@ -149,19 +155,20 @@ def _references(game_class: type[Game], config: Any, episodes: int, digest: str)
     return found
 
 
-def compute_references(game_class: type[Game], config: Any, episodes: int) -> References:
+def compute_references(game_class: type[Game], config: Any, episodes: int, first_episode: int = 0) -> References:
     """Compute the references of a market on its evaluation episodes."""
     learning = game_class.default_learning
     probe = game_class(config, 1, learning)
-    random = make_agent(RandomAgent, RandomConfig(), probe, learning, RANDOM_DRAWS)
-    drawn = play_episodes(game_class, config, [random], learning, RANDOM_DRAWS, episodes)
+    random = make_agent(RandomAgent, RandomConfig(), probe, learning, RANDOM_DRAWS, REFERENCE_SEED)
+    drawn = play_episodes(game_class, config, [random], learning, RANDOM_DRAWS, episodes, first_episode)
     uninformed = [
         make_agent(ScriptedAgent, ScriptedConfig(policy), probe, [role], 1)
         for role, policy in game_class.uninformed.items()
     ]
-    constant = play_episodes(game_class, config, uninformed, learning, 1, episodes)
+    constant = play_episodes(game_class, config, uninformed, learning, 1, episodes, first_episode)
     seeds = np.full(episodes, EVALUATION_SEED, np.uint64)
-    optimum = game_class.reference(config, seeds, np.arange(episodes, dtype=np.uint64))
+    streams = np.arange(first_episode, first_episode + episodes, dtype=np.uint64)
+    optimum = game_class.reference(config, seeds, streams)
     return References(
         {role: float(drawn[name].mean()) for role, name in game_class.objectives.items()},
         {role: float(values.mean()) for role, values in optimum.items()},
@@ -170,11 +177,21 @@ def compute_references(game_class: type[Game], config: Any, episodes: int) -> Re
 
 
 def scores(
-    game_class: type[Game], config: Any, episodes: Mapping[str, NDArray[np.float64]], learning: Sequence[str]
+    game_class: type[Game],
+    config: Any,
+    episodes: Mapping[str, NDArray[np.float64]],
+    learning: Sequence[str],
+    first_episode: int = 0,
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the score of each scored role that acted, shape (seeds,), from what `play_episodes` returned."""
+    """Return the score of each scored role that acted, shape (seeds,), from what `play_episodes` returned.
+
+    The ends of the scale hold for the market's usual learners, the other roles being scripted: where others act,
+    there is no score.
+    """
+    if tuple(learning) != game_class.default_learning:
+        return {}
     first = next(iter(episodes.values()))
-    held = references(game_class, config, first.shape[1])
+    held = references(game_class, config, first.shape[1], first_episode)
     return {
         role: held.score(role, episodes[name].mean(axis=1))
         for role, name in game_class.objectives.items()

@@ -46,11 +46,11 @@ def estimate(scores: ArrayLike, seed: int = 0) -> Estimate:
     point = float(interquartile_mean(values))
     if len(values) < 2:
         return Estimate(point, float("nan"), float("nan"))
-    draws = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
-    resampled = interquartile_mean(values[draws])
-    tail = (1.0 - CONFIDENCE) / 2.0
-    low, high = np.quantile(resampled, [tail, 1.0 - tail])
-    return Estimate(point, float(low), float(high))
+    found = stats.bootstrap(
+        (values,), interquartile_mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile",
+        rng=np.random.default_rng(seed),
+    )  # fmt: skip
+    return Estimate(point, float(found.confidence_interval.low), float(found.confidence_interval.high))
 
 
 def probability_of_improvement(ours: ArrayLike, theirs: ArrayLike) -> float:

@@ -38,7 +38,7 @@ def evaluate_checkpoint(path: Path, episodes: int | None = None) -> CheckpointSc
     Parameters
     ----------
     path : Path
-        A seed's folder, or a checkpoint file in it.
+        A seed's folder, or a checkpoint file in it. ``best.safetensors`` is scored on fresh episodes.
     episodes : int, optional
         Number of episodes; default: as many as the run used.
     """
@@ -51,11 +51,15 @@ def evaluate_checkpoint(path: Path, episodes: int | None = None) -> CheckpointSc
     if episodes is not None:
         spec = dataclasses.replace(spec, evaluation=dataclasses.replace(spec.evaluation, episodes=episodes))
         check_episodes(spec.evaluation)
-    played = evaluate(spec, load_agents(spec, saved), 1)
-    found = scores(spec.game_class, spec.env_config, played, spec.learning)
+    if saved["spec"]["versions"] != spec.resolved()["versions"]:
+        raise UserError(f"{file} was made with other versions than those installed: {saved['spec']['versions']}")
+    # The best checkpoint was chosen on the usual episodes, so it is scored on fresh ones.
+    first = spec.evaluation.episodes if file.name == "best.safetensors" else 0
+    played = evaluate(spec, load_agents(spec, saved), 1, first)
+    found = scores(spec.game_class, spec.env_config, played, spec.learning, first)
     metrics = {name: float(values.mean()) for name, values in played.items()}
     result = SeedFolder(file.parent.parent).result()
-    comparable = result.get("env_steps") == saved["steps"] and episodes is None
+    comparable = first == 0 and result.get("env_steps") == saved["steps"] and episodes is None
     confirmed = result["metrics"] == metrics if comparable else None
     return CheckpointScore(
         file, int(saved["steps"]), {role: float(v[0]) for role, v in found.items()}, metrics, confirmed

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import itertools
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -24,6 +26,8 @@ from ioa_marl.errors import UserError, unknown_name
 from ioa_marl.training.config import ROOT_KEYS, resolve
 from ioa_marl.training.job import FAILURES, PROGRESS, job
 
+CHECKED_COMBINATIONS = 20
+"""Sweeps of up to so many jobs are checked job by job, which takes a tenth of a second each."""
 _REFUSED_FLAGS = ("config_path", "config_name", "config_dir", "package", "resolve", "shell_completion")
 
 
@@ -59,7 +63,7 @@ def train(arguments: Sequence[str]) -> int:
         failures = record.read_text().split() if record.exists() else []
     if not failures:
         return 0
-    return 2 if not args.multirun and failures == ["user"] else 1
+    return 2 if set(failures) == {"user"} else 1
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -163,7 +167,7 @@ def _defaults(config: Any) -> dict[str, Any]:
 
 
 def _check(overrides: Sequence[Override], multirun: bool) -> None:
-    """Compose and resolve with every value once: a wrong one is told before the first job starts."""
+    """Compose and resolve every combination of a small sweep, or every value once: errors come before the first job."""
     for override in overrides:
         if override.is_sweep_override() and not multirun:
             raise UserError(f"{override.input_line} is a sweep: add -m to run every value")
@@ -171,9 +175,13 @@ def _check(overrides: Sequence[Override], multirun: bool) -> None:
             value = override.get_value_element_as_str()
             raise UserError(f"env.preset={value} is not allowed: choose a preset with env=NAME/{value}")
     base = [_with(override, _values(override)[0]) for override in overrides]
-    tried: list[list[str]] = [base]
-    for i, override in enumerate(overrides):
-        tried += [[*base[:i], _with(override, value), *base[i + 1 :]] for value in _values(override)[1:]]
+    every = [[_with(override, value) for value in _values(override)] for override in overrides]
+    tried = [base]
+    if math.prod(map(len, every)) <= CHECKED_COMBINATIONS:
+        tried = [list(combination) for combination in itertools.product(*every)]
+    else:
+        for i, texts in enumerate(every):
+            tried += [[*base[:i], text, *base[i + 1 :]] for text in texts[1:]]
     with initialize_config_module("ioa_marl.conf", version_base="1.3"):
         for texts in tried:
             resolve(_composed(texts))

@@ -20,7 +20,7 @@ from ioa_marl.agents.base import Agent, check_playable
 from ioa_marl.agents.scripted import ScriptedConfig, given_settings
 from ioa_marl.envs.core import Game
 from ioa_marl.errors import UserError, unknown_name
-from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, EvaluationConfig, check_episodes
+from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, EvaluationConfig, check_episodes, evaluation_config
 from ioa_marl.markets.parameters import ParameterError
 from ioa_marl.markets.seeds import MAX_TRAINING_SEED
 
@@ -104,7 +104,10 @@ class RunSpec:
     @property
     def digest(self) -> str:
         """Hash of everything that changes the result."""
-        text = json.dumps(self.resolved(), sort_keys=True)
+        what = self.resolved()
+        if not any(agent.agent_class.learns for agent in self.agents):
+            what = {key: value for key, value in what.items() if key not in ("budget", "num_envs", "device")}
+        text = json.dumps(what, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
@@ -179,11 +182,13 @@ def parse_device(value: Any) -> str:
     """Return a device that is there."""
     if value == "cpu":
         return "cpu"
-    if isinstance(value, str) and value.split(":")[0] == "cuda":
-        if torch.cuda.is_available():
-            return value
-        raise UserError(f"device={value} is not allowed: no CUDA device was found; use cpu")
-    raise UserError(f"device={value} is not allowed: use cpu or cuda")
+    kind, _, index = str(value).partition(":")
+    if kind != "cuda" or (index and not index.isdigit()):
+        raise UserError(f"device={value} is not allowed: use cpu or cuda")
+    found = torch.cuda.device_count()
+    if int(index or 0) >= found:
+        raise UserError(f"device={value} is not allowed: {found} CUDA devices were found; use cpu")
+    return str(value)
 
 
 def _agent_spec(values: Mapping[str, Any], roles: tuple[str, ...], prefix: str) -> AgentSpec:
@@ -214,23 +219,37 @@ def resolve(values: Mapping[str, Any]) -> RunSpec:
     env_config = build(game_class.config_class, settings, "env")
     roles = game_class.make_roles(env_config)
     agents = _agents(values, game_class, tuple(roles))
+    device = parse_device(values["device"])
     for agent in agents:
         for role in agent.roles:
             check_playable(agent.agent_class, roles[role])
             _check_policy(agent, game_class, env_config, role)
+        if device.split(":")[0] not in agent.agent_class.devices:
+            raise UserError(
+                f"device={device} is not allowed: {agent.name} trains on {', '.join(agent.agent_class.devices)}"
+            )
     budget = integer(values, "budget", 1, 10**12)
     num_envs = integer(values, "num_envs", 1, 1_000_000)
     if budget < num_envs:
         raise UserError(f"budget={budget} is not allowed: use at least num_envs={num_envs}, one step of each")
     evaluation = build(EvaluationConfig, values["evaluation"], "evaluation")
     check_episodes(evaluation)
+    preset = preset_of(game_class, env_config, str(env.get("preset")))
     runs = values["runs"]
     if not isinstance(runs, str) or not runs:
         raise UserError(f"runs={runs} is not allowed: use the path of a folder")
     return RunSpec(
-        game_class, env_config, str(env.get("preset", "custom")), agents, budget, num_envs,
-        parse_device(values["device"]), evaluation, parse_seeds(values["seeds"]), Path(runs),
+        game_class, env_config, preset, agents, budget, num_envs,
+        device, evaluation, parse_seeds(values["seeds"]), Path(runs),
     )  # fmt: skip
+
+
+def preset_of(game_class: type[Game], config: Any, claimed: str | None) -> str:
+    """Return the preset that settings are those of, as far as evaluation goes, or ``custom``."""
+    if claimed not in game_class.presets:
+        return "custom"
+    usual = game_class.make_config(claimed)
+    return str(claimed) if evaluation_config(config) == evaluation_config(usual) else "custom"
 
 
 def _agents(values: Mapping[str, Any], game_class: type[Game], roles: tuple[str, ...]) -> tuple[AgentSpec, ...]:
@@ -251,7 +270,7 @@ def _agents(values: Mapping[str, Any], game_class: type[Game], roles: tuple[str,
     elif not out:
         names = ", ".join(registry.agent_names())
         raise UserError(f"agent is not set: choose one with agent=NAME, of {names}")
-    return tuple(out)
+    return tuple(sorted(out, key=lambda spec: [roles.index(role) for role in spec.roles]))
 
 
 def _check_policy(agent: AgentSpec, game_class: type[Game], env_config: Any, role: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from ioa_marl.errors import UserError
 from ioa_marl.evaluation.external import ScoreResult
 from ioa_marl.evaluation.protocol import PROTOCOL_VERSION
+from ioa_marl.markets.seeds import MAX_TRAINING_SEED
 from ioa_marl.training.config import plain
 from ioa_marl.training.store import SeedFolder, episode_table, now, provenance
 
@@ -51,10 +52,12 @@ def save_score(
     Raises
     ------
     UserError
-        If the name cannot be used, or the folder cannot be written to.
+        If the name or seed cannot be used, the place holds another result, or it cannot be written to.
     """
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", agent) or agent.startswith("."):
         raise UserError(f"agent={agent} is not allowed: use letters, digits, _, - and .")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_TRAINING_SEED:
+        raise UserError(f"seed={seed} is not allowed: use a whole number from 0 to {MAX_TRAINING_SEED}")
     config = {
         "env": {"name": result.env, "preset": result.preset, **plain(dataclasses.asdict(result.config))},
         "agents": {result.role: {"name": agent, **dict(settings or {})}},
@@ -67,6 +70,9 @@ def save_score(
     folder = SeedFolder(Path(runs) / f"{result.env}-{result.preset}" / agent / digest / f"seed_{seed}")
     folder.lock()
     try:
+        held = folder.result()
+        if held and held["metrics"] != result.metrics:
+            raise UserError(f"{folder.path} holds another result: use another agent name, seed or settings")
         folder.write_config({**config, "seed": seed})
         folder.write_provenance({**provenance(), "ended": now()})
         folder.write_episodes([episode_table(budget, result.episodes, 0)])

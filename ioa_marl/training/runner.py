@@ -74,7 +74,7 @@ class Trainer:
     def resume(self, saved: Sequence[Mapping[str, Any]]) -> None:
         """Go on from the seeds' checkpoints, which must be of the same step."""
         self.iteration = int(saved[0]["iteration"])
-        self.train_seconds = max(float(state["train_seconds"]) for state in saved)
+        self.train_seconds = sum(float(state["train_seconds"]) for state in saved)
         for i, state in enumerate(saved):
             self.game.restore(i, state["game"])
             for agent, agent_state in zip(self.agents, state["agents"], strict=True):
@@ -131,7 +131,7 @@ class Trainer:
             self.tables[i].append(episode_table(self.steps, episodes, i))
             values = {f"score/{role}": float(value[i]) for role, value in found.items()}
             values |= {f"evaluation/{name}": float(value[i].mean()) for name, value in episodes.items()}
-            values |= {f"train/{name}": float(value[i]) for name, value in self.figures.items()}
+            values |= {f"train/{k}": float(v[i]) for k, v in self.figures.items() if np.isfinite(v[i])}
             curves[i].write(self.steps, time.time(), values)
 
     def _save(self) -> None:
@@ -147,7 +147,8 @@ class Trainer:
                 {
                     **self._policy(i),
                     "iteration": self.iteration,
-                    "train_seconds": self.train_seconds,
+                    # A seed's share: it may go on in another company.
+                    "train_seconds": self.train_seconds / len(self.seeds),
                     "best": float(self.best[i]),
                     "game": self.game.save(i),
                     "agents": [agent.state_dict(i) for agent in self.agents],
@@ -171,10 +172,11 @@ class Trainer:
             if name not in ("step", "episode")
         }
         anchors = references(spec.game_class, spec.env_config, spec.evaluation.episodes)
+        usual = spec.learning == spec.game_class.default_learning
         found = {
             role: float(anchors.score(role, np.array(metrics[name])))
             for role, name in spec.game_class.objectives.items()
-            if role in spec.learning
+            if usual
         }
         steps = self.steps * len(self.seeds)
         speed = steps / self.train_seconds if self.train_seconds > 0 else self.evaluation_speed
@@ -190,9 +192,12 @@ class Trainer:
         }
 
 
-def evaluate(spec: RunSpec, agents: Sequence[Agent], seeds: int) -> dict[str, NDArray[np.float64]]:
+def evaluate(
+    spec: RunSpec, agents: Sequence[Agent], seeds: int, first_episode: int = 0
+) -> dict[str, NDArray[np.float64]]:
     """Play the evaluation episodes with the agents of a run; see `play_episodes`."""
-    return play_episodes(spec.game_class, spec.env_config, agents, spec.learning, seeds, spec.evaluation.episodes)
+    episodes = spec.evaluation.episodes
+    return play_episodes(spec.game_class, spec.env_config, agents, spec.learning, seeds, episodes, first_episode)
 
 
 def _total_ticks(episodes: Mapping[str, NDArray[np.float64]]) -> float:

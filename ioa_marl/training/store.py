@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,12 @@ class SeedFolder:
         self.latest = path / "checkpoint" / "latest.safetensors"
         self.best = path / "checkpoint" / "best.safetensors"
         self._lock: filelock.BaseFileLock | None = None
+        self._existed = True
 
     def lock(self) -> None:
         """Keep other processes away from this seed until `unlock` or the end of this process."""
         try:
+            self._existed = self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = filelock.FileLock(self.path / ".lock")
             self._lock.acquire(timeout=0)
@@ -60,6 +63,15 @@ class SeedFolder:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+            if not self._existed and not (self.path / "result.json").exists():
+                self._remove_empty()
+
+    def _remove_empty(self) -> None:
+        """Take back the folders that locking made, where nothing came of it."""
+        (self.path / ".lock").unlink(missing_ok=True)
+        with suppress(OSError):  # another run is in there
+            for folder in (self.path, *list(self.path.parents)[:4]):
+                folder.rmdir()
 
     def result(self) -> dict[str, Any]:
         """Return ``result.json``, or an empty dictionary."""
@@ -79,8 +91,13 @@ class SeedFolder:
         write_atomically(self.path / "config.yaml", text.encode())
 
     def write_provenance(self, provenance: Mapping[str, Any]) -> None:
-        """Write ``provenance.json``."""
-        write_json(self.path / "provenance.json", provenance)
+        """Write ``provenance.json``; what it said of earlier parts of the run is kept under ``earlier``."""
+        path = self.path / "provenance.json"
+        held = json.loads(path.read_text()) if path.exists() else {}
+        earlier = held.pop("earlier", [])
+        if held and held["started"] != provenance["started"]:
+            earlier.append(held)
+        write_json(path, {**provenance, "earlier": earlier})
 
     def episodes(self, up_to: int) -> list[pa.Table]:
         """Return the evaluated episodes of up to ``up_to`` training steps, one table per evaluation."""

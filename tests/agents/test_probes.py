@@ -162,8 +162,9 @@ def test_reward_that_comes_while_an_agent_waits_is_credited_to_its_last_action(l
     assert_turns_are_understood(Session(learner, Turns, **changes).run(ENOUGH[learner]))
 
 
-def test_reward_that_comes_after_the_end_of_a_rollout_is_credited_to_the_last_action_before_it():
+def test_reward_that_comes_after_the_end_of_a_rollout_is_credited_to_the_last_action_before_it(monkeypatch):
     """Rollouts of three steps end where an agent waits for what its action pays."""
+    monkeypatch.setattr("ioa_marl.agents.ppo.MIN_STEPS_OF_SEVERAL", 1)
     session = Session("ppo", Turns, num_envs=16, rollout_size=96, batch_size=96)
     assert session.learners()[0].buffer.buffer_size == 3
     assert_turns_are_understood(session.run(ENOUGH["ppo"]), tolerance=0.25)
