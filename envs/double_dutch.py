@@ -14,6 +14,7 @@ from ioa_marl.envs.core import Arrays, Game, Role, ScriptedPolicy, Step
 from ioa_marl.envs.double_dutch_policies import POLICIES
 from ioa_marl.markets import double_dutch_batch as batch
 from ioa_marl.markets import double_dutch_kernels as k
+from ioa_marl.markets._numba import machine_code
 from ioa_marl.markets.double_dutch import PRESETS, DoubleDutchParams, allocate_state
 from ioa_marl.markets.double_dutch_clairvoyant import clairvoyant_bounds
 from ioa_marl.markets.parameters import require
@@ -197,6 +198,10 @@ class DoubleDutchGame(Game):
         """Times that auctions were opened or replaced from outside; with the episode it tells when bids are new."""
         self._no_auctioneer = np.zeros((num_envs, 1), np.int64)
         self._choices = np.zeros((num_envs, 2, self._bidders), np.int64)
+        self._step_auctioneer = machine_code(
+            batch.step_auctioneer, self.auctions, self._numbers, self._counts, self._steps, self._no_auctioneer,
+            self._buffers[0].outputs,
+        )  # fmt: skip
 
     @classmethod
     def make_roles(cls, config: DoubleDutchConfig) -> dict[str, Role]:
@@ -259,7 +264,7 @@ class DoubleDutchGame(Game):
             steps = self.checked_actions("auctioneer", actions)
             self._turn = 1 - self._turn
             buffers = self._buffers[self._turn]
-            batch.step_auctioneer(self.auctions, self._numbers, self._counts, self._steps, steps, buffers.outputs)
+            self._step_auctioneer(self.auctions, self._numbers, self._counts, self._steps, steps, buffers.outputs)
             return buffers.step
         checked = {role: self.checked_actions(role, actions) for role in self.learning}
         for side, role in enumerate(("buyer", "seller")):

@@ -100,7 +100,7 @@ class VectorGame:
 
     def step(self, actions: Arrays) -> Transition:
         """Step every market with ``actions`` (seeds, num_envs, agents, …)."""
-        before, active = self.observations, {role: mask.copy() for role, mask in self.active.items()}
+        before, active = self.observations, self.active
         step = self.game.step({role: a.reshape(self.game.num_envs, *a.shape[2:]) for role, a in actions.items()})
         self._set(step.observations, step.active)
         ended = step.terminated | step.truncated

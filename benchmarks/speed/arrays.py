@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs.double_dutch import DoubleDutchConfig, DoubleDutchGame
 from ioa_marl.markets import double_dutch_batch as batch
+from ioa_marl.markets._numba import machine_code
 from ioa_marl.markets.double_dutch_batch import StepOutputs
 from ioa_marl.markets.double_dutch_kernels import METRICS
 
@@ -48,6 +49,10 @@ class KernelAuction:
         self._game = DoubleDutchGame(config, num_envs)
         self._numbers, self._steps = config.numbers(), config.step_ticks()
         self._counts = config.counts(max_cycles=config.max_cycles, extended=config.observation == "extended")
+        actions = np.zeros((num_envs, 1), np.int64)
+        self._step = machine_code(
+            batch.step_auctioneer, self._game.auctions, self._numbers, self._counts, self._steps, actions, self.outputs
+        )
 
     def reset(self, seeds: NDArray[np.uint64]) -> None:
         """Start episode 0 of every market."""
@@ -56,7 +61,7 @@ class KernelAuction:
 
     def step(self, actions: NDArray[np.int64]) -> None:
         """Play one tick of every market."""
-        batch.step_auctioneer(self._game.auctions, self._numbers, self._counts, self._steps, actions, self.outputs)
+        self._step(self._game.auctions, self._numbers, self._counts, self._steps, actions, self.outputs)
 
 
 def assert_agreement(engine: Engine, config: DoubleDutchConfig, num_envs: int, steps: int, seed: int = 0) -> int:

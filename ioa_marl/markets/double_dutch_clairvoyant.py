@@ -76,7 +76,7 @@ def _arrive(
         total += numbers[k.W_WELFARE] * welfare + numbers[k.W_TRADE] * (pairs - done)
         total -= numbers[k.W_REGRET] * regret
         if (wb == n_buyers and ws >= wb) or (ws == n_sellers and wb >= ws):
-            return total
+            return float(total)
         if (ws < n_sellers) if side == 0 else (wb < n_buyers):
             side = 1 - side
 
@@ -129,8 +129,7 @@ def clairvoyant_kernel(
                         best, choice = value, a
                 values[side, cb - low, cs - low] = best - numbers[k.W_MESSAGE] * waiting
                 actions[side, cb - low, cs - low] = choice
-    value: float = _arrive(0, high, low, 0, 0, tables, sums, n_buyers, n_sellers, numbers, low, values)
-    return value
+    return _arrive(0, high, low, 0, 0, tables, sums, n_buyers, n_sellers, numbers, low, values)
 
 
 @kernel

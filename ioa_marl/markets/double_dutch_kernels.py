@@ -124,7 +124,7 @@ def sort_by_eagerness(order: Array, valuation: Array, b: int, side: int, n: int)
 
 
 @kernel
-def truthful_threshold(valuation: Array, tick: float, side: int) -> int:
+def truthful_threshold(valuation: float, tick: float, side: int) -> int:
     """Last clock in ticks that a truthful bidder accepts; values within 1e-9 of a tick count as on it."""
     ratio = min(valuation / tick, float(MAX_CLOCK))  # beyond any clock
     if side == 0:

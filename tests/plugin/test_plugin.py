@@ -94,7 +94,8 @@ def test_market_of_a_plugin_is_trained_on_by_any_agent(ioa_marl, tmp_path):
     done = ioa_marl("train", "-m", *market, "agent=random,sac,example_agent", *SHORT, f"runs={runs}")
     assert done.returncode == 0, done.stderr
     found = results(runs)
-    assert set(found) == {("posted_price-plenty", agent) for agent in ("random", "sac", "example_agent")}
+    # With a setting changed it is not the preset any more, and must not stand on its board.
+    assert set(found) == {("posted_price-custom", agent) for agent in ("random", "sac", "example_agent")}
     assert {result["status"] for result in found.values()} == {"done"}
 
 

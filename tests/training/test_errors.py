@@ -52,7 +52,7 @@ def ioa_marl(tmp_path, monkeypatch):
         ([*ALWAYS, "roles.buyer.agent=two_phase"], ["two_phase", "buyer", "truthful"]),
         ([*ALWAYS, "roles.buyer.agent=nobody"], ["nobody"]),
         (["env=double_dutch", "agent=sac", "agent.gamma=2"], ["agent.gamma=2", "0 to 1"]),
-        (["env=double_dutch", "agent=sac", "agent.batch_size=0"], ["agent.batch_size=0", "at least 1"]),
+        (["env=double_dutch", "agent=sac", "agent.batch_size=0"], ["agent.batch_size=0", "from 1"]),
         (["env=double_dutch", "agent=two_phase", "agent.settings.coarse=7"], ["coarse=7", "one of"]),
         (["env=double_dutch", "agent=two_phase", "+agent.settings.speed=7"], ["speed=7", "coarse"]),
         (["env=double_dutch", "agent=ppo,sac"], ["agent=ppo,sac", "-m"]),
