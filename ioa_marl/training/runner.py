@@ -209,7 +209,8 @@ def load_agents(spec: RunSpec, saved: Mapping[str, Any]) -> list[Agent]:
     probe = spec.game_class(spec.env_config, 1, spec.learning)
     agents = []
     for choice, state in zip(spec.agents, saved["policies"], strict=True):
-        agent = make_agent(choice.agent_class, choice.config, probe, choice.roles, 1)
+        # Its own seed: what an agent draws in evaluation depends on it.
+        agent = make_agent(choice.agent_class, choice.config, probe, choice.roles, 1, spec.seeds[0])
         agent.load_policy_state(0, state)
         agents.append(agent)
     return agents
