@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -73,6 +73,10 @@ class ScriptedPolicy(Protocol):
         """Return the role's next actions, shape (batch, agents) or (batch, agents, heads)."""
 
 
+PolicyFactory = Callable[..., ScriptedPolicy]
+"""Takes a game and the policy's settings by keyword; made with `ioa_marl.envs.policies.policy`."""
+
+
 class Game(ABC):
     """A batch of markets as a multi-agent environment.
 
@@ -102,9 +106,23 @@ class Game(ABC):
     metric_names: ClassVar[tuple[str, ...]]
     """Keys of `Step.metrics`."""
     objectives: ClassVar[Mapping[str, str]]
-    """For each scored role the metric that is scored; higher is better."""
+    """For each thing that is scored, a role or a group of roles, the metric from which its score is made."""
+    minimised: ClassVar[frozenset[str]] = frozenset()
+    """Which keys of `objectives` have a metric of which less is better."""
+    infeasible: ClassVar[frozenset[str]] = frozenset()
+    """Presets that are there to be refused, with the reason: settings as printed that no market can have."""
     uninformed: ClassVar[Mapping[str, str]]
-    """For each scored role the scripted policy that is the best constant action."""
+    """For each role that learns by default the scripted policy that is the best constant action."""
+    zero: ClassVar[Mapping[str, tuple[str, Mapping[str, Any]]]] = {}
+    """For each role that learns by default the scripted policy, with its settings, that is 0 on the scale; empty:
+    random play is."""
+    zero_name: ClassVar[str] = "random play"
+    """What the leaderboard calls the 0 of the scale."""
+    instanced: ClassVar[bool] = False
+    """Whether part of the market stays the same over a whole run: the training seed s then trains and is evaluated
+    on instance s, `reset` and `reference` take ``instances``, and `config_class` has a field ``instance``."""
+    policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = {}
+    """For each role its scripted policies by name; for `scripted` and `scripted_policies`."""
     board_metrics: ClassVar[tuple[str, ...]]
     """Metrics shown on the leaderboard beside the score."""
 
@@ -155,6 +173,9 @@ class Game(ABC):
     def reset(self, seeds: NDArray[np.uint64], streams: NDArray[np.uint64] | None = None) -> tuple[Arrays, Arrays]:
         """Start episode 0 of every market.
 
+        A market that is `instanced` takes a third argument ``instances``, the number of each market's instance,
+        shape (batch,); by default it is the market's seed.
+
         Parameters
         ----------
         seeds : ndarray of uint64, shape (batch,)
@@ -200,9 +221,7 @@ class Game(ABC):
         ValueError
             If the role's actions are missing, of another shape, no integers, or outside the space.
         """
-        if role not in actions:
-            raise ValueError(f"actions of {role} are missing; roles that act are {', '.join(self.learning)}")
-        given = np.asarray(actions[role])
+        given = self._given(role, actions)
         shape, limit, start = self._action_limits[role]
         if given.shape != shape:
             raise ValueError(f"actions of {role} have shape {given.shape}, expected {shape}")
@@ -217,6 +236,33 @@ class Game(ABC):
         if not inside:
             raise ValueError(f"an action of {role} is outside its space {self.roles[role].action_space}")
         return out
+
+    def checked_reals(self, role: str, actions: Arrays) -> NDArray[np.float64]:
+        """Return a role's actions of a `Box` as contiguous float64, or refuse them.
+
+        Raises
+        ------
+        ValueError
+            If the role's actions are missing, of another shape, no finite numbers, or outside the space.
+        """
+        given = self._given(role, actions)
+        space = self.roles[role].action_space
+        assert isinstance(space, gymnasium.spaces.Box)
+        shape = (self.num_envs, self.roles[role].count, *space.shape)
+        if given.shape != shape:
+            raise ValueError(f"actions of {role} have shape {given.shape}, expected {shape}")
+        if given.dtype.kind not in "fiu":
+            raise ValueError(f"actions of {role} are {given.dtype}, expected numbers")
+        # The bounds are float32: a float64 that rounds to one of them is on it.
+        out = np.asarray(given, np.float32)
+        if not np.all((out >= space.low) & (out <= space.high)):
+            raise ValueError(f"an action of {role} is outside its space {space}")
+        return np.ascontiguousarray(out, dtype=np.float64)
+
+    def _given(self, role: str, actions: Arrays) -> NDArray[Any]:
+        if role not in actions:
+            raise ValueError(f"actions of {role} are missing; roles that act are {', '.join(self.learning)}")
+        return np.asarray(actions[role])
 
     def _discrete_limits(self, role: Role) -> tuple[tuple[int, ...], Any, Any]:
         """Shape, outcomes and first outcome of a role's discrete actions."""
@@ -243,11 +289,10 @@ class Game(ABC):
         """Return what each account received in the last finished episode, (batch, accounts); rows sum to 0."""
 
     @classmethod
-    @abstractmethod
     def scripted_policies(cls, role: str) -> tuple[str, ...]:
         """Return the names of the scripted policies that can play ``role``."""
+        return tuple(cls.policies.get(role, ()))
 
-    @abstractmethod
     def scripted(self, policy: str, role: str, **settings: Any) -> ScriptedPolicy:
         """Return a scripted policy for ``role``, bound to this game.
 
@@ -256,15 +301,20 @@ class Game(ABC):
         ParameterError
             If the role has no such policy, or the policy no such setting.
         """
+        require(role in self.roles, "role", role, f"one of {', '.join(self.roles)}")
+        known = self.scripted_policies(role)
+        require(policy in known, "policy", policy, f"one of {', '.join(known)} for {role}")
+        return self.policies[role][policy](self, **settings)
 
     @classmethod
     @abstractmethod
     def reference(
         cls, config: Any, seeds: NDArray[np.uint64], streams: NDArray[np.uint64]
     ) -> dict[str, NDArray[np.float64]]:
-        """Return for each scored role the optimum or bound of its objective.
+        """Return for each key of `objectives` the optimum or bound of its metric: 1 on the scale.
 
-        One value for episode 0 of each market, shape (batch,). No policy can exceed it.
+        One value for episode 0 of each market, shape (batch,). No policy can exceed it. A market that is `instanced`
+        takes a fourth argument ``instances``, as `reset` does.
         """
 
     @abstractmethod

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ioa_marl.envs.core import Arrays, Game, Role, ScriptedPolicy, Step
+from ioa_marl.envs.core import Arrays, Game, PolicyFactory, Role, Step
 from ioa_marl.envs.double_dutch_policies import POLICIES
 from ioa_marl.markets import double_dutch_batch as batch
 from ioa_marl.markets import double_dutch_kernels as k
@@ -173,6 +173,7 @@ class DoubleDutchGame(Game):
     objectives: ClassVar[Mapping[str, str]] = {"auctioneer": "return"}
     uninformed: ClassVar[Mapping[str, str]] = {"auctioneer": "fixed_step"}
     board_metrics: ClassVar[tuple[str, ...]] = ("efficiency", "messages", "ticks")
+    policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
 
     config: DoubleDutchConfig
 
@@ -312,17 +313,6 @@ class DoubleDutchGame(Game):
     def ledger(self) -> NDArray[np.float64]:
         """Return the receipts of buyers, sellers and, last, the auctioneer, (batch, buyers + sellers + 1)."""
         return self._ledger.copy()
-
-    @classmethod
-    def scripted_policies(cls, role: str) -> tuple[str, ...]:
-        """Return the names of the scripted policies of a role."""
-        return tuple(POLICIES[role])
-
-    def scripted(self, policy: str, role: str, **settings: Any) -> ScriptedPolicy:
-        """Return a scripted policy for ``role``, bound to this game."""
-        require(role in POLICIES, "role", role, f"one of {', '.join(POLICIES)}")
-        require(policy in POLICIES[role], "policy", policy, f"one of {', '.join(POLICIES[role])} for {role}")
-        return POLICIES[role][policy](self, **settings)
 
     @classmethod
     def reference(

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ioa_marl.envs.policies import policy
 from ioa_marl.markets import double_dutch_kernels as k
 from ioa_marl.markets.double_dutch_clairvoyant import ClairvoyantPlan, clairvoyant_plan
 from ioa_marl.markets.double_dutch_reference import best_fixed_step
-from ioa_marl.markets.parameters import ParameterError, require
+from ioa_marl.markets.parameters import require
 
 if TYPE_CHECKING:
-    from ioa_marl.envs.core import ScriptedPolicy
+    from ioa_marl.envs.core import PolicyFactory
     from ioa_marl.envs.double_dutch import DoubleDutchGame
 
 
@@ -112,27 +112,14 @@ class Shaded(Truthful):
         return accept.astype(np.int64)
 
 
-def _checked(policy: Callable[..., Any], *fixed: Any) -> Callable[..., ScriptedPolicy]:
-    allowed = set(policy.__init__.__annotations__) - {"game", "side", "return"}
-
-    def make(game: DoubleDutchGame, **settings: Any) -> ScriptedPolicy:
-        for key, value in settings.items():
-            if key not in allowed:
-                raise ParameterError(key, value, ", ".join(sorted(allowed)) or "no settings at all")
-        made: ScriptedPolicy = policy(game, *fixed, **settings)
-        return made
-
-    return make
-
-
-POLICIES: dict[str, dict[str, Callable[..., ScriptedPolicy]]] = {
+POLICIES: dict[str, dict[str, PolicyFactory]] = {
     "auctioneer": {
-        "fixed_step": _checked(FixedStep),
-        "two_phase": _checked(TwoPhase),
-        "oracle": _checked(Clairvoyant),
-        "scripted_step": _checked(ScriptedStep),
+        "fixed_step": policy(FixedStep),
+        "two_phase": policy(TwoPhase),
+        "oracle": policy(Clairvoyant),
+        "scripted_step": policy(ScriptedStep),
     },
-    "buyer": {"truthful": _checked(Truthful, k.BUYERS), "shaded": _checked(Shaded, k.BUYERS)},
-    "seller": {"truthful": _checked(Truthful, k.SELLERS), "shaded": _checked(Shaded, k.SELLERS)},
+    "buyer": {"truthful": policy(Truthful, k.BUYERS), "shaded": policy(Shaded, k.BUYERS)},
+    "seller": {"truthful": policy(Truthful, k.SELLERS), "shaded": policy(Shaded, k.SELLERS)},
 }
 """For each role its scripted policies by name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -332,9 +333,35 @@ class MarketVectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float32], Any, NDArr
         )
 
 
-def to_aec(env: MarketParallelEnv) -> AECEnv[str, Any, Any]:
-    """Return a parallel environment as an agent-environment-cycle one."""
-    from pettingzoo.utils.conversions import parallel_to_aec
+@dataclass(frozen=True)
+class EntryPoints:
+    """What ``envs/<market>_v0.py`` exports, by the names that PettingZoo and Gymnasium use."""
 
-    aec: AECEnv[str, Any, Any] = parallel_to_aec(env)
-    return aec
+    game_class: type[Game]
+    """The market."""
+
+    def parallel_env(self, **kwargs: Any) -> MarketParallelEnv:
+        """Return the PettingZoo parallel environment; keywords as in `MarketParallelEnv`."""
+        return MarketParallelEnv(self.game_class, **kwargs)
+
+    def raw_env(self, **kwargs: Any) -> AECEnv[str, Any, Any]:
+        """Return the PettingZoo agent-environment-cycle environment without wrappers."""
+        from pettingzoo.utils.conversions import parallel_to_aec
+
+        aec: AECEnv[str, Any, Any] = parallel_to_aec(self.parallel_env(**kwargs))
+        return aec
+
+    def env(self, **kwargs: Any) -> AECEnv[str, Any, Any]:
+        """Return the PettingZoo agent-environment-cycle environment, which checks the order of calls."""
+        from pettingzoo.utils.wrappers import OrderEnforcingWrapper
+
+        checked: AECEnv[str, Any, Any] = OrderEnforcingWrapper(self.raw_env(**kwargs))
+        return checked
+
+    def gym_env(self, **kwargs: Any) -> MarketEnv:
+        """Return the Gymnasium environment in which one agent learns; keywords as in `MarketEnv`."""
+        return MarketEnv(self.game_class, **kwargs)
+
+    def gym_vector_env(self, **kwargs: Any) -> MarketVectorEnv:
+        """Return the batched Gymnasium environment; keywords as in `MarketVectorEnv`."""
+        return MarketVectorEnv(self.game_class, **kwargs)

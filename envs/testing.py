@@ -110,13 +110,24 @@ def _check_declaration(case: Case) -> None:
         known = scored in roles and policy in cls.scripted_policies(scored)
         case.ensure(known, f"uninformed: no policy {policy!r} of {scored}")
     for scored, metric in cls.objectives.items():
-        known = scored in roles and metric in cls.metric_names
-        case.ensure(known, f"objectives: no role {scored!r} or no metric {metric!r}")
+        case.ensure(metric in cls.metric_names, f"objectives: no metric {metric!r} for {scored}")
+    case.ensure(set(cls.minimised) <= set(cls.objectives), "minimised are not all among objectives")
+    case.ensure(set(cls.infeasible) <= set(cls.presets), "infeasible are not all among presets")
+    for role, (policy, _) in cls.zero.items():
+        known = role in roles and policy in cls.scripted_policies(role)
+        case.ensure(known, f"zero: no policy {policy!r} of {role}")
+    either = not cls.zero or set(cls.zero) == set(cls.default_learning)
+    case.ensure(either, "zero must be empty or name a policy of every role in default_learning")
     case.ensure(set(cls.board_metrics) <= set(cls.metric_names), "board_metrics are not all among metric_names")
     case.ensure(cls.default_learning and set(cls.default_learning) <= set(roles), "default_learning names no roles")
     case.ensure(dataclasses.is_dataclass(cls.config_class), "config_class is not a dataclass")
     for preset in cls.presets:
-        cls.make_config(preset)
+        try:
+            cls.make_config(preset)
+        except ParameterError as error:
+            case.ensure(preset in cls.infeasible, f"preset {preset!r} cannot be made: {error}")
+        else:
+            case.ensure(preset not in cls.infeasible, f"preset {preset!r} is called infeasible, but can be made")
 
 
 class _Follower:
@@ -336,14 +347,14 @@ def _check_reference(case: Case) -> None:
         case.ensure(is_array(bound, (n,), np.float64), f"reference of {role} is not float64 ({n},)")
         case.ensure(np.isfinite(bound), f"reference of {role} is not finite")
         case.ensure(identical(bound[-1:], last[role]), f"reference of {role} depends on the other markets")
-    scored = [role for role in cls.objectives if role in case.learning]
-    choices = [{}, *({role: name} for role in scored for name in cls.scripted_policies(role))]
+    choices = [{}, *({role: name} for role in case.learning for name in cls.scripted_policies(role))]
     for choice in choices:
         who = " and ".join(f"{name!r} of {role}" for role, name in choice.items()) or "random play"
         running = np.ones(n, np.bool_)
         for moment in play(case, case.game(), 1, choice):
             for role, metric in cls.objectives.items() if moment.step else ():
-                beaten = moment.outcome[f"metric {metric}"] > bounds[role] + 1e-6
+                better = -1.0 if role in cls.minimised else 1.0
+                beaten = better * (moment.outcome[f"metric {metric}"] - bounds[role]) > 1e-6
                 case.ensure(~(beaten & moment.ended & running), f"{who} beats the reference of {role}", moment.step)
             running &= ~moment.ended
 

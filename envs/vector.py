@@ -65,6 +65,8 @@ class VectorGame:
         Roles that act.
     first_stream : int, default 0
         Stream of a seed's first market.
+    instances : sequence of int, optional
+        Instance of each seed's markets, where the game is `instanced`; default: the seed.
     """
 
     def __init__(
@@ -75,10 +77,15 @@ class VectorGame:
         num_envs: int,
         learning: Sequence[str] | None = None,
         first_stream: int = 0,
+        instances: Sequence[int] | None = None,
     ) -> None:
         self.seeds, self.num_envs = tuple(seeds), num_envs
         self.game = game_class(config, len(self.seeds) * num_envs, learning)
         self._streams = np.tile(np.arange(num_envs, dtype=np.uint64) + np.uint64(first_stream), len(self.seeds))
+        self._instances: dict[str, NDArray[np.uint64]] = {}
+        if game_class.instanced:
+            chosen = np.array(self.seeds if instances is None else instances, np.uint64)
+            self._instances = {"instances": np.repeat(chosen, num_envs)}
         self.observations: Arrays = {}
         """What every agent sees now."""
         self.active: Arrays = {}
@@ -93,7 +100,7 @@ class VectorGame:
     def reset(self) -> None:
         """Start episode 0 of every market."""
         seeds = np.repeat(np.array(self.seeds, np.uint64), self.num_envs)
-        self._set(*self.game.reset(seeds, self._streams))
+        self._set(*self.game.reset(seeds, self._streams, **self._instances))
 
     def _set(self, observations: Arrays, active: Arrays) -> None:
         self.observations, self.active = self._split_all(observations), self._split_all(active)

@@ -1,0 +1,277 @@
+"""`PhasedGame`, the common part of markets that are played in rounds of ordered phases."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from ioa_marl.envs.core import Arrays, Game, ScriptedPolicy, Step
+from ioa_marl.markets.parameters import check_integer, require
+from ioa_marl.markets.seeds import MAX_INSTANCE
+
+
+def check_common(config: Any) -> None:
+    """Check the settings that every `PhasedGame` has: ``max_cycles`` and, where there is one, ``instance``."""
+    if config.max_cycles is not None:
+        check_integer(config, "max_cycles", 1, 10**9)
+    if getattr(config, "instance", None) is not None:
+        check_integer(config, "instance", 0, MAX_INSTANCE)
+
+
+class PhasedGame(Game):
+    """A game whose episode is a sequence of rounds, each of ordered phases.
+
+    In a phase its roles act at the same time. A phase in which a learning role acts takes a step of its own; the
+    others run inside the step before, at the opening inside the reset. A reward is paid in the step in which it
+    arises; where its agent is not active in that step, it belongs to the agent's last action.
+
+    A market supplies the methods with a leading underscore below, as thin calls of its compiled drivers.
+
+    Attributes
+    ----------
+    market : NamedTuple of ndarray
+        Everything that the batch is: arrays with the leading axis batch, among them ``seed``, ``stream``,
+        ``instance``, ``episode`` (uint64) and ``phase``, ``cycles`` (int64), shape (batch,) each.
+    learns : dict of bool
+        For each role whether it acts through `step`.
+    openings : int
+        Times that markets were opened or replaced from outside; with the episode it tells a scripted policy when a
+        market is new.
+    """
+
+    phases: ClassVar[tuple[tuple[str, ...], ...]]
+    """Roles that act in each phase of a round; every role acts in exactly one."""
+    native: ClassVar[frozenset[str]] = frozenset()
+    """Roles whose scripted behaviour is part of the drivers: when they do not learn, nobody is asked for actions."""
+
+    market: Any
+
+    def __init__(
+        self,
+        config: Any,
+        num_envs: int = 1,
+        learning: Sequence[str] | None = None,
+        autoreset: bool = True,
+    ) -> None:
+        super().__init__(config, num_envs, learning, autoreset)
+        self.learns = {role: role in self.learning for role in self.roles}
+        self.openings = 0
+        self._phase_of = {role: k for k, roles in enumerate(self.phases) for role in roles}
+        self._asked = np.array([any(self.learns[role] for role in roles) for roles in self.phases])
+        self._players: dict[str, ScriptedPolicy] = {}
+        self.market = self._allocate()
+        self._ledger = np.zeros((num_envs, self._accounts()))
+        self._buffers = (_Buffers(self), _Buffers(self))
+        self._opening = _Buffers(self)
+        self._turn = 0
+
+    # --- what a market supplies
+
+    @abstractmethod
+    def _allocate(self) -> Any:
+        """Return the zeroed arrays of the batch as a named tuple; see `market`."""
+
+    @abstractmethod
+    def _accounts(self) -> int:
+        """Return the number of accounts in the ledger."""
+
+    @abstractmethod
+    def _open(self, which: NDArray[np.bool_]) -> None:
+        """Draw and open the present episode of the markets ``which``, bool (batch,); seed and episode are set."""
+
+    @abstractmethod
+    def _play(
+        self,
+        phase: int,
+        which: NDArray[np.bool_],
+        actions: Arrays,
+        rewards: Arrays,
+        terminated: NDArray[np.bool_],
+    ) -> None:
+        """Play one phase of the markets ``which``.
+
+        Parameters
+        ----------
+        phase : int
+            Index of the phase.
+        which : ndarray of bool, shape (batch,)
+            Markets that are in this phase; no other one may change.
+        actions : dict of ndarray
+            For each role of the phase, but for `native` ones that do not learn, its checked actions, shape
+            (batch, agents, …): int64 indices from 0, or float64 for a Box.
+        rewards : dict of ndarray
+            For each learning role float32 (batch, agents), zero so far; to be written.
+        terminated : ndarray of bool, shape (batch,)
+            False so far; set where the last round has been played.
+        """
+
+    @abstractmethod
+    def _observe(self, observations: Arrays) -> None:
+        """Write what the agents of each role in ``observations`` see, float32 (batch, agents, features)."""
+
+    @abstractmethod
+    def _measure(self, which: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
+        """Write the figures of the episodes that end in the markets ``which``, by their own rules or cut off.
+
+        Parameters
+        ----------
+        which : ndarray of bool, shape (batch,)
+            Markets whose episode ends.
+        metrics : ndarray of float64, shape (batch, metrics)
+            In the order of `metric_names`.
+        ledger : ndarray of float64, shape (batch, accounts)
+            What each account received.
+        """
+
+    # --- the rest is common
+
+    def reset(
+        self,
+        seeds: NDArray[np.uint64],
+        streams: NDArray[np.uint64] | None = None,
+        instances: NDArray[np.uint64] | None = None,
+    ) -> tuple[Arrays, Arrays]:
+        """Start episode 0 of every market; see `Game.reset`."""
+        market = self.market
+        market.seed[:] = self.checked_seeds(seeds)
+        market.stream[:] = self.checked_seeds(np.arange(self.num_envs) if streams is None else streams)
+        fixed = getattr(self.config, "instance", None)
+        market.instance[:] = self.checked_seeds(seeds if instances is None else instances) if fixed is None else fixed
+        market.episode[:] = 0
+        self._restart(np.ones(self.num_envs, np.bool_))
+        return self._show()
+
+    def next_episode(self) -> tuple[Arrays, Arrays]:
+        """Put every market that has been stepped at the start of its next episode."""
+        self._go_on(self.market.cycles > 0)
+        return self._show()
+
+    def step(self, actions: Arrays) -> Step:
+        """Play every market on until a learning role is asked again; see `Game.step`."""
+        given = {role: self._checked(role, actions) for role in self.learning}
+        self._turn = 1 - self._turn
+        buffers = self._buffers[self._turn]
+        for rewards in buffers.rewards.values():
+            rewards.fill(0.0)
+        terminated, truncated = buffers.terminated, buffers.truncated
+        terminated.fill(False)
+        self._advance(np.ones(self.num_envs, np.bool_), given, buffers.rewards, terminated)
+        market = self.market
+        market.cycles += 1  # in place: the array is the market's
+        if self.config.max_cycles is not None:
+            np.logical_and(market.cycles >= self.config.max_cycles, ~terminated, out=truncated)
+        ended = terminated | truncated
+        if ended.any():
+            self._measure(ended, buffers.metrics, self._ledger)
+            self._observe(buffers.final_observations)
+            if self.autoreset:
+                self._go_on(ended)
+        self._observe(buffers.observations)
+        self._write_active(buffers.active)
+        return buffers.step
+
+    def _checked(self, role: str, actions: Arrays) -> NDArray[Any]:
+        box = isinstance(self.roles[role].action_space, gymnasium.spaces.Box)
+        return self.checked_reals(role, actions) if box else self.checked_actions(role, actions)
+
+    def _advance(
+        self, playing: NDArray[np.bool_], given: Arrays, rewards: Arrays, terminated: NDArray[np.bool_]
+    ) -> None:
+        """Play the markets ``playing`` from the phases they are in to the next one that asks a learning role."""
+        phase = self.market.phase
+        while playing.any():
+            k = int(phase[int(playing.argmax())])
+            which = playing & (phase == k)
+            self._play(k, which, self._actions_in(k, given), rewards, terminated)
+            phase[which] = (k + 1) % len(self.phases)
+            playing = playing & ~(which & (terminated | self._asked[phase]))
+
+    def _actions_in(self, phase: int, given: Arrays) -> Arrays:
+        actions = {}
+        for role in self.phases[phase]:
+            if self.learns[role]:
+                actions[role] = given[role]
+            elif role not in self.native:
+                if role not in self._players:
+                    self._players[role] = self.scripted(self.roles[role].scripted, role)
+                actions[role] = self._checked(role, {role: self._players[role]()})
+        return actions
+
+    def _go_on(self, which: NDArray[np.bool_]) -> None:
+        """Open the next episode of the markets ``which``."""
+        self.market.episode[which] += np.uint64(1)
+        self._restart(which)
+
+    def _restart(self, which: NDArray[np.bool_]) -> None:
+        self.openings += 1
+        self.market.phase[which] = 0
+        self.market.cycles[which] = 0
+        self._open(which)
+        opening = self._opening
+        self._advance(which & ~self._asked[self.market.phase], {}, opening.rewards, opening.terminated)
+
+    def _show(self) -> tuple[Arrays, Arrays]:
+        buffers = self._buffers[self._turn]
+        self._observe(buffers.observations)
+        self._write_active(buffers.active)
+        return buffers.step.observations, buffers.step.active
+
+    def _write_active(self, active: Arrays) -> None:
+        for role, mask in active.items():
+            mask[...] = (self.market.phase == self._phase_of[role])[:, None]
+
+    def save(self) -> dict[str, NDArray[Any]]:
+        """Return copies of the arrays that the markets are made of."""
+        return {name: array.copy() for name, array in self._arrays().items()}
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return {**self.market._asdict(), "ledger": self._ledger}
+
+    def restore(self, saved: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Arrays]:
+        """Go on from what `save` returned."""
+        for name, array in self._arrays().items():
+            array[...] = saved[name]
+        self.openings += 1
+        return self._show()
+
+    def ledger(self) -> NDArray[np.float64]:
+        """Return what each account received in the last finished episode, (batch, accounts); rows sum to 0."""
+        return self._ledger.copy()
+
+    def render(self, mode: str, index: int = 0) -> Any:
+        """Draw market ``index``; see `Game.render`."""
+        require(mode in ("ansi", "rgb_array"), "mode", mode, "ansi or rgb_array")
+        require(0 <= index < self.num_envs, "index", index, f"0 to {self.num_envs - 1}")
+        return self._draw(mode, index)
+
+    @abstractmethod
+    def _draw(self, mode: str, index: int) -> Any:
+        """Draw market ``index`` in a checked mode; import the drawing code here, not before."""
+
+
+class _Buffers:
+    """Output arrays of one step and the `Step` that shows them, made once."""
+
+    def __init__(self, game: PhasedGame) -> None:
+        n, roles = game.num_envs, {role: game.roles[role] for role in game.learning}
+        seen = {name: (n, role.count, *role.observation_space.shape) for name, role in roles.items()}
+        self.observations: Arrays = {name: np.zeros(shape, np.float32) for name, shape in seen.items()}
+        self.final_observations: Arrays = {name: np.zeros(shape, np.float32) for name, shape in seen.items()}
+        self.rewards: Arrays = {name: np.zeros((n, role.count), np.float32) for name, role in roles.items()}
+        self.active: Arrays = {name: np.zeros((n, role.count), np.bool_) for name, role in roles.items()}
+        self.terminated, self.truncated = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+        self.metrics = np.zeros((n, len(game.metric_names)))
+        self.step = Step(
+            observations=self.observations,
+            rewards=self.rewards,
+            terminated=self.terminated,
+            truncated=self.truncated,
+            active=self.active,
+            final_observations=self.final_observations,
+            metrics={name: self.metrics[:, column] for column, name in enumerate(game.metric_names)},
+        )

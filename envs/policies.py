@@ -1,0 +1,34 @@
+"""Scripted policies as entries of `Game.policies`, and policies that every market can use."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ioa_marl.markets.parameters import ParameterError
+
+if TYPE_CHECKING:
+    from ioa_marl.envs.core import Game, PolicyFactory, ScriptedPolicy
+
+
+def policy(make: Callable[..., Any], *fixed: Any) -> PolicyFactory:
+    """Return ``make`` as an entry of `Game.policies`: its settings come by name, and unknown ones are refused.
+
+    Parameters
+    ----------
+    make : callable
+        Class or function of the game, then ``fixed``, then the settings, which all have defaults.
+    *fixed
+        What is given by position between the game and the settings.
+    """
+    allowed = list(inspect.signature(make).parameters)[1 + len(fixed) :]
+
+    def made(game: Game, **settings: Any) -> ScriptedPolicy:
+        for key, value in settings.items():
+            if key not in allowed:
+                raise ParameterError(key, value, ", ".join(sorted(allowed)) or "no settings at all")
+        bound: ScriptedPolicy = make(game, *fixed, **settings)
+        return bound
+
+    return made
