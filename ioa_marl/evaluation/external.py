@@ -37,12 +37,11 @@ class ScoreResult:
     """Name of the market."""
     preset: str
     """Its preset, or ``custom`` where settings were changed."""
-    role: str
-    """Role the policy played."""
-    score: float
-    """0 is random play, 1 the optimum; never clipped."""
-    objective: NDArray[np.float64]
-    """What is scored, per episode, shape (episodes,)."""
+    roles: tuple[str, ...]
+    """Roles that were played."""
+    scores: dict[str, float]
+    """For each thing that the market scores: 0 is random play unless the market says otherwise, 1 the optimum; never
+    clipped."""
     metrics: dict[str, float]
     """Means of the market's figures."""
     references: References
@@ -53,6 +52,15 @@ class ScoreResult:
     """Settings of the market."""
     game_class: type[Game]
     """The market."""
+    seed: int
+    """Training seed, whose instance was played where the market has instances."""
+
+    @property
+    def score(self) -> float:
+        """The score of a market that has only one."""
+        if len(self.scores) != 1:
+            raise UserError(f"{self.env} has no overall score: its scores are {', '.join(self.scores)}")
+        return next(iter(self.scores.values()))
 
 
 class _Function(Agent):
@@ -90,10 +98,10 @@ def find_game(env_id: str) -> tuple[type[Game], str | None]:
 
 def score(
     env_id: str,
-    act_fn: ActFunction,
+    act_fn: ActFunction | Mapping[str, ActFunction],
     *,
-    role: str | None = None,
     episodes: int = 100,
+    seed: int = 0,
     **settings: Any,
 ) -> ScoreResult:
     """Score a policy exactly as the benchmark scores its own agents.
@@ -102,15 +110,16 @@ def score(
     ----------
     env_id : str
         Environment: ``"ioa_marl/double_dutch-v0"``, ``"double_dutch"`` or ``"double_dutch/calm"``.
-    act_fn : callable
+    act_fn : callable, or mapping of str to callable
         Maps observations to actions: float32 (episodes, features) to (episodes,) for Discrete actions or
         (episodes, heads) for others; for a role of several agents (episodes, agents, features) to
         (episodes, agents, …). Called once a step with all episodes; those that have ended are ignored. A policy
-        with a memory can tell the first step by ``t = 0`` in its observation.
-    role : str, optional
-        Role that it plays; default: the market's scored role.
+        with a memory can tell the first step by the time in its observation. In a market where several roles learn,
+        one callable for each of them, by the role's name.
     episodes : int, default 100
         Number of evaluation episodes. The benchmark uses 100.
+    seed : int, default 0
+        Training seed. A market with instances is played on the instance of this number: train on it as well.
     **settings
         Changes of the preset; the scale is then that of the changed market.
 
@@ -124,30 +133,42 @@ def score(
     >>> import numpy as np
     >>> from ioa_marl.evaluation import score
     >>> always_two = score("double_dutch", lambda seen: np.full(len(seen), 5), episodes=10)
-    >>> always_two.role, 0.0 < always_two.score < 1.0
-    ('auctioneer', True)
+    >>> always_two.roles, 0.0 < always_two.score < 1.0
+    (('auctioneer',), True)
     """
     check_episodes(EvaluationConfig(episodes))
     game_class, preset = find_game(env_id)
     config = game_class.make_config(preset, **settings)
-    played = next(iter(game_class.objectives)) if role is None else role
-    if played not in game_class.objectives:
-        raise unknown_name("scored role", played, game_class.objectives)
-    probe = game_class(config, 1, [played])
-    roles = (probe.roles[played],)
-    agent = _Function(Setting(roles, roles, (0,), 1, 1, torch.device("cpu")), act_fn)
-    figures = play_episodes(game_class, config, [agent], [played], 1, episodes)
-    found = scores(game_class, config, figures, [played])
+    played = game_class.default_learning
+    functions = _by_role(act_fn, played)
+    probe = game_class(config, 1, played)
+    acting = tuple(probe.roles[role] for role in played)
+    agents = [
+        _Function(Setting((probe.roles[role],), acting, (0,), 1, 1, torch.device("cpu")), functions[role])
+        for role in played
+    ]
+    figures = play_episodes(game_class, config, agents, played, 1, episodes, instances=[seed])
+    found = scores(game_class, config, figures, played, instances=[seed])
     first = next(iter(game_class.presets)) if preset is None else preset
     return ScoreResult(
         env=game_class.name,
         preset=first if evaluation_config(config) == evaluation_config(game_class.make_config(first)) else "custom",
-        role=played,
-        score=float(found[played][0]),
-        objective=figures[game_class.objectives[played]][0],
+        roles=played,
+        scores={key: float(values[0]) for key, values in found.items()},
         metrics={name: float(values.mean()) for name, values in figures.items()},
-        references=references(game_class, config, episodes),
+        references=references(game_class, config, episodes, instance=seed),
         episodes=figures,
         config=config,
         game_class=game_class,
+        seed=seed,
     )
+
+
+def _by_role(act_fn: ActFunction | Mapping[str, ActFunction], roles: tuple[str, ...]) -> Mapping[str, ActFunction]:
+    if not isinstance(act_fn, Mapping):
+        if len(roles) > 1:
+            raise UserError(f"act_fn must be a mapping with one callable for each of the roles {', '.join(roles)}")
+        return {roles[0]: act_fn}
+    if set(act_fn) != set(roles):
+        raise UserError(f"act_fn is for {', '.join(act_fn)}: use one callable for each of {', '.join(roles)}")
+    return act_fn

@@ -1,4 +1,4 @@
-"""How a score is made: the same episodes for everybody, on a scale from random play (0) to the optimum (1)."""
+"""How a score is made: the same episodes for all, on a scale from 0 (usually random play) to the optimum (1)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RANDOM_DRAWS = 20
 """Action draws over which random play is averaged."""
 REFERENCE_SEED = 2**40
 """First seed of the action draws that define 0; no run can have it."""
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Raised whenever scores of the same policy change."""
 
 
@@ -67,55 +67,64 @@ def play_episodes(
     seeds: int,
     episodes: int,
     first_episode: int = 0,
+    instances: Sequence[int] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Play every evaluation episode once, in deterministic mode.
 
     Episode e is the first episode of market e of the evaluation seed, so that all agents meet the same markets.
+    ``instances`` holds the training seeds, one for each of ``seeds``: in a market with instances a seed is evaluated
+    on the one that it was trained on. Default: instance 0.
 
     Returns
     -------
     dict of ndarray
-        The market's metrics and ``reward_<role>``, the mean total reward of a role's agents; shape
-        (seeds, episodes) each.
+        The market's metrics, ``reward_<role>``, the mean total reward of a role's agents, and ``length``, the steps
+        of the episode; shape (seeds, episodes) each.
     """
     game = VectorGame(
-        game_class, evaluation_config(config), [EVALUATION_SEED] * seeds, episodes, learning, first_episode
-    )
+        game_class, evaluation_config(config), [EVALUATION_SEED] * seeds, episodes, learning, first_episode,
+        [0] * seeds if instances is None else instances,
+    )  # fmt: skip
     game.reset()
     for agent in agents:
         agent.attach(game.game)
     shape = (seeds, episodes)
     out = {name: np.zeros(shape) for name in game_class.metric_names}
     rewards = {f"reward_{role}": np.zeros(shape) for role in game.game.learning}
+    length = np.zeros(shape)
     running = np.ones(shape, np.bool_)
     while running.any():
         actions = {}
         for agent in agents:
             actions.update(agent.act(game.observations, deterministic=True))
         transition = game.step(actions)
+        length += running
         for role in game.game.learning:
             rewards[f"reward_{role}"] += np.where(running, transition.rewards[role].mean(axis=2), 0.0)
         finished = transition.ended & running
         for name, values in transition.metrics.items():
             out[name][finished] = values[finished]
         running &= ~finished
-    return out | rewards
+    return out | rewards | {"length": length}
 
 
 @dataclass(frozen=True)
 class References:
-    """The two ends of the scale, and the best policy that looks at nothing, on the evaluation episodes."""
+    """The two ends of the scale, and policies that look at nothing, on the evaluation episodes."""
 
-    random: dict[str, float]
-    """Per scored role: mean objective of random play."""
+    zero: dict[str, float]
+    """Per key of `Game.objectives`: mean objective at 0 of the scale; that of random play unless the market says
+    otherwise."""
     optimum: dict[str, float]
-    """Per scored role: mean of the market's exact optimum or bound."""
+    """Per key: mean of the market's exact optimum or bound."""
     constant: dict[str, float]
-    """Per scored role: mean objective of the best constant action, chosen on other markets."""
+    """Per key: mean objective of the best constant action, chosen on other markets."""
+    random: dict[str, float]
+    """Per key: mean objective of random play."""
 
-    def score(self, role: str, objective: NDArray[np.float64]) -> NDArray[np.float64]:
+    def score(self, key: str, objective: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map mean objectives to the scale, (…,) to (…,); never clipped."""
-        zero, one = self.random[role], self.optimum[role]
+        zero, one = self.zero[key], self.optimum[key]
         return np.asarray((objective - zero) / (one - zero))
 
     def as_dict(self) -> dict[str, dict[str, float]]:
@@ -123,8 +132,11 @@ class References:
         return dataclasses.asdict(self)
 
 
-def references(game_class: type[Game], config: Any, episodes: int, first_episode: int = 0) -> References:
-    """Return the references of a market, computed once and kept in the cache folder."""
+def references(
+    game_class: type[Game], config: Any, episodes: int, first_episode: int = 0, instance: int = 0
+) -> References:
+    """Return the references of a market, and of one instance of it, computed once and kept in the cache folder."""
+    instance = instance if game_class.instanced and config.instance is None else 0
     key = {
         "protocol": PROTOCOL_VERSION,
         "env": game_class.name,
@@ -132,19 +144,21 @@ def references(game_class: type[Game], config: Any, episodes: int, first_episode
         "module": game_class.__module__,
         "config": dataclasses.asdict(evaluation_config(config)),
         "episodes": [first_episode, episodes],
+        "instance": instance,
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:24]
-    return _references(game_class, evaluation_config(config), episodes, first_episode, digest)
+    return _references(game_class, evaluation_config(config), episodes, first_episode, instance, digest)
 
 
-@lru_cache(maxsize=128)
-def _references(game_class: type[Game], config: Any, episodes: int, first_episode: int, digest: str) -> References:
+@lru_cache(maxsize=512)
+def _references(
+    game_class: type[Game], config: Any, episodes: int, first_episode: int, instance: int, digest: str
+) -> References:
     path = cache_folder() / "references" / f"{game_class.name}-{digest}.json"
     try:
-        held = json.loads(path.read_text())
-        return References(held["random"], held["optimum"], held["constant"])
-    except (OSError, ValueError, KeyError):
-        found = compute_references(game_class, config, episodes, first_episode)
+        return References(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        found = compute_references(game_class, config, episodes, first_episode, instance)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
@@ -155,24 +169,34 @@ def _references(game_class: type[Game], config: Any, episodes: int, first_episod
     return found
 
 
-def compute_references(game_class: type[Game], config: Any, episodes: int, first_episode: int = 0) -> References:
-    """Compute the references of a market on its evaluation episodes."""
+def compute_references(
+    game_class: type[Game], config: Any, episodes: int, first_episode: int = 0, instance: int = 0
+) -> References:
+    """Compute the references of a market, or of one instance of it, on its evaluation episodes."""
     learning = game_class.default_learning
     probe = game_class(config, 1, learning)
-    random = make_agent(RandomAgent, RandomConfig(), probe, learning, RANDOM_DRAWS, REFERENCE_SEED)
-    drawn = play_episodes(game_class, config, [random], learning, RANDOM_DRAWS, episodes, first_episode)
-    uninformed = [
-        make_agent(ScriptedAgent, ScriptedConfig(policy), probe, [role], 1)
-        for role, policy in game_class.uninformed.items()
-    ]
-    constant = play_episodes(game_class, config, uninformed, learning, 1, episodes, first_episode)
+
+    def means(agents: Sequence[Agent], draws: int = 1) -> dict[str, float]:
+        played = play_episodes(
+            game_class, config, agents, learning, draws, episodes, first_episode, [instance] * draws
+        )  # fmt: skip
+        return {key: float(played[name].mean()) for key, name in game_class.objectives.items()}
+
+    def scripted(role: str, policy: str, settings: Mapping[str, Any]) -> Agent:
+        return make_agent(ScriptedAgent, ScriptedConfig(policy, dict(settings)), probe, [role], 1)
+
+    random = means(
+        [make_agent(RandomAgent, RandomConfig(), probe, learning, RANDOM_DRAWS, REFERENCE_SEED)], RANDOM_DRAWS
+    )
+    zero = [scripted(role, policy, settings) for role, (policy, settings) in game_class.zero.items()]
     seeds = np.full(episodes, EVALUATION_SEED, np.uint64)
     streams = np.arange(first_episode, first_episode + episodes, dtype=np.uint64)
-    optimum = game_class.reference(config, seeds, streams)
+    instances = {"instances": np.full(episodes, instance, np.uint64)} if game_class.instanced else {}
     return References(
-        {role: float(drawn[name].mean()) for role, name in game_class.objectives.items()},
-        {role: float(values.mean()) for role, values in optimum.items()},
-        {role: float(constant[name].mean()) for role, name in game_class.objectives.items()},
+        zero=means(zero) if zero else random,
+        optimum={k: float(v.mean()) for k, v in game_class.reference(config, seeds, streams, **instances).items()},
+        constant=means([scripted(role, policy, {}) for role, policy in game_class.uninformed.items()]),
+        random=random,
     )
 
 
@@ -182,20 +206,23 @@ def scores(
     episodes: Mapping[str, NDArray[np.float64]],
     learning: Sequence[str],
     first_episode: int = 0,
+    instances: Sequence[int] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the score of each scored role that acted, shape (seeds,), from what `play_episodes` returned.
+    """Return the score for each key of `Game.objectives`, shape (seeds,), from what `play_episodes` returned.
 
     The ends of the scale hold for the market's usual learners, the other roles being scripted: where others act,
     there is no score.
     """
     if tuple(learning) != game_class.default_learning:
         return {}
-    first = next(iter(episodes.values()))
-    held = references(game_class, config, first.shape[1], first_episode)
+    seeds, count = next(iter(episodes.values())).shape
+    held = [
+        references(game_class, config, count, first_episode, instance)
+        for instance in ([0] * seeds if instances is None else instances)
+    ]
     return {
-        role: held.score(role, episodes[name].mean(axis=1))
-        for role, name in game_class.objectives.items()
-        if role in learning
+        key: np.array([float(held[i].score(key, episodes[name][i].mean())) for i in range(seeds)])
+        for key, name in game_class.objectives.items()
     }
 
 

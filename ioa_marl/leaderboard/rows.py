@@ -26,7 +26,7 @@ MOST_SETTINGS = 3
 """Settings in the title of a board."""
 
 REFERENCES = {"optimum": "optimum", "constant": "best constant", "random": "random play"}
-"""Keys in ``result.json`` and names of the references, the highest first."""
+"""Keys in ``result.json`` and names of the references that every board has, usually the highest first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,7 +301,7 @@ def _board(runs: Sequence[Run], role: str | None, variant: str, slug: str) -> Bo
         below = rows[place + 1].scores if place + 1 < len(rows) else ()
         chance = probability_of_improvement(row.scores, below) if row.scores and below else math.nan
         ranked.append(Row(row.run, place + 1, row.scores, row.score, chance, row.objective, row.metrics))
-    return Board(env, preset, role, variant, slug, objective, metrics, tuple(ranked), _references(runs, role))
+    return Board(env, preset, role, variant, slug, objective, metrics, tuple(ranked), _references(env, runs, role))
 
 
 def _columns(env: str, role: str | None, runs: Sequence[Run]) -> tuple[str, tuple[str, ...]]:
@@ -325,17 +325,22 @@ def _guessed_objective(role: str | None, runs: Sequence[Run], names: Sequence[st
     seeds = [seed for run in runs for seed in run.done if role in seed.scores]
     for name in names:
         if seeds and all(
-            math.isclose(_on_scale(seed, str(role), seed.metrics.get(name, math.nan)), seed.scores[str(role)])
+            math.isclose(on_scale(seed, str(role), seed.metrics.get(name, math.nan)), seed.scores[str(role)])
             for seed in seeds
         ):
             return name
     return ""
 
 
-def _on_scale(seed: SeedRow, role: str, objective: float) -> float:
-    zero = seed.references.get("random", {}).get(role, math.nan)
+def on_scale(seed: SeedRow, role: str, objective: float) -> float:
+    """Return where an objective is on the scale of a seed; NaN where its references do not tell."""
+    zero = _zero(seed, role)
     one = seed.references.get("optimum", {}).get(role, math.nan)
     return (objective - zero) / (one - zero) if one != zero else math.nan
+
+
+def _zero(seed: SeedRow, role: str) -> float:
+    return seed.references.get("zero", seed.references.get("random", {})).get(role, math.nan)
 
 
 def _row(run: Run, role: str | None, objective: str) -> Row:
@@ -352,11 +357,28 @@ def _middle(values: Sequence[float]) -> float:
     return float(interquartile_mean(values)) if np.isfinite(values).all() else math.nan
 
 
-def _references(runs: Sequence[Run], role: str | None) -> tuple[Reference, ...]:
-    """Return the marks of the scale as the first seed that tells all of them has them."""
+def _references(env: str, runs: Sequence[Run], role: str | None) -> tuple[Reference, ...]:
+    """Return the marks of the scale, on average over the seeds that tell all of them.
+
+    Seeds differ in it only where each has an instance of the market for itself.
+    """
+    told = {}
     for seed in (seed for run in runs for seed in run.done if role is not None):
         held = {key: seed.references.get(key, {}).get(str(role), math.nan) for key in REFERENCES}
-        if all(math.isfinite(value) for value in held.values()) and held["optimum"] != held["random"]:
-            marks = [Reference(REFERENCES[k], _on_scale(seed, str(role), v), v) for k, v in held.items()]
-            return tuple(sorted(marks, key=lambda mark: -mark.score))
-    return ()
+        held["zero"] = _zero(seed, str(role))
+        if all(math.isfinite(value) for value in held.values()) and held["optimum"] != held["zero"]:
+            told[seed.seed] = {key: (on_scale(seed, str(role), value), value) for key, value in held.items()}
+    if not told:
+        return ()
+    names = dict(REFERENCES)
+    if any(marks["zero"] != marks["random"] for marks in told.values()):
+        names["zero"] = _name_of_zero(env)
+    means = {key: np.mean([marks[key] for marks in told.values()], axis=0).tolist() for key in names}
+    return tuple(sorted((Reference(names[key], *means[key]) for key in names), key=lambda mark: -mark.score))
+
+
+def _name_of_zero(env: str) -> str:
+    try:
+        return registry.load_env(env).zero_name
+    except (UserError, AttributeError):  # of a plug-in that is missing or no whole market
+        return "zero of the scale"

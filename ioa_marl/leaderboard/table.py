@@ -20,7 +20,8 @@ NOTHING = "–"
 WIDEST_LABEL = 22
 """Columns that the agents' labels get at most; longer ones are folded."""
 LEGEND = (
-    "score: 0 is random play, 1 the exact optimum; interquartile mean over seeds [95% bootstrap interval]. "
+    "score: 0 is random play unless a mark says otherwise, 1 the exact optimum; interquartile mean over seeds "
+    "[95% bootstrap interval]. "
     "P(>next): probability that a seed beats a seed of the next row. minutes: of training, per seed. "
     "steps/s of what does not learn: in evaluation. ref: a mark on the scale, not an agent."
 )

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
@@ -26,7 +25,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from ioa_marl.leaderboard import plots
 from ioa_marl.leaderboard.query import DONE, FAILED, Curve, SeedRow, Setting, read_curve
-from ioa_marl.leaderboard.rows import REFERENCES, Board, Leaderboard, Run, file_name, unique
+from ioa_marl.leaderboard.rows import Board, Leaderboard, Run, file_name, on_scale, unique
 
 NOT_SET = "-"
 """Value of a hyperparameter that a run does not have; TensorBoard's filters garble what is not ASCII."""
@@ -77,12 +76,13 @@ def score_curves(board: Board, curves: Mapping[Path, Curve]) -> dict[str, plots.
     """Return the learning curves of a board's rows, by label; only seeds evaluated at the same steps are joined."""
     out = {}
     for row in board.rows:
-        held = [curves[seed.folder] for seed in row.run.done if seed.folder in curves]
-        held = [curve for curve in held if len(curve.steps) and board.objective in curve.metrics]
-        held = [curve for curve in held if np.array_equal(curve.steps, held[0].steps)]
-        if held and len(board.references) == len(REFERENCES):
-            scores = np.stack([_scaled(board, curve.metrics[board.objective]) for curve in held])
-            out[row.run.label] = plots.ScoreCurve(held[0].steps, scores)
+        held = [(seed, curves[seed.folder]) for seed in row.run.done if seed.folder in curves]
+        held = [(seed, curve) for seed, curve in held if len(curve.steps) and board.objective in curve.metrics]
+        held = [(seed, curve) for seed, curve in held if np.array_equal(curve.steps, held[0][1].steps)]
+        if held and board.references:
+            role = board.role or ""
+            scores = [[on_scale(seed, role, value) for value in curve.metrics[board.objective]] for seed, curve in held]
+            out[row.run.label] = plots.ScoreCurve(held[0][1].steps, np.array(scores))
     return out
 
 
@@ -175,8 +175,8 @@ def _session(trial: Trial, seed: SeedRow, curve: Curve | None) -> Summaries:
             for i, step in enumerate(curve.steps):
                 if step < last:
                     values = {name: float(series[i]) for name, series in curve.metrics.items()}
-                    yield int(step), _scalars(_shown(trial.board, values))
-        final = _shown(trial.board, seed.metrics)
+                    yield int(step), _scalars(_shown(trial.board, seed, values))
+        final = _shown(trial.board, seed, seed.metrics)
         if trial.board.role is not None:
             final["score"] = seed.scores.get(trial.board.role, math.nan)
         final["steps_per_second"] = seed.steps_per_second or math.nan
@@ -191,18 +191,12 @@ def _hparams_value(tag: str, content: plugin_data_pb2.HParamsPluginData) -> Summ
     return Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(content), tensor=metadata.NULL_TENSOR)
 
 
-def _shown(board: Board, metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return the metrics that the board shows, and the score they make."""
+def _shown(board: Board, seed: SeedRow, metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics that the board shows, and the score they make on the scale of the seed."""
     values = {name: metrics[name] for name in (board.objective, *board.metrics) if name in metrics}
-    if board.role is not None and board.objective in metrics and len(board.references) == len(REFERENCES):
-        values["score"] = float(_scaled(board, np.array(metrics[board.objective])))
+    if board.role is not None and board.objective in metrics:
+        values["score"] = on_scale(seed, board.role, metrics[board.objective])
     return values
-
-
-def _scaled(board: Board, objective: NDArray[np.float64]) -> NDArray[np.float64]:
-    marks = {reference.name: reference.objective for reference in board.references}
-    zero, one = marks[REFERENCES["random"]], marks[REFERENCES["optimum"]]
-    return np.asarray((objective - zero) / (one - zero))
 
 
 def _scalars(values: Mapping[str, float]) -> list[Summary.Value]:

@@ -25,7 +25,7 @@ class CheckpointScore:
     steps: int
     """Environment steps it was trained for."""
     scores: dict[str, float]
-    """Score of each scored role."""
+    """Score for each thing that the market scores."""
     metrics: dict[str, float]
     """Mean of every figure over the episodes."""
     confirmed: bool | None
@@ -55,8 +55,8 @@ def evaluate_checkpoint(path: Path, episodes: int | None = None) -> CheckpointSc
         raise UserError(f"{file} was made with other versions than those installed: {saved['spec']['versions']}")
     # The best checkpoint was chosen on the usual episodes, so it is scored on fresh ones.
     first = spec.evaluation.episodes if file.name == "best.safetensors" else 0
-    played = evaluate(spec, load_agents(spec, saved), 1, first)
-    found = scores(spec.game_class, spec.env_config, played, spec.learning, first)
+    played = evaluate(spec, load_agents(spec, saved), spec.seeds, first)
+    found = scores(spec.game_class, spec.env_config, played, spec.learning, first, spec.seeds)
     metrics = {name: float(values.mean()) for name, values in played.items()}
     result = SeedFolder(file.parent.parent).result()
     comparable = first == 0 and result.get("env_steps") == saved["steps"] and episodes is None

@@ -23,7 +23,7 @@ def save_score(
     runs: str | Path,
     agent: str,
     *,
-    seed: int = 0,
+    seed: int | None = None,
     budget: int = 0,
     settings: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -37,8 +37,9 @@ def save_score(
         Folder of the run store.
     agent : str
         Name that the leaderboard shows; letters, digits, ``_``, ``-`` and ``.``.
-    seed : int, default 0
-        Training seed; call it once per seed and the leaderboard shows the interval.
+    seed : int, optional
+        Training seed, by default the one that was given to `score`; call it once per seed and the leaderboard shows
+        the interval.
     budget : int, default 0
         Environment steps it was trained for.
     settings : mapping, optional
@@ -56,13 +57,16 @@ def save_score(
     """
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", agent) or agent.startswith("."):
         raise UserError(f"agent={agent} is not allowed: use letters, digits, _, - and .")
+    seed = result.seed if seed is None else seed
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_TRAINING_SEED:
         raise UserError(f"seed={seed} is not allowed: use a whole number from 0 to {MAX_TRAINING_SEED}")
+    if result.game_class.instanced and seed != result.seed:
+        raise UserError(f"seed={seed} is not allowed: instance {result.seed} was played; use score(..., seed={seed})")
     config = {
         "env": {"name": result.env, "preset": result.preset, **plain(dataclasses.asdict(result.config))},
-        "agents": {result.role: {"name": agent, **dict(settings or {})}},
+        "agents": {"+".join(result.roles): {"name": agent, **dict(settings or {})}},
         "budget": budget,
-        "evaluation": {"episodes": len(result.objective), "points": 1},
+        "evaluation": {"episodes": next(iter(result.episodes.values())).shape[1], "points": 1},
         "versions": {"env": result.game_class.version, "protocol": PROTOCOL_VERSION},
         "external": True,
     }
@@ -79,7 +83,7 @@ def save_score(
         folder.write_result(
             {
                 "env": result.env, "preset": result.preset, "agent": agent, "digest": digest, "seed": seed,
-                "budget": budget, "status": "done", "scores": {result.role: result.score},
+                "budget": budget, "status": "done", "scores": result.scores,
                 "references": result.references.as_dict(), "metrics": result.metrics, "env_steps": budget,
                 "steps_per_second": None, "train_seconds": None, "seeds_together": 1, "parameters": None,
             }

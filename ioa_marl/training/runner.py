@@ -121,11 +121,11 @@ class Trainer:
     def _evaluate(self, curves: Sequence[Curves]) -> None:
         spec = self.spec
         started = time.perf_counter()
-        episodes = evaluate(spec, self.agents, len(self.seeds))
-        self.evaluation_speed = _total_ticks(episodes) / (time.perf_counter() - started)
+        episodes = evaluate(spec, self.agents, self.seeds)
+        self.evaluation_speed = float(episodes["length"].sum()) / (time.perf_counter() - started)
         for agent in self.agents:
             agent.attach(self.game.game)
-        found = scores(spec.game_class, spec.env_config, episodes, spec.learning)
+        found = scores(spec.game_class, spec.env_config, episodes, spec.learning, instances=self.seeds)
         self.latest_scores = found
         for i in range(len(self.seeds)):
             self.tables[i].append(episode_table(self.steps, episodes, i))
@@ -171,11 +171,11 @@ class Trainer:
             for name in final.column_names
             if name not in ("step", "episode")
         }
-        anchors = references(spec.game_class, spec.env_config, spec.evaluation.episodes)
+        anchors = references(spec.game_class, spec.env_config, spec.evaluation.episodes, instance=self.seeds[i])
         usual = spec.learning == spec.game_class.default_learning
         found = {
-            role: float(anchors.score(role, np.array(metrics[name])))
-            for role, name in spec.game_class.objectives.items()
+            key: float(anchors.score(key, np.array(metrics[name])))
+            for key, name in spec.game_class.objectives.items()
             if usual
         }
         steps = self.steps * len(self.seeds)
@@ -193,15 +193,13 @@ class Trainer:
 
 
 def evaluate(
-    spec: RunSpec, agents: Sequence[Agent], seeds: int, first_episode: int = 0
+    spec: RunSpec, agents: Sequence[Agent], seeds: Sequence[int], first_episode: int = 0
 ) -> dict[str, NDArray[np.float64]]:
-    """Play the evaluation episodes with the agents of a run; see `play_episodes`."""
+    """Play the evaluation episodes with the agents of a run, trained with ``seeds``; see `play_episodes`."""
     episodes = spec.evaluation.episodes
-    return play_episodes(spec.game_class, spec.env_config, agents, spec.learning, seeds, episodes, first_episode)
-
-
-def _total_ticks(episodes: Mapping[str, NDArray[np.float64]]) -> float:
-    return float(episodes["ticks"].sum()) if "ticks" in episodes else float(next(iter(episodes.values())).size)
+    return play_episodes(
+        spec.game_class, spec.env_config, agents, spec.learning, len(seeds), episodes, first_episode, seeds
+    )
 
 
 def load_agents(spec: RunSpec, saved: Mapping[str, Any]) -> list[Agent]:
