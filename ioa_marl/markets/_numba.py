@@ -1,13 +1,14 @@
 """Compilation of market kernels: one decorator, and a cache that notices edits of any kernel.
 
 Numba's disk cache looks only at the file of the function that is called: an edit of a helper in another
-file would silently run old machine code. The cache folder is therefore named by a hash over all kernel
-sources of this package.
+file would silently run old machine code. The cache folder of a file's kernels is therefore named by a hash over
+that file and everything of this package that it imports, directly or not.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -24,11 +25,34 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+_IMPORT = re.compile(r"^\s*from ioa_marl\.markets(?:\.(\w+))? import (\([^)]*\)|[^\n]*)", re.MULTILINE)
+
+
 @cache
-def _kernel_cache() -> str | None:
+def _imported(source: Path) -> frozenset[Path]:
+    """Return the modules of this package that a source file imports by name."""
+    names: set[str] = set()
+    for module, what in _IMPORT.findall(source.read_text(encoding="utf-8")):
+        names.update([module] if module else re.findall(r"(\w+)(?:\s+as\s+\w+)?", what))
+    files = (Path(__file__).parent / f"{name}.py" for name in names)
+    return frozenset(file for file in files if file.exists())
+
+
+@cache
+def _kernel_cache(source: Path) -> str | None:
+    """Return the cache folder of the kernels in a source file, None where nothing can be written."""
+    here = Path(__file__).parent
+    # What another package's kernel calls may be in any file beside it.
+    waiting = [source] if source.parent == here else sorted(source.parent.glob("*.py"))
+    sources: set[Path] = set()
+    while waiting:
+        file = waiting.pop()
+        if file not in sources:
+            sources.add(file)
+            waiting += _imported(file)
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
+    for file in sorted(sources | {Path(__file__)}):
+        digest.update(file.read_bytes())
     for parent in (cache_folder(), Path(tempfile.gettempdir()) / "ioa_marl"):
         folder = parent / "numba" / digest.hexdigest()[:16]
         try:
@@ -48,7 +72,7 @@ def kernel(function: F) -> F:
     compile. Helpers are inlined, or every call would pass some hundred array fields. Division by zero gives infinity
     as in NumPy.
     """
-    folder = _kernel_cache()
+    folder = _kernel_cache(Path(function.__code__.co_filename))
     settings: Any = numba.core.config
     njit: Any = numba.njit  # its types leave out the switch for reference counting
     before = settings.CACHE_DIR
