@@ -1,4 +1,4 @@
-"""A bandit on the running mean of the immediate reward of each action: the papers' greedy baseline."""
+"""The papers' greedy baseline: the market's own greedy rule, or a bandit on each action's mean immediate reward."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.agents.base import Agent, Setting, State, action_heads
 from ioa_marl.agents.randomness import Streams
-from ioa_marl.envs.core import Arrays
+from ioa_marl.envs.core import Arrays, Game, ScriptedPolicy
 from ioa_marl.envs.vector import Transition
 from ioa_marl.markets.parameters import check_number
 
@@ -29,9 +29,10 @@ class GreedyConfig:
 
 
 class GreedyAgent(Agent):
-    """Choose the action whose immediate reward was highest on average; heads of a MultiDiscrete are separate.
+    """Play the market's scripted policy ``greedy``, or where a role has none the action with the best mean reward.
 
-    Actions that were never tried come first, in order; it does not look at the observation.
+    The bandit takes the mean of the immediate reward, with separate heads of a MultiDiscrete; actions that were never
+    tried come first, in order; it does not look at the observation.
     """
 
     config_class: ClassVar[type[Any]] = GreedyConfig
@@ -49,12 +50,25 @@ class GreedyAgent(Agent):
             shape = (len(setting.seeds), role.count)
             self._sums[role.name] = [np.zeros((*shape, n)) for n in heads]
             self._tries[role.name] = [np.zeros((*shape, n)) for n in heads]
+        self._rules: dict[str, ScriptedPolicy] = {}
+
+    def attach(self, game: Game) -> None:
+        """Ask the game for its own greedy rules."""
+        self._rules = {
+            role.name: game.scripted("greedy", role.name)
+            for role in self.setting.plays
+            if "greedy" in game.scripted_policies(role.name)
+        }
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Return the best action so far, or with probability ε a random one while training."""
         out = {}
         for role in self.setting.plays:
-            markets = observations[role.name].shape[1]
+            seeds, markets = observations[role.name].shape[:2]
+            if role.name in self._rules:
+                ruled = self._rules[role.name]()
+                out[role.name] = ruled.reshape(seeds, markets, *ruled.shape[1:])
+                continue
             chosen = []
             for sums, tries in zip(self._sums[role.name], self._tries[role.name], strict=True):
                 means = np.where(tries > 0, sums / np.maximum(tries, 1), np.inf)

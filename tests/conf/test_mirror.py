@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 import ioa_marl.conf
 from ioa_marl import registry
 from ioa_marl.evaluation.protocol import EvaluationConfig
+from ioa_marl.markets.parameters import ParameterError
 from ioa_marl.training.config import plain
 
 CONF = Path(ioa_marl.conf.__path__[0])
@@ -47,6 +48,12 @@ def test_env_yaml_has_every_preset_of_the_market(name):
     for preset in game_class.presets:
         values = composed("env", name if preset == first else f"{name}/{preset}")
         assert (values.pop("name"), values.pop("preset")) == (name, preset)
+        if preset in game_class.infeasible:
+            with pytest.raises(ParameterError):
+                game_class.config_class(**values)
+            with pytest.raises(ParameterError):
+                game_class.make_config(preset)
+            continue
         assert values == plain(dataclasses.asdict(game_class.make_config(preset)))
 
 
