@@ -161,10 +161,10 @@ class PhasedGame(Game):
         terminated, truncated = buffers.terminated, buffers.truncated
         terminated.fill(False)
         self._advance(np.ones(self.num_envs, np.bool_), given, buffers.rewards, terminated)
-        market = self.market
-        market.cycles += 1  # in place: the array is the market's
+        cycles = self.market.cycles
+        cycles += 1
         if self.config.max_cycles is not None:
-            np.logical_and(market.cycles >= self.config.max_cycles, ~terminated, out=truncated)
+            np.logical_and(cycles >= self.config.max_cycles, ~terminated, out=truncated)
         ended = terminated | truncated
         if ended.any():
             self._measure(ended, buffers.metrics, self._ledger)

@@ -83,6 +83,7 @@ def check_market(
     _check_declaration(case)
     longest = _check_episodes(case, episodes)
     _check_cycle_limit(case, max(1, longest // 2))
+    _check_instances(case)
     _check_refusals(case)
     _check_scripted(case)
     _check_reference(case)
@@ -240,6 +241,25 @@ def _check_next_episode(case: Case, seconds: Frame) -> None:
     for claim in ("next_episode() in mid-episode opens another one", "next_episode() twice differs from once"):
         follower.claim = claim
         follower.compare(seconds, shown_by(game, *game.next_episode()), 1)
+
+
+def _check_instances(case: Case) -> None:
+    """Where there are instances, the seed must name one by default, and a given or fixed one must be obeyed."""
+    if not case.game_class.instanced:
+        return
+    named = hasattr(case.config, "instance")
+    case.ensure(named, "a market with instances needs the setting instance")
+    if case.config.instance is not None:
+        return
+    game, n = case.game(), len(case.seeds)
+    usual = shown_by(game, *game.reset(case.seeds))
+    given: Any = game  # only markets with instances take the argument
+    follower = _Follower(case, "instances that are the seeds differ from none given", game, range(n))
+    follower.compare(usual, shown_by(game, *given.reset(case.seeds, case.streams, case.seeds)), 0)
+    other = shown_by(game, *given.reset(case.seeds, case.streams, np.full(n, 3, np.uint64)))
+    fixed = case.changed(config=dataclasses.replace(case.config, instance=3)).game()
+    follower = _Follower(case, "instances=3 differs from the setting instance=3", fixed, range(n))
+    follower.compare(other, shown_by(fixed, *fixed.reset(case.seeds)), 0)
 
 
 def _check_cycle_limit(case: Case, limit: int) -> None:
