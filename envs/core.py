@@ -114,10 +114,10 @@ class Game(ABC):
     uninformed: ClassVar[Mapping[str, str]]
     """For each role that learns by default the scripted policy that is the best constant action."""
     zero: ClassVar[Mapping[str, tuple[str, Mapping[str, Any]]]] = {}
-    """For each role that learns by default the scripted policy, with its settings, that is 0 on the scale; empty:
-    random play is."""
-    zero_name: ClassVar[str] = "random play"
-    """What the leaderboard calls the 0 of the scale."""
+    """What is 0 on the scale: for each role the scripted policy that plays it, with its settings; the roles that are
+    not named play at random."""
+    zero_name: ClassVar[Mapping[str, str]] = {}
+    """For each key of `objectives` what the leaderboard calls its 0, if that is not random play."""
     instanced: ClassVar[bool] = False
     """Whether part of the market stays the same over a whole run: the training seed s then trains and is evaluated
     on instance s, `reset` and `reference` take ``instances``, and `config_class` has a field ``instance``."""
@@ -128,6 +128,9 @@ class Game(ABC):
 
     roles: Mapping[str, Role]
     """All roles, learning or not."""
+    full_metrics: bool = True
+    """Whether metrics that take long are computed when an episode ends; else they are NaN. Trainers, who do not look
+    at them, switch it off."""
 
     def __init__(
         self,

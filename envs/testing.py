@@ -117,8 +117,8 @@ def _check_declaration(case: Case) -> None:
     for role, (policy, _) in cls.zero.items():
         known = role in roles and policy in cls.scripted_policies(role)
         case.ensure(known, f"zero: no policy {policy!r} of {role}")
-    either = not cls.zero or set(cls.zero) == set(cls.default_learning)
-    case.ensure(either, "zero must be empty or name a policy of every role in default_learning")
+    case.ensure(set(cls.zero) <= set(cls.default_learning), "zero names roles that are not in default_learning")
+    case.ensure(set(cls.zero_name) <= set(cls.objectives), "zero_name are not all among objectives")
     case.ensure(set(cls.board_metrics) <= set(cls.metric_names), "board_metrics are not all among metric_names")
     case.ensure(cls.default_learning and set(cls.default_learning) <= set(roles), "default_learning names no roles")
     case.ensure(dataclasses.is_dataclass(cls.config_class), "config_class is not a dataclass")

@@ -182,18 +182,22 @@ def compute_references(
         )  # fmt: skip
         return {key: float(played[name].mean()) for key, name in game_class.objectives.items()}
 
-    def scripted(role: str, policy: str, settings: Mapping[str, Any]) -> Agent:
-        return make_agent(ScriptedAgent, ScriptedConfig(policy, dict(settings)), probe, [role], 1)
+    def scripted(role: str, policy: str, settings: Mapping[str, Any], draws: int = 1) -> Agent:
+        return make_agent(ScriptedAgent, ScriptedConfig(policy, dict(settings)), probe, [role], draws)
 
-    random = means(
-        [make_agent(RandomAgent, RandomConfig(), probe, learning, RANDOM_DRAWS, REFERENCE_SEED)], RANDOM_DRAWS
-    )
-    zero = [scripted(role, policy, settings) for role, (policy, settings) in game_class.zero.items()]
+    def at_random(roles: Sequence[str]) -> list[Agent]:
+        agent = RandomAgent, RandomConfig(), probe, roles, RANDOM_DRAWS, REFERENCE_SEED
+        return [make_agent(*agent)] if roles else []
+
+    random = means(at_random(learning), RANDOM_DRAWS)
+    others = [role for role in learning if role not in game_class.zero]
+    draws = RANDOM_DRAWS if others else 1
+    named = [scripted(role, policy, settings, draws) for role, (policy, settings) in game_class.zero.items()]
     seeds = np.full(episodes, EVALUATION_SEED, np.uint64)
     streams = np.arange(first_episode, first_episode + episodes, dtype=np.uint64)
     instances = {"instances": np.full(episodes, instance, np.uint64)} if game_class.instanced else {}
     return References(
-        zero=means(zero) if zero else random,
+        zero=means([*named, *at_random(others)], draws) if named else random,
         optimum={k: float(v.mean()) for k, v in game_class.reference(config, seeds, streams, **instances).items()},
         constant=means([scripted(role, policy, {}) for role, policy in game_class.uninformed.items()]),
         random=random,

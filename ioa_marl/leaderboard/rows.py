@@ -372,13 +372,13 @@ def _references(env: str, runs: Sequence[Run], role: str | None) -> tuple[Refere
         return ()
     names = dict(REFERENCES)
     if any(marks["zero"] != marks["random"] for marks in told.values()):
-        names["zero"] = _name_of_zero(env)
+        names["zero"] = _name_of_zero(env, str(role))
     means = {key: np.mean([marks[key] for marks in told.values()], axis=0).tolist() for key in names}
     return tuple(sorted((Reference(names[key], *means[key]) for key in names), key=lambda mark: -mark.score))
 
 
-def _name_of_zero(env: str) -> str:
+def _name_of_zero(env: str, role: str) -> str:
     try:
-        return registry.load_env(env).zero_name
-    except (UserError, AttributeError):  # of a plug-in that is missing or no whole market
+        return registry.load_env(env).zero_name[role]
+    except (UserError, AttributeError, KeyError):  # of a plug-in that is missing, no whole market or says nothing
         return "zero of the scale"

@@ -41,6 +41,7 @@ class Trainer:
     def __init__(self, spec: RunSpec, seeds: Sequence[int], folders: Sequence[SeedFolder]) -> None:
         self.spec, self.seeds, self.folders = spec, tuple(seeds), tuple(folders)
         self.game = VectorGame(spec.game_class, spec.env_config, seeds, spec.num_envs, spec.learning)
+        self.game.game.full_metrics = False  # nobody looks at the figures of training episodes
         roles = self.game.game.roles
         acting = tuple(roles[name] for name in spec.learning)
         self.agents: list[Agent] = [
