@@ -1,0 +1,102 @@
+"""Scores: what is 0, what is 1, and whose instance is played."""
+
+import numpy as np
+import pytest
+from haggle import HaggleConfig, HaggleGame
+
+from ioa_marl.envs.policies import policy
+from ioa_marl.errors import UserError
+from ioa_marl.evaluation import external, protocol
+
+
+class AlwaysWorth:
+    """Offer 4 where the market's worth, which its instance decides, is high."""
+
+    def __init__(self, game, least=0.5):
+        self._game, self._least = game, least
+
+    def __call__(self):
+        high = self._game.market.worth[:, None] >= self._least
+        return np.repeat(np.where(high, 4, 0), 2, axis=1)
+
+
+class Both(HaggleGame):
+    """The same market with both roles learning, a zero for one of them, and two scores."""
+
+    name = "haggle_both"
+    default_learning = ("buyer", "seller")
+    objectives = {"trade": "paid", "seller": "paid"}  # noqa: RUF012
+    uninformed = {"buyer": "always", "seller": "always"}  # noqa: RUF012
+    zero = {"buyer": ("always", {"action": 2})}  # noqa: RUF012
+    policies = {  # noqa: RUF012
+        "buyer": {**HaggleGame.policies["buyer"], "worth": policy(AlwaysWorth)},
+        "seller": HaggleGame.policies["seller"],
+    }
+
+    @classmethod
+    def reference(cls, config, seeds, streams, instances=None):
+        return {key: np.full(len(seeds), 4.0 * config.rounds) for key in cls.objectives}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("IOA_MARL_CACHE", str(tmp_path))
+
+
+def test_without_a_named_zero_random_play_is_zero():
+    found = protocol.references(HaggleGame, HaggleConfig(), 50)
+    assert found.zero == found.random
+    # The larger of two uniform offers is 3 or 4 with probability 16/25, and is then paid in each of three rounds.
+    assert found.random["buyer"] == pytest.approx(3 * (3 * 7 + 4 * 9) / 25, rel=0.05)
+    assert (found.optimum["buyer"], found.constant["buyer"]) == (12.0, 0.0)
+
+
+def test_a_named_zero_leaves_the_other_roles_to_chance():
+    found = protocol.references(Both, HaggleConfig(), 50)
+    # Offers of 2, and a seller who takes each with probability one half.
+    assert found.zero["trade"] == pytest.approx(3 * 2 / 2, rel=0.05)
+    assert found.zero != found.random
+
+
+def test_a_group_of_roles_and_a_role_are_scored_side_by_side():
+    played = {"paid": np.full((2, 10), 12.0)}
+    found = protocol.scores(Both, HaggleConfig(), played, Both.default_learning, instances=[0, 1])
+    assert {key: value.tolist() for key, value in found.items()} == {"trade": [1.0, 1.0], "seller": [1.0, 1.0]}
+    assert protocol.scores(Both, HaggleConfig(), played, ("buyer",)) == {}
+
+
+def test_each_seed_is_played_on_its_own_instance():
+    agent = protocol.make_agent(
+        protocol.ScriptedAgent, protocol.ScriptedConfig("worth"), Both(HaggleConfig(), 1), ["buyer"], 2
+    )
+    seller = protocol.make_agent(
+        protocol.ScriptedAgent, protocol.ScriptedConfig("native"), Both(HaggleConfig(), 1), ["seller"], 2
+    )
+    played = protocol.play_episodes(Both, HaggleConfig(), [agent, seller], ("buyer", "seller"), 2, 10, 0, [0, 1])
+    # The worth is instance · 7 + stream + …, modulo ten: another instance, another order.
+    assert not np.array_equal(played["worth"][0], played["worth"][1])
+    np.testing.assert_array_equal(played["paid"], np.where(played["worth"] >= 0.5, 12.0, 0.0))
+    np.testing.assert_array_equal(played["length"], np.full((2, 10), 6.0))
+
+
+def test_references_of_a_fixed_instance_are_those_of_every_seed():
+    fixed = HaggleConfig(instance=3)
+    assert protocol.references(HaggleGame, fixed, 5, instance=1) == protocol.references(
+        HaggleGame, fixed, 5, instance=2
+    )
+
+
+def test_a_market_of_several_roles_is_scored_with_one_callable_each(monkeypatch):
+    monkeypatch.setattr(external, "find_game", lambda env_id: (Both, None))
+    functions = {
+        "buyer": lambda seen: np.full(seen.shape[:2], 4),
+        "seller": lambda seen: np.ones(len(seen), int),
+    }
+    result = external.score("haggle_both", functions, episodes=5, seed=2)
+    assert result.scores == {"trade": 1.0, "seller": 1.0}
+    with pytest.raises(UserError, match="no overall score: its scores are trade, seller"):
+        _ = result.score
+    with pytest.raises(UserError, match="buyer, seller"):
+        external.score("haggle_both", functions["buyer"], episodes=5)
+    with pytest.raises(UserError, match="act_fn is for buyer: use one callable for each of buyer, seller"):
+        external.score("haggle_both", {"buyer": functions["buyer"]}, episodes=5)
