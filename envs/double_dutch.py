@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs.core import Arrays, Game, PolicyFactory, Role, Step
 from ioa_marl.envs.double_dutch_policies import POLICIES
+from ioa_marl.envs.spaces import unit_box
 from ioa_marl.markets import double_dutch_batch as batch
 from ioa_marl.markets import double_dutch_kernels as k
 from ioa_marl.markets._numba import machine_code
@@ -209,7 +210,7 @@ class DoubleDutchGame(Game):
         """Return the roles auctioneer, buyer and seller."""
         extended = config.observation == "extended"
         features = batch.AUCTIONEER_FEATURES_EXTENDED if extended else batch.AUCTIONEER_FEATURES
-        unit = [spaces.Box(0.0, 1.0, (n,), np.float32) for n in (features, features + batch.BIDDER_EXTRAS)]
+        unit = [unit_box(n) for n in (features, features + batch.BIDDER_EXTRAS)]
         return {
             "auctioneer": Role("auctioneer", 1, unit[0], spaces.Discrete(len(config.steps)), "scripted_step"),
             "buyer": Role("buyer", config.buyers, unit[1], spaces.Discrete(2), "truthful"),

@@ -43,6 +43,7 @@ from ioa_marl.markets.double_dutch_kernels import (
     play_tick,
     price_at_clocks,
 )
+from ioa_marl.markets.scaling import unit
 
 AUCTIONEER_FEATURES = 6
 AUCTIONEER_FEATURES_EXTENDED = 12
@@ -84,26 +85,21 @@ class BidderOutputs(NamedTuple):
 
 
 @kernel
-def _unit(x: float) -> Any:
-    return np.float32(min(max(x, 0.0), 1.0))
-
-
-@kernel
 def observe_auctioneer(b: int, state: AuctionState, counts: Array, out: Array, row: int, agent: int) -> None:
     """Write {Ψ, t, C_b, C_s, |J_b|, |K_s|} scaled to [0, 1], and the extended features if they are on."""
     cap = float(counts[BUYER_START])
     out[row, agent, 0] = np.float32(state.turn[b, SIDE])
-    out[row, agent, 1] = _unit(state.turn[b, TICKS] / counts[MAX_TICKS])
-    out[row, agent, 2] = _unit(state.clock[b, 0] / cap)
-    out[row, agent, 3] = _unit(state.clock[b, 1] / cap)
-    out[row, agent, 4] = _unit(state.winners[b, 0] / counts[MAX_BUYERS])
-    out[row, agent, 5] = _unit(state.winners[b, 1] / counts[MAX_SELLERS])
+    out[row, agent, 1] = unit(state.turn[b, TICKS] / counts[MAX_TICKS])
+    out[row, agent, 2] = unit(state.clock[b, 0] / cap)
+    out[row, agent, 3] = unit(state.clock[b, 1] / cap)
+    out[row, agent, 4] = unit(state.winners[b, 0] / counts[MAX_BUYERS])
+    out[row, agent, 5] = unit(state.winners[b, 1] / counts[MAX_SELLERS])
     if counts[EXTENDED] == 1:
         for side in range(2):
-            out[row, agent, 6 + side] = _unit(abs(state.clock[b, side] - state.recent[b, side, 0]) / cap)
-            out[row, agent, 8 + side] = _unit(state.recent[b, side, 1] / cap)
-        out[row, agent, 10] = _unit(state.size[b, 0] / counts[MAX_BUYERS])
-        out[row, agent, 11] = _unit(state.size[b, 1] / counts[MAX_SELLERS])
+            out[row, agent, 6 + side] = unit(abs(state.clock[b, side] - state.recent[b, side, 0]) / cap)
+            out[row, agent, 8 + side] = unit(state.recent[b, side, 1] / cap)
+        out[row, agent, 10] = unit(state.size[b, 0] / counts[MAX_BUYERS])
+        out[row, agent, 11] = unit(state.size[b, 1] / counts[MAX_SELLERS])
 
 
 @kernel
@@ -116,7 +112,7 @@ def observe_bidders(b: int, state: AuctionState, numbers: Array, counts: Array, 
         for i in range(n):
             for feature in range(base):
                 out[b, side, i, feature] = seen[b, 0, feature]
-            out[b, side, i, base] = _unit(state.valuation[b, side, i] / cap)
+            out[b, side, i, base] = unit(state.valuation[b, side, i] / cap)
             out[b, side, i, base + 1] = np.float32(state.accepted_at[b, side, i] >= 0)
 
 
