@@ -48,7 +48,10 @@ class Role:
 
 @dataclass(frozen=True)
 class Step:
-    """What a step of a `Game` returns."""
+    """What a step of a `Game` returns.
+
+    A game may return the same object again: it has then written into the same arrays.
+    """
 
     observations: Arrays
     """float32 (batch, agents, features): what every agent sees next, after the reset where an episode ended."""

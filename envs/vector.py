@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ioa_marl.envs.core import Arrays, Game
+from ioa_marl.envs.core import Arrays, Game, Step
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,18 @@ class Transition:
         """(seeds, num_envs): where an episode ended."""
         ended: NDArray[np.bool_] = self.terminated | self.truncated
         return ended
+
+
+class _Views(NamedTuple):
+    """The arrays of a `Step` with the axis batch split into seeds and markets, without a copy."""
+
+    step: Step
+    observations: Arrays
+    active: Arrays
+    rewards: Arrays
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    metrics: Mapping[str, NDArray[np.float64]]
 
 
 class VectorGame:
@@ -86,6 +98,7 @@ class VectorGame:
         if game_class.instanced:
             chosen = np.array(self.seeds if instances is None else instances, np.uint64)
             self._instances = {"instances": np.repeat(chosen, num_envs)}
+        self._views: list[_Views] = []
         self.observations: Arrays = {}
         """What every agent sees now."""
         self.active: Arrays = {}
@@ -109,7 +122,8 @@ class VectorGame:
         """Step every market with ``actions`` (seeds, num_envs, agents, …)."""
         before, active = self.observations, self.active
         step = self.game.step({role: a.reshape(self.game.num_envs, *a.shape[2:]) for role, a in actions.items()})
-        self._set(step.observations, step.active)
+        views = self._views_of(step)
+        self.observations, self.active = views.observations, views.active
         ended = step.terminated | step.truncated
         successors = self.observations
         if ended.any():
@@ -123,12 +137,29 @@ class VectorGame:
             actions=actions,
             active=active,
             next_active=self.active,
-            rewards=self._split_all(step.rewards),
+            rewards=views.rewards,
             next_observations=successors,
+            terminated=views.terminated,
+            truncated=views.truncated,
+            metrics=views.metrics,
+        )
+
+    def _views_of(self, step: Step) -> _Views:
+        """Return a step's arrays by seed; a game that returns the same step again has written into the same arrays."""
+        for views in self._views:
+            if views.step is step:
+                return views
+        views = _Views(
+            step=step,
+            observations=self._split_all(step.observations),
+            active=self._split_all(step.active),
+            rewards=self._split_all(step.rewards),
             terminated=self._split(step.terminated),
             truncated=self._split(step.truncated),
             metrics={name: self._split(values) for name, values in step.metrics.items()},
         )
+        self._views = [views, *self._views[:1]]
+        return views
 
     def _rows(self, seed_index: int) -> slice:
         return slice(seed_index * self.num_envs, (seed_index + 1) * self.num_envs)

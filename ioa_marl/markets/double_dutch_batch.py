@@ -6,7 +6,7 @@ other choice of learning roles. Both run the same scalar kernels. Outputs go int
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 

@@ -18,7 +18,7 @@ def unit(x: float) -> Any:
 
 @kernel
 def log_unit(x: float, low: float, high: float) -> Any:
-    """Return the place of ``x`` between ``low`` (0) and ``high`` (1), both positive, in logarithmic measure, clipped."""
+    """Return where ``x`` is between ``low`` (0) and ``high`` (1), both positive, in logarithmic measure, clipped."""
     if x <= low:
         return np.float32(0.0)
     return unit(math.log(x / low) / math.log(high / low))
