@@ -117,6 +117,55 @@ def evaluate(
         raise typer.Exit(1)
 
 
+_WATCH_HELP = """Write an evaluation episode as an animated GIF, and show it where there is a display.
+
+\b
+  ioa-marl watch runs/double_dutch-paper/ppo/*/seed_0
+  ioa-marl watch --env double_dutch/mixed --agent two_phase --set agent.settings.coarse=5
+  ioa-marl watch --env double_dutch --agent oracle --set roles.buyer.agent=random
+"""
+
+
+@app.command(help=_WATCH_HELP)
+@_one_line
+def watch(
+    checkpoint: Annotated[Path | None, typer.Argument(help="Folder of a seed, or a checkpoint file.")] = None,
+    env: Annotated[str | None, typer.Option(help="Without a checkpoint: market, or NAME/PRESET.")] = None,
+    agent: Annotated[str | None, typer.Option(help="Without a checkpoint: an agent that needs no training.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="As for train: env.KEY=, agent.KEY=, roles.ROLE.agent=, seeds=[3]."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The GIF; default: a name that says who plays, in here.")] = None,
+    episode: Annotated[int, typer.Option(help="Evaluation episode.")] = 0,
+    every: Annotated[int | None, typer.Option(help="Draw every n-th step; default: as many as are watchable.")] = None,
+    fps: Annotated[float, typer.Option(help="Frames per second, 1 to 50.")] = 6.0,
+    window: Annotated[
+        bool | None, typer.Option("--window/--no-window", help="Show it as well; default: where there is a display.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Write an evaluation episode as an animated GIF."""
+    from ioa_marl.training.watch import watch_command
+
+    typer.echo(
+        watch_command(
+            checkpoint,
+            env,
+            agent,
+            settings or [],
+            out,
+            episode=episode,
+            every=every,
+            fps=fps,
+            window=window,
+            quiet=quiet,
+        )
+    )
+
+
 @app.command()
 @_one_line
 def leaderboard(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from ioa_marl.agents.base import Agent
 from ioa_marl.errors import UserError
 from ioa_marl.evaluation.protocol import check_episodes, scores
 from ioa_marl.training import checkpoint
-from ioa_marl.training.config import from_resolved
+from ioa_marl.training.config import RunSpec, from_resolved
 from ioa_marl.training.runner import evaluate, load_agents
 from ioa_marl.training.store import SeedFolder
 
@@ -32,6 +34,45 @@ class CheckpointScore:
     """Whether ``result.json`` has the same numbers to the bit; None where it is not about this evaluation."""
 
 
+@dataclass(frozen=True)
+class OpenedCheckpoint:
+    """A checkpoint of a run, read and found to be playable."""
+
+    file: Path
+    """The checkpoint file."""
+    spec: RunSpec
+    """The run, with the checkpoint's seed."""
+    saved: dict[str, Any]
+    """What the file holds."""
+
+    @property
+    def first_episode(self) -> int:
+        """First evaluation episode: the best checkpoint was chosen on the usual ones, so it is scored on fresh ones."""
+        return self.spec.evaluation.episodes if self.file.name == "best.safetensors" else 0
+
+    def agents(self) -> list[Agent]:
+        """Return the agents, ready to act."""
+        return load_agents(self.spec, self.saved)
+
+
+def open_checkpoint(path: Path) -> OpenedCheckpoint:
+    """Read a seed's folder, or a checkpoint file in it.
+
+    Raises
+    ------
+    UserError
+        If there is no checkpoint of a run, or it was made with other versions than those installed.
+    """
+    file = SeedFolder(path).latest if path.is_dir() else path
+    saved = checkpoint.load(file)
+    if "spec" not in saved:
+        raise UserError(f"{file} is not a checkpoint of a run")
+    spec = from_resolved(saved["spec"], Path())
+    if saved["spec"]["versions"] != spec.resolved()["versions"]:
+        raise UserError(f"{file} was made with other versions than those installed: {saved['spec']['versions']}")
+    return OpenedCheckpoint(file, spec, saved)
+
+
 def evaluate_checkpoint(path: Path, episodes: int | None = None) -> CheckpointScore:
     """Play a checkpoint on the evaluation episodes.
 
@@ -43,19 +84,12 @@ def evaluate_checkpoint(path: Path, episodes: int | None = None) -> CheckpointSc
         Number of episodes; default: as many as the run used.
     """
     torch.set_num_threads(1)
-    file = SeedFolder(path).latest if path.is_dir() else path
-    saved = checkpoint.load(file)
-    if "spec" not in saved:
-        raise UserError(f"{file} is not a checkpoint of a run")
-    spec = from_resolved(saved["spec"], Path())
+    opened = open_checkpoint(path)
+    file, spec, saved, first = opened.file, opened.spec, opened.saved, opened.first_episode
     if episodes is not None:
         spec = dataclasses.replace(spec, evaluation=dataclasses.replace(spec.evaluation, episodes=episodes))
         check_episodes(spec.evaluation)
-    if saved["spec"]["versions"] != spec.resolved()["versions"]:
-        raise UserError(f"{file} was made with other versions than those installed: {saved['spec']['versions']}")
-    # The best checkpoint was chosen on the usual episodes, so it is scored on fresh ones.
-    first = spec.evaluation.episodes if file.name == "best.safetensors" else 0
-    played = evaluate(spec, load_agents(spec, saved), spec.seeds, first)
+    played = evaluate(spec, opened.agents(), spec.seeds, first)
     found = scores(spec.game_class, spec.env_config, played, spec.learning, first, spec.seeds)
     metrics = {name: float(values.mean()) for name, values in played.items()}
     result = SeedFolder(file.parent.parent).result()

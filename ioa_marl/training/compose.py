@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ioa_marl import registry
 from ioa_marl.errors import UserError, unknown_name
-from ioa_marl.training.config import ROOT_KEYS, resolve
+from ioa_marl.training.config import ROOT_KEYS, RunSpec, resolve
 from ioa_marl.training.job import FAILURES, PROGRESS, job
 
 CHECKED_COMBINATIONS = 20
@@ -64,6 +64,22 @@ def train(arguments: Sequence[str]) -> int:
     if not failures:
         return 0
     return 2 if set(failures) == {"user"} else 1
+
+
+def specification(arguments: Sequence[str]) -> RunSpec:
+    """Return what Hydra overrides describe, checked; nothing is run.
+
+    Raises
+    ------
+    UserError
+        If anything that was asked for cannot be run.
+    """
+    overrides = _overrides([_rewrite(argument) for argument in arguments])
+    for override in overrides:
+        if override.is_sweep_override():
+            raise UserError(f"{override.input_line} is not allowed: use one value")
+    _register_plugins(overrides)
+    return _check(overrides, multirun=False)[0]
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -166,7 +182,7 @@ def _defaults(config: Any) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def _check(overrides: Sequence[Override], multirun: bool) -> None:
+def _check(overrides: Sequence[Override], multirun: bool) -> list[RunSpec]:
     """Compose and resolve every combination of a small sweep, or every value once: errors come before the first job."""
     for override in overrides:
         if override.is_sweep_override() and not multirun:
@@ -183,8 +199,7 @@ def _check(overrides: Sequence[Override], multirun: bool) -> None:
         for i, texts in enumerate(every):
             tried += [[*base[:i], text, *base[i + 1 :]] for text in texts[1:]]
     with initialize_config_module("ioa_marl.conf", version_base="1.3"):
-        for texts in tried:
-            resolve(_composed(texts))
+        return [resolve(_composed(texts)) for texts in tried]
 
 
 def _with(override: Override, value: str) -> str:

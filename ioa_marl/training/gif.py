@@ -1,0 +1,122 @@
+"""Animated GIFs of pictures that change little: one palette for all of them, only what changed is stored."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ioa_marl.errors import UserError
+
+COLOURS = 255
+"""Of the 256 that a GIF can have, one is left for "unchanged"."""
+_SAMPLE = 12
+"""Frames from which the palette is made, evenly spaced, the last one among them."""
+
+_CHUNK = 4096
+"""Colours that are compared with the palette at a time."""
+
+
+class Gif:
+    """An animation that grows frame by frame; frames wait compressed, so that long ones fit into memory."""
+
+    def __init__(self) -> None:
+        self._frames: list[bytes] = []
+        self._durations: list[int] = []
+        self._shape: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def add(self, frame: NDArray[np.uint8], seconds: float) -> None:
+        """Append a frame that is shown for so long.
+
+        Parameters
+        ----------
+        frame : ndarray of uint8, shape (height, width, 3)
+            Picture; all must have the same size.
+        seconds : float
+            How long it is shown; a GIF counts in hundredths of a second.
+        """
+        if self._frames and frame.shape != self._shape:
+            raise UserError(f"frames of an animation must have one size: {self._shape} and {frame.shape} were drawn")
+        self._shape = frame.shape
+        self._frames.append(zlib.compress(np.ascontiguousarray(frame), 1))
+        self._durations.append(10 * max(1, round(100 * seconds)))
+
+    def encode(self) -> bytes:
+        """Return the file's content; equal neighbours become one frame that is shown for as long as both."""
+        palette = Palette(self._packed(i) for i in evenly(len(self), _SAMPLE))
+        first, *others = (palette.image(self._packed(i)) for i in range(len(self)))
+        file = io.BytesIO()
+        # `optimize` would give every frame a palette of its own.
+        first.save(
+            file, format="GIF", save_all=True, append_images=others, duration=self._durations, loop=0,
+            optimize=False, disposal=1,
+        )  # fmt: skip
+        return file.getvalue()
+
+    def _packed(self, i: int) -> NDArray[np.uint32]:
+        """Return the colours of frame ``i``, one number a pixel, shape (height, width)."""
+        frame = np.frombuffer(zlib.decompress(self._frames[i]), np.uint8).reshape(self._shape)
+        red, green, blue = np.moveaxis(frame.astype(np.uint32), -1, 0)
+        packed: NDArray[np.uint32] = red << 16 | green << 8 | blue
+        return packed
+
+
+class Palette:
+    """The colours of an animation.
+
+    The commonest colours, which are those that were drawn on purpose, are kept exactly; the rest, mostly smoothed
+    edges, is clustered. There is no dithering: noise would make flat areas differ from frame to frame.
+
+    Parameters
+    ----------
+    frames : iterable of ndarray of uint32, shape (height, width)
+        Pictures to choose the colours from, 0xRRGGBB a pixel.
+    """
+
+    def __init__(self, frames: Iterator[NDArray[np.uint32]]) -> None:
+        found = [np.unique(frame, return_counts=True) for frame in frames]
+        colours, where = np.unique(np.concatenate([colours for colours, _ in found]), return_inverse=True)
+        counts = np.bincount(where, np.concatenate([counts for _, counts in found]))
+        by_count = np.argsort(-counts, kind="stable")
+        exact, rest = by_count[: COLOURS // 2], by_count[COLOURS // 2 :]
+        chosen = _channels(colours[exact])
+        if len(rest):
+            # Weighted by less than their number, or seldom ones would be lost in the greys of letters.
+            weights = np.ceil(np.sqrt(counts[rest])).astype(np.int64)
+            cloud = np.repeat(_channels(colours[rest]), weights, axis=0)
+            clusters = Image.fromarray(cloud[None]).quantize(COLOURS - len(chosen), Image.Quantize.MEDIANCUT)
+            centres = np.array(clusters.getpalette(), np.uint8).reshape(-1, 3)
+            chosen = np.concatenate([chosen, centres[: COLOURS - len(chosen)]])
+        self.colours = chosen
+        """uint8 (n, 3)."""
+        self._nearest = np.zeros(1 << 24, np.uint8)
+        self._known = np.zeros(1 << 24, np.bool_)
+
+    def image(self, frame: NDArray[np.uint32]) -> Image.Image:
+        """Return a frame in these colours, each pixel in the nearest one."""
+        unknown = np.unique(frame[~self._known[frame]])
+        # Pillow's own search rounds colours first, so that white would not stay white.
+        for start in range(0, len(unknown), _CHUNK):
+            some = unknown[start : start + _CHUNK]
+            distance = (_channels(some)[:, None].astype(np.int64) - self.colours) ** 2
+            self._nearest[some] = distance.sum(axis=2).argmin(axis=1)
+        self._known[unknown] = True
+        image = Image.fromarray(self._nearest[frame]).convert("P")
+        image.putpalette(np.ascontiguousarray(self.colours).tobytes())
+        return image
+
+
+def evenly(count: int, most: int) -> Sequence[int]:
+    """Return up to ``most`` of the numbers below ``count``, evenly spaced, the first and the last among them."""
+    return sorted({(count - 1) * k // (most - 1) for k in range(most)})
+
+
+def _channels(packed: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    return np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=-1).astype(np.uint8)

@@ -1,0 +1,328 @@
+"""Watch an agent: one evaluation episode as an animated GIF, and in a window where there is a display."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from ioa_marl.agents.base import Agent
+from ioa_marl.envs.core import Arrays, Game
+from ioa_marl.errors import UserError
+from ioa_marl.evaluation.protocol import evaluation_config, make_agent
+from ioa_marl.markets.seeds import EVALUATION_SEED
+from ioa_marl.training.check import open_checkpoint
+from ioa_marl.training.checkpoint import write_atomically
+from ioa_marl.training.compose import specification
+from ioa_marl.training.config import RunSpec
+from ioa_marl.training.gif import Gif
+from ioa_marl.training.runner import evaluate
+
+if TYPE_CHECKING:
+    from ioa_marl.envs.rendering import Window
+
+USUAL_FRAMES = 100
+"""Longer episodes are thinned to so many frames, unless told otherwise."""
+MAX_FRAMES = 2000
+"""More than so many are refused."""
+LAST_FRAME = 3.0
+"""How long the final state is shown [s]."""
+
+Report = Callable[[int, int], None]
+"""Called with the steps drawn and the steps of the episode."""
+
+
+@dataclass(frozen=True)
+class Players:
+    """Who is watched."""
+
+    spec: RunSpec
+    """Market and agents."""
+    agents: tuple[Agent, ...]
+    """The agents, ready to act."""
+    first_episode: int
+    """Stream of evaluation episode 0: the best checkpoint was chosen on the usual episodes, so it plays later ones."""
+    label: str
+    """Name for a file."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What was seen."""
+
+    path: Path
+    """The GIF."""
+    size: int
+    """Its size [bytes]."""
+    frames: int
+    """Frames that were drawn: the opening, every `every`-th step, and the end."""
+    every: int
+    """A frame was drawn after so many steps."""
+    steps: int
+    """Steps of the episode."""
+    metrics: dict[str, float]
+    """The episode's figures, those of evaluation to the bit."""
+
+
+def from_checkpoint(path: Path) -> Players:
+    """Return the agents of a seed's folder, or of a checkpoint file in it.
+
+    Raises
+    ------
+    UserError
+        If there is no checkpoint, or it was made with other versions.
+    """
+    torch.set_num_threads(1)
+    opened = open_checkpoint(path)
+    spec = opened.spec
+    kind = "-best" if opened.first_episode else ""
+    label = f"{spec.env_label}-{spec.agent_label}-seed_{spec.seeds[0]}{kind}"
+    return Players(spec, tuple(opened.agents()), opened.first_episode, label)
+
+
+def from_settings(env: str, agent: str | None = None, settings: Sequence[str] = ()) -> Players:
+    """Return agents that need no training.
+
+    Parameters
+    ----------
+    env : str
+        Market, or a preset of it: ``double_dutch/mixed``.
+    agent : str, optional
+        Who plays the roles that usually learn.
+    settings : sequence of str
+        As for training: ``env.KEY=VALUE``, ``agent.KEY=VALUE``, ``roles.ROLE.agent=NAME``, ``seeds=[3]``.
+
+    Raises
+    ------
+    UserError
+        If one of them has to be trained, or anything cannot be played.
+    """
+    torch.set_num_threads(1)
+    for setting in settings:
+        key = setting.lstrip("+~").partition("=")[0]
+        if key.partition(".")[0] not in ("env", "agent", "roles") and key != "seeds":
+            raise UserError(f"{setting} is not allowed: use env.KEY=, agent.KEY=, roles.ROLE.agent= or seeds=")
+    named = [f"env={env}", *([] if agent is None else [f"agent={agent}"])]
+    spec = specification([*named, *settings])
+    for choice in spec.agents:
+        if choice.agent_class.learns:
+            raise UserError(
+                f"{choice.name} has to be trained before it can be watched: "
+                f"ioa-marl train env={env} agent={choice.name}, then ioa-marl watch SEED_FOLDER"
+            )
+    probe = spec.game_class(spec.env_config, 1, spec.learning)
+    agents = (make_agent(c.agent_class, c.config, probe, c.roles, 1, spec.seeds[0]) for c in spec.agents)
+    return Players(spec, tuple(agents), 0, f"{spec.env_label}-{spec.agent_label}")
+
+
+def watch(
+    players: Players,
+    out: Path | None = None,
+    *,
+    episode: int = 0,
+    every: int | None = None,
+    fps: float = 6.0,
+    window: bool | None = None,
+    report: Report | None = None,
+) -> Watched:
+    """Play one evaluation episode and write it as an animated GIF.
+
+    The evaluation is played as it always is, and the actions of the one market are played again in a market of its
+    own, in which the final state stays.
+
+    Parameters
+    ----------
+    players : Players
+        Who plays.
+    out : Path, optional
+        The GIF; default: a name that says who plays, in this folder.
+    episode : int, default 0
+        Evaluation episode.
+    every : int, optional
+        Draw every n-th step; default: every one, fewer in episodes of more than 100 steps.
+    fps : float, default 6
+        Frames per second, 1 to 50.
+    window : bool, optional
+        Whether to show the episode while it is drawn; default: where there is a display.
+    report : callable, optional
+        Called after every step with the steps drawn and the steps of the episode.
+
+    Raises
+    ------
+    UserError
+        If the episode does not exist, there are too many frames, no window can be opened, or the file cannot be
+        written.
+    """
+    episodes = players.spec.evaluation.episodes
+    if not 0 <= episode < episodes:
+        raise UserError(f"episode={episode} is not allowed: use 0 to {episodes - 1}")
+    if not 1.0 <= fps <= 50.0:
+        raise UserError(f"fps={fps} is not allowed: use 1 to 50")
+    if every is not None and every < 1:
+        raise UserError(f"every={every} is not allowed: use 1 or more")
+    path = _checked_path(Path(f"{_file_name(players.label)}-episode_{episode}.gif") if out is None else out)
+    screen = _window(players.spec.game_class.name, window)
+    try:
+        metrics, actions = _recorded(players, episode)
+        steps = len(actions)
+        thinned = _thinning(steps, every)
+        gif = Gif()
+        for step, frame in _replayed(players, episode, actions, metrics, thinned):
+            if frame is not None:
+                gif.add(frame, LAST_FRAME if step == steps else 1.0 / fps)
+                _show(screen, frame, 1.0 / fps)
+            if report is not None:
+                report(step, steps)
+    finally:
+        if screen is not None:
+            screen.close()
+    data = gif.encode()
+    write_atomically(path, data)
+    return Watched(path, len(data), len(gif), thinned, steps, metrics)
+
+
+class _Recorder(Agent):
+    """An agent, and what it did in one market."""
+
+    def __init__(self, agent: Agent, market: int) -> None:
+        self._agent, self._market = agent, market
+        self.done: list[Arrays] = []
+
+    def attach(self, game: Game) -> None:
+        self._agent.attach(game)
+
+    def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
+        actions = self._agent.act(observations, deterministic=deterministic)
+        self.done.append({role: chosen[0, self._market][None].copy() for role, chosen in actions.items()})
+        return actions
+
+
+def _recorded(players: Players, episode: int) -> tuple[dict[str, float], list[Arrays]]:
+    """Evaluate; return the figures of one episode, and its actions step by step, (1, agents, …) for each role."""
+    recorders = [_Recorder(agent, episode) for agent in players.agents]
+    played = evaluate(players.spec, recorders, players.spec.seeds[:1], players.first_episode)
+    metrics = {name: float(values[0, episode]) for name, values in played.items()}
+    steps = int(metrics["length"])
+    together = zip(*(recorder.done[:steps] for recorder in recorders), strict=True)
+    return metrics, [{role: a for part in parts for role, a in part.items()} for parts in together]
+
+
+def _start(game: Game, players: Players, episode: int) -> None:
+    """Put a game of one market at the start of an evaluation episode."""
+    instance = {"instances": np.array(players.spec.seeds[:1], np.uint64)} if game.instanced else {}
+    stream = np.array([players.first_episode + episode], np.uint64)
+    game.reset(np.array([EVALUATION_SEED], np.uint64), stream, **instance)
+
+
+def _replayed(
+    players: Players, episode: int, actions: Sequence[Arrays], metrics: dict[str, float], every: int
+) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
+    """Play an episode again; yields each number of steps done, and the frame if there is one for it."""
+    spec = players.spec
+    game = spec.game_class(evaluation_config(spec.env_config), 1, spec.learning, autoreset=False)
+    _start(game, players, episode)
+    yield 0, game.render("rgb_array")
+    for done, chosen in enumerate(actions, 1):
+        step = game.step(chosen)
+        last = done == len(actions)
+        if bool(step.terminated[0] | step.truncated[0]) != last or (
+            last and any(float(values[0]) != metrics[name] for name, values in step.metrics.items())
+        ):
+            raise RuntimeError(f"{spec.game_class.name} plays episode {episode} differently alone than in a batch")
+        yield done, game.render("rgb_array") if last or done % every == 0 else None
+
+
+def _thinning(steps: int, every: int | None) -> int:
+    if every is None:
+        return max(1, math.ceil(steps / USUAL_FRAMES))
+    if steps // every > MAX_FRAMES:
+        raise UserError(
+            f"every={every} is not allowed: the episode has {steps} steps; use {math.ceil(steps / MAX_FRAMES)} or more"
+        )
+    return every
+
+
+def _window(title: str, wanted: bool | None) -> Window | None:
+    if wanted is None:
+        wanted = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    if not wanted:
+        return None
+    from ioa_marl.envs.rendering import Window
+
+    try:
+        return Window(title)
+    except (RuntimeError, ImportError) as error:
+        raise UserError(f"no window can be opened (--no-window writes the GIF only): {error}") from error
+
+
+def _show(screen: Window | None, frame: NDArray[np.uint8], seconds: float) -> None:
+    if screen is not None:
+        screen.show(frame)
+        time.sleep(seconds)
+
+
+def _file_name(label: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.=+-]+", "_", label)
+
+
+def _checked_path(path: Path) -> Path:
+    """Refuse what cannot be written before anything is played."""
+    if path.suffix.lower() != ".gif":
+        raise UserError(f"{path} is not allowed: use a name that ends with .gif")
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: it is a folder")
+    folder = next(parent for parent in (path.parent, *path.parent.parents) if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(f"cannot write {path}: {folder} is not a folder that can be written to")
+    return path
+
+
+def watch_command(
+    checkpoint: Path | None,
+    env: str | None,
+    agent: str | None,
+    settings: Sequence[str],
+    out: Path | None,
+    *,
+    episode: int,
+    every: int | None,
+    fps: float,
+    window: bool | None,
+    quiet: bool,
+) -> str:
+    """Do what ``ioa-marl watch`` is asked for, with a progress bar on a terminal; returns what it says."""
+    if (checkpoint is None) == (env is None):
+        raise UserError("say who is watched: either a seed's folder or a checkpoint, or --env NAME --agent NAME")
+    if checkpoint is not None and (agent is not None or settings):
+        raise UserError("--agent and --set are for --env: a checkpoint has its agents and settings")
+    players = from_settings(str(env), agent, settings) if checkpoint is None else from_checkpoint(checkpoint)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(f"{players.label}  playing", total=None)
+
+        def report(step: int, steps: int) -> None:
+            progress.update(task, description=f"{players.label}  drawing", completed=step, total=steps)
+
+        seen = watch(players, out, episode=episode, every=every, fps=fps, window=window, report=report)
+    return _summary(players, seen, episode)
+
+
+def _summary(players: Players, seen: Watched, episode: int) -> str:
+    spec = players.spec
+    drawn = "every step" if seen.every == 1 else f"one step in {seen.every}"
+    lines = [f"{spec.env_label}  {spec.agent_label}  evaluation episode {episode}, {seen.steps} steps"]
+    lines += [f"  {name:<22} {value:.6f}" for name, value in seen.metrics.items()]
+    lines.append(f"{seen.path}  {seen.frames} frames ({drawn}), {seen.size / 1e6:.2f} MB")
+    return "\n".join(lines)
