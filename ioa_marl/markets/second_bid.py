@@ -130,8 +130,9 @@ class SecondBidParams:
         check_number(self, "pareto_shape", 1.0, 100.0, open_low=True)
         check_number(self, "smoothing", 0.0, 0.999999)
         low, high = self.value_bounds()
+        name = "latency_factor" if self.valuations == "physical" else "pareto_shape"
         require(
-            low >= 1.0 / LARGEST_VALUE and high <= LARGEST_VALUE, "latency_factor", self.latency_factor,
+            low >= 1.0 / LARGEST_VALUE and high <= LARGEST_VALUE, name, getattr(self, name),
             f"one with which all valuations are between {1.0 / LARGEST_VALUE:g} and {LARGEST_VALUE:g}; "
             f"they could be {low:.3g} to {high:.3g}",
         )  # fmt: skip
