@@ -45,7 +45,7 @@ class Gif:
         if self._frames and frame.shape != self._shape:
             raise UserError(f"frames of an animation must have one size: {self._shape} and {frame.shape} were drawn")
         self._shape = frame.shape
-        self._frames.append(zlib.compress(np.ascontiguousarray(frame), 1))
+        self._frames.append(zlib.compress(frame.tobytes(), 1))
         self._durations.append(10 * max(1, round(100 * seconds)))
 
     def encode(self) -> bytes:
