@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ioa_marl.markets._numba import kernel
+from ioa_marl.markets.scaling import unit
 from ioa_marl.markets.second_bid_kernels import (
     CURRENT_BIDS,
     LAST_FIRST,
@@ -27,6 +28,7 @@ from ioa_marl.markets.second_bid_kernels import (
     UAV_VISIBLE,
     Array,
     SecondBidState,
+    best_action,
     clear_episode,
     draw_task,
     hold_auction,
@@ -43,20 +45,15 @@ TRUTH = MULTIPLIERS.index(1.0)
 
 
 @kernel
-def _unit(x: float) -> Any:
-    return np.float32(min(max(x, 0.0), 1.0))
-
-
-@kernel
 def _log_unit(log: float, numbers: Array) -> Any:
     """Scale the logarithm of a valuation or bid to [0, 1]."""
-    return _unit((log - numbers[LOG_LOW]) / (numbers[LOG_HIGH] - numbers[LOG_LOW]))
+    return unit((log - numbers[LOG_LOW]) / (numbers[LOG_HIGH] - numbers[LOG_LOW]))
 
 
 @kernel
 def _rho_unit(rho: float, counts: Array) -> Any:
     """Scale ρ = 10^(a/A) to a/(A - 1)."""
-    return _unit(math.log10(rho) * counts[LEVELS] / max(counts[LEVELS] - 1, 1))
+    return unit(math.log10(rho) * counts[LEVELS] / max(counts[LEVELS] - 1, 1))
 
 
 @kernel
@@ -108,6 +105,13 @@ def hold_auctions(
 
 
 @kernel
+def best_actions(state: SecondBidState, numbers: Array, counts: Array, rhos: Array, out: Array) -> None:
+    """Write the action with the largest surplus, knowing every true value, of every market, int64 (batch, 1)."""
+    for b in range(out.shape[0]):
+        out[b, 0], _ = best_action(b, state, numbers, counts, rhos)
+
+
+@kernel
 def observe_auctioneers(state: SecondBidState, numbers: Array, counts: Array, out: Array) -> None:
     """Write what the auctioneers see, float32 (batch, 1, features): the past, and the present bids if they may."""
     for b in range(out.shape[0]):
@@ -118,7 +122,7 @@ def observe_auctioneers(state: SecondBidState, numbers: Array, counts: Array, ou
             out[b, 0, 0] = _log_unit(state.last[b, LAST_UAV], numbers)
             out[b, 0, 1] = _log_unit(first, numbers)
             out[b, 0, 2] = _log_unit(second, numbers)
-            out[b, 0, 3] = _unit((first - second) / numbers[LOG_RATIO])
+            out[b, 0, 3] = unit((first - second) / numbers[LOG_RATIO])
             out[b, 0, 4] = np.float32(0.5 if state.last[b, LAST_WINNER] == UAV else 1.0)
             out[b, 0, 5] = _rho_unit(state.last[b, LAST_RHO], counts)
             for column in range(3):
