@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,11 +61,14 @@ class Gif:
         return file.getvalue()
 
     def _packed(self, i: int) -> NDArray[np.uint32]:
-        """Return the colours of frame ``i``, one number a pixel, shape (height, width)."""
-        frame = np.frombuffer(zlib.decompress(self._frames[i]), np.uint8).reshape(self._shape)
-        red, green, blue = np.moveaxis(frame.astype(np.uint32), -1, 0)
-        packed: NDArray[np.uint32] = red << 16 | green << 8 | blue
-        return packed
+        return packed(np.frombuffer(zlib.decompress(self._frames[i]), np.uint8).reshape(self._shape))
+
+
+def packed(frame: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """Return the colours of a picture (height, width, 3) as one number a pixel, 0xRRGGBB, (height, width)."""
+    red, green, blue = np.moveaxis(frame.astype(np.uint32), -1, 0)
+    together: NDArray[np.uint32] = red << 16 | green << 8 | blue
+    return together
 
 
 class Palette:
@@ -77,10 +80,10 @@ class Palette:
     Parameters
     ----------
     frames : iterable of ndarray of uint32, shape (height, width)
-        Pictures to choose the colours from, 0xRRGGBB a pixel.
+        Pictures to choose the colours from, as `packed` returns them.
     """
 
-    def __init__(self, frames: Iterator[NDArray[np.uint32]]) -> None:
+    def __init__(self, frames: Iterable[NDArray[np.uint32]]) -> None:
         found = [np.unique(frame, return_counts=True) for frame in frames]
         colours, where = np.unique(np.concatenate([colours for colours, _ in found]), return_inverse=True)
         counts = np.bincount(where, np.concatenate([counts for _, counts in found]))
@@ -118,5 +121,5 @@ def evenly(count: int, most: int) -> Sequence[int]:
     return sorted({(count - 1) * k // (most - 1) for k in range(most)})
 
 
-def _channels(packed: NDArray[np.uint32]) -> NDArray[np.uint8]:
-    return np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=-1).astype(np.uint8)
+def _channels(colours: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    return np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=-1).astype(np.uint8)
