@@ -1,0 +1,160 @@
+"""The slicing market: parameters, presets and the arrays of a batch of markets.
+
+Virtual service providers (VSP) share the bandwidth, computing and cache of one network, each normalised to 1. Provider
+i has utility u_i(s) = β_i (1 − exp(−ξ_i·s_i)) from its slice s_i. Source: Sections III and VI, Eqs. 4, 9, 10a and 39
+of "An Enhanced Dual-Currency VCG Auction Mechanism for Resource Allocation in IoV: A Value of Information Perspective".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ioa_marl.markets import slicing_kernels as k
+from ioa_marl.markets.parameters import ParameterError, check_integer, check_number, require
+from ioa_marl.markets.slicing_optimum import LARGEST_RATE, LARGEST_WORTH
+from ioa_marl.markets.slicing_solver import RESOURCES
+
+SLICE_REWARDS = ("difference", "increment", "utility", "bids", "own")
+REDRAWS = ("never", "episode")
+MOST_COMPARED = 5000
+"""Most providers for which a difference reward is computed: it costs providers² exponentials a round."""
+
+
+@dataclass(frozen=True)
+class SlicingParams:
+    """Parameters of the slicing market; the defaults are the preset ``paper``."""
+
+    providers: int = 10
+    """Number N of service providers."""
+    worth: tuple[float, float] = (100.0, 200.0)
+    """Range of β, the utility of unlimited resources [units of utility], uniform per provider."""
+    rate: tuple[float, float] = (0.0, 10.0)
+    """Range of ξ, how fast utility saturates in each resource [per whole resource], uniform per provider and
+    resource."""
+    redraw: str = "never"
+    """When β and ξ are drawn anew: ``never`` (they belong to the instance) or ``episode``."""
+    start_spread: tuple[float, float] = (0.5, 1.5)
+    """Range of the factor on the equal split with which each share starts, uniform; columns are then rescaled."""
+    changes: tuple[float, ...] = (-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3)
+    """Relative changes of a share that a slice's agent may choose from, increasing, 0 among them."""
+    floor: float = 0.01
+    """Smallest share after a change, before rescaling [equal shares 1/N]."""
+    multipliers: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
+    """Factors on β that a provider's report may have, increasing, positive, 1 among them."""
+    rounds: int = 50
+    """Rounds per episode."""
+    slice_reward: str = "difference"
+    """Reward of a slice's agent: ``difference``, ``increment``, ``utility``, ``bids`` or ``own``."""
+    reward_scale: float = 10.0
+    """Factor on the rewards ``difference`` and ``increment``."""
+
+    def __post_init__(self) -> None:
+        """Refuse what the market cannot be run with, naming key, value and what is allowed."""
+        for name in ("worth", "rate", "start_spread", "changes", "multipliers"):
+            self._make_tuple(name)
+        check_integer(self, "providers", 1, 1_000_000)
+        check_integer(self, "rounds", 1, 1_000_000)
+        self._check_range("worth", 1e-6, LARGEST_WORTH / 1e3)
+        self._check_range("rate", 0.0, LARGEST_RATE)
+        self._check_range("start_spread", 1e-3, 1e3)
+        self._check_grid("changes", 0.0, -0.9, 10.0)
+        self._check_grid("multipliers", 1.0, 1e-3, 1e3)
+        check_number(self, "floor", low=1e-6, high=1.0)
+        check_number(self, "reward_scale", low=1e-6, high=1e6)
+        for name, allowed in (("slice_reward", SLICE_REWARDS), ("redraw", REDRAWS)):
+            require(getattr(self, name) in allowed, name, getattr(self, name), " or ".join(allowed))
+        require(
+            self.slice_reward != "difference" or self.providers <= MOST_COMPARED,
+            "slice_reward", self.slice_reward,
+            f"increment, utility, bids or own with more than {MOST_COMPARED} providers: it takes their number squared",
+        )  # fmt: skip
+
+    def _make_tuple(self, name: str) -> None:
+        value = getattr(self, name)
+        try:
+            object.__setattr__(self, name, tuple(float(x) for x in value))
+        except (TypeError, ValueError) as error:
+            raise ParameterError(name, value, "a sequence of numbers") from error
+
+    def _check_range(self, name: str, low: float, high: float) -> None:
+        value = getattr(self, name)
+        usable = len(value) == 2 and low <= value[0] <= value[1] <= high
+        require(usable, name, value, f"two numbers from {low:g} to {high:g}, the lower first")
+
+    def _check_grid(self, name: str, neutral: float, low: float, high: float) -> None:
+        value = getattr(self, name)
+        increasing = all(a < b for a, b in itertools.pairwise(value))
+        usable = increasing and neutral in value and low <= value[0] and value[-1] <= high
+        require(usable, name, value, f"increasing numbers from {low:g} to {high:g}, {neutral:g} among them")
+
+    @property
+    def hold(self) -> int:
+        """Index of the change 0."""
+        return self.changes.index(0.0)
+
+    @property
+    def truth(self) -> int:
+        """Index of the multiplier 1."""
+        return self.multipliers.index(1.0)
+
+    def numbers(self) -> NDArray[np.float64]:
+        """Return the float parameter vector of the kernels."""
+        out = np.zeros(k.N_NUMBERS)
+        out[k.WORTH_LOW], out[k.WORTH_HIGH] = self.worth
+        out[k.RATE_LOW], out[k.RATE_HIGH] = self.rate
+        out[k.START_LOW], out[k.START_HIGH] = self.start_spread
+        out[k.FLOOR] = self.floor / self.providers
+        out[k.REWARD_SCALE] = self.reward_scale
+        out[k.MARGINAL_SCALE] = max(sum(self.worth) / 2 * sum(self.rate) / 2, 1e-12)
+        return out
+
+    def counts(self, learning: Sequence[str] = ("slice",), extended: bool = False) -> NDArray[np.int64]:
+        """Return the integer parameter vector of the kernels, for the given learning roles."""
+        out = np.zeros(k.N_COUNTS, np.int64)
+        out[k.ROUNDS] = self.rounds
+        out[k.REDRAW] = self.redraw == "episode"
+        out[k.SLICE_REWARD] = SLICE_REWARDS.index(self.slice_reward)
+        out[k.HOLD] = self.hold
+        out[k.EXTENDED] = extended
+        out[k.LEARN_VSP] = "vsp" in learning
+        return out
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "n20": {"providers": 20},
+    "n30": {"providers": 30},
+    "n40": {"providers": 40},
+    "n50": {"providers": 50},
+    "city": {"providers": 1000},
+    "internet": {"providers": 100_000, "slice_reward": "increment"},
+}
+"""What each preset changes of the defaults."""
+
+
+def allocate_market(batch: int, providers: int) -> k.SlicingState:
+    """Return a zeroed state for ``batch`` markets."""
+    words = {name: np.zeros(batch, np.uint64) for name in ("seed", "stream", "instance", "episode", "drawn")}
+    whole = {name: np.zeros(batch, np.int64) for name in ("phase", "cycles", "rounds", "known")}
+    pairs = {name: np.zeros((batch, providers, RESOURCES)) for name in ("rate", "share", "held")}
+    single = {
+        name: np.zeros((batch, providers))
+        for name in ("worth", "multiplier", "utility", "earned", "paid", "payment", "others")
+    }
+    return k.SlicingState(**words, **whole, **pairs, **single, optimum=np.zeros(batch), total=np.zeros(batch))
+
+
+def preset(name: str, **changes: Any) -> SlicingParams:
+    """Return the parameters of a preset, with ``changes`` applied."""
+    require(name in PRESETS, "preset", name, ", ".join(PRESETS))
+    known = [field.name for field in dataclasses.fields(SlicingParams)]
+    for key, value in changes.items():
+        require(key in known, key, value, f"one of the settings {', '.join(known)}")
+    return dataclasses.replace(SlicingParams(), **{**PRESETS[name], **changes})
