@@ -15,6 +15,11 @@ from measure import Effort, Figure
 
 PACKAGES = ("ioa_marl", "numpy", "numba", "torch", "stable-baselines3", "pettingzoo", "gymnasium", "mpe2", "vmas")
 
+TITLE = """# Speed, as measured
+
+Written by `python benchmarks/speed/run.py`; what the figures mean is told in `../README.md`.
+"""
+
 
 def cpu_name() -> str:
     """Return the processor's name."""
@@ -40,8 +45,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def as_json(figures: list[Figure], skipped: dict[str, str], effort: Effort) -> dict[str, Any]:
-    """Return everything that was measured, and where."""
+def conditions(effort: Effort) -> dict[str, Any]:
+    """Return when, where and with what is measured."""
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "cpu": cpu_name(),
@@ -50,6 +55,13 @@ def as_json(figures: list[Figure], skipped: dict[str, str], effort: Effort) -> d
         "rounds": effort.rounds,
         "seconds_per_turn": effort.seconds,
         "versions": versions(),
+    }
+
+
+def as_json(figures: list[Figure], skipped: dict[str, str], effort: Effort) -> dict[str, Any]:
+    """Return everything that was measured, and where."""
+    return {
+        **conditions(effort),
         "figures": [
             {
                 "key": figure.key,
@@ -79,9 +91,7 @@ def number(value: float, unit: str = "") -> str:
 def as_markdown(results: dict[str, Any]) -> str:
     """Return the table."""
     lines = [
-        "# Speed, as measured",
-        "",
-        "Written by `python benchmarks/speed/run.py`; what the figures mean is told in `../README.md`.",
+        *TITLE.splitlines(),
         "",
         f"{results['date']}, {results['cpu']}, one thread, {results['rounds']} rounds of "
         f"{results['seconds_per_turn']} s a side. "
@@ -110,7 +120,31 @@ def as_markdown(results: dict[str, Any]) -> str:
 
 
 def write(results: dict[str, Any], folder: Path) -> None:
-    """Write both files, over those of before."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(as_markdown(results), encoding="utf-8")
+    """Write the figures, over those of before, and the page again."""
+    _write_json(results, folder / "results.json")
+    write_page(folder)
+
+
+def write_markets(results: dict[str, Any], folder: Path) -> None:
+    """Write what was measured of all markets, with its plots, over that of before, and the page again."""
+    import markets_report
+
+    _write_json(results, folder / "markets.json")
+    markets_report.plot(results, folder)
+    write_page(folder)
+
+
+def _write_json(results: dict[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_page(folder: Path) -> None:
+    """Write ``README.md`` from the results that are in the folder, whenever they were measured."""
+    import markets_report
+
+    figures, markets = folder / "results.json", folder / "markets.json"
+    parts = [as_markdown(json.loads(figures.read_text(encoding="utf-8")))] if figures.exists() else [TITLE]
+    if markets.exists():
+        parts.append("\n".join(markets_report.as_markdown(json.loads(markets.read_text(encoding="utf-8")))) + "\n")
+    (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
