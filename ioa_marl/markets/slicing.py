@@ -60,7 +60,7 @@ class SlicingParams:
         for name in ("worth", "rate", "start_spread", "changes", "multipliers"):
             self._make_tuple(name)
         check_integer(self, "providers", 1, 1_000_000)
-        check_integer(self, "rounds", 1, 1_000_000)
+        check_integer(self, "rounds", 1, 10_000)
         self._check_range("worth", 1e-6, LARGEST_WORTH / 1e3)
         self._check_range("rate", 0.0, LARGEST_RATE)
         self._check_range("start_spread", 1e-3, 1e3)
@@ -139,8 +139,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 """What each preset changes of the defaults."""
 
 
-def allocate_market(batch: int, providers: int) -> k.SlicingState:
+def allocate_market(batch: int, params: SlicingParams) -> k.SlicingState:
     """Return a zeroed state for ``batch`` markets."""
+    providers = params.providers
     words = {name: np.zeros(batch, np.uint64) for name in ("seed", "stream", "instance", "episode", "drawn")}
     whole = {name: np.zeros(batch, np.int64) for name in ("phase", "cycles", "rounds", "known")}
     pairs = {name: np.zeros((batch, providers, RESOURCES)) for name in ("rate", "share", "held")}
@@ -148,7 +149,9 @@ def allocate_market(batch: int, providers: int) -> k.SlicingState:
         name: np.zeros((batch, providers))
         for name in ("worth", "multiplier", "utility", "earned", "paid", "payment", "others")
     }
-    return k.SlicingState(**words, **whole, **pairs, **single, optimum=np.zeros(batch), total=np.zeros(batch))
+    return k.SlicingState(
+        **words, **whole, **pairs, **single, optimum=np.zeros(batch), history=np.zeros((batch, params.rounds + 1))
+    )
 
 
 def preset(name: str, **changes: Any) -> SlicingParams:

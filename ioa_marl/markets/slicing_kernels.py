@@ -94,8 +94,8 @@ class SlicingState(NamedTuple):
     """float64 (batch, n): SW*₋ᵢ of the reports."""
     optimum: Array
     """float64 (batch,): SW* of the true types."""
-    total: Array
-    """float64 (batch,): Σ of true welfare over the rounds played."""
+    history: Array
+    """float64 (batch, rounds + 1): true welfare at the start and after each round; 0 where it is not played yet."""
 
 
 @kernel
@@ -159,12 +159,13 @@ def open_market(b: int, state: SlicingState, numbers: Array, counts: Array) -> N
         state.payment[b, i] = 0.0
         state.paid[b, i] = 0.0
     rescale(b, state)
-    update_utilities(b, state)
     for i in range(n):
         for k in range(RESOURCES):
             state.held[b, i, k] = state.share[b, i, k]
     state.rounds[b] = 0
-    state.total[b] = 0.0
+    for t in range(state.history.shape[1]):
+        state.history[b, t] = 0.0
+    state.history[b, 0] = update_utilities(b, state)
 
 
 @kernel
@@ -245,13 +246,11 @@ def play_slices(
     for b in range(state.worth.shape[0]):
         if not which[b]:
             continue
-        before = 0.0
-        for i in range(n):
-            before += state.utility[b, i]
+        before = state.history[b, state.rounds[b]]
         t0, t1, t2 = change_shares(b, state, numbers, changes, actions)
         welfare = update_utilities(b, state)
-        state.total[b] += welfare
         state.rounds[b] += 1
+        state.history[b, state.rounds[b]] = welfare
         terminated[b] = state.rounds[b] >= counts[ROUNDS]
         everything, bids = total_worth(b, state), 0.0
         for i in range(n):
@@ -352,6 +351,26 @@ def equal_split_welfare(b: int, state: SlicingState) -> float:
 
 
 @kernel
+def settle(b: int, ledger: Array) -> float:
+    """Round the receipts of market ``b`` so that they sum to 0 exactly, and in any order; the last account balances.
+
+    They become multiples of a power of two, of which all sums fit into a floating-point number. Returns what the last
+    account received.
+    """
+    last = ledger.shape[1] - 1
+    volume = 0.0
+    for i in range(last):
+        volume += abs(ledger[b, i])
+    unit = math.ldexp(1.0, max(math.frexp(volume)[1], -900) - 51)
+    received = 0.0
+    for i in range(last):
+        ledger[b, i] = np.rint(ledger[b, i] / unit) * unit
+        received -= ledger[b, i]
+    ledger[b, last] = received
+    return received
+
+
+@kernel
 def measure_markets(state: SlicingState, counts: Array, which: Array, metrics: Array, ledger: Array) -> None:
     """Write metrics and receipts of the episodes that end in the markets ``which``; their optimum must be known.
 
@@ -363,22 +382,22 @@ def measure_markets(state: SlicingState, counts: Array, which: Array, metrics: A
         if not which[b]:
             continue
         rounds, best = state.rounds[b], state.optimum[b]
-        last, bids = 0.0, 0.0
+        last, total, bids = state.history[b, rounds], 0.0, 0.0
+        for t in range(rounds):
+            total += state.history[b, t + 1]
         for i in range(n):
-            last += state.utility[b, i]
             bids += state.multiplier[b, i] * state.utility[b, i]
-        received, overcharged = 0.0, 0
+        overcharged = 0
         for i in range(n):
             paid = state.paid[b, i]
             if counts[LEARN_VSP] == 0:
-                paid = rounds * state.others[b, i] - (state.total[b] - state.earned[b, i])
+                paid = rounds * state.others[b, i] - (total - state.earned[b, i])
             ledger[b, i] = -paid
-            received += paid
             payment = state.others[b, i] - (bids - state.multiplier[b, i] * state.utility[b, i])
             # Rounding of the welfare is no overcharge.
             overcharged += payment > state.utility[b, i] + 1e-9 * best
-        ledger[b, n] = received
-        mean = state.total[b] / rounds if rounds > 0 else last
+        received = settle(b, ledger)
+        mean = total / rounds if rounds > 0 else last
         metrics[b, M_WELFARE] = mean
         metrics[b, M_OPTIMUM] = best
         metrics[b, M_RATIO] = mean / best if best > 0.0 else 1.0

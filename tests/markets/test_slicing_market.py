@@ -20,7 +20,7 @@ INF, NAN = math.inf, math.nan
 
 def opened(params, markets, seed=3, instance=None, episode=0):
     """Markets of the streams 0, 1, 2, … of one seed; instances 0, 1, 2, … unless one is given."""
-    state = allocate_market(markets, params.providers)
+    state = allocate_market(markets, params)
     state.seed[:], state.stream[:], state.episode[:] = seed, np.arange(markets), episode
     state.instance[:] = np.arange(markets) if instance is None else instance
     k.open_markets(state, params.numbers(), params.counts(), np.ones(markets, np.bool_))

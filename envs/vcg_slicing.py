@@ -1,0 +1,354 @@
+"""The slicing market with exact VCG payments as a game; see `VCGSlicingGame`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from ioa_marl.envs.core import Arrays, PolicyFactory, Role
+from ioa_marl.envs.phased import PhasedGame, check_common
+from ioa_marl.envs.vcg_slicing_policies import POLICIES
+from ioa_marl.markets import slicing_kernels as k
+from ioa_marl.markets._numba import machine_code
+from ioa_marl.markets.parameters import require
+from ioa_marl.markets.slicing import PRESETS, SlicingParams, allocate_market
+from ioa_marl.markets.slicing_optimum import TOLERANCE, allocate_optima, solve_market
+from ioa_marl.markets.slicing_solver import workspace
+
+
+@dataclass(frozen=True)
+class VCGSlicingConfig(SlicingParams):
+    """Settings of the environment: those of the market, and what the agents see."""
+
+    observation: str = "paper"
+    """What a slice's agent sees: ``paper`` (6 features) or ``extended`` (12, with marginal utilities)."""
+    instance: int | None = None
+    """Which providers: number of the instance. None: that of the seed."""
+    max_cycles: int | None = None
+    """Cut episodes off after this many steps (truncation). None: only the market's own rules end them."""
+
+    def __post_init__(self) -> None:
+        """Check the settings that the market does not know."""
+        super().__post_init__()
+        require(self.observation in ("paper", "extended"), "observation", self.observation, "paper or extended")
+        require(
+            self.redraw == "never" or self.observation == "extended",
+            "observation", self.observation,
+            f"extended with redraw={self.redraw}: shares alone say nothing about providers that are new",
+        )  # fmt: skip
+        check_common(self)
+
+
+class VCGSlicingGame(PhasedGame):
+    """A network divides three resources among service providers, who pay for the harm they do to one another.
+
+    ## Description
+
+    N virtual service providers (VSP) share the bandwidth, computing and cache of one network, each normalised to 1.
+    Provider i has utility u_i(s) = β_i (1 − exp(−ξ_i·s_i)) from its slice s_i. In each round the providers report their
+    worths; then every slice has an agent of the network that changes its three shares by up to 30%, and the shares of
+    each resource are rescaled to sum to 1. Welfare is Σ_i u_i(s_i). The agents of the slices have to find the division
+    with the largest welfare without being told any utility function; each sees its own shares and the mean of the
+    others'.
+
+    Providers pay the exact Clarke payment of the round, SW*₋ᵢ − Σ_{j≠i} û_j(s): the welfare that the others could have
+    without i, by the exact optimum of the reports, less the reported utility that they have. At the optimal division
+    the payment lies between 0 and the own utility, and no misreport pays. Away from the optimum it can exceed the
+    utility: at the equal split, typically everybody pays more than it gets (metric `overcharged`).
+
+    ## Roles
+
+    | Role | Agents | Default | Scripted policies |
+    | --- | --- | --- | --- |
+    | `slice` | `providers` | learns | `oracle`, `greedy`, `equal_split`, `kelly`, `hold` |
+    | `vsp` | `providers` | `truthful` | `truthful`, `shaded` (`multiplier`) |
+
+    A round has two phases: first the providers report, then the slices change. Truthful providers report inside the
+    step. `oracle` steers to the exact optimum of the reported types; `greedy` gives the largest change where the own
+    marginal utility exceeds the mean, else the smallest; `equal_split` and `kelly` (shares in proportion to worths,
+    divided in proportion to rates) steer to their allocation; `hold` changes nothing. `hold` is the best constant
+    action because every other one, taken by all, is undone by rescaling.
+
+    ## Observation space
+
+    `slice`: float32 in [0, 1]; 6 features, or 12 with `observation="extended"`. Here f(x) = x / (1 + x), 1/2 where a
+    share is the equal share; a relative change moves its logit by the same amount wherever it is.
+
+    | Index | Meaning | Scale |
+    | --- | --- | --- |
+    | 0-2 | own share s_ik of each resource | f(s·N) |
+    | 3-5 | the others' mean share of each resource | f(s·N) |
+    | 6-8 | own marginal utility of each resource, β_i ξ_ik exp(−ξ_i·s_i) | f(m / (mean β · mean ξ)) |
+    | 9-11 | the others' mean marginal utility of each resource | f(m / (mean β · mean ξ)) |
+
+    The shares of a resource sum to 1, so 3-5 say nothing that 0-2 do not: with `paper` an agent can only learn about
+    one fixed market by trial, and parameters cannot be shared among agents. `extended` can be shared, and played with
+    another number of providers; `redraw="episode"` requires it.
+
+    `vsp`: float32 in [0, 1], 9 features: own worth over the largest possible, own rates over the largest possible (3),
+    f(s·N) of the own shares (3), last payment over own worth (clipped), rounds played over `rounds`.
+
+    ## Action space
+
+    | Role | Space | Meaning |
+    | --- | --- | --- |
+    | `slice` | `MultiDiscrete` of `len(changes)`, three times | index of the relative change of each share |
+    | `vsp` | `Discrete(len(multipliers))` | index of the factor on the reported worth; rates are reported truly |
+
+    A share does not fall below `floor`/N before rescaling.
+
+    ## Rewards
+
+    `slice`, every round, all over Σβ:
+
+    | `slice_reward` | Reward |
+    | --- | --- |
+    | `difference` | `reward_scale` × (welfare − welfare if this agent had changed nothing) |
+    | `increment` | `reward_scale` × (welfare − welfare before the round), common to all |
+    | `utility` | welfare, common to all |
+    | `bids` | reported utilities Σ û_j(s), common to all: Eq. 27 |
+    | `own` | N × own utility |
+
+    `vsp`, every round: (true utility − Clarke payment computed from all reports) / mean β.
+
+    ## Starting state
+
+    β ~ U(`worth`) and ξ ~ U(`rate`)³ per provider, which belong to the instance, or with `redraw="episode"` to the
+    episode. Each share is the equal split times U(`start_spread`), columns rescaled to sum to 1.
+
+    ## Episode end
+
+    Termination after `rounds` rounds. Truncation after `max_cycles` steps, if that is set; the rounds played are
+    settled.
+
+    ## Metrics
+
+    | Name | Meaning |
+    | --- | --- |
+    | `welfare` | true welfare, mean over the rounds played: what is scored |
+    | `welfare_ratio` | the same over the optimal welfare |
+    | `final_ratio` | true welfare of the last allocation over the optimal welfare |
+    | `optimal_welfare` | SW* of the true types, exact |
+    | `equal_split_ratio` | welfare of the equal split over the optimal welfare: what fairness of shares would cost |
+    | `payments` | Clarke payments of all providers, mean over the rounds played |
+    | `overcharged` | providers whose payment at the last allocation exceeds their utility |
+
+    The score's 1 is SW* in every round, which no policy can exceed (or reach: changes are limited).
+    The ledger has the receipts of every provider and, last, of the network, over all rounds played. While providers
+    are truthful, payments are computed when the episode ends: the optima without each provider stay the same, so they
+    follow from sums of utilities. Where providers learn, they are computed every round.
+
+    ## Arguments
+
+    The fields of `VCGSlicingConfig`; `conf/env/vcg_slicing.yaml` lists them with their meaning.
+
+    ## Presets
+
+    | Preset | Market |
+    | --- | --- |
+    | `paper` | 10 providers |
+    | `n20`, `n30`, `n40`, `n50` | 20 to 50 providers |
+    | `city` | 1 000 providers |
+    | `internet` | 100 000 providers, `slice_reward="increment"` (a difference for each costs their number squared) |
+
+    ## Fidelity
+
+    Differences from the printed model, each necessary or measured:
+
+    - Externalities and payments are exact (Eq. 2), not estimates of a critic, and there is neither bank nor currency.
+    - The reward printed, the sum of bids (Eq. 27), is `slice_reward="bids"`. A common reward hides what one agent did;
+      the default is its difference reward. Scores use true welfare with every reward.
+    - A floor keeps shares from 0, from which relative changes would not lead back; the paper's normalisation is silent.
+    - The start is around the equal split, not on it: in a fixed market, trajectories would otherwise all be the same.
+
+    ## References
+
+    "An Enhanced Dual-Currency VCG Auction Mechanism for Resource Allocation in IoV: A Value of Information
+    Perspective", Sections III to VI, Eqs. 2, 4, 9, 10a, 27 and 39.
+
+    ## Version history
+
+    - v0: first version.
+    """
+
+    name: ClassVar[str] = "vcg_slicing"
+    version: ClassVar[int] = 0
+    config_class: ClassVar[type[Any]] = VCGSlicingConfig
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    default_learning: ClassVar[tuple[str, ...]] = ("slice",)
+    metric_names: ClassVar[tuple[str, ...]] = k.METRICS
+    objectives: ClassVar[Mapping[str, str]] = {"slice": "welfare"}
+    uninformed: ClassVar[Mapping[str, str]] = {"slice": "hold"}
+    board_metrics: ClassVar[tuple[str, ...]] = ("welfare_ratio", "final_ratio", "overcharged")
+    policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
+    instanced: ClassVar[bool] = True
+    phases: ClassVar[tuple[tuple[str, ...], ...]] = (("vsp",), ("slice",))
+    native: ClassVar[frozenset[str]] = frozenset({"vsp"})
+
+    config: VCGSlicingConfig
+    market: k.SlicingState
+
+    def __init__(
+        self,
+        config: VCGSlicingConfig,
+        num_envs: int = 1,
+        learning: Sequence[str] | None = None,
+        autoreset: bool = True,
+    ) -> None:
+        super().__init__(config, num_envs, learning, autoreset)
+        n = config.providers
+        self._numbers = config.numbers()
+        self._counts = config.counts(self.learning, config.observation == "extended")
+        self._changes, self._multipliers = np.array(config.changes), np.array(config.multipliers)
+        self._space, self._solution = workspace(n), allocate_optima(1, n)
+        self._reported = np.zeros((num_envs if self.learns["vsp"] else 0, n))
+        self._no_rewards = np.zeros((0, n), np.float32)
+        rewards = [self._reward_rows(self._opening.rewards, role) for role in ("slice", "vsp")]
+        mask = np.zeros(num_envs, np.bool_)
+        self._play_slices = machine_code(
+            k.play_slices, self.market, self._numbers, self._counts, self._changes, mask,
+            np.zeros((num_envs, n, 3), np.int64), *rewards, mask,
+        )  # fmt: skip
+        seen = np.zeros((1, 1, 1), np.float32)
+        self._observe_slices = machine_code(k.observe_slices, self.market, self._numbers, self._counts, seen)
+
+    @classmethod
+    def make_roles(cls, config: VCGSlicingConfig) -> dict[str, Role]:
+        """Return the roles slice and vsp."""
+        n = config.providers
+        features = k.SLICE_FEATURES_EXTENDED if config.observation == "extended" else k.SLICE_FEATURES
+        seen, known = (spaces.Box(0.0, 1.0, (size,), np.float32) for size in (features, k.VSP_FEATURES))
+        changes = spaces.MultiDiscrete([len(config.changes)] * 3)
+        return {
+            "slice": Role("slice", n, seen, changes, "oracle"),
+            "vsp": Role("vsp", n, known, spaces.Discrete(len(config.multipliers)), "truthful"),
+        }
+
+    def _allocate(self) -> k.SlicingState:
+        return allocate_market(self.num_envs, self.config)
+
+    def _accounts(self) -> int:
+        return self.config.providers + 1
+
+    def _reward_rows(self, rewards: Arrays, role: str) -> NDArray[np.float32]:
+        return rewards.get(role, np.zeros((0, self.config.providers), np.float32))
+
+    def _open(self, which: NDArray[np.bool_]) -> None:
+        k.open_markets(self.market, self._numbers, self._counts, which)
+
+    def _play(
+        self,
+        phase: int,
+        which: NDArray[np.bool_],
+        actions: Arrays,
+        rewards: Arrays,
+        terminated: NDArray[np.bool_],
+    ) -> None:
+        if phase == 0:
+            if "vsp" in actions:
+                k.report_types(
+                    self.market, which, actions["vsp"], self._multipliers, self._reported, self._space, self._solution
+                )
+            return
+        self._play_slices(
+            self.market, self._numbers, self._counts, self._changes, which, actions["slice"],
+            rewards.get("slice", self._no_rewards), rewards.get("vsp", self._no_rewards), terminated,
+        )  # fmt: skip
+
+    def _observe(self, observations: Arrays) -> None:
+        if "slice" in observations:
+            self._observe_slices(self.market, self._numbers, self._counts, observations["slice"])
+        if "vsp" in observations:
+            k.observe_vsps(self.market, self._numbers, self._counts, observations["vsp"])
+
+    def _measure(self, which: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
+        self.solve_optima(which)
+        k.measure_markets(self.market, self._counts, which, metrics, ledger)
+
+    def report_keys(self) -> NDArray[np.uint64]:
+        """Return a row per market that changes whenever the reported types may have changed, (batch, words)."""
+        market = self.market
+        words = [market.instance]
+        if self.config.redraw == "episode":
+            words = [market.seed, market.stream, market.episode]
+        if self.learns["vsp"]:
+            opening = np.full(self.num_envs, self.openings)
+            words = [*words, market.episode, market.rounds.astype(np.uint64), opening.astype(np.uint64)]
+        return np.stack(words, axis=1)
+
+    def _groups(self, which: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+        """Return groups of markets, of those in ``which``, that have the same reported types."""
+        rows = np.flatnonzero(which)
+        keys = self.report_keys()[rows]
+        if self.learns["vsp"]:  # reports are the providers' own
+            return [rows[i : i + 1] for i in range(len(rows))]
+        _, group = np.unique(keys, axis=0, return_inverse=True)
+        return [rows[group.reshape(-1) == g] for g in range(group.max(initial=-1) + 1)]
+
+    def write_reported_optimum(self, which: NDArray[np.bool_], shares: NDArray[np.float64]) -> None:
+        """Write the optimal shares of the reported types of the markets ``which`` into ``shares``, (batch, n, 3)."""
+        market, solution = self.market, self._solution
+        reported = market.worth * market.multiplier
+        for group in self._groups(which):
+            solve_market(reported, market.rate, int(group[0]), 0, False, TOLERANCE, self._space, solution)
+            shares[group] = solution.share[0]
+
+    def solve_optima(self, which: NDArray[np.bool_]) -> None:
+        """Make SW* known in the markets ``which`` and, where providers are truthful, SW*₋ᵢ too."""
+        market, solution = self.market, self._solution
+        payments = not self.learns["vsp"]
+        for group in self._groups(which & (market.known != k.SOLVED)):
+            solve_market(market.worth, market.rate, int(group[0]), 0, payments, TOLERANCE, self._space, solution)
+            market.optimum[group] = solution.welfare[0]
+            if payments:
+                market.others[group] = solution.others[0]
+            market.known[group] = k.SOLVED
+
+    def state(self) -> NDArray[np.float32]:
+        """Return shares, worths, rates and reports of all providers and the round, (batch, 8·providers + 1)."""
+        market, config = self.market, self.config
+        relative = market.share * config.providers
+        parts = [
+            (relative / (1.0 + relative)).reshape(self.num_envs, -1),
+            market.worth / config.worth[1],
+            market.rate.reshape(self.num_envs, -1) / max(config.rate[1], 1e-300),
+            market.multiplier / config.multipliers[-1],
+            market.rounds[:, None] / config.rounds,
+        ]
+        return np.clip(np.concatenate(parts, axis=1), 0.0, 1.0).astype(np.float32)
+
+    @classmethod
+    def reference(
+        cls,
+        config: Any,
+        seeds: NDArray[np.uint64],
+        streams: NDArray[np.uint64],
+        instances: NDArray[np.uint64] | None = None,
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return SW*, the bound of every round's welfare, per market."""
+        numbers, counts = config.numbers(), config.counts()
+        state, solution = allocate_market(1, config), allocate_optima(1, config.providers)
+        space = workspace(config.providers)
+        given = seeds if instances is None else instances
+        solved: dict[tuple[int, ...], float] = {}
+        bounds = np.zeros(len(seeds))
+        for b, (seed, stream) in enumerate(zip(seeds, streams, strict=True)):
+            instance = given[b] if config.instance is None else config.instance
+            key = (int(instance),) if config.redraw == "never" else (int(seed), int(stream))
+            if key not in solved:
+                state.seed[0], state.stream[0], state.instance[0] = seed, stream, instance
+                k.draw_types(0, state, numbers, counts)
+                solve_market(state.worth, state.rate, 0, 0, False, TOLERANCE, space, solution)
+                solved[key] = float(solution.welfare[0])
+            bounds[b] = solved[key]
+        return {"slice": bounds}
+
+    def _draw(self, mode: str, index: int) -> Any:
+        from ioa_marl.envs import vcg_slicing_render
+
+        return vcg_slicing_render.render(self, mode, index)

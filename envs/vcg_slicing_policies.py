@@ -1,0 +1,128 @@
+"""Scripted policies of the slicing market; they may look at the whole state of the game."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ioa_marl.envs.policies import policy
+from ioa_marl.markets.parameters import require
+from ioa_marl.markets.slicing_baselines import kelly_split
+
+if TYPE_CHECKING:
+    from ioa_marl.envs.core import PolicyFactory
+    from ioa_marl.envs.vcg_slicing import VCGSlicingGame
+
+
+class Hold:
+    """Change nothing. Any one change made by everybody is undone by rescaling, so this is the best constant action."""
+
+    def __init__(self, game: VCGSlicingGame) -> None:
+        shape = (game.num_envs, game.config.providers, 3)
+        self._actions = np.full(shape, game.config.hold, np.int64)
+
+    def __call__(self) -> NDArray[np.int64]:
+        """Return (batch, providers, 3) indices of changes."""
+        return self._actions
+
+
+class Greedy:
+    """Take the largest change where the own marginal utility is above the mean of all, else the smallest."""
+
+    def __init__(self, game: VCGSlicingGame) -> None:
+        self._game = game
+
+    def __call__(self) -> NDArray[np.int64]:
+        """Return (batch, providers, 3) indices of changes."""
+        market = self._game.market
+        marginals = (market.worth - market.utility)[..., None] * market.rate
+        above = marginals > marginals.mean(axis=1, keepdims=True)
+        return np.where(above, len(self._game.config.changes) - 1, 0)
+
+
+class _Towards(ABC):
+    """Steer to a target allocation: the change nearest to it in the logarithm."""
+
+    def __init__(self, game: VCGSlicingGame) -> None:
+        self._game = game
+        steps = np.log1p(game.config.changes)
+        self._boundaries = (steps[1:] + steps[:-1]) / 2
+
+    def __call__(self) -> NDArray[np.int64]:
+        """Return (batch, providers, 3) indices of changes."""
+        wanted = np.log(np.maximum(self._target(), 1e-300) / self._game.market.share)
+        return np.searchsorted(self._boundaries, wanted)
+
+    @abstractmethod
+    def _target(self) -> NDArray[np.float64]:
+        """Return the allocation to steer to, broadcastable to (batch, providers, 3)."""
+
+
+class EqualSplit(_Towards):
+    """Steer to 1/N of each resource for everybody."""
+
+    def _target(self) -> NDArray[np.float64]:
+        return np.array(1.0 / self._game.config.providers)
+
+
+class Kelly(_Towards):
+    """Steer to shares in proportion to bids: reported worths, divided in proportion to the rates."""
+
+    def _target(self) -> NDArray[np.float64]:
+        market = self._game.market
+        return kelly_split(market.worth * market.multiplier, market.rate)
+
+
+class Oracle(_Towards):
+    """Steer to the welfare optimum of the reported types, which are the true ones unless providers misreport."""
+
+    def __init__(self, game: VCGSlicingGame) -> None:
+        super().__init__(game)
+        self._shares = np.zeros((game.num_envs, game.config.providers, 3))
+        self._keys = np.zeros((game.num_envs, 0), np.uint64)
+
+    def _target(self) -> NDArray[np.float64]:
+        keys = self._game.report_keys()
+        stale = np.ones(len(keys), np.bool_)
+        if keys.shape == self._keys.shape:
+            stale = np.any(keys != self._keys, axis=1)
+        if stale.any():
+            self._game.write_reported_optimum(stale, self._shares)
+            self._keys = keys
+        return self._shares
+
+
+class Truthful:
+    """Report the true worth."""
+
+    def __init__(self, game: VCGSlicingGame) -> None:
+        self._actions = np.full((game.num_envs, game.config.providers), game.config.truth, np.int64)
+
+    def __call__(self) -> NDArray[np.int64]:
+        """Return (batch, providers) indices of multipliers."""
+        return self._actions
+
+
+class Shaded(Truthful):
+    """Report a fixed multiple of the true worth."""
+
+    def __init__(self, game: VCGSlicingGame, multiplier: float = 0.8) -> None:
+        grid = game.config.multipliers
+        require(multiplier in grid, "multiplier", multiplier, f"one of {', '.join(f'{m:g}' for m in grid)}")
+        self._actions = np.full((game.num_envs, game.config.providers), grid.index(multiplier), np.int64)
+
+
+POLICIES: dict[str, dict[str, PolicyFactory]] = {
+    "slice": {
+        "oracle": policy(Oracle),
+        "greedy": policy(Greedy),
+        "equal_split": policy(EqualSplit),
+        "kelly": policy(Kelly),
+        "hold": policy(Hold),
+    },
+    "vsp": {"truthful": policy(Truthful), "shaded": policy(Shaded)},
+}
+"""For each role its scripted policies by name."""
