@@ -60,22 +60,20 @@ def processing_time(size: float, gpu_per_bit: float, gpu_speed: float, cpu_speed
 
 
 @kernel
-def transmission_energy(share: float, exponent: float, first: float, second: float) -> float:
+def transmission_energy(sent: float, whole: float, first: float, second: float) -> float:
     """Eqs. 1-3 reduced: the energy, or its cost, of sending a share to one receiver and the rest over it to another.
 
-    E = c_i (2^B − 1) + c_j (2^B̄ − 2^B) with B = share · B̄.
+    E = c_i (2^B − 1) + c_j (2^B̄ − 2^B), where B̄ = W/(w_B t_up) is the spectral efficiency of the whole workload
+    [bit/s/Hz] and B = share · B̄.
 
     Parameters
     ----------
-    share : float
-        Share o of the first receiver.
-    exponent : float
-        B̄ ln 2, where B̄ = W/(w_B t_up) is the spectral efficiency of the whole workload [bit/s/Hz].
+    sent, whole : float
+        2^B − 1 and 2^B̄ − 1, as expm1(B ln 2) and expm1(B̄ ln 2).
     first, second : float
         t_up n_B/g of the first and the second receiver [J], or a multiple, as ζ t_up n_B/g [units].
     """
-    sent = math.expm1(exponent * share)
-    return first * sent + second * (math.expm1(exponent) - sent)
+    return first * sent + second * (whole - sent)
 
 
 @kernel

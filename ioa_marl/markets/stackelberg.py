@@ -123,7 +123,7 @@ class StackelbergParams:
     """Grid Δ on which leaders look for better prices, before refinement [units/Mbit]."""
     deviation_tolerance: float = 1e-5
     """Width to which the best price is refined [units/Mbit]."""
-    price_tolerance: float = 1e-3
+    price_tolerance: float = 5e-3
     """Algorithm 2 stops when no price moves by more than this, η [units/Mbit]."""
     nash_tolerance: float = 1e-4
     """NashConv over total leader profit below which prices at rest count as an equilibrium."""
@@ -258,17 +258,20 @@ class StackelbergParams:
 
 
 _CITY: Mapping[str, Any] = {
-    "spread": 0.2, "mobile_cost": (0.4, 0.6), "fixed_cost": (1.5, 2.2), "relay_time": (0.02, 0.1),
+    "qoe_weight": 300.0, "spread": 0.2, "mobile_cost": (0.4, 0.6), "fixed_cost": (1.5, 2.2), "relay_time": (0.02, 0.1),
 }  # fmt: skip
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "city": {**_CITY, "wireless": 12, "mobile": 3, "fixed": 3},
     "metro": {**_CITY, "wireless": 1_000, "mobile": 20, "fixed": 20, "deviation_step": 0.25},
-    "internet": {**_CITY, "wireless": 100_000, "mobile": 200, "fixed": 200, "deviation_step": 0.5},
+    "internet": {**_CITY, "wireless": 100_000, "mobile": 200, "fixed": 200, "deviation_step": 0.5,
+        "deviation_tolerance": 1e-3,
+    },
     "dynamic": {
         **_CITY, "wireless": 12, "mobile": 3, "fixed": 3, "dynamics": True, "mobility_weight": 0.4,
         "mobility_offset": 0.9,
     },
+    "kinked": {**_CITY, "wireless": 12, "mobile": 3, "fixed": 3, "qoe_weight": 3000.0},
     "literal": {"cycles_per_mbit": 1e10, "bandwidth": 1e-3, "qoe_weight": 0.5},
 }  # fmt: skip
 """What each preset changes of the defaults; ``literal``, the printed numbers in SI units, is refused."""

@@ -121,7 +121,7 @@ def shape_follower(
     if slack <= 0.0 or (aerial_on and relay >= slack):
         low = 2.0
     curve[b, n, LOW], curve[b, n, HIGH] = low, high
-    curve[b, n, BEND], curve[b, n, FULL] = bend, math.exp(exponent)
+    curve[b, n, BEND], curve[b, n, FULL] = bend, math.expm1(exponent)
 
     # The mobile branch is the longest beyond ``up``, the fixed one before ``down``, the aerial one between.
     up, down = high, high
@@ -158,7 +158,7 @@ def shape_follower(
             curve[b, n, at + AT_RIGHT] = _marginal(base, slope, qoe, bend, math.exp(exponent * right), right)
         left = right
     # Below this payment a wireless agent takes part whatever its share: the usual case needs no logarithm.
-    most_energy = max(traits[b, n, MOBILE_ENERGY], traits[b, n, FIXED_ENERGY]) * math.expm1(exponent)
+    most_energy = max(traits[b, n, MOBILE_ENERGY], traits[b, n, FIXED_ENERGY]) * curve[b, n, FULL]
     curve[b, n, SURE] = qoe * math.log(shortest) - most_energy if shortest > 0.0 else -math.inf
 
 
@@ -175,7 +175,8 @@ def gross_utility(b: int, n: int, traits: Array, curve: Array, share: float) -> 
     left = curve[b, n, at + BASE] - curve[b, n, at + SLOPE] * share
     inside = curve[b, n, LOW] <= share <= curve[b, n, HIGH]
     qoe = traits[b, n, QOE] * math.log(left) if inside and left > 0.0 else -math.inf
-    energy = transmission_energy(share, traits[b, n, EXPONENT], traits[b, n, MOBILE_ENERGY], traits[b, n, FIXED_ENERGY])
+    sent = math.expm1(traits[b, n, EXPONENT] * share)
+    energy = transmission_energy(sent, curve[b, n, FULL], traits[b, n, MOBILE_ENERGY], traits[b, n, FIXED_ENERGY])
     return qoe, energy
 
 

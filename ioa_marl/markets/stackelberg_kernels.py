@@ -284,28 +284,30 @@ def iterate_prices(
     -------
     converged, rounds, nash_conv
     """
-    lowest = math.inf
+    lowest, at_rest, rounds = math.inf, False, 0
     leaders = price.shape[2]
-    for iteration in range(counts[MAX_ITERATIONS]):
+    while True:
         change, regret = 0.0, 0.0
         for side in range(2):
             for leader in range(leaders):
                 before[b, side, leader] = price[b, side, leader]
-        for side in range(2):
+        closing = at_rest or rounds == counts[MAX_ITERATIONS]
+        for side in range(1 if closing else 2):
             for leader in range(counts[MOBILES + side]):
                 own, value, present = best_response(b, side, leader, state, price, numbers, counts)
                 if side == MOBILE:
                     regret += value - present
                 change = max(change, abs(own - price[b, side, leader]))
                 price[b, side, leader] = own
-            if side == MOBILE and iteration > 0 and regret < lowest:
+            if side == MOBILE and rounds > 0 and regret < lowest:
                 lowest = regret
                 for s in range(2):
                     for leader in range(leaders):
                         found[b, s, leader] = before[b, s, leader]
-        if change <= numbers[PRICE_TOLERANCE] and iteration > 0:
-            return True, iteration + 1, lowest
-    return False, counts[MAX_ITERATIONS], lowest
+        if closing:
+            return at_rest, rounds, lowest
+        rounds += 1
+        at_rest = change <= numbers[PRICE_TOLERANCE]
 
 
 @kernel
