@@ -38,7 +38,7 @@ GALLERY = {
     # Three trades are made, two buyers wait for a partner, and the clocks still move.
     "double_dutch": Scene("paper", "two_phase", 30, seed=11),
     "stackelberg": Scene("city", "oracle", 10),
-    "second_bid": Scene("paper", "threshold", 25),
+    "second_bid": Scene("paper", "threshold", 24),
     "vcg_slicing": Scene("paper", "oracle", 3),
     "two_tier": Scene("paper", "oracle", 10),
 }

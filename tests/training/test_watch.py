@@ -20,6 +20,7 @@ from ioa_marl.training.store import SeedFolder
 from ioa_marl.training.watch import from_checkpoint, from_settings, watch
 
 PLUGIN = Path(__file__).parents[1] / "plugin" / "example_plugin"
+MARKETS = [name for name in registry.env_names() if registry.entry("environment", name).source == "ioa_marl"]
 MIXED = ("--env", "double_dutch/mixed", "--agent", "fixed_step", "--set", "agent.settings.step=3")
 
 
@@ -151,6 +152,17 @@ def test_roles_can_be_given_to_different_policies():
     assert "reward_buyer" in seen.metrics
     assert "reward_buyer" not in honest.metrics
     assert seen.metrics["welfare"] < honest.metrics["welfare"]
+
+
+@pytest.mark.parametrize("market", MARKETS)
+def test_every_market_of_the_suite_can_be_watched(market):
+    # Seed 3: where there are instances, its own one. The replay refuses to show another episode than was evaluated.
+    seen = watch(from_settings(market, "random", ["seeds=[3]"]), Path("seen.gif"), episode=2, every=10_000)
+    game_class = registry.load_env(market)
+    assert set(game_class.metric_names) <= seen.metrics.keys()
+    pictures, _ = frames_of(seen.path)
+    assert len(pictures) == seen.frames == 2
+    assert pictures[0].shape == (720, 1080, 3)
 
 
 def test_market_of_a_plugin_can_be_watched(posted_price):
