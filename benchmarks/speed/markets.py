@@ -80,7 +80,12 @@ MARKETS = {
     ),
     "two_tier": Growth(
         "wireless agents",
-        tuple((n, "paper", {"wireless": n}) for n in (10, 100, 1_000, 10_000)),
+        (
+            (10, "paper", {}),
+            (60, "city", {}),
+            (1_000, "metro", {}),
+            (10_000, "metro", {"wireless": 10_000, "mobile": 1_000, "fixed": 1_000, "aerial": 1_000}),
+        ),
     ),
 }
 """For each market of the suite the sizes at which it is measured."""
