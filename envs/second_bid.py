@@ -288,7 +288,7 @@ class SecondBidGame(PhasedGame):
         optimum = means[:, k.OPTIMUM]
         means[:, k.EFFICIENCY] = np.divide(means[:, k.SURPLUS], optimum, out=np.ones(len(means)), where=optimum > 0.0)
         metrics[which] = means
-        ledger[which] = self.market.ledger[which]
+        ledger[which] = self.market.receipts[which]
 
     def state(self) -> NDArray[np.float32]:
         """Return progress, the past as the auctioneer sees it, and every accuracy, valuation and bid.

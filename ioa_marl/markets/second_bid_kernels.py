@@ -93,14 +93,18 @@ class SecondBidState(NamedTuple):
     """float64 (batch, 3): moving averages of log v₀, log b₍₁₎ and log b₍₂₎ over the tasks so far."""
     utility: Array
     """float64 (batch, stations): value − payment of each station in the last task."""
-    ledger: Array
+    receipts: Array
     """float64 (batch, stations + 2): receipts of the stations, the UAV and the auctioneer in this episode."""
     totals: Array
     """float64 (batch, metrics): sums over the tasks so far, see ``METRICS``."""
     winners: Array
     """int64 (batch, tasks): who won each task of this episode, a station's index or -1 for the UAV."""
-    prices: Array
-    """float64 (batch, tasks, 2): ρ and payment of each task of this episode."""
+    records: Array
+    """float64 (batch, tasks, 3): ρ, payment and surplus lost of each task of this episode."""
+    settled_value: Array
+    """float64 (batch, providers): valuations of the last task."""
+    settled_bid: Array
+    """float64 (batch, stations): the stations' bids for the last task."""
 
 
 @kernel
@@ -258,8 +262,8 @@ def settle(b: int, state: SecondBidState, numbers: Array, counts: Array, rho: fl
         surplus = numbers[UAV_WEIGHT] * value
         totals[b, UAV_SURPLUS] += surplus
         totals[b, UAV_SHARE] += 1.0
-    state.ledger[b, account] -= payment
-    state.ledger[b, stations + 1] += payment
+    state.receipts[b, account] -= payment
+    state.receipts[b, stations + 1] += payment
     totals[b, SURPLUS] += surplus
     totals[b, REVENUE] += payment
     totals[b, UTILITY] += value - payment
@@ -280,7 +284,12 @@ def hold_auction(
     remember(b, state, numbers, rho, winner)
     task = state.task[b]
     state.winners[b, task] = winner
-    state.prices[b, task, 0], state.prices[b, task, 1] = rho, payment
+    state.records[b, task, 0], state.records[b, task, 1] = rho, payment
+    state.records[b, task, 2] = best - surplus
+    state.settled_value[b, 0] = state.value[b, 0]
+    for i in range(counts[STATIONS]):
+        state.settled_value[b, i + 1] = state.value[b, i + 1]
+        state.settled_bid[b, i] = state.bid[b, i]
     state.task[b] = task + 1
     return surplus, bool(task + 1 == counts[TASKS])
 
@@ -295,13 +304,18 @@ def clear_episode(b: int, state: SecondBidState) -> None:
         state.averages[b, column] = 0.0
     for column in range(state.totals.shape[1]):
         state.totals[b, column] = 0.0
-    for account in range(state.ledger.shape[1]):
-        state.ledger[b, account] = 0.0
+    for account in range(state.receipts.shape[1]):
+        state.receipts[b, account] = 0.0
     for i in range(state.utility.shape[1]):
         state.utility[b, i] = 0.0
+    for provider in range(state.settled_value.shape[1]):
+        state.settled_value[b, provider] = 0.0
+    for i in range(state.settled_bid.shape[1]):
+        state.settled_bid[b, i] = 0.0
     for task in range(state.winners.shape[1]):
         state.winners[b, task] = UAV
-        state.prices[b, task, 0], state.prices[b, task, 1] = 0.0, 0.0
+        for column in range(state.records.shape[2]):
+            state.records[b, task, column] = 0.0
 
 
 def allocate_state(batch: int, stations: int, tasks: int) -> SecondBidState:
@@ -309,7 +323,9 @@ def allocate_state(batch: int, stations: int, tasks: int) -> SecondBidState:
     providers = stations + 1
     words = {name: np.zeros(batch, np.uint64) for name in ("seed", "stream", "instance", "episode")}
     whole = {name: np.zeros(batch, np.int64) for name in ("phase", "cycles", "task")}
-    of_providers = {name: np.zeros((batch, providers)) for name in ("accuracy", "common", "value", "delay")}
+    of_providers = {
+        name: np.zeros((batch, providers)) for name in ("accuracy", "common", "value", "delay", "settled_value")
+    }
     return SecondBidState(
         **words,
         **whole,
@@ -319,8 +335,9 @@ def allocate_state(batch: int, stations: int, tasks: int) -> SecondBidState:
         last=np.zeros((batch, 5)),
         averages=np.zeros((batch, 3)),
         utility=np.zeros((batch, stations)),
-        ledger=np.zeros((batch, stations + 2)),
+        receipts=np.zeros((batch, stations + 2)),
         totals=np.zeros((batch, len(METRICS))),
         winners=np.zeros((batch, tasks), np.int64),
-        prices=np.zeros((batch, tasks, 2)),
+        records=np.zeros((batch, tasks, 3)),
+        settled_bid=np.zeros((batch, stations)),
     )
