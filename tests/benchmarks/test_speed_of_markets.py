@@ -61,6 +61,7 @@ def test_smallest_size_and_every_batch_are_measured(load, market, monkeypatch):
     ]  # fmt: skip
     (growth,) = found["growth"]
     assert growth["participants"] == markets.MARKETS[market].sizes[0][0]
+    assert growth["settings"] == markets.MARKETS[market].sizes[0][2]
     assert growth["counted"] == markets.MARKETS[market].participants
     assert found["skipped"] == {}
     for row in (*found["speed"], growth):
@@ -114,11 +115,14 @@ def test_a_market_that_is_not_registered_is_skipped_and_said_to_be(load, tmp_pat
 def test_page_has_figures_and_markets_whichever_is_written_last(load, tmp_path):
     report, measure, markets = load("report"), load("measure"), load("markets")
     rows = [
-        markets.Speed("second_bid", "paper", interface, batch, None, 1, [v, 2.0 * v, 3.0 * v]).as_dict()
+        markets.Speed("second_bid", "paper", interface, batch, None, {}, 1, [v, 2.0 * v, 3.0 * v]).as_dict()
         for interface, batch, v in (("PettingZoo", 1, 500.0), ("Game.step", 1, 1000.0), ("Game.step", 64, 50_000.0))
     ]
     growth = [
-        {**markets.Speed("second_bid", "paper", "Game.step", 1, n, 1, [2e6 / n] * 2).as_dict(), "counted": "stations"}
+        {
+            **markets.Speed("second_bid", "paper", "Game.step", 1, n, {}, 1, [2e6 / n] * 2).as_dict(),
+            "counted": "stations",
+        }
         for n in (10, 1000)
     ]
     measured = {**report.conditions(measure.QUICK), "speed": rows, "growth": growth, "skipped": {}}
