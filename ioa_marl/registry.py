@@ -61,16 +61,21 @@ def _import(target: str) -> type[Any]:
     return loaded
 
 
-_SCRIPTED = "ioa_marl.agents.scripted:ScriptedAgent"
+_SCRIPTED = (
+    "oracle", "scripted", "fixed_step", "two_phase", "second_price", "myopic_msb", "ratio_rule", "last_winner",
+    "threshold", "constant_rho", "hold", "equal_split", "kelly",
+)  # fmt: skip
+"""Agents that play the scripted policy of their name; a market has it or refuses it."""
 _BUILT_IN: dict[Kind, dict[str, str]] = {
-    "environment": {"double_dutch": "ioa_marl.envs.double_dutch:DoubleDutchGame"},
+    "environment": {
+        "double_dutch": "ioa_marl.envs.double_dutch:DoubleDutchGame",
+        "second_bid": "ioa_marl.envs.second_bid:SecondBidGame",
+        "vcg_slicing": "ioa_marl.envs.vcg_slicing:VCGSlicingGame",
+    },
     "agent": {
+        **dict.fromkeys(_SCRIPTED, "ioa_marl.agents.scripted:ScriptedAgent"),
         "random": "ioa_marl.agents.random:RandomAgent",
         "greedy": "ioa_marl.agents.greedy:GreedyAgent",
-        "fixed_step": _SCRIPTED,
-        "two_phase": _SCRIPTED,
-        "oracle": _SCRIPTED,
-        "scripted": _SCRIPTED,
         "ppo": "ioa_marl.agents.ppo:PPOAgent",
         "sac": "ioa_marl.agents.sac:SACAgent",
     },
