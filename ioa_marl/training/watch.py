@@ -73,6 +73,8 @@ class Watched:
     """Steps of the episode."""
     metrics: dict[str, float]
     """The episode's figures, those of evaluation to the bit."""
+    no_window: str = ""
+    """Why there was no window although there is a display."""
 
 
 def from_checkpoint(path: Path) -> Players:
@@ -101,7 +103,8 @@ def from_settings(env: str, agent: str | None = None, settings: Sequence[str] = 
     agent : str, optional
         Who plays the roles that usually learn.
     settings : sequence of str
-        As for training: ``env.KEY=VALUE``, ``agent.KEY=VALUE``, ``roles.ROLE.agent=NAME``, ``seeds=[3]``.
+        As for training: ``env.KEY=VALUE``, ``agent.KEY=VALUE``, ``roles.ROLE.agent=NAME``, ``seeds=[3]``. The seed,
+        usually 0, is that of random actions and the number of the instance.
 
     Raises
     ------
@@ -115,6 +118,8 @@ def from_settings(env: str, agent: str | None = None, settings: Sequence[str] = 
             raise UserError(f"{setting} is not allowed: use env.KEY=, agent.KEY=, roles.ROLE.agent= or seeds=")
     named = [f"env={env}", *([] if agent is None else [f"agent={agent}"])]
     spec = specification([*named, *settings])
+    if len(spec.seeds) > 1 and any(setting.startswith("seeds=") for setting in settings):
+        raise UserError(f"seeds={list(spec.seeds)} is not allowed: use one, as in seeds=[3]")
     for choice in spec.agents:
         if choice.agent_class.learns:
             raise UserError(
@@ -172,7 +177,7 @@ def watch(
     if every is not None and every < 1:
         raise UserError(f"every={every} is not allowed: use 1 or more")
     path = _checked_path(Path(f"{_file_name(players.label)}-episode_{episode}.gif") if out is None else out)
-    screen = _window(players.spec.game_class.name, window)
+    screen, no_window = _window(players.spec.game_class.name, window)
     try:
         metrics, actions = _recorded(players, episode)
         steps = len(actions)
@@ -189,7 +194,7 @@ def watch(
             screen.close()
     data = gif.encode()
     write_atomically(path, data)
-    return Watched(path, len(data), len(gif), thinned, steps, metrics)
+    return Watched(path, len(data), len(gif), thinned, steps, metrics, no_window)
 
 
 class _Recorder(Agent):
@@ -253,17 +258,19 @@ def _thinning(steps: int, every: int | None) -> int:
     return every
 
 
-def _window(title: str, wanted: bool | None) -> Window | None:
-    if wanted is None:
-        wanted = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    if not wanted:
-        return None
+def _window(title: str, wanted: bool | None) -> tuple[Window | None, str]:
+    """Return a window, or none and why not although there is a display; one that was asked for has to open."""
+    display = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    if not (display if wanted is None else wanted):
+        return None, ""
     from ioa_marl.envs.rendering import Window
 
     try:
-        return Window(title)
+        return Window(title), ""
     except (RuntimeError, ImportError) as error:
-        raise UserError(f"no window can be opened (--no-window writes the GIF only): {error}") from error
+        if wanted:
+            raise UserError(f"no window can be opened (--no-window writes the GIF only): {error}") from error
+        return None, f"no window can be opened: {error}"
 
 
 def _show(screen: Window | None, frame: NDArray[np.uint8], seconds: float) -> None:
@@ -325,4 +332,4 @@ def _summary(players: Players, seen: Watched, episode: int) -> str:
     lines = [f"{spec.env_label}  {spec.agent_label}  evaluation episode {episode}, {seen.steps} steps"]
     lines += [f"  {name:<22} {value:.6f}" for name, value in seen.metrics.items()]
     lines.append(f"{seen.path}  {seen.frames} frames ({drawn}), {seen.size / 1e6:.2f} MB")
-    return "\n".join(lines)
+    return "\n".join([*lines, *([seen.no_window] if seen.no_window else [])])

@@ -222,6 +222,7 @@ def test_a_market_that_depends_on_its_batch_is_noticed(posted_price):
         ([*MIXED, "--set", "env.buyers=4,5"], ["env.buyers=4,5", "one value"]),
         ([*MIXED, "--set", "budget=3"], ["budget=3", "env.KEY="]),
         ([*MIXED, "--set", "buyers"], ["buyers"]),
+        ([*MIXED, "--set", "seeds=[3,4]"], ["seeds=[3, 4]", "use one"]),
         ([*MIXED, "--episode", "100"], ["episode=100", "0 to 99"]),
         ([*MIXED, "--episode", "-1"], ["episode=-1", "0 to 99"]),
         ([*MIXED, "--every", "0"], ["every=0", "1 or more"]),
@@ -289,6 +290,20 @@ def test_a_window_shows_every_frame_at_its_pace(posted_price, monkeypatch):
     import matplotlib.pyplot as plt
 
     assert plt.get_fignums() == []
+
+
+def test_a_display_without_a_toolkit_is_told_and_the_gif_is_written(posted_price, monkeypatch):
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("agg")  # what Matplotlib picks where it can open no window
+    monkeypatch.setenv("DISPLAY", ":0")
+    command = ("watch", "--env", "posted_price", "--agent", "random", "--out", "film.gif")
+    done = ioa_marl(*command)
+    assert done.exit_code == 0, done.stderr
+    assert "no window can be opened: " in done.stdout.splitlines()[-1]
+    assert Path("film.gif").exists()
+    assert "no window" not in ioa_marl(*command, "--no-window").stdout
+    assert ioa_marl(*command, "--window").exit_code == 2
 
 
 def test_palette_keeps_common_colours_and_finds_the_nearest_for_the_rest():
