@@ -6,7 +6,7 @@ of reports: lower bounds of the true ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,21 +115,28 @@ class EpisodeRegret:
     """Sum of value − payment over an episode, for each factor and market [units], shape (multipliers, markets)."""
 
     @property
+    def _means(self) -> NDArray[np.float64]:
+        means: NDArray[np.float64] = self.utilities.mean(axis=1)
+        return means
+
+    @property
+    def _truth(self) -> int:
+        return self.multipliers.tolist().index(1.0)
+
+    @property
     def best(self) -> float:
         """Factor with the largest mean utility."""
-        return float(self.multipliers[int(np.argmax(self.utilities.mean(axis=1)))])
+        return float(self.multipliers[int(np.argmax(self._means))])
 
     @property
     def regret(self) -> float:
         """Mean gain of that factor over the truth [units an episode], at least 0."""
-        means = self.utilities.mean(axis=1)
-        return float(means.max() - means[TRUTH])
+        return float(self._means.max() - self._means[self._truth])
 
     @property
     def standard_error(self) -> float:
         """Standard error of `regret` over the markets [units an episode]."""
-        best = int(np.argmax(self.utilities.mean(axis=1)))
-        gains = self.utilities[best] - self.utilities[TRUTH]
+        gains = self.utilities[int(np.argmax(self._means))] - self.utilities[self._truth]
         return float(gains.std(ddof=1) / np.sqrt(len(gains)))
 
 
@@ -149,6 +156,7 @@ def episode_regret(
     station: int = 0,
     markets: int = 200,
     seed: int = CALIBRATION_SEED + 1,
+    multipliers: Sequence[float] = MULTIPLIERS,
 ) -> EpisodeRegret:
     """Play episodes again and again, while one station multiplies its bids by each factor of the grid in turn.
 
@@ -167,6 +175,8 @@ def episode_regret(
         Number of markets; the same ones for every factor.
     seed : int
         Seed of the markets; by default one that neither training nor evaluation uses.
+    multipliers : sequence of float, default 0.5, 0.6, … 2.0
+        Factors to try, of those that a station may choose; the truth, 1, must be among them.
 
     Returns
     -------
@@ -174,20 +184,22 @@ def episode_regret(
     """
     require(0 <= station < config.stations, "station", station, f"an index below {config.stations}")
     require(markets >= 2, "markets", markets, "2 or more")
+    usable = 1.0 in multipliers and set(multipliers) <= set(MULTIPLIERS)
+    require(usable, "multipliers", list(multipliers), "some of 0.5, 0.6, … 2.0, with 1.0 among them")
     game = SecondBidGame(config, markets, ("auctioneer", "station"), autoreset=False)
     act = make_auctioneer(game)
-    utilities = np.zeros((len(MULTIPLIERS), markets))
-    for index in range(len(MULTIPLIERS)):
+    utilities = np.zeros((len(multipliers), markets))
+    for row, multiplier in enumerate(multipliers):
         bids = np.full((markets, config.stations), TRUTH, np.int64)
-        bids[:, station] = index
+        bids[:, station] = MULTIPLIERS.index(multiplier)
         observations, _ = game.reset(np.full(markets, seed, np.uint64))
         ended = False
         while not ended:
             step = game.step({"station": bids, "auctioneer": act(observations)})
-            utilities[index] += step.rewards["station"][:, station]
+            utilities[row] += step.rewards["station"][:, station]
             observations = step.observations
             ended = bool((step.terminated | step.truncated).all())
-    return EpisodeRegret(np.array(MULTIPLIERS), utilities)
+    return EpisodeRegret(np.array(multipliers), utilities)
 
 
 @dataclass(frozen=True)

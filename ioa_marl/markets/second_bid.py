@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ioa_marl.markets import second_bid_kernels as k
 from ioa_marl.markets.parameters import ParameterError, check_integer, check_number, require
+from ioa_marl.markets.physics import db_to_ratio, dbm_to_watt, processing_time, shannon_rate, transfer_time
 
 LARGEST_VALUE = 1e12
 """Valuations stay below this, and above its inverse, so that sums of them and their logarithms are exact enough."""
@@ -167,16 +168,16 @@ class SecondBidParams:
     def latency(self, end: int) -> float:
         """Return the shortest (``end`` 0) or longest (1) latency that a task can have [s]."""
         fast = 1 - end
-        gain = k.db_to_ratio(self.channel_gain[fast])
-        noise = k.dbm_to_watt(self.noise_power[end])
+        gain = db_to_ratio(self.channel_gain[fast])
+        noise = dbm_to_watt(self.noise_power[end])
         size = self.task_size[end] * _UNIT["task_size"]
-        total: float = k.processing_time(size, self.gpu_per_bit, self.gpu_speed[fast], self.cpu_speed[fast])
+        total: float = processing_time(size, self.gpu_per_bit, self.gpu_speed[fast], self.cpu_speed[fast])
         for bandwidth, power in (
             (self.uplink_bandwidth[fast], self.user_power[fast]),
             (self.downlink_bandwidth[fast], self.provider_power[fast]),
         ):
-            rate = k.shannon_rate(bandwidth * _UNIT["uplink_bandwidth"], gain, k.dbm_to_watt(power), noise)
-            total += k.transfer_time(size, rate)
+            rate = shannon_rate(bandwidth * _UNIT["uplink_bandwidth"], gain, dbm_to_watt(power), noise)
+            total += transfer_time(size, rate)
         return total
 
     def rhos(self) -> NDArray[np.float64]:

@@ -116,7 +116,7 @@ def between(numbers: Array, low: int, u: float) -> float:
 @kernel
 def matching_value(accuracy: float, factor: float, beta: float) -> float:
     """Eq. 10 in one period: ω₂/(1 − R)^β."""
-    return factor / (1.0 - accuracy) ** beta
+    return float(factor / (1.0 - accuracy) ** beta)
 
 
 @kernel

@@ -195,4 +195,4 @@ def _expected_larger(brand: float, stations: int, shape: float) -> float:
     a = 1.0 - 1.0 / shape
     edge = min(1.0, brand**-shape)
     above = stations * float(beta(a, stations) * betainc(a, stations, edge))
-    return above + brand * (1.0 - edge) ** stations
+    return float(above + brand * (1.0 - edge) ** stations)

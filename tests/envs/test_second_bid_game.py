@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ioa_marl.envs.second_bid import SecondBidGame
 from ioa_marl.markets import second_bid_kernels as k
@@ -279,9 +281,9 @@ def test_settings_of_policies_are_checked():
     assert (game.scripted("constant_rho", "auctioneer", level=7)() == 7).all()
     assert (game.scripted("threshold", "auctioneer", threshold=0.0)() == 0).all()
     assert (game.scripted("multiplied", "station", factor=0.5)() == 0).all()
-    for policy, settings in (("constant_rho", {"level": 10}), ("threshold", {"threshold": -1.0})):
-        with pytest.raises(ParameterError, match=next(iter(settings))):
-            game.scripted(policy, "auctioneer", **settings)
+    for policy, chosen in (("constant_rho", {"level": 10}), ("threshold", {"threshold": -1.0})):
+        with pytest.raises(ParameterError, match=next(iter(chosen))):
+            game.scripted(policy, "auctioneer", **chosen)
     with pytest.raises(ParameterError, match=r"factor=0\.55"):
         game.scripted("multiplied", "station", factor=0.55)
 
@@ -309,3 +311,45 @@ def test_the_columns_of_metrics_are_named_as_they_are_filled():
     assert k.METRICS[k.UTILITY] == "bidder_utility"
     assert k.METRICS[k.RHO] == "rho"
     assert len(k.METRICS) == k.RHO + 1
+
+
+def power_range(low, high):
+    """Ranges whose ends are anywhere between powers of ten."""
+    return st.tuples(st.floats(low, high), st.floats(low, high)).map(lambda ends: tuple(10.0**e for e in sorted(ends)))
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    channel_gain=st.floats(-200.0, 100.0).map(lambda gain: (gain, min(gain + 30.0, 100.0))),
+    task_size=power_range(-3.0, 6.0),
+    uplink_bandwidth=power_range(-3.0, 6.0),
+    cpu_speed=power_range(-3.0, 6.0),
+    accuracy=st.sampled_from([(0.0, 1.0), (1.0, 1.0), (0.0, 0.0), (0.9, 0.95)]),
+    accuracy_noise=st.sampled_from([0.0, 0.5, 1.0]),
+    accuracy_cap=st.sampled_from([0.0, 0.5, 0.9999]),
+    beta=st.floats(0.0, 10.0),
+    latency_factor=power_range(-6.0, 6.0).map(lambda ends: ends[0]),
+    common_value=power_range(-6.0, 6.0),
+    pareto_shape=st.floats(1.001, 100.0),
+    valuations=st.sampled_from(["physical", "pareto"]),
+    stations=st.integers(2, 4),
+    levels=st.sampled_from([1, 10]),
+)
+def test_whatever_construction_accepts_gives_finite_numbers(**changes):
+    try:
+        config = SecondBidGame.make_config(tasks=2, periods=2, **changes)
+    except ParameterError:
+        return
+    game = SecondBidGame(config, 3, EVERYBODY, autoreset=False)
+    observations, _ = game.reset(np.arange(3, dtype=np.uint64))
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        levels, factors = rng.integers(config.levels, size=(3, 1)), rng.integers(16, size=(3, config.stations))
+        step = game.step({"auctioneer": levels, "station": factors})
+        for seen in (observations, step.observations):
+            assert all(((array >= 0.0) & (array <= 1.0)).all() for array in seen.values())
+        assert all(np.isfinite(array).all() for array in step.rewards.values())
+    assert step.terminated.all()
+    assert all(np.isfinite(values).all() for values in step.metrics.values())
+    assert np.isfinite(game.ledger()).all()
+    assert ((game.state() >= 0.0) & (game.state() <= 1.0)).all()

@@ -71,7 +71,7 @@ def test_a_station_gains_by_overbidding_where_the_auctioneer_uses_a_threshold_on
 def test_a_station_that_looks_ahead_can_gain_even_where_only_the_past_counts():
     # Each task is strategy-proof by itself; but today's bid moves tomorrow's ρ.
     config = SecondBidGame.make_config("persistent")
-    found = episode_regret(config, scripted_auctioneer("last_winner"), markets=600)
+    found = episode_regret(config, scripted_auctioneer("last_winner"), markets=500, multipliers=(1.0, 1.5, 2.0))
     assert found.best > 1.0
     assert found.regret > 3.0 * found.standard_error > 0.0
 
@@ -111,6 +111,8 @@ def test_what_cannot_be_audited_is_named():
         episode_regret(config, scripted_auctioneer("oracle"), station=5)
     with pytest.raises(ParameterError, match="markets=1"):
         episode_regret(config, scripted_auctioneer("oracle"), markets=1)
+    with pytest.raises(ParameterError, match="multipliers"):
+        episode_regret(config, scripted_auctioneer("oracle"), multipliers=(0.5, 2.0))
     with pytest.raises(ParameterError, match="values"):
         station_regret([1.0], fixed(1.0))
     tasks = draw_tasks(preset("pareto", tasks=2), np.zeros(3, np.uint64), np.arange(3))
