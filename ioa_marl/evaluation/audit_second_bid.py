@@ -121,7 +121,7 @@ class EpisodeRegret:
 
     @property
     def _truth(self) -> int:
-        return self.multipliers.tolist().index(1.0)
+        return int(np.flatnonzero(self.multipliers == 1.0)[0])
 
     @property
     def best(self) -> float:
