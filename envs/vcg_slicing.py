@@ -208,11 +208,12 @@ class VCGSlicingGame(PhasedGame):
         self._space, self._solution = workspace(n), allocate_optima(1, n)
         self._reported = np.zeros((num_envs if self.learns["vsp"] else 0, n))
         self._no_rewards = np.zeros((0, n), np.float32)
-        rewards = [self._reward_rows(self._opening.rewards, role) for role in ("slice", "vsp")]
+        rewards = self._opening.rewards
         mask = np.zeros(num_envs, np.bool_)
         self._play_slices = machine_code(
             k.play_slices, self.market, self._numbers, self._counts, self._changes, mask,
-            np.zeros((num_envs, n, 3), np.int64), *rewards, mask,
+            np.zeros((num_envs, n, 3), np.int64),
+            rewards.get("slice", self._no_rewards), rewards.get("vsp", self._no_rewards), mask,
         )  # fmt: skip
         seen = np.zeros((1, 1, 1), np.float32)
         self._observe_slices = machine_code(k.observe_slices, self.market, self._numbers, self._counts, seen)
@@ -234,9 +235,6 @@ class VCGSlicingGame(PhasedGame):
 
     def _accounts(self) -> int:
         return self.config.providers + 1
-
-    def _reward_rows(self, rewards: Arrays, role: str) -> NDArray[np.float32]:
-        return rewards.get(role, np.zeros((0, self.config.providers), np.float32))
 
     def _open(self, which: NDArray[np.bool_]) -> None:
         k.open_markets(self.market, self._numbers, self._counts, which)

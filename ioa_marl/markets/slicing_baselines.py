@@ -59,7 +59,9 @@ def kelly_split(worth: ArrayLike, rates: ArrayLike) -> NDArray[np.float64]:
     sums = xi.sum(axis=-1, keepdims=True)
     bids = beta[..., None] * np.divide(xi, sums, out=np.zeros_like(xi), where=sums > 0.0)
     totals = bids.sum(axis=-2, keepdims=True)
-    return np.divide(bids, totals, out=np.full_like(bids, 1.0 / xi.shape[-2]), where=totals > 0.0)
+    shares: NDArray[np.float64] = np.full_like(bids, 1.0 / xi.shape[-2])
+    np.divide(bids, totals, out=shares, where=totals > 0.0)
+    return shares
 
 
 @kernel
