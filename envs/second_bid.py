@@ -156,7 +156,9 @@ class SecondBidGame(PhasedGame):
     | `pareto` | a common value times Pareto match values, ρ may depend on the past only: the optimum is a constant |
     | `three`, `nine` | as `paper` with 3 stations, where the UAV dominates, and with 9, where they do |
 
-    On `paper` with `information="history"` the past says nothing, and no policy can beat the best constant ρ.
+    On `paper` with `information="history"` the past says nothing, and no policy can beat the best constant ρ. With
+    `current_bids` and the UAV unseen, nothing that is seen says anything about v₀: the optimum is the policy
+    `threshold`, which serves the best station iff b₍₁₎ > ζ E[v₀] (as far as the grid reaches), about 0.46 on the scale.
 
     ## Fidelity
 
@@ -167,11 +169,13 @@ class SecondBidGame(PhasedGame):
     - b₍₂₎ is the second highest bid of a **station**. With the UAV's bid among them the auction would not be free of
       adverse selection, which is what ρ is for.
     - ρ = 10^(a/A) with a from 0, so that the second-price auction is among the actions.
-    - Eq. 13 is maximised by b₀ = E[v₀], as v₀ does not depend on the stations' bids; estimated once for a market.
+    - Eq. 13 is maximised by b₀ = E[v₀], as v₀ does not depend on the stations' bids; estimated once for a market. It is
+      kept in `pareto`, where they share the common value. Payments do not enter the surplus.
     - Accuracies are not given: U(0.5, 0.9) for a provider, ±0.035 in each period, at most 0.99. The UAV's valuation is
-      multiplied by 2.6 for its line of sight, so that it serves about as often as the stations at 5 stations.
-    - The paper's state has the UAV's valuation among the bids. That makes the best choice visible (a learner reaches
-      0.98 on the scale), so that it is off by default; `uav_bid_visible` puts it there.
+      multiplied by 2.6 for its line of sight: with full information it then serves 40% of the tasks.
+    - The paper's state has the UAV's valuation among the bids. The best choice is then seen by comparing two numbers,
+      and the UAV is no longer the bidder who cannot value single tasks. It is off by default; `uav_bid_visible` puts it
+      there.
     - Theorem 1 claims that the auction is strategy-proof while ρ depends on the bids. It is not: with v₀ = 10 and
       stations that value the task at 8 and 5, an auctioneer who maximises the surplus of the bids gives it to the UAV,
       and the first station wins it at 5 by bidding 11. With `information="history"` it holds for a station that looks

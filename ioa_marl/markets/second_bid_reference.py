@@ -84,7 +84,7 @@ class Calibration:
     """What is estimated once for an auction, on draws that neither training nor evaluation uses."""
 
     contract_price: float
-    """The UAV's contract price b₀ = E[v₀] [units]: Eq. 13 is largest there, as v₀ does not depend on the stations."""
+    """The UAV's contract price b₀ = E[v₀] [units]: Eq. 13 is largest there if v₀ does not depend on the stations."""
     log_low: float
     """0.1% quantile of the logarithms of valuations."""
     log_high: float

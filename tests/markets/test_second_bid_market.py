@@ -214,6 +214,13 @@ def test_no_other_threshold_is_better(paper):
     assert surplus(best) >= max(others)
 
 
+def test_where_nothing_is_known_about_the_uav_the_best_threshold_is_its_mean_value(paper):
+    # v₀ is independent of the bids, so the expected surplus is largest where the larger of b₍₁₎ and E[v₀] is served.
+    at_mean = paper.surplus(np.where(paper.tasks.first > paper.known.contract_price, 1.0, paper.rhos[-1]))
+    assert paper(at_mean) == pytest.approx(paper(paper.threshold()), abs=0.01)
+    assert paper.known.threshold == pytest.approx(paper.known.contract_price, rel=0.1)
+
+
 def test_the_contract_price_is_where_equation_13_is_largest(paper):
     # v₀ and the stations' best bid are independent here.
     prices = np.linspace(0.5, 1.5, 41) * paper.known.contract_price
