@@ -65,6 +65,7 @@ class PhasedGame(Game):
         self._asked = np.array([any(self.learns[role] for role in roles) for roles in self.phases])
         self._players: dict[str, ScriptedPolicy] = {}
         self.market = self._allocate()
+        assert "ledger" not in self.market._fields, "the field ledger would be saved under the name of the accounts"
         self._ledger = np.zeros((num_envs, self._accounts()))
         self._buffers = (_Buffers(self), _Buffers(self))
         self._opening = _Buffers(self)

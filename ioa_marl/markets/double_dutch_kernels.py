@@ -214,13 +214,18 @@ def accept_truthfully(order: Array, threshold: Array, b: int, side: int, first: 
         if (clock > limit) if side == 0 else (clock < limit):
             break
         count += 1
-    for i in range(first + 1, first + count):
-        moved = order[b, side, i]
-        j = i
-        while j > first and order[b, side, j - 1] > moved:
-            order[b, side, j] = order[b, side, j - 1]
-            j -= 1
-        order[b, side, j] = moved
+    gap = 1
+    while gap < count // 3:
+        gap = 3 * gap + 1
+    while gap > 0:  # Shell sort by index: tens of thousands may accept at once
+        for i in range(first + gap, first + count):
+            moved = order[b, side, i]
+            j = i
+            while j >= first + gap and order[b, side, j - gap] > moved:
+                order[b, side, j] = order[b, side, j - gap]
+                j -= gap
+            order[b, side, j] = moved
+        gap //= 3
     return count
 
 
