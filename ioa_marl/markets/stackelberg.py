@@ -30,10 +30,12 @@ from ioa_marl.markets.parameters import ParameterError, check_integer, check_num
 
 ACTUATOR_RATIO = math.expm1(0.1)
 """t_n/ε in every preset, so that the factor ln(1 + t_n/ε) of the QoE is 0.1."""
+LEADERS = ("mobile", "fixed")
+"""Sides of the market, in the order of the arrays' axis."""
 MOST_EFFICIENCY = 64.0
 """Largest spectral efficiency [bit/s/Hz] that is accepted; 2 to this power is still an exact number."""
-LARGEST = 1e9
-"""Largest size of any amount that is accepted."""
+SMALLEST, LARGEST = 1e-9, 1e9
+"""Smallest size of what must be positive, and largest of any amount, that is accepted."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class StackelbergParams:
     """Whether a mobile agent's speed is split evenly among the wireless agents in its reach that have a task."""
     dynamics: bool = False
     """Whether speeds, channel gains and numbers of tasks change between rounds."""
+    redraw: str = "never"
+    """When the technology of an instance is drawn anew: ``never``, or every ``episode``."""
     workload: float = 10.0
     """Workload W of a task [Mbit]."""
     cycles_per_mbit: float = 1e4
@@ -126,7 +130,7 @@ class StackelbergParams:
     price_tolerance: float = 5e-3
     """Algorithm 2 stops when no price moves by more than this, η [units/Mbit]."""
     nash_tolerance: float = 1e-4
-    """NashConv over total leader profit below which prices at rest count as an equilibrium."""
+    """NashConv over total leader profit up to which prices count as an equilibrium."""
     max_iterations: int = 60
     """Rounds of Algorithm 2 after which no pure equilibrium counts as found."""
 
@@ -144,8 +148,7 @@ class StackelbergParams:
             "workload", "cycles_per_mbit", "mobile_speed", "fixed_speed", "aerial_speed", "upload_time", "bandwidth",
             "price_cap", "velocity_range", "deviation_step", "deviation_tolerance", "actuator_ratio", "qoe_weight",
         ):  # fmt: skip
-            check_number(self, name, 0.0, open_low=True)
-            require(getattr(self, name) <= 1e15, name, getattr(self, name), "a number up to 1e15")
+            check_number(self, name, SMALLEST, LARGEST**2)
         for name in (
             "tolerable_delay", "mobile_energy", "fixed_energy", "mobility_weight", "mobility_offset", "velocity",
             "velocity_deviation", "arrivals", "price_tolerance", "nash_tolerance", "shadowing",
@@ -174,6 +177,7 @@ class StackelbergParams:
         require(self.latency_case in f.LATENCY_CASES, "latency_case", self.latency_case, ", ".join(f.LATENCY_CASES))
         readings = ("paid_by_follower", "as_printed")
         require(self.mobility in readings, "mobility", self.mobility, " or ".join(readings))
+        require(self.redraw in ("never", "episode"), "redraw", self.redraw, "never or episode")
         for name in ("congestion", "dynamics"):
             require(isinstance(getattr(self, name), bool), name, getattr(self, name), "true or false")
 
@@ -244,7 +248,19 @@ class StackelbergParams:
         out[k.VELOCITY_DEVIATION], out[k.VELOCITY_RANGE] = self.velocity_deviation, self.velocity_range
         out[k.MEMORY], out[k.SHADOWING] = self.memory, self.shadowing
         out[k.FADING_LIMIT], out[k.ARRIVALS] = self.fading_limit, self.arrivals
+        most, least, tasks = 1.0 + self.spread, 1.0 - self.spread, self._most_tasks()
+        out[k.MOST_LOAD] = self.workload * most * tasks
+        out[k.MOST_SLACK] = 1.0 + self.tolerable_delay * most - self.upload_time * least
+        out[k.MOST_QOE] = out[k.QOE] * most
+        gain = self.fading_limit * tasks if self.dynamics else 1.0
+        out[k.MOST_ENERGY] = max(self.mobile_energy, self.fixed_energy) * most * gain
+        for column, speed in enumerate((self.mobile_speed, self.fixed_speed, self.aerial_speed)):
+            out[k.MOST_PACE + column] = self.cycles_per_mbit / (speed * least)
         return out
+
+    def scan(self) -> NDArray[np.float64]:
+        """Return scratch for a search of prices, shape (grid points, 3)."""
+        return np.zeros((math.ceil(self.price_cap / self.deviation_step - 1e-9) + 1, 3))
 
     def counts(self) -> NDArray[np.int64]:
         """Return the integer parameter vector of the kernels."""
@@ -258,20 +274,22 @@ class StackelbergParams:
 
 
 _CITY: Mapping[str, Any] = {
-    "qoe_weight": 300.0, "spread": 0.2, "mobile_cost": (0.4, 0.6), "fixed_cost": (1.5, 2.2), "relay_time": (0.02, 0.1),
+    "wireless": 12, "mobile": 3, "fixed": 3, "spread": 0.2, "mobile_cost": (0.4, 0.6), "fixed_cost": (1.5, 2.2),
+    "relay_time": (0.11, 0.15),
 }  # fmt: skip
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
-    "city": {**_CITY, "wireless": 12, "mobile": 3, "fixed": 3},
+    "city": {**_CITY},
     "metro": {**_CITY, "wireless": 1_000, "mobile": 20, "fixed": 20, "deviation_step": 0.25},
-    "internet": {**_CITY, "wireless": 100_000, "mobile": 200, "fixed": 200, "deviation_step": 0.5,
-        "deviation_tolerance": 1e-3,
+    "internet": {
+        **_CITY, "wireless": 100_000, "mobile": 200, "fixed": 200, "deviation_step": 1.0, "deviation_tolerance": 2e-3,
     },
     "dynamic": {
-        **_CITY, "wireless": 12, "mobile": 3, "fixed": 3, "dynamics": True, "mobility_weight": 0.4,
-        "mobility_offset": 0.9,
+        **_CITY, "dynamics": True, "qoe_weight": 1000.0, "relay_time": (0.2, 0.3), "fading_limit": 1.5,
+        "mobility_weight": 0.4, "mobility_offset": 0.9,
     },
-    "kinked": {**_CITY, "wireless": 12, "mobile": 3, "fixed": 3, "qoe_weight": 3000.0},
+    "kinked": {**_CITY, "relay_time": (0.02, 0.1)},
+    "scarce": {**_CITY, "qoe_weight": 350.0, "relay_time": (0.02, 0.1)},
     "literal": {"cycles_per_mbit": 1e10, "bandwidth": 1e-3, "qoe_weight": 0.5},
 }  # fmt: skip
 """What each preset changes of the defaults; ``literal``, the printed numbers in SI units, is refused."""
@@ -310,7 +328,7 @@ def allocate_state(params: StackelbergParams, markets: int) -> k.MarketState:
         relay=np.zeros((markets, n)),
         served=np.zeros((markets, j)),
         velocity=np.zeros((markets, n + i)),
-        shadow=np.zeros((markets, n if params.dynamics else 0, 2)),
+        shadow=np.zeros((markets, n if params.dynamics else 0)),
         cost=np.zeros(leaders),
         price=np.zeros(leaders),
         sold=np.zeros(leaders),
@@ -345,5 +363,7 @@ def draw_markets(
     state.seed[:] = given
     state.stream[:] = np.arange(len(given)) if streams is None else np.asarray(streams, np.uint64)
     state.instance[:] = given if instances is None else np.asarray(instances, np.uint64)
-    batch.open_markets(state, params.numbers(), params.counts(), False, np.ones(len(given), np.bool_))
+    batch.open_markets(
+        state, params.numbers(), params.counts(), params.redraw == "episode", np.ones(len(given), np.bool_)
+    )
     return state

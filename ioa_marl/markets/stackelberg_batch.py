@@ -87,17 +87,24 @@ def refresh_markets(state: MarketState, numbers: Array, counts: Array, which: Ar
 
 @kernel
 def regret_of_markets(
-    state: MarketState, numbers: Array, counts: Array, which: Array, price: Array, gain: Array, total: Array
+    state: MarketState,
+    numbers: Array,
+    counts: Array,
+    which: Array,
+    price: Array,
+    scan: Array,
+    gain: Array,
+    total: Array,
 ) -> None:
     """NashConv of ``price`` (batch, 2, leaders) in the markets ``which``: ``total`` (batch,), ``gain`` per leader."""
     for b in range(which.shape[0]):
         if which[b]:
-            total[b] = regret_of_all(b, state, price, numbers, counts, gain)
+            total[b] = regret_of_all(b, state, price, numbers, counts, scan, gain)
 
 
 @kernel
 def best_responses(
-    state: MarketState, numbers: Array, counts: Array, which: Array, side: int, price: Array, out: Array
+    state: MarketState, numbers: Array, counts: Array, which: Array, side: int, price: Array, scan: Array, out: Array
 ) -> None:
     """Best price of every leader of a side against ``price`` (batch, 2, leaders): ``out`` (batch, leaders, 3).
 
@@ -106,7 +113,7 @@ def best_responses(
     for b in range(which.shape[0]):
         if which[b]:
             for leader in range(counts[k.MOBILES + side]):
-                own, value, present = best_response(b, side, leader, state, price, numbers, counts)
+                own, value, present = best_response(b, side, leader, state, price, numbers, counts, scan)
                 out[b, leader, 0], out[b, leader, 1], out[b, leader, 2] = own, value, present
 
 
@@ -119,12 +126,13 @@ def solve_markets(
     price: Array,
     before: Array,
     found: Array,
+    scan: Array,
     outcome: Array,
 ) -> None:
     """Algorithm 2 in the markets ``which``; ``outcome`` (batch, 3): converged, rounds, NashConv."""
     for b in range(which.shape[0]):
         if which[b]:
-            converged, rounds, regret = iterate_prices(b, state, numbers, counts, price, before, found)
+            converged, rounds, regret = iterate_prices(b, state, numbers, counts, price, before, found, scan)
             outcome[b, 0], outcome[b, 1], outcome[b, 2] = converged, rounds, regret
 
 
@@ -136,7 +144,7 @@ def profits_of_markets(state: MarketState, counts: Array, which: Array, price: A
             for side in range(2):
                 for leader in range(counts[k.MOBILES + side]):
                     own = price[b, side, leader]
-                    out[b, side, leader] = k.leader_profit(b, side, leader, own, state, price, counts)
+                    out[b, side, leader], _, _ = k.leader_profit(b, side, leader, own, state, price, counts)
 
 
 @kernel
@@ -159,3 +167,13 @@ def latencies_at(state: MarketState, counts: Array, shares: Array, out: Array) -
             out[b, n] = f.latency(
                 counts[k.CASE], shares[b, n], mobile, fixed, aerial, state.relay[b, n], state.passed_share[b, j] > 0.0
             )
+
+
+@kernel
+def demand_of_leader(
+    state: MarketState, counts: Array, b: int, side: int, leader: int, price: Array, own: Array, out: Array
+) -> None:
+    """Load that a leader sells at each of its prices ``own`` (n,) against ``price``, and its profit: ``out`` (n, 2)."""
+    for row in range(own.shape[0]):
+        profit, earning, _ = k.leader_profit(b, side, leader, own[row], state, price, counts)
+        out[row, 0], out[row, 1] = earning, profit

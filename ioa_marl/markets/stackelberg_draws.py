@@ -42,15 +42,16 @@ def draw_instance(b: int, state: MarketState, numbers: Array, counts: Array, num
     key, zero, spread = state.instance[b], np.uint64(0), numbers[k.SPREAD]
     for n in range(counts[k.WIRELESS]):
         w0, w1, w2, w3 = philox_block(key, zero, n + 1, number, OF_WIRELESS)
-        v0, v1, v2, v3 = philox_block(key, zero, n + 1, number, OF_WIRELESS_2)
+        v0, v1, v2, _ = philox_block(key, zero, n + 1, number, OF_WIRELESS_2)
         upload, delay = _around(w1, numbers[k.UPLOAD], spread), _around(w2, numbers[k.DELAY], spread)
         state.nominal[b, n, f.LOAD] = _around(w0, numbers[k.LOAD], spread)
         state.nominal[b, n, f.SLACK] = 1.0 + delay - upload
         state.nominal[b, n, f.QOE] = _around(w3, numbers[k.QOE], spread)
         state.nominal[b, n, f.EXPONENT] = _around(v0, numbers[k.EFFICIENCY], spread) * math.log(2.0)
+        # Energy price and noise power are the wireless agent's own, the same for both of its links.
         state.nominal[b, n, f.MOBILE_ENERGY] = _around(v1, numbers[k.MOBILE_ENERGY], spread)
-        state.nominal[b, n, f.FIXED_ENERGY] = _around(v2, numbers[k.FIXED_ENERGY], spread)
-        state.relay[b, n] = _between(v3, numbers[k.RELAY_LOW], numbers[k.RELAY_HIGH])
+        state.nominal[b, n, f.FIXED_ENERGY] = _around(v1, numbers[k.FIXED_ENERGY], spread)
+        state.relay[b, n] = _between(v2, numbers[k.RELAY_LOW], numbers[k.RELAY_HIGH])
         # Which mobile agent is a matter of names; which fixed agent is shuffled against it.
         state.reach[b, k.MOBILE, n] = n % counts[k.MOBILES]
         state.reach[b, k.FIXED, n] = n
@@ -92,9 +93,8 @@ def draw_velocities(b: int, state: MarketState, numbers: Array, counts: Array, n
         normal, _ = _normals(w0, w1)
         state.velocity[b, m] = max(numbers[k.VELOCITY] + numbers[k.VELOCITY_DEVIATION] * normal, 0.0)
         if dynamic and m < counts[k.WIRELESS]:
-            to_mobile, to_fixed = _normals(w2, w3)
-            state.shadow[b, m, k.MOBILE] = numbers[k.SHADOWING] * to_mobile
-            state.shadow[b, m, k.FIXED] = numbers[k.SHADOWING] * to_fixed
+            other, _ = _normals(w2, w3)
+            state.shadow[b, m] = numbers[k.SHADOWING] * other
 
 
 @kernel
@@ -140,10 +140,8 @@ def _evolve(b: int, state: MarketState, numbers: Array, counts: Array) -> None:
         normal, _ = _normals(w0, w1)
         state.velocity[b, m] = max(pull + noise * numbers[k.VELOCITY_DEVIATION] * normal, 0.0)
         if m < counts[k.WIRELESS]:
-            to_mobile, to_fixed = _normals(w2, w3)
-            deviation = noise * numbers[k.SHADOWING]
-            state.shadow[b, m, k.MOBILE] = memory * state.shadow[b, m, k.MOBILE] + deviation * to_mobile
-            state.shadow[b, m, k.FIXED] = memory * state.shadow[b, m, k.FIXED] + deviation * to_fixed
+            other, _ = _normals(w2, w3)
+            state.shadow[b, m] = memory * state.shadow[b, m] + noise * numbers[k.SHADOWING] * other
 
 
 @kernel
@@ -173,15 +171,13 @@ def open_round(b: int, state: MarketState, numbers: Array, counts: Array) -> Non
             state.idle[b, i], min(apart, 1.0), numbers[k.FACTOR_WEIGHT], numbers[k.FACTOR_OFFSET]
         )
         if dynamic:
-            w0, w1, w2, _ = philox_block(
-                state.seed[b], state.stream[b], first + np.uint64(n), state.episode[b], OF_TASK
-            )
+            w0, w1, _, _ = philox_block(state.seed[b], state.stream[b], first + np.uint64(n), state.episode[b], OF_TASK)
             # Bandwidth is granted per task, so that the noise power, and with it the energy, goes with their number.
             tasks = _tasks(w0, numbers[k.ARRIVALS], counts[k.MAX_TASKS])
             state.traits[b, n, f.LOAD] *= tasks
-            limit = numbers[k.FADING_LIMIT]
-            for side in range(2):
-                rayleigh = -math.log(1.0 - to_unit(w1 if side == 0 else w2))
-                gain = min(max(rayleigh * db_to_ratio(state.shadow[b, n, side]), 1.0 / limit), limit)
-                state.traits[b, n, f.MOBILE_ENERGY + side] *= tasks / gain
+            # What fades is around the wireless agent, so both of its links do, and the fixed one stays the better one.
+            limit, rayleigh = numbers[k.FADING_LIMIT], -math.log(1.0 - to_unit(w1))
+            gain = min(max(rayleigh * db_to_ratio(state.shadow[b, n]), 1.0 / limit), limit)
+            state.traits[b, n, f.MOBILE_ENERGY] *= tasks / gain
+            state.traits[b, n, f.FIXED_ENERGY] *= tasks / gain
     shape_followers(b, state, counts)

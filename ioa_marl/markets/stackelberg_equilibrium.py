@@ -16,9 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from ioa_marl.markets import stackelberg_batch as batch
 from ioa_marl.markets import stackelberg_kernels as k
 from ioa_marl.markets.parameters import ParameterError, require
+from ioa_marl.markets.stackelberg import LEADERS as SIDES
 from ioa_marl.markets.stackelberg import StackelbergParams
 
-SIDES = ("mobile", "fixed")
 PURE, NONE_FOUND = "pure equilibrium", "none found"
 _ONE = np.ones(1, np.bool_)
 
@@ -196,7 +196,7 @@ def best_response_price(
     require(0 <= leader < getattr(params, side), "leader", leader, f"0 to {getattr(params, side) - 1}")
     state, prices = _alone(market, index), _prices(params, mobile_prices, fixed_prices)
     out = np.zeros((1, getattr(params, side), 3))
-    batch.best_responses(state, params.numbers(), params.counts(), _ONE, SIDES.index(side), prices, out)
+    batch.best_responses(state, params.numbers(), params.counts(), _ONE, SIDES.index(side), prices, params.scan(), out)
     return BestResponse(*(float(value) for value in out[0, leader]))
 
 
@@ -207,7 +207,7 @@ def nash_conv(
     prices = _prices(params, mobile_prices, fixed_prices)
     gain, total = np.zeros_like(prices), np.zeros(1)
     state = _alone(market, index)
-    batch.regret_of_markets(state, params.numbers(), params.counts(), _ONE, prices, gain, total)
+    batch.regret_of_markets(state, params.numbers(), params.counts(), _ONE, prices, params.scan(), gain, total)
     return NashConv(*_split(params, gain))
 
 
@@ -258,18 +258,20 @@ def solve_batch(
     prices : ndarray of float64, shape (batch, 2, leaders)
         Prices of lowest NashConv.
     settled : ndarray of bool, shape (batch,)
-        Whether they are a pure equilibrium: at rest, and NashConv within ``nash_tolerance`` of total profit.
+        Whether they are a pure equilibrium: NashConv within ``nash_tolerance`` of total profit.
     result : ndarray of float64, shape (batch, 4)
         Whether prices came to rest, rounds, NashConv and total leader profit [units].
     """
     prices = np.full(market.price.shape, 0.5 * params.price_cap) if start is None else start
     found, result = np.zeros_like(prices), np.zeros((len(which), 4))
     counts = params.counts()
-    batch.solve_markets(market, params.numbers(), counts, which, prices, np.zeros_like(prices), found, result)
+    batch.solve_markets(
+        market, params.numbers(), counts, which, prices, np.zeros_like(prices), found, params.scan(), result
+    )
     profits = np.zeros_like(prices)
     batch.profits_of_markets(market, counts, which, found, profits)
     result[:, 3] = profits.sum(axis=(1, 2))
-    settled = (result[:, 0] == 1.0) & (result[:, 2] <= params.nash_tolerance * np.maximum(result[:, 3], 0.0) + 1e-9)
+    settled = result[:, 2] <= params.nash_tolerance * np.maximum(result[:, 3], 0.0) + 1e-9
     return found, settled, result
 
 

@@ -45,7 +45,7 @@ ENDS, BASE, SLOPE, AT_LEFT, AT_RIGHT = range(5)
 CURVE = SEGMENT + 3 * 5
 NEWTON_STEPS = 60
 SHARE_TOLERANCE = 1e-13
-CELLS = 64
+CELLS = 24
 """Cells per segment in which the stationary points of a utility that is not concave are looked for."""
 
 

@@ -31,8 +31,10 @@ CYCLES, MOBILE_SPEED, FIXED_SPEED, AERIAL_SPEED, AERIAL_SHARE, RELAY_LOW, RELAY_
 MOBILE_COST_LOW, MOBILE_COST_HIGH, FIXED_COST_LOW, FIXED_COST_HIGH = range(20, 24)
 FACTOR_WEIGHT, FACTOR_OFFSET, IDLE_LOW, VELOCITY, VELOCITY_DEVIATION, VELOCITY_RANGE = range(24, 30)
 MEMORY, SHADOWING, FADING_LIMIT, ARRIVALS = range(30, 34)
-N_NUMBERS = 34
-"""Entries of the float parameter vector."""
+MOST_LOAD, MOST_SLACK, MOST_QOE, MOST_ENERGY, MOST_PACE = range(34, 39)
+N_NUMBERS = 41
+"""Entries of the float parameter vector; from ``MOST_LOAD`` on upper bounds, the last three of λ/μ (mobile, fixed,
+aerial)."""
 
 WIRELESS, MOBILES, FIXEDS, ROUNDS, CASE, AS_PRINTED, CONGESTION, DYNAMICS, MAX_TASKS, MAX_ITERATIONS = range(10)
 N_COUNTS = 10
@@ -44,6 +46,10 @@ N_SUMS = 4
 wireless agents that bought, wireless agents that had a task."""
 
 GOLDEN = 0.6180339887498949
+FEW = 64
+"""Buyers up to which each that stays away is looked at; of more, one makes no peak that counts."""
+NEXT_CELL, FIRST_LEFT, RIGHT, LEFT = range(4)
+"""What a golden-section search asks for next."""
 
 
 class MarketState(NamedTuple):
@@ -90,7 +96,7 @@ class MarketState(NamedTuple):
     velocity: Array
     """float64 (batch, wireless + mobile): speeds v_n and v_i [m/s]."""
     shadow: Array
-    """float64 (batch, wireless, 2): slow fading of both links [dB]; empty unless the market is dynamic."""
+    """float64 (batch, wireless): slow fading of its links [dB]; empty unless the market is dynamic."""
     cost: Array
     """float64 (batch, 2, leaders): unit costs [units/Mbit]."""
     price: Array
@@ -163,7 +169,9 @@ def price_paid(b: int, n: int, mobile_price: float, state: MarketState, counts: 
 
 
 @kernel
-def leader_profit(b: int, side: int, leader: int, own: float, state: MarketState, price: Array, counts: Array) -> float:
+def leader_profit(
+    b: int, side: int, leader: int, own: float, state: MarketState, price: Array, counts: Array
+) -> tuple[float, float, int]:
     """Eqs. 14 and 16 at exact answers: profit of one leader at the price ``own``, the others' as in ``price``.
 
     Parameters
@@ -174,8 +182,17 @@ def leader_profit(b: int, side: int, leader: int, own: float, state: MarketState
         Its unit price [units/Mbit].
     price : ndarray of float64, shape (batch, 2, leaders)
         Prices of which only the other side's count.
+
+    Returns
+    -------
+    profit : float
+        In units.
+    earning : float
+        What a higher price would bring per unit of price if nobody changed its mind [Mbit].
+    buyers : int
+        Members that buy.
     """
-    total = 0.0
+    profit, earning, buyers = 0.0, 0.0, 0
     cost = state.cost[b, side, leader]
     for q in range(state.start[b, side, leader], state.start[b, side, leader + 1]):
         n = state.member[b, side, q]
@@ -184,79 +201,102 @@ def leader_profit(b: int, side: int, leader: int, own: float, state: MarketState
         paid = price_paid(b, n, mobile_price, state, counts)
         share, buys = best_share(b, n, state.traits, state.curve, paid, fixed_price)
         if buys:
-            load = state.traits[b, n, f.LOAD]
-            if side == MOBILE:
-                total += share * load * (own * state.traits[b, n, f.FACTOR] - cost)
-            else:
-                total += (1.0 - share) * load * state.served[b, leader] * (own - cost)
-    return total
+            buyers += 1
+            load, factor = share * state.traits[b, n, f.LOAD], state.traits[b, n, f.FACTOR]
+            if side == FIXED:
+                load, factor = (1.0 - share) * state.traits[b, n, f.LOAD] * state.served[b, leader], 1.0
+            profit += load * (own * factor - cost)
+            earning += load * factor
+    return profit, earning, buyers
+
+
+@kernel
+def _sides_to_refine(point: int, last: int, step: float, best: float, scan: Array) -> int:
+    """Where a better price may be near a grid point: 2 on both of its sides, 1 above it only, 0 nowhere.
+
+    A dearer leader sells no more, so up to the next grid point profit grows by no more than ``earning`` allows.
+    Peaks are at grid points that no neighbour beats, or just before somebody stays away, if it is one of few.
+    """
+    under, over = max(point - 1, 0), min(point + 1, last)
+    above = scan[point, 0] + step * scan[point, 1] > best
+    if scan[point, 0] >= scan[under, 0] and scan[point, 0] >= scan[over, 0]:
+        below = scan[under, 0] + step * scan[under, 1] > best
+        return 2 if scan[point, 1] > 0.0 and (above or below) else 0
+    return 1 if above and scan[over, 2] < scan[point, 2] <= FEW else 0
 
 
 @kernel
 def best_response(
-    b: int, side: int, leader: int, state: MarketState, price: Array, numbers: Array, counts: Array
+    b: int, side: int, leader: int, state: MarketState, price: Array, numbers: Array, counts: Array, scan: Array
 ) -> tuple[float, float, float]:
-    """Algorithm 1: a leader's best price, by a grid and golden-section refinement around its best point.
+    """Algorithm 1: a leader's best price, by a grid and golden-section searches where a better one may be.
 
     The present price is tried first and kept unless another one is better. The best price of all that were tried is
-    returned, where the printed algorithm returns the last one.
+    returned, where the printed algorithm returns the last one. ``scan`` is scratch, float64 (grid points, 3).
 
     Returns
     -------
     price, profit, present_profit : float
     """
     step, cap = numbers[DEVIATION_STEP], numbers[PRICE_CAP]
-    grid = math.ceil(cap / step - 1e-9) + 1
+    last = scan.shape[0] - 1
     best = price[b, side, leader]
     value, present = -math.inf, 0.0
-    centre, centre_value = 0.0, -math.inf
     low, high, left, right, left_value, right_value = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    trial = 0
+    trial, point, ask = -1, 0, NEXT_CELL
     while True:
-        refining = trial - grid - 1
-        if trial == 0:
+        if trial < 0:
             own = best
-        elif refining < 0:
-            own = min((trial - 1) * step, cap)
-        elif refining == 0:
-            low, high = max(centre - step, 0.0), min(centre + step, cap)
-            left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-            own = left
-        elif refining == 1:
-            own = right
-        elif high - low <= numbers[DEVIATION_TOLERANCE]:
-            break
-        elif left_value >= right_value:
-            high, right, right_value = right, left, left_value
-            left = high - GOLDEN * (high - low)
-            own = left
+        elif trial <= last:
+            own = min(trial * step, cap)
         else:
-            low, left, left_value = left, right, right_value
-            right = low + GOLDEN * (high - low)
-            own = right
-        profit = leader_profit(b, side, leader, own, state, price, counts)
-        if trial == 0:
-            present = profit
-        if refining < 0 and trial > 0 and profit > centre_value:
-            centre, centre_value = own, profit
-        if refining >= 0:
-            if own == left:
-                left_value = profit
-            else:
-                right_value = profit
+            if ask == NEXT_CELL:
+                sides = 0
+                while point <= last and sides == 0:
+                    sides = _sides_to_refine(point, last, step, value, scan)
+                    point += 1
+                if sides == 0:
+                    break
+                middle = min((point - 1) * step, cap)
+                low, high = max(middle - step, 0.0) if sides == 2 else middle, min(middle + step, cap)
+                left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+                ask = FIRST_LEFT
+            own = right if ask == RIGHT else left
+        profit, earning, buyers = leader_profit(b, side, leader, own, state, price, counts)
         if profit > value:
             best, value = own, profit
+        if trial < 0:
+            present = profit
+        elif trial <= last:
+            scan[trial, 0], scan[trial, 1], scan[trial, 2] = profit, earning, buyers
+        elif ask == FIRST_LEFT:
+            left_value, ask = profit, RIGHT
+        else:
+            if ask == RIGHT:
+                right_value = profit
+            else:
+                left_value = profit
+            if high - low <= numbers[DEVIATION_TOLERANCE]:
+                ask = NEXT_CELL
+            elif left_value >= right_value:
+                high, right, right_value = right, left, left_value
+                left, ask = high - GOLDEN * (high - low), LEFT
+            else:
+                low, left, left_value = left, right, right_value
+                right, ask = low + GOLDEN * (high - low), RIGHT
         trial += 1
     return best, value, present
 
 
 @kernel
-def regret_of_all(b: int, state: MarketState, price: Array, numbers: Array, counts: Array, gain: Array) -> float:
+def regret_of_all(
+    b: int, state: MarketState, price: Array, numbers: Array, counts: Array, scan: Array, gain: Array
+) -> float:
     """NashConv of ``price``: what all leaders together gain, each deviating alone; ``gain`` (batch, 2, leaders)."""
     total = 0.0
     for side in range(2):
         for leader in range(counts[MOBILES + side]):
-            _, value, present = best_response(b, side, leader, state, price, numbers, counts)
+            _, value, present = best_response(b, side, leader, state, price, numbers, counts, scan)
             gain[b, side, leader] = value - present
             total += value - present
     return total
@@ -264,7 +304,7 @@ def regret_of_all(b: int, state: MarketState, price: Array, numbers: Array, coun
 
 @kernel
 def iterate_prices(
-    b: int, state: MarketState, numbers: Array, counts: Array, price: Array, before: Array, found: Array
+    b: int, state: MarketState, numbers: Array, counts: Array, price: Array, before: Array, found: Array, scan: Array
 ) -> tuple[bool, int, float]:
     """Algorithm 2: the mobile agents answer the fixed ones' prices, then the other way round, until prices rest.
 
@@ -294,7 +334,7 @@ def iterate_prices(
         closing = at_rest or rounds == counts[MAX_ITERATIONS]
         for side in range(1 if closing else 2):
             for leader in range(counts[MOBILES + side]):
-                own, value, present = best_response(b, side, leader, state, price, numbers, counts)
+                own, value, present = best_response(b, side, leader, state, price, numbers, counts, scan)
                 if side == MOBILE:
                     regret += value - present
                 change = max(change, abs(own - price[b, side, leader]))

@@ -1,0 +1,10 @@
+"""The Stackelberg market for PettingZoo; see `ioa_marl.envs.stackelberg.StackelbergGame`."""
+
+from __future__ import annotations
+
+from ioa_marl.envs.parallel import EntryPoints
+from ioa_marl.envs.stackelberg import StackelbergGame
+
+_points = EntryPoints(StackelbergGame)
+parallel_env, raw_env, env = _points.parallel_env, _points.raw_env, _points.env
+gym_env, gym_vector_env = _points.gym_env, _points.gym_vector_env
