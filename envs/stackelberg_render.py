@@ -25,6 +25,8 @@ COLUMNS = 100
 
 _COLOURS = ((r.BLUE, r.GREEN, "#56B4E9"), (r.ORANGE, r.YELLOW, r.PINK))
 _OTHERS = "#C4C9D1"
+_LIGHT = frozenset({"#56B4E9", r.YELLOW, r.PINK, _OTHERS})
+"""Colours on which dark letters are easier to read than white ones."""
 _CURVES = 3
 """Leaders of a side whose demand is drawn: those that sold most."""
 _DRAWN, _WRITTEN = 24, 12
@@ -45,8 +47,8 @@ class _Leader:
     cost: float
     sold: float
     profit: float
-    best: tuple[float, float] | None
-    """Its best price against the others' and the profit there; None if it is not looked for."""
+    best: tuple[float, float, float] | None
+    """Its best price against the others', the profit there and the gain, at exact answers; None if not looked for."""
     demand: NDArray[np.float64]
     """(prices,): load sold at each price; empty for leaders without a curve."""
 
@@ -88,7 +90,7 @@ class _View:
     @property
     def nash_conv(self) -> float | None:
         """What the leaders gain by deviating alone, if it was looked for."""
-        gains = [leader.best[1] - leader.profit for leader in self.all_leaders if leader.best is not None]
+        gains = [leader.best[2] for leader in self.all_leaders if leader.best is not None]
         return sum(gains) if len(gains) == len(self.all_leaders) else None
 
     @property
@@ -116,16 +118,18 @@ class _View:
 
 def _leaders(game: StackelbergGame, b: int, side: int, prices: NDArray[np.float64]) -> list[_Leader]:
     market, config, count = game.market, game.config, getattr(game.config, LEADERS[side])
-    # The others' prices must not move while one leader's demand is drawn; before the first round there are none.
     which = np.arange(game.num_envs) == b
     best = np.zeros((game.num_envs, count, 3))
-    searched = config.wireless <= _SEARCHED and market.round[b] > 0
+    # Where conditions change, those of the last round are gone, except at the end.
+    known = market.round[b] > 0 and (not config.dynamics or market.round[b] == config.rounds)
+    searched = config.wireless <= _SEARCHED and known
     if searched:
         batch.best_responses(market, game.numbers, game.counts, which, side, market.price, config.scan(), best)
     order = np.argsort(-market.sold[b, side, :count], kind="stable")
     shown = np.sort(order[:_CURVES])
     out = []
     for rank, leader in enumerate([*shown, *np.sort(order[_CURVES:])]):
+        price, profit, present = best[b, leader].tolist()
         demand = np.zeros((len(prices) if rank < _CURVES else 0, 2))
         if market.round[b] > 0:
             batch.demand_of_leader(
@@ -138,8 +142,8 @@ def _leaders(game: StackelbergGame, b: int, side: int, prices: NDArray[np.float6
                 price=float(market.price[b, side, leader]),
                 cost=float(market.cost[b, side, leader]),
                 sold=float(market.sold[b, side, leader]),
-                profit=float(best[b, leader, 2] if searched else market.profit[b, side, leader]),
-                best=(float(best[b, leader, 0]), float(best[b, leader, 1])) if searched else None,
+                profit=float(market.profit[b, side, leader]),
+                best=(price, profit, profit - present) if searched else None,
                 demand=demand[:, 0],
             )
         )
@@ -149,17 +153,27 @@ def _leaders(game: StackelbergGame, b: int, side: int, prices: NDArray[np.float6
 def _view(game: StackelbergGame, index: int, most: int) -> _View:
     market, config = game.market, game.config
     prices = np.linspace(0.0, config.price_cap, _PRICES)
-    rows = np.arange(min(most, config.wireless))
+    leaders = (_leaders(game, index, k.MOBILE, prices), _leaders(game, index, k.FIXED, prices))
+    reach = market.reach[index].astype(np.int64)
+    # Of many wireless agents, those whose leaders have a colour.
+    named = {leader.name for side in leaders for leader in side[:_CURVES]}
+    known = sum(
+        np.array([f"{LEADERS[side]} {leader}" in named for leader in range(getattr(config, LEADERS[side]))])[
+            reach[side]
+        ].astype(int)
+        for side in range(2)
+    )
+    rows = np.sort(np.argsort(-known, kind="stable")[:most])
     return _View(
         rounds=int(market.round[index]),
         last=config.rounds,
         cap=config.price_cap,
         prices=prices,
-        leaders=(_leaders(game, index, k.MOBILE, prices), _leaders(game, index, k.FIXED, prices)),
+        leaders=leaders,
         rows=rows,
         shares=market.share[index].copy(),
         buys=market.buys[index].copy(),
-        reach=market.reach[index].astype(np.int64),
+        reach=reach,
         loads=market.traits[index, :, f.LOAD].copy(),
         utilities=market.utility[index].copy(),
     )
@@ -189,8 +203,8 @@ def figure(game: StackelbergGame, index: int = 0) -> Figure:
     """Return the picture of a market as a matplotlib figure, for saving in any format.
 
     Left, what each leader would sell at every price while the others keep theirs: a dot is the posted price, a diamond
-    the best one, dotted lines are unit costs. Middle, how each wireless agent splits its task. Right, profits, and
-    outlined what each leader could earn at its best price.
+    the best one, dotted lines are unit costs; in a dynamic market this is the demand of the round to come. Middle, how
+    each wireless agent splits its task. Right, profits, and outlined what each leader could earn at its best price.
 
     Parameters
     ----------
@@ -235,12 +249,14 @@ def _draw_header(drawn: Figure, view: _View) -> None:
 def _draw_demand(axes: Axes, view: _View, side: int) -> None:
     r.style_axes(axes, "unit price [units/Mbit]" if side == k.FIXED else "", "load sold [Mbit]")
     named = f"{LEADERS[side]} agents"
-    hidden = len(view.leaders[side]) - _CURVES
-    note = f", {hidden:,} more not drawn" if hidden > 0 else ""
+    count = len(view.leaders[side])
+    note = f" ({_CURVES} of {count:,})" if count > _CURVES else ""
     axes.set_title(f"demand for {named}{note}", fontsize=12, color=r.INK, fontweight="bold", loc="left", pad=6)
     shown = [leader for leader in view.leaders[side] if len(leader.demand)]
     top = max((float(leader.demand.max(initial=0.0)) for leader in shown), default=0.0)
-    axes.set_xlim(0.0, view.cap)
+    # Nothing happens beyond the price at which nobody buys.
+    ends = [float(view.prices[leader.demand > 0.0].max(initial=leader.price)) for leader in shown]
+    axes.set_xlim(0.0, min(max(ends, default=view.cap) * 1.1 + 1e-9, view.cap) if view.rounds else view.cap)
     axes.set_ylim(0.0, max(top, 1e-9) * 1.12)
     for leader in shown:
         axes.axvline(leader.cost, color=leader.colour, linewidth=1.2, linestyle=(0, (1, 2)))
@@ -262,8 +278,7 @@ def _draw_demand(axes: Axes, view: _View, side: int) -> None:
 def _draw_shares(axes: Axes, view: _View) -> None:
     """Draw a bar for each wireless agent: left what its mobile agent gets, right what its fixed agent gets."""
     r.style_axes(axes, "share of the task", "")
-    hidden = len(view.shares) - len(view.rows)
-    note = f" ({hidden:,} more)" if hidden else ""
+    note = f" ({len(view.rows)} of {len(view.shares):,})" if len(view.rows) < len(view.shares) else ""
     axes.set_title(f"who buys from whom{note}", fontsize=12, color=r.INK, fontweight="bold", loc="left", pad=6)
     axes.grid(visible=False)
     n = len(view.rows)
@@ -282,8 +297,9 @@ def _draw_shares(axes: Axes, view: _View) -> None:
             axes.barh(row, width, left=start, height=0.74, color=view.colour(side, leader), alpha=0.85)
             if width > 0.2:
                 words = f"{LEADERS[side][0]}{leader}  {width:.0%}"
-                axes.text(start + width / 2, row, words, ha="center", va="center", fontsize=small, color=r.PAPER,
-                          fontweight="bold")  # fmt: skip
+                ink = r.INK if view.colour(side, leader) in _LIGHT else r.PAPER
+                at = start + width / 2
+                axes.text(at, row, words, ha="center", va="center", fontsize=small, color=ink, fontweight="bold")
     axes.set_yticks(np.arange(n))
     axes.set_yticklabels([f"w{i}" for i in view.rows], fontsize=small + 0.5)
 
@@ -305,8 +321,8 @@ def _draw_profits(axes: Axes, view: _View) -> None:
         if leader.best is not None:
             axes.barh(row, leader.best[1], height=0.62, facecolor="none", edgecolor=r.INK, linewidth=1.2)
             end = max(end, leader.best[1])
-        words = f"{leader.profit:,.1f} at {leader.price:.2f}"
-        axes.text(max(end, 0.0) + 0.02 * room, row, words.split(" at ")[0], va="center", fontsize=9.5, color=r.INK)
+        words = f"{leader.profit:,.1f}"
+        axes.text(max(end, 0.0) + 0.02 * room, row, words, va="center", fontsize=9.5, color=r.INK)
     axes.axvline(0.0, color=r.MUTED, linewidth=1.0)
     axes.locator_params(axis="x", nbins=4)
     axes.set_yticks(np.arange(len(shown)))
