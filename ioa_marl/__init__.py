@@ -13,7 +13,8 @@ from pettingzoo.env_registry import registration as _pettingzoo
 
 __version__ = _version("ioa_marl")
 
-for _market, _single_agent in (("double_dutch", True), ("second_bid", True), ("vcg_slicing", False)):
+_SINGLE_AGENT = {"double_dutch": True, "second_bid": True, "stackelberg": False, "vcg_slicing": False}
+for _market, _single_agent in _SINGLE_AGENT.items():
     _module = f"ioa_marl.envs.{_market}_v0"
     _pettingzoo.register("parallel", f"ioa_marl/{_market}-v0", f"{_module}:parallel_env")
     _pettingzoo.register("aec", f"ioa_marl/{_market}-v0", f"{_module}:env")
