@@ -31,6 +31,7 @@ SHARED = (
     "wireless", "mobile", "fixed", "rounds", "workload", "cycles_per_mbit", "mobile_speed", "fixed_speed",
     "aerial_speed", "upload_time", "relay_time", "tolerable_delay", "qoe_weight", "actuator_ratio", "bandwidth",
     "mobile_energy", "fixed_energy", "mobile_cost", "fixed_cost", "price_cap", "spread", "deviation_step",
+    "max_iterations",
 )  # fmt: skip
 """Settings that the pricing tier has under the same names."""
 
@@ -89,6 +90,8 @@ class TwoTierParams:
     """Relative half-width of the quantities that differ between agents, in [0, 0.9]."""
     deviation_step: float = 0.05
     """Grid Δ on which the equilibrium of the pricing tier is looked for, before refinement [units/Mbit]."""
+    max_iterations: int = 60
+    """Rounds of Algorithm 2 after which no equilibrium of the pricing tier counts as found."""
     capacity: tuple[float, float] = (0.4, 40.0)
     """Range of the load κ_j that a fixed agent computes itself in a round [Mbit], log-uniform over the instance."""
     lot: float = 2.0
@@ -111,6 +114,10 @@ class TwoTierParams:
     """Smallest clock movement [units per lot]."""
     steps: tuple[float, ...] = (0.0625, 0.125, 0.1875, 0.25, 0.375, 0.5, 0.75, 1.25, 2.0, 3.0)
     """Steps the auctioneer may choose from, for each clock [units per lot], multiples of ``tick``, increasing."""
+    scripted_buyer_step: float = 1.25
+    """Step of the buyer clock when no agent plays the auctioneer [units per lot]; one of ``steps``."""
+    scripted_seller_step: float = 0.5
+    """Step of the seller clock when no agent plays the auctioneer [units per lot]; one of ``steps``."""
     psi: float = 0.5
     """Pricing coefficient ψ in [0, 1]: weight of the buyer clock in the clearing price."""
     regret_weight: float = 0.1
@@ -166,6 +173,9 @@ class TwoTierParams:
             ratio = step / self.tick
             whole = math.isfinite(ratio) and abs(ratio - round(ratio)) < 1e-9 and ratio < a.MAX_CLOCK
             require(whole, "steps", step, f"multiples of tick={self.tick:g}")
+        listed = ", ".join(f"{step:g}" for step in self.steps)
+        for name in ("scripted_buyer_step", "scripted_seller_step"):
+            require(getattr(self, name) in self.steps, name, getattr(self, name), f"one of the steps {listed}")
 
     def _check_clock(self) -> None:
         """Check that the highest possible bid, where the buyer clock starts, is a number of ticks."""
@@ -212,6 +222,10 @@ class TwoTierParams:
             trade_weight=self.trade_weight,
         )
 
+    def scripted_pair(self) -> tuple[int, int]:
+        """Return the indices of the two clocks' steps when no agent plays the auctioneer."""
+        return self.steps.index(self.scripted_buyer_step), self.steps.index(self.scripted_seller_step)
+
     def settings(self) -> k.Settings:
         """Return the parameter vectors of the kernels."""
         pricing, auction = self.pricing(), self.auction()
@@ -250,6 +264,8 @@ def _per_leader(number: int, **changes: Any) -> dict[str, Any]:
         "hover_power": tuple(number * bound for bound in lot.hover_power),
         "tick": number * lot.tick,
         "steps": tuple(number * step for step in lot.steps),
+        "scripted_buyer_step": number * lot.scripted_buyer_step,
+        "scripted_seller_step": number * lot.scripted_seller_step,
         "message_weight": number * lot.message_weight,
         **changes,
     }
@@ -257,8 +273,18 @@ def _per_leader(number: int, **changes: Any) -> dict[str, Any]:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
-    "city": _per_leader(4, wireless=40, spread=0.2, relay_time=(0.02, 0.1)),
-    "metro": _per_leader(10, wireless=1000, mobile=100, fixed=100, aerial=100),
+    "city": _per_leader(
+        4,
+        wireless=60,
+        mobile=15,
+        fixed=15,
+        aerial=15,
+        spread=0.2,
+        relay_time=(0.02, 0.1),
+        deviation_step=0.2,
+        max_iterations=12,
+    ),
+    "metro": _per_leader(10, wireless=1000, mobile=100, fixed=100, aerial=100, deviation_step=0.2, max_iterations=6),
 }
 """What each preset changes of the defaults."""
 

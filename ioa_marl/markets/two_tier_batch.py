@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from ioa_marl.markets import double_dutch_kernels as a
+from ioa_marl.markets import stackelberg_follower as f
 from ioa_marl.markets import stackelberg_kernels as p
 from ioa_marl.markets import two_tier_kernels as k
 from ioa_marl.markets._numba import kernel
 from ioa_marl.markets.double_dutch_kernels import Array
+from ioa_marl.markets.scaling import unit
 from ioa_marl.markets.stackelberg_draws import open_episode
 from ioa_marl.markets.stackelberg_kernels import answer_prices
+
+AUCTIONEER_FEATURES, AUCTIONEER_FEATURES_EXTENDED = 9, 15
+FIXED_EXTRAS = 4
+"""Features that a fixed agent has beyond those of the pricing tier, if they are extended."""
 
 
 @kernel
@@ -19,7 +26,7 @@ def open_markets(market: k.Market, settings: k.Settings, which: Array) -> None:
             if market.pricing.episode[b] == 0:
                 k.draw_technology(b, market, settings)
             k.draw_costs(b, market, settings)
-            k.clear_episode(b, market)
+            k.clear_episode(b, market, settings)
             k.expect(b, market, settings)
 
 
@@ -56,3 +63,56 @@ def hold_auctions(market: k.Market, settings: k.Settings, which: Array, pairs: A
             k.settle_round(b, market, settings)
             market.pricing.round[b] += 1
             terminated[b] = market.pricing.round[b] >= settings.pricing_counts[p.ROUNDS]
+
+
+@kernel
+def observe_auctioneer(market: k.Market, settings: k.Settings, extended: bool, out: Array) -> None:
+    """Write what the auctioneer sees, float32 (batch, 1, features): this round's bidders, and the last auction.
+
+    Round, buyers, sellers, highest and mean income p_j w of the buyers, last clearing price, trades and final clocks;
+    extended: last acceptances and gaps of each side, last pair of steps.
+    """
+    auction, tier, counts = market.auction, market.tier, settings.auction_counts
+    buyers, sellers = float(counts[a.MAX_BUYERS]), float(counts[a.MAX_SELLERS])
+    start, last_step = float(counts[a.BUYER_START]), max(settings.steps.shape[0] - 1, 1)
+    cap, lot = start * settings.auction[a.TICK], settings.numbers[k.LOT]
+    for b in range(out.shape[0]):
+        highest, total = 0.0, 0.0
+        for m in range(auction.size[b, a.BUYERS]):
+            # Acceptance has put some in front, but buyers they all are.
+            income = market.pricing.price[b, p.FIXED, auction.order[b, a.BUYERS, m]] * lot
+            highest, total = max(highest, income), total + income
+        out[b, 0, 0] = unit(market.pricing.round[b] / settings.pricing_counts[p.ROUNDS])
+        out[b, 0, 1] = unit(auction.size[b, a.BUYERS] / buyers)
+        out[b, 0, 2] = unit(auction.size[b, a.SELLERS] / sellers)
+        out[b, 0, 3] = unit(highest / cap)
+        out[b, 0, 4] = unit(total / max(auction.size[b, a.BUYERS], 1) / cap)
+        out[b, 0, 5] = unit(auction.totals[b, a.PRICE] / cap)
+        out[b, 0, 6] = unit(auction.totals[b, a.TRADES] / min(buyers, sellers))
+        for side in range(2):
+            out[b, 0, 7 + side] = unit(auction.clock[b, side] / start)
+            if extended:
+                out[b, 0, 9 + side] = unit(auction.winners[b, side] / (buyers if side == 0 else sellers))
+                out[b, 0, 11 + side] = unit(auction.recent[b, side, 1] / start)
+                out[b, 0, 13 + side] = unit(tier.pair[b, side] / last_step)
+
+
+@kernel
+def observe_fixed(market: k.Market, settings: k.Settings, first: int, out: Array) -> None:
+    """Write from feature ``first`` on what a fixed agent also knows: float32 (batch, fixed, features).
+
+    Own capacity over the load in its reach, the share α that it passed on, the part of its load that was served, and
+    the price that it paid for a lot, over the highest bid.
+    """
+    state, tier = market.pricing, market.tier
+    cap = settings.auction_counts[a.BUYER_START] * settings.auction[a.TICK]
+    for b in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            load = 0.0
+            for q in range(state.start[b, p.FIXED, j], state.start[b, p.FIXED, j + 1]):
+                load += state.traits[b, state.member[b, p.FIXED, q], f.LOAD]
+            paid = market.auction.totals[b, a.PRICE] if tier.partner[b, j] != k.NOBODY else 0.0
+            out[b, j, first] = unit(tier.capacity[b, j] / load if load > 0.0 else 1.0)
+            out[b, j, first + 1] = unit(state.passed_share[b, j])
+            out[b, j, first + 2] = unit(tier.served[b, j])
+            out[b, j, first + 3] = unit(paid / cap)

@@ -186,7 +186,7 @@ def expect(b: int, market: Market, settings: Settings) -> None:
 
 
 @kernel
-def clear_episode(b: int, market: Market) -> None:
+def clear_episode(b: int, market: Market, settings: Settings) -> None:
     """Set everything that an episode adds up or remembers to its start: nothing passed on, nobody paid."""
     tier, auction = market.tier, market.auction
     for j in range(tier.load.shape[1]):
@@ -205,7 +205,8 @@ def clear_episode(b: int, market: Market) -> None:
             tier.settled_price[b, side, leader] = 0.0
         auction.size[b, side] = 0
         auction.winners[b, side] = 0
-        auction.clock[b, side] = 0
+        auction.clock[b, side] = settings.auction_counts[a.BUYER_START + side]
+        auction.recent[b, side, 1] = 0
         for i in range(auction.valuation.shape[2]):
             auction.valuation[b, side, i] = 0.0
             auction.accepted_at[b, side, i] = -1

@@ -76,7 +76,7 @@ def _price_search(
 
 
 @kernel
-def _pair_returns(trial: AuctionState, settings: Settings, returns: Array) -> None:
+def pair_returns(trial: AuctionState, settings: Settings, returns: Array) -> None:
     """Write the auctioneer's return for every pair of steps on the bidders in row 0: ``returns`` float64 (1, pairs)."""
     steps = settings.steps.shape[0]
     for pair in range(steps * steps):
@@ -86,14 +86,22 @@ def _pair_returns(trial: AuctionState, settings: Settings, returns: Array) -> No
 
 @kernel
 def search_prices(
-    market: Market, settings: Settings, levels: int, trial: AuctionState, regrets: Array, best: Array
+    market: Market,
+    settings: Settings,
+    levels: int,
+    first: int,
+    last: int,
+    trial: AuctionState,
+    regrets: Array,
+    best: Array,
 ) -> None:
-    """Every leader's best price against the prices posted in row 0: ``best`` int64 (1, 2, leaders), indices.
+    """Find the best price of every leader of the sides ``first`` to ``last`` against the prices posted in row 0.
 
-    ``regrets`` float64 (1, 2): what the mobile and what the fixed agents gain by them, each deviating alone.
+    ``best`` int64 (1, 2, leaders) are indices of the grid, ``regrets`` float64 (1, 2) what the mobile and the fixed
+    agents gain by them, each deviating alone.
     """
     _face_prices(market, settings)
-    for side in range(2):
+    for side in range(first, last + 1):
         regrets[0, side] = 0.0
         for leader in range(settings.pricing_counts[p.MOBILES + side]):
             index, value, present = _price_search(side, leader, levels, trial, market, settings)
@@ -134,7 +142,7 @@ def search_pairs(
                     trial.order[0, side, count] = i
                     count += 1
             trial.size[0, side] = count
-        _pair_returns(trial, settings, returns)
+        pair_returns(trial, settings, returns)
         best = -math.inf
         for pair in range(total.shape[1]):
             total[0, pair] += returns[0, pair]
@@ -164,8 +172,9 @@ class Bench:
         self._regrets = np.zeros((1, 2))
         self._best = np.zeros((1, 2, max(params.mobile, params.fixed)), np.int64)
         self._prices_code = machine_code(
-            search_prices, self.market, self.settings, levels, self._trial, self._regrets, self._best
+            search_prices, self.market, self.settings, levels, 0, 1, self._trial, self._regrets, self._best
         )
+        self._present_code = machine_code(pair_returns, self.market.auction, self.settings, self._returns)
         self._pairs_code = machine_code(
             search_pairs, self.market, self.settings, 0, 1, self._trial, self._returns, self._total
         )
@@ -176,8 +185,13 @@ class Bench:
             for array, copy in zip(part, own, strict=True):
                 copy[0] = array[b]
 
-    def best_prices(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return every leader's best grid price against the others' posted ones, given what followers expect now.
+    def best_prices(self, first: int = 0, last: int = 1) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the leaders' best grid prices against the others' posted ones, given what followers expect now.
+
+        Parameters
+        ----------
+        first, last : int
+            Sides: 0 mobile, 1 fixed. The others' rows are not written.
 
         Returns
         -------
@@ -185,7 +199,8 @@ class Bench:
         gains : ndarray of float64, shape (2,)
             What the mobile and what the fixed agents gain together, each deviating alone [units].
         """
-        self._prices_code(self.market, self.settings, self.levels, self._trial, self._regrets, self._best)
+        args = (self.market, self.settings, self.levels, first, last, self._trial, self._regrets, self._best)
+        self._prices_code(*args)
         return self._best[0].copy(), self._regrets[0].copy()
 
     def leader_regrets(self) -> NDArray[np.float64]:
@@ -209,6 +224,12 @@ class Bench:
         best = float(self._pairs_code(*args))
         steps = len(self.settings.steps)
         return self._total[0].reshape(steps, steps).copy(), best
+
+    def best_pair(self) -> tuple[int, int]:
+        """Return the indices of the pair of steps with the highest return on the bidders entered for this round."""
+        self._present_code(self.market.auction, self.settings, self._returns)
+        buyer, seller = divmod(int(self._returns[0].argmax()), len(self.settings.steps))
+        return buyer, seller
 
     def auction_regret(self) -> float:
         """Return the mean over the settled rounds of the best pair's return less the return achieved."""
