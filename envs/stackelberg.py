@@ -271,10 +271,12 @@ class StackelbergGame(PhasedGame):
         self._post = machine_code(batch.post_prices, state, self.counts, which, 0, prices)
         self._answer = machine_code(batch.answer_markets, state, self.counts, which)
         self._close = machine_code(batch.close_round, state, self.numbers, self.counts, which, which)
+        seen = np.zeros((n, 1, 1), np.float32)
+        self._look = machine_code(views.observe_leaders, state, self.numbers, self.counts, 0, False, seen)
         return state
 
     def _accounts(self) -> int:
-        return self.market.received.shape[1]
+        return int(self.market.received.shape[1])
 
     def _open(self, which: NDArray[np.bool_]) -> None:
         batch.open_markets(self.market, self.numbers, self.counts, self.config.redraw == "episode", which)
@@ -306,10 +308,10 @@ class StackelbergGame(PhasedGame):
         self._close(market, self.numbers, self.counts, which, terminated)
         for side, role in enumerate(LEADERS):
             if role in rewards:
-                count = getattr(config, role)
-                rewards[role][which] = market.profit[which, side, :count] / self._scale[side]
+                profit = market.profit[:, side, : getattr(config, role)]
+                np.divide(profit, self._scale[side], out=rewards[role], where=which[:, None], casting="same_kind")
         if "wireless" in rewards:
-            rewards["wireless"][which] = market.utility[which]
+            np.copyto(rewards["wireless"], market.utility, where=which[:, None], casting="same_kind")
         if config.dynamics:
             going_on = which & ~terminated
             batch.refresh_markets(market, self.numbers, self.counts, going_on)
@@ -327,7 +329,7 @@ class StackelbergGame(PhasedGame):
         extended = self.config.observation == "extended"
         for side, role in enumerate(LEADERS):
             if role in observations:
-                views.observe_leaders(self.market, self.numbers, self.counts, side, extended, observations[role])
+                self._look(self.market, self.numbers, self.counts, side, extended, observations[role])
         if "wireless" in observations:
             views.observe_wireless(self.market, self.numbers, self.counts, observations["wireless"])
 
@@ -408,7 +410,8 @@ class StackelbergGame(PhasedGame):
             parts += [market.price[:, side, :count] / config.price_cap, market.cost[:, side, :count] / config.price_cap]
             parts.append(sold)
         parts += [market.share, market.buys]
-        return np.clip(np.concatenate(parts, axis=1), 0.0, 1.0).astype(np.float32)
+        out: NDArray[np.float32] = np.clip(np.concatenate(parts, axis=1), 0.0, 1.0).astype(np.float32)
+        return out
 
     @classmethod
     def reference(

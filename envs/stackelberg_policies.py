@@ -115,7 +115,8 @@ class ExactShare:
         # Asked out of turn, it must not touch what the last round came to.
         answers = market._replace(share=np.zeros_like(market.share), buys=np.zeros_like(market.buys))
         batch.answer_markets(answers, self._game.counts, self._all)
-        return np.rint(answers.share * (self._game.config.share_levels - 1)).astype(np.int64)
+        shares: NDArray[np.int64] = np.rint(answers.share * (self._game.config.share_levels - 1)).astype(np.int64)
+        return shares
 
 
 def _of_side(side: int) -> dict[str, PolicyFactory]:

@@ -154,8 +154,8 @@ class StackelbergParams:
             "velocity_deviation", "arrivals", "price_tolerance", "nash_tolerance", "shadowing",
         ):  # fmt: skip
             check_number(self, name, 0.0, LARGEST)
-        for name, most in (("aerial_share", 1.0), ("spread", 0.9), ("lowest_idle", 1.0), ("memory", 1.0)):
-            check_number(self, name, 0.0, most)
+        for name, highest in (("aerial_share", 1.0), ("spread", 0.9), ("lowest_idle", 1.0), ("memory", 1.0)):
+            check_number(self, name, 0.0, highest)
         check_number(self, "fading_limit", 1.0, 1e6)
         require(self.memory < 1.0, "memory", self.memory, "a number below 1")
         require(self.arrivals <= 100.0, "arrivals", self.arrivals, "a number up to 100")
@@ -308,10 +308,12 @@ def allocate_state(params: StackelbergParams, markets: int) -> k.MarketState:
     """Return a zeroed state for a batch of ``markets``."""
     n, i, j = params.wireless, params.mobile, params.fixed
     most = max(i, j)
-    one = [np.zeros(markets, np.uint64) for _ in range(4)]
     leaders = (markets, 2, most)
     return k.MarketState(
-        *one,
+        seed=np.zeros(markets, np.uint64),
+        stream=np.zeros(markets, np.uint64),
+        instance=np.zeros(markets, np.uint64),
+        episode=np.zeros(markets, np.uint64),
         phase=np.zeros(markets, np.int64),
         cycles=np.zeros(markets, np.int64),
         round=np.zeros(markets, np.int64),

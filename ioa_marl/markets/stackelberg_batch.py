@@ -11,13 +11,11 @@ from ioa_marl.markets.stackelberg_kernels import (
     Array,
     MarketState,
     answer_prices,
-    best_response,
-    iterate_prices,
     price_paid,
-    regret_of_all,
     settle,
     shape_followers,
 )
+from ioa_marl.markets.stackelberg_search import best_response, iterate_prices, regret_of_all
 
 
 @kernel

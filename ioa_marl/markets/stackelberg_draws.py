@@ -37,47 +37,64 @@ def _normals(radius: Any, angle: Any) -> tuple[float, float]:
 
 
 @kernel
-def draw_instance(b: int, state: MarketState, numbers: Array, counts: Array, number: Any) -> None:
-    """Draw the technology of market ``b``; ``number`` is 0, or tells the draws of an instance apart."""
-    key, zero, spread = state.instance[b], np.uint64(0), numbers[k.SPREAD]
-    for n in range(counts[k.WIRELESS]):
-        w0, w1, w2, w3 = philox_block(key, zero, n + 1, number, OF_WIRELESS)
-        v0, v1, v2, _ = philox_block(key, zero, n + 1, number, OF_WIRELESS_2)
+def _set_wireless(b: int, n: int, half: int, words: Any, state: MarketState, numbers: Array, counts: Array) -> None:
+    """Set the first or the second half of what a wireless agent is, from four words."""
+    w0, w1, w2, w3 = words
+    spread = numbers[k.SPREAD]
+    if half == 0:
         upload, delay = _around(w1, numbers[k.UPLOAD], spread), _around(w2, numbers[k.DELAY], spread)
         state.nominal[b, n, f.LOAD] = _around(w0, numbers[k.LOAD], spread)
         state.nominal[b, n, f.SLACK] = 1.0 + delay - upload
         state.nominal[b, n, f.QOE] = _around(w3, numbers[k.QOE], spread)
-        state.nominal[b, n, f.EXPONENT] = _around(v0, numbers[k.EFFICIENCY], spread) * math.log(2.0)
+    else:
+        state.nominal[b, n, f.EXPONENT] = _around(w0, numbers[k.EFFICIENCY], spread) * math.log(2.0)
         # Energy price and noise power are the wireless agent's own, the same for both of its links.
-        state.nominal[b, n, f.MOBILE_ENERGY] = _around(v1, numbers[k.MOBILE_ENERGY], spread)
-        state.nominal[b, n, f.FIXED_ENERGY] = _around(v1, numbers[k.FIXED_ENERGY], spread)
-        state.relay[b, n] = _between(v2, numbers[k.RELAY_LOW], numbers[k.RELAY_HIGH])
+        state.nominal[b, n, f.MOBILE_ENERGY] = _around(w1, numbers[k.MOBILE_ENERGY], spread)
+        state.nominal[b, n, f.FIXED_ENERGY] = _around(w1, numbers[k.FIXED_ENERGY], spread)
+        state.relay[b, n] = _between(w2, numbers[k.RELAY_LOW], numbers[k.RELAY_HIGH])
         # Which mobile agent is a matter of names; which fixed agent is shuffled against it.
         state.reach[b, k.MOBILE, n] = n % counts[k.MOBILES]
         state.reach[b, k.FIXED, n] = n
-    for n in range(counts[k.WIRELESS] - 1, 0, -1):
-        w0, _, _, _ = philox_block(key, zero, n, number, OF_REACH)
-        other = int(to_unit(w0) * (n + 1))
-        held = state.reach[b, k.FIXED, n]
-        state.reach[b, k.FIXED, n] = state.reach[b, k.FIXED, other]
-        state.reach[b, k.FIXED, other] = held
-    for n in range(counts[k.WIRELESS]):
+
+
+@kernel
+def _set_leader(b: int, side: int, leader: int, words: Any, state: MarketState, numbers: Array) -> None:
+    """Set what a mobile agent is, or a fixed one and the aerial agent behind it, from four words."""
+    w0, w1, w2, _ = words
+    spread, cycles = numbers[k.SPREAD], numbers[k.CYCLES]
+    speed = _around(w0, numbers[k.MOBILE_SPEED + side], spread)
+    state.pace[b, side, leader] = computing_time(1.0, cycles, speed)
+    if side == k.MOBILE:
+        state.idle[b, leader] = _between(w1, numbers[k.IDLE_LOW], 1.0)
+    else:
+        state.aerial_pace[b, leader] = computing_time(1.0, cycles, _around(w1, numbers[k.AERIAL_SPEED], spread))
+        state.passed_share[b, leader] = min(_around(w2, numbers[k.AERIAL_SHARE], spread), 1.0)
+        state.served[b, leader] = 1.0
+
+
+@kernel
+def draw_instance(b: int, state: MarketState, numbers: Array, counts: Array, number: Any) -> None:
+    """Draw the technology of market ``b``; ``number`` is 0, or tells the draws of an instance apart."""
+    wireless = counts[k.WIRELESS]
+    for purpose in range(OF_WIRELESS, OF_REACH + 1):
+        many = wireless
+        if purpose in (OF_MOBILE, OF_FIXED):
+            many = counts[k.MOBILES + purpose - OF_MOBILE]
+        for m in range(many):
+            # One place for all draws: the generator is long, and is compiled into each.
+            words = philox_block(state.instance[b], np.uint64(0), m + 1, number, purpose)
+            if purpose <= OF_WIRELESS_2:
+                _set_wireless(b, m, purpose - OF_WIRELESS, words, state, numbers, counts)
+            elif purpose <= OF_FIXED:
+                _set_leader(b, purpose - OF_MOBILE, m, words, state, numbers)
+            else:
+                # Fisher and Yates, from the front.
+                other = m + int(to_unit(words[0]) * (wireless - m))
+                held = state.reach[b, k.FIXED, m]
+                state.reach[b, k.FIXED, m] = state.reach[b, k.FIXED, other]
+                state.reach[b, k.FIXED, other] = held
+    for n in range(wireless):
         state.reach[b, k.FIXED, n] %= counts[k.FIXEDS]
-    for i in range(counts[k.MOBILES]):
-        w0, w1, _, _ = philox_block(key, zero, i + 1, number, OF_MOBILE)
-        speed = _around(w0, numbers[k.MOBILE_SPEED], spread)
-        state.pace[b, k.MOBILE, i] = computing_time(1.0, numbers[k.CYCLES], speed)
-        state.idle[b, i] = _between(w1, numbers[k.IDLE_LOW], 1.0)
-    for j in range(counts[k.FIXEDS]):
-        w0, w1, w2, _ = philox_block(key, zero, j + 1, number, OF_FIXED)
-        fixed_speed, aerial_speed = (
-            _around(w0, numbers[k.FIXED_SPEED], spread),
-            _around(w1, numbers[k.AERIAL_SPEED], spread),
-        )
-        state.pace[b, k.FIXED, j] = computing_time(1.0, numbers[k.CYCLES], fixed_speed)
-        state.aerial_pace[b, j] = computing_time(1.0, numbers[k.CYCLES], aerial_speed)
-        state.passed_share[b, j] = min(_around(w2, numbers[k.AERIAL_SHARE], spread), 1.0)
-        state.served[b, j] = 1.0
     for side in range(2):
         list_members(b, side, counts[k.MOBILES + side], state)
 

@@ -166,8 +166,9 @@ def follower_utilities(
     given = np.ascontiguousarray(np.broadcast_to(np.asarray(shares, np.float64), (1, params.wireless)))
     require(bool(np.all((given >= 0.0) & (given <= 1.0))), "shares", shares, "numbers in [0, 1]")
     state.price[...] = _prices(params, mobile_prices, fixed_prices)
-    batch.utilities_at(state, params.counts(), given, state.utility)
-    return state.utility[0]
+    out = np.zeros((1, params.wireless))
+    batch.utilities_at(state, params.counts(), given, out)
+    return np.asarray(out[0])
 
 
 def best_response_price(
@@ -283,4 +284,4 @@ def latencies(
     given = np.ascontiguousarray(np.broadcast_to(np.asarray(shares, np.float64), (1, params.wireless)))
     out = np.zeros((1, params.wireless))
     batch.latencies_at(state, params.counts(), given, out)
-    return out[0]
+    return np.asarray(out[0])

@@ -184,7 +184,7 @@ def gross_utility(b: int, n: int, traits: Array, curve: Array, share: float) -> 
 def net_utility(b: int, n: int, traits: Array, curve: Array, share: float, mobile: float, fixed: float) -> float:
     """U_n (Eq. 13) at a share and at the unit prices that the wireless agent pays, mobility factor included."""
     qoe, energy = gross_utility(b, n, traits, curve, share)
-    return qoe - energy - traits[b, n, LOAD] * (share * mobile + (1.0 - share) * fixed)
+    return float(qoe - energy - traits[b, n, LOAD] * (share * mobile + (1.0 - share) * fixed))
 
 
 @kernel
@@ -232,7 +232,7 @@ def _concave_share(b: int, n: int, traits: Array, curve: Array, y: float) -> flo
                     )
                 )  # fmt: skip
         left = right
-    return left
+    return float(left)
 
 
 @kernel
@@ -271,7 +271,7 @@ def _searched_share(b: int, n: int, traits: Array, curve: Array, y: float) -> fl
                     if value > best_value:
                         best, best_value = candidate, value
         left = right
-    return best
+    return float(best)
 
 
 @kernel
