@@ -13,12 +13,13 @@ from pettingzoo.env_registry import registration as _pettingzoo
 
 __version__ = _version("ioa_marl")
 
-_SINGLE_AGENT = {"double_dutch": True, "second_bid": True, "stackelberg": False, "vcg_slicing": False}
-for _market, _single_agent in _SINGLE_AGENT.items():
+# In the auctions one agent learns by default, so that Gymnasium knows them as well.
+_GYMNASIUM = ("double_dutch", "second_bid")
+for _market in (*_GYMNASIUM, "stackelberg", "two_tier", "vcg_slicing"):
     _module = f"ioa_marl.envs.{_market}_v0"
     _pettingzoo.register("parallel", f"ioa_marl/{_market}-v0", f"{_module}:parallel_env")
     _pettingzoo.register("aec", f"ioa_marl/{_market}-v0", f"{_module}:env")
-    if _single_agent:
+    if _market in _GYMNASIUM:
         _gymnasium.register(
             f"ioa_marl/{_market}-v0", f"{_module}:gym_env", vector_entry_point=f"{_module}:gym_vector_env"
         )

@@ -64,6 +64,7 @@ def _import(target: str) -> type[Any]:
 _SCRIPTED = (
     "oracle", "scripted", "fixed_step", "two_phase", "second_price", "myopic_msb", "ratio_rule", "last_winner",
     "threshold", "constant_rho", "hold", "equal_split", "kelly", "cost_plus", "posted_pair", "best_response",
+    "fixed_pair",
 )  # fmt: skip
 """Agents that play the scripted policy of their name; a market has it or refuses it."""
 _BUILT_IN: dict[Kind, dict[str, str]] = {
@@ -71,6 +72,7 @@ _BUILT_IN: dict[Kind, dict[str, str]] = {
         "double_dutch": "ioa_marl.envs.double_dutch:DoubleDutchGame",
         "second_bid": "ioa_marl.envs.second_bid:SecondBidGame",
         "stackelberg": "ioa_marl.envs.stackelberg:StackelbergGame",
+        "two_tier": "ioa_marl.envs.two_tier:TwoTierGame",
         "vcg_slicing": "ioa_marl.envs.vcg_slicing:VCGSlicingGame",
     },
     "agent": {
