@@ -127,7 +127,7 @@ class StackelbergParams:
     """Grid Δ on which leaders look for better prices, before refinement [units/Mbit]."""
     deviation_tolerance: float = 1e-5
     """Width to which the best price is refined [units/Mbit]."""
-    price_tolerance: float = 5e-3
+    price_tolerance: float = 1e-2
     """Algorithm 2 stops when no price moves by more than this, η [units/Mbit]."""
     nash_tolerance: float = 1e-4
     """NashConv over total leader profit up to which prices count as an equilibrium."""

@@ -63,7 +63,7 @@ def test_equilibrium_of_the_calibrated_market(case, expected):
     found = solve_equilibrium(params, draw_markets(params, [0]))
     assert found.label == PURE
     assert found.converged
-    assert 4 <= found.rounds <= 7
+    assert 4 <= found.rounds <= 6
     got = (found.mobile_prices[0], found.fixed_prices[0], found.outcome.shares[0])
     assert got == pytest.approx(expected, abs=1.5e-3)
     if case == "max":
