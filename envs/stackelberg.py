@@ -342,14 +342,6 @@ class StackelbergGame(PhasedGame):
             found = np.column_stack((np.ones(len(new)), result[:, 2], result[:, 3], settled, np.zeros(len(new))))
             self._solution[new] = found[new]
 
-    def equilibrium_prices(self, index: int = 0) -> NDArray[np.float64]:
-        """Return the equilibrium prices of market ``index`` [units/Mbit], shape (2, leaders); padded with zeros."""
-        self._solve(np.arange(self.num_envs) == index)
-        prices: NDArray[np.float64] = self._equilibrium[index].copy()
-        for side, role in enumerate(LEADERS):
-            prices[side, getattr(self.config, role) :] = 0.0
-        return prices
-
     def equilibrium_to_play(self) -> NDArray[np.float64]:
         """Return the prices that `oracle` posts [units/Mbit], shape (batch, 2, leaders)."""
         self._solve(np.ones(self.num_envs, np.bool_))

@@ -233,7 +233,7 @@ class StackelbergParams:
         out = np.zeros(k.N_NUMBERS)
         out[k.PRICE_CAP], out[k.DEVIATION_STEP] = self.price_cap, self.deviation_step
         out[k.DEVIATION_TOLERANCE], out[k.PRICE_TOLERANCE] = self.deviation_tolerance, self.price_tolerance
-        out[k.NASH_TOLERANCE], out[k.SPREAD] = self.nash_tolerance, self.spread
+        out[k.SPREAD] = self.spread
         out[k.LOAD], out[k.UPLOAD], out[k.DELAY] = self.workload, self.upload_time, self.tolerable_delay
         out[k.QOE], out[k.EFFICIENCY] = self.qoe_weight * math.log1p(self.actuator_ratio), self.efficiency()
         out[k.MOBILE_ENERGY], out[k.FIXED_ENERGY] = self.mobile_energy, self.fixed_energy
