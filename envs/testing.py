@@ -114,9 +114,9 @@ def _check_declaration(case: Case) -> None:
         case.ensure(metric in cls.metric_names, f"objectives: no metric {metric!r} for {scored}")
     case.ensure(set(cls.minimised) <= set(cls.objectives), "minimised are not all among objectives")
     case.ensure(set(cls.infeasible) <= set(cls.presets), "infeasible are not all among presets")
-    for role, (policy, _) in cls.zero.items():
-        known = role in roles and policy in cls.scripted_policies(role)
-        case.ensure(known, f"zero: no policy {policy!r} of {role}")
+    for player, (policy, _) in cls.zero.items():
+        known = player in roles and policy in cls.scripted_policies(player)
+        case.ensure(known, f"zero: no policy {policy!r} of {player}")
     case.ensure(set(cls.zero) <= set(cls.default_learning), "zero names roles that are not in default_learning")
     case.ensure(set(cls.zero_name) <= set(cls.objectives), "zero_name are not all among objectives")
     case.ensure(set(cls.board_metrics) <= set(cls.metric_names), "board_metrics are not all among metric_names")
