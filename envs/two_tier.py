@@ -19,7 +19,6 @@ from ioa_marl.markets import stackelberg_kernels as p
 from ioa_marl.markets import stackelberg_views as views
 from ioa_marl.markets import two_tier_batch as batch
 from ioa_marl.markets import two_tier_kernels as k
-from ioa_marl.markets._numba import machine_code
 from ioa_marl.markets.parameters import check_integer, check_number, require
 from ioa_marl.markets.stackelberg_equilibrium import solve_batch
 from ioa_marl.markets.stackelberg_reference import equilibrium_on_grid
@@ -290,11 +289,6 @@ class TwoTierGame(PhasedGame):
         self._equilibrium = np.zeros((n, 2, max(config.mobile, config.fixed)), np.int64)
         self._solved = np.full((n, 3), -1, np.int64)
         self._scale = [config.workload * config.wireless / getattr(config, role) for role in LEADERS]
-        which, levels = np.zeros(n, np.bool_), config.price_levels
-        prices = [np.zeros((n, getattr(config, role)), np.int64) for role in LEADERS]
-        pairs = np.zeros((n, 1, 2), np.int64)
-        self._post = machine_code(batch.post_prices, self.whole, self.settings, which, levels, *prices)
-        self._hold = machine_code(batch.hold_auctions, self.whole, self.settings, which, pairs, which)
         return self.whole.pricing
 
     def _accounts(self) -> int:
@@ -324,9 +318,9 @@ class TwoTierGame(PhasedGame):
     ) -> None:
         levels = self.config.price_levels
         if phase == 0:
-            self._post(self.whole, self.settings, which, levels, actions["mobile"], actions["fixed"])
+            batch.post_prices(self.whole, self.settings, which, levels, actions["mobile"], actions["fixed"])
             return
-        self._hold(self.whole, self.settings, which, actions["auctioneer"], terminated)
+        batch.hold_auctions(self.whole, self.settings, which, actions["auctioneer"], terminated)
         for side, role in enumerate(LEADERS):
             if role in rewards:
                 profit = self.market.profit[which, side, : self.roles[role].count]

@@ -3,64 +3,98 @@
 from __future__ import annotations
 
 from ioa_marl.markets import double_dutch_kernels as a
+from ioa_marl.markets import stackelberg_batch as pricing
 from ioa_marl.markets import stackelberg_follower as f
 from ioa_marl.markets import stackelberg_kernels as p
 from ioa_marl.markets import two_tier_kernels as k
 from ioa_marl.markets._numba import kernel
 from ioa_marl.markets.double_dutch_kernels import Array
 from ioa_marl.markets.scaling import unit
-from ioa_marl.markets.stackelberg_draws import open_episode
-from ioa_marl.markets.stackelberg_kernels import answer_prices
+from ioa_marl.markets.stackelberg_kernels import settle
 
 AUCTIONEER_FEATURES, AUCTIONEER_FEATURES_EXTENDED = 9, 15
 FIXED_EXTRAS = 4
 """Features that a fixed agent has beyond those of the pricing tier, if they are extended."""
 
 
-@kernel
 def open_markets(market: k.Market, settings: k.Settings, which: Array) -> None:
     """Draw and open the present episode of the markets ``which``, bool (batch,)."""
+    pricing.open_markets(market.pricing, settings.pricing, settings.pricing_counts, False, which)
+    _open_tiers(market, settings, which)
+    pricing.reshape_markets(market.pricing, settings.pricing_counts, which)
+
+
+@kernel
+def _open_tiers(market: k.Market, settings: k.Settings, which: Array) -> None:
     for b in range(which.shape[0]):
         if which[b]:
-            open_episode(b, market.pricing, settings.pricing, settings.pricing_counts, False)
             if market.pricing.episode[b] == 0:
                 k.draw_technology(b, market, settings)
             k.draw_costs(b, market, settings)
             k.clear_episode(b, market, settings)
-            k.expect(b, market, settings)
+            k.expect(b, market)
 
 
-@kernel
 def post_prices(market: k.Market, settings: k.Settings, which: Array, levels: int, mobile: Array, fixed: Array) -> None:
     """Post prices, let the wireless agents answer and enter the auction's bidders.
 
     ``mobile`` and ``fixed`` are int64 (batch, leaders of the side): index m is the price p̄ m/(levels − 1).
     """
-    state, cap = market.pricing, settings.pricing[p.PRICE_CAP]
+    _set_prices(market.pricing, settings.pricing[p.PRICE_CAP], which, levels, mobile, fixed)
+    pricing.answer_markets(market.pricing, settings.pricing_counts, which)
+    _enter_markets(market, settings, which)
+
+
+@kernel
+def _set_prices(state: p.MarketState, cap: float, which: Array, levels: int, mobile: Array, fixed: Array) -> None:
     for b in range(which.shape[0]):
         if which[b]:
             for i in range(mobile.shape[1]):
                 state.price[b, p.MOBILE, i] = cap * mobile[b, i] / (levels - 1)
             for j in range(fixed.shape[1]):
                 state.price[b, p.FIXED, j] = cap * fixed[b, j] / (levels - 1)
-            answer_prices(b, state, settings.pricing_counts)
+
+
+@kernel
+def _enter_markets(market: k.Market, settings: k.Settings, which: Array) -> None:
+    for b in range(which.shape[0]):
+        if which[b]:
             k.write_loads(b, market, settings)
             k.enter_bidders(b, market, settings, market.auction, b, k.NOBODY, 0.0, 0.0)
 
 
-@kernel
 def hold_auctions(market: k.Market, settings: k.Settings, which: Array, pairs: Array, terminated: Array) -> None:
     """Run the auctions and settle the round; ``terminated``, bool (batch,), is set after the last one.
 
-    ``pairs`` int64 (batch, 1, 2) indexes the steps of the buyer clock and of the seller clock.
+    ``pairs`` int64 (batch, 1, 2) indexes the steps of the buyer clock and of the seller clock. Afterwards the wireless
+    agents expect the α of this round.
     """
+    _run_auctions(market, settings, which, pairs)
+    pricing.reshape_markets(market.pricing, settings.pricing_counts, which)
+    _settle_rounds(market, settings, which, terminated)
+    pricing.reshape_markets(market.pricing, settings.pricing_counts, which)
+
+
+@kernel
+def _run_auctions(market: k.Market, settings: k.Settings, which: Array, pairs: Array) -> None:
     for b in range(which.shape[0]):
         if which[b]:
             for side in range(2):
                 market.tier.pair[b, side] = pairs[b, 0, side]
             k.run_auction(market.auction, b, settings, settings.steps[pairs[b, 0, 0]], settings.steps[pairs[b, 0, 1]])
             k.record_auction(b, market)
-            k.settle_round(b, market, settings)
+            k.pass_lots_on(b, market, settings)
+
+
+@kernel
+def _settle_rounds(market: k.Market, settings: k.Settings, which: Array, terminated: Array) -> None:
+    """Latencies, payments and profits of the round, whose α the followers' curves are shaped for."""
+    for b in range(which.shape[0]):
+        if which[b]:
+            settle(b, market.pricing, settings.pricing_counts)
+            k.pay_for_lots(b, market, settings)
+            k.add_up(b, market, settings)
+            k.expect(b, market)
             market.pricing.round[b] += 1
             terminated[b] = market.pricing.round[b] >= settings.pricing_counts[p.ROUNDS]
 

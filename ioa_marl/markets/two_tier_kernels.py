@@ -29,7 +29,7 @@ from ioa_marl.markets.double_dutch_kernels import (
     play_tick,
 )
 from ioa_marl.markets.philox import philox_block, to_unit
-from ioa_marl.markets.stackelberg_kernels import FIXED, MarketState, settle, shape_followers
+from ioa_marl.markets.stackelberg_kernels import FIXED, MarketState
 
 LOT, RELAY_COST, FIXED_DELAY_WEIGHT, AERIAL_DELAY_WEIGHT, HOVER_PRICE, AERIAL_RELAY = range(6)
 LOG_CAPACITY_LOW, LOG_CAPACITY_HIGH, PACE_LOW, PACE_HIGH = range(6, 10)
@@ -176,13 +176,15 @@ def draw_costs(b: int, market: Market, settings: Settings) -> None:
 
 
 @kernel
-def expect(b: int, market: Market, settings: Settings) -> None:
-    """Shape the followers' answers for the shares α in ``passed_share``, the partners unknown and all load served."""
+def expect(b: int, market: Market) -> None:
+    """Set what followers expect beside the shares α in ``passed_share``: partners unknown, all load served.
+
+    Their answers have then to be shaped anew, see `stackelberg_kernels.shape_followers`.
+    """
     state = market.pricing
     for j in range(state.served.shape[1]):
         state.served[b, j] = 1.0
         state.aerial_pace[b, j] = market.tier.delay[b, 1]
-    shape_followers(b, state, settings.pricing_counts)
 
 
 @kernel
@@ -322,11 +324,8 @@ def record_auction(b: int, market: Market) -> None:
 
 
 @kernel
-def settle_round(b: int, market: Market, settings: Settings) -> None:
-    """Pass on what was traded, then latencies, served shares, payments and profits of the round.
-
-    Afterwards the followers expect the α of this round.
-    """
+def pass_lots_on(b: int, market: Market, settings: Settings) -> None:
+    """Set α, partners and served parts of the load from the trades of the auction, and keep what they replace."""
     state, tier, auction, lot = market.pricing, market.tier, market.auction, settings.numbers[LOT]
     for side in range(2):
         for leader in range(state.price.shape[2]):
@@ -340,11 +339,6 @@ def settle_round(b: int, market: Market, settings: Settings) -> None:
         state.served[b, j] = tier.served[b, j]
         state.passed_share[b, j] = passed / load if load > 0.0 else 0.0
         state.aerial_pace[b, j] = tier.pace[b, k] if k != NOBODY else tier.delay[b, 1]
-    shape_followers(b, state, settings.pricing_counts)
-    settle(b, state, settings.pricing_counts)
-    pay_for_lots(b, market, settings)
-    add_up(b, market, settings)
-    expect(b, market, settings)
 
 
 @kernel

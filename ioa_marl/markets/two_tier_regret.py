@@ -19,6 +19,7 @@ from ioa_marl.markets import two_tier_kernels as k
 from ioa_marl.markets._numba import kernel, machine_code
 from ioa_marl.markets.double_dutch import allocate_state as allocate_auction
 from ioa_marl.markets.double_dutch_kernels import Array, AuctionState
+from ioa_marl.markets.stackelberg_batch import reshape_markets
 from ioa_marl.markets.stackelberg_kernels import FIXED, leader_profit
 from ioa_marl.markets.two_tier import TwoTierParams, allocate_market
 from ioa_marl.markets.two_tier_kernels import (
@@ -26,18 +27,18 @@ from ioa_marl.markets.two_tier_kernels import (
     Market,
     Settings,
     enter_bidders,
-    expect,
     fixed_profit,
     run_auction,
     trade_of,
 )
 
+_ONE = np.ones(1, np.bool_)
+
 
 @kernel
-def _face_prices(market: Market, settings: Settings) -> None:
-    """Shape the answers for the α in ``passed_share`` and write the loads at the posted prices."""
+def _write_loads(market: Market, settings: Settings) -> None:
+    """Write the loads at the posted prices, given how the answers are shaped."""
     state = market.pricing
-    expect(0, market, settings)
     for j in range(market.tier.load.shape[1]):
         own = state.price[0, FIXED, j]
         # All of it is served, as everybody expects, so that what a fixed agent earns on is its load.
@@ -51,7 +52,7 @@ def _price_search(
 ) -> tuple[int, float, float]:
     """Return the index of one leader's best price on the grid, the profit there, and that at its posted price.
 
-    Loads and answers are those of `_face_prices`, the auctioneer's steps those in ``pair``. Ties: the lowest price.
+    The loads are those of `_write_loads`, the auctioneer's steps those in ``pair``. Ties: the lowest price.
     """
     state, tier = market.pricing, market.tier
     cap = settings.pricing[p.PRICE_CAP]
@@ -97,10 +98,11 @@ def search_prices(
 ) -> None:
     """Find the best price of every leader of the sides ``first`` to ``last`` against the prices posted in row 0.
 
+    Answers are shaped and loads written for these prices.
+
     ``best`` int64 (1, 2, leaders) are indices of the grid, ``regrets`` float64 (1, 2) what the mobile and the fixed
     agents gain by them, each deviating alone.
     """
-    _face_prices(market, settings)
     for side in range(first, last + 1):
         regrets[0, side] = 0.0
         for leader in range(settings.pricing_counts[p.MOBILES + side]):
@@ -111,7 +113,7 @@ def search_prices(
 
 @kernel
 def return_to_settled(market: Market) -> None:
-    """Put row 0 back to the prices and expectations of its last settled round."""
+    """Put row 0 back to the prices and shares α that were posted and expected in its last settled round."""
     state, tier = market.pricing, market.tier
     for side in range(2):
         for leader in range(state.price.shape[2]):
@@ -171,6 +173,7 @@ class Bench:
         self._returns, self._total = np.zeros((1, pairs)), np.zeros((1, pairs))
         self._regrets = np.zeros((1, 2))
         self._best = np.zeros((1, 2, max(params.mobile, params.fixed)), np.int64)
+        self._loads_code = machine_code(_write_loads, self.market, self.settings)
         self._prices_code = machine_code(
             search_prices, self.market, self.settings, levels, 0, 1, self._trial, self._regrets, self._best
         )
@@ -199,6 +202,8 @@ class Bench:
         gains : ndarray of float64, shape (2,)
             What the mobile and what the fixed agents gain together, each deviating alone [units].
         """
+        reshape_markets(self.market.pricing, self.settings.pricing_counts, _ONE)
+        self._loads_code(self.market, self.settings)
         args = (self.market, self.settings, self.levels, first, last, self._trial, self._regrets, self._best)
         self._prices_code(*args)
         return self._best[0].copy(), self._regrets[0].copy()
