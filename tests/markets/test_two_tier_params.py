@@ -40,7 +40,9 @@ PAPER = TwoTierParams()
         ("message_weight", {"message_weight": "0.1"}),
         ("psi", {"psi": 1.5}),
         ("tick", {"tick": 0.0}),
-        ("tick", {"tick": 0.06, "steps": (0.06,)}),
+        ("tick", {"tick": 0.06, "steps": (0.06,), "scripted_buyer_step": 0.06, "scripted_seller_step": 0.06}),
+        ("scripted_buyer_step", {"scripted_buyer_step": 0.3}),
+        ("scripted_seller_step", {"scripted_seller_step": 4.0}),
         ("steps", {"tick": 0.06}),
         ("steps", {"steps": ()}),
         ("steps", {"steps": (0.5, 0.25)}),
@@ -112,7 +114,8 @@ def test_no_nan_or_infinity_for_any_parameters_that_are_accepted(
 ):
     params = TwoTierParams(
         wireless=wireless, mobile=mobile, fixed=fixed, aerial=aerial, spread=spread, capacity=(low, 2.0 * low), lot=lot,
-        tick=0.125, steps=(0.125, 1.0), relay_cost=weights, fixed_delay_weight=weights, aerial_delay_weight=weights,
+        tick=0.125, steps=(0.125, 1.0), scripted_buyer_step=1.0, scripted_seller_step=1.0,
+        relay_cost=weights, fixed_delay_weight=weights, aerial_delay_weight=weights,
         message_weight=weights, qoe_weight=qoe, rounds=2,
     )  # fmt: skip
     market = draw_markets(params, [seed])

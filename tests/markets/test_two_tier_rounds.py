@@ -12,6 +12,8 @@ from ioa_marl.markets import double_dutch_kernels as a
 from ioa_marl.markets import stackelberg_follower as f
 from ioa_marl.markets import two_tier_batch as batch
 from ioa_marl.markets.double_dutch import simulate
+from ioa_marl.markets.stackelberg_batch import reshape_markets
+from ioa_marl.markets.stackelberg_kernels import list_members
 from ioa_marl.markets.two_tier import PRESETS, TwoTierParams, draw_markets, preset
 
 LEVELS = 51
@@ -255,6 +257,11 @@ def test_each_auction_keeps_the_double_dutch_invariants():
         traders = [auction.order[b, side, : int(trades[b])] for side in range(2)]
         accepted = [auction.accepted_at[b, side, traders[side]] for side in range(2)]
         assert accepted[1].max() <= r <= accepted[0].min()
+        # A valuation is the accepted clock and the regret of having accepted it.
+        values, costs = (auction.valuation[b, side, traders[side]] for side in range(2))
+        assert auction.totals[b, a.WELFARE] == pytest.approx(values.sum() - costs.sum())
+        regret = abs(values - accepted[0] * PAPER.tick).sum() + abs(costs - accepted[1] * PAPER.tick).sum()
+        assert auction.totals[b, a.WELFARE] == pytest.approx(auction.totals[b, a.CLOCK_SURPLUS] + regret)
 
 
 def copied(market):
@@ -273,6 +280,31 @@ def test_renumbering_the_aerial_agents_renumbers_the_outcome():
     np.testing.assert_array_equal(order[other.tier.partner[0][sold]], market.tier.partner[0][sold])
     np.testing.assert_allclose(other.tier.aerial_profit[0], market.tier.aerial_profit[0][order], atol=1e-12)
     np.testing.assert_allclose(other.pricing.profit, market.pricing.profit, atol=1e-12)
+
+
+def test_renumbering_the_fixed_agents_renumbers_the_outcome():
+    market = draw_markets(PAPER, [11])
+    other, order = copied(market), np.random.default_rng(1).permutation(10)
+    other.tier.capacity[:] = market.tier.capacity[:, order]
+    for name in ("pace", "cost"):
+        getattr(other.pricing, name)[:, 1] = getattr(market.pricing, name)[:, 1, order]
+    other.pricing.reach[0, 1] = np.argsort(order)[market.pricing.reach[0, 1]]
+    list_members(0, 1, 10, other.pricing)
+    everywhere, kernel_settings = np.ones(1, np.bool_), PAPER.settings()
+    reshape_markets(other.pricing, kernel_settings.pricing_counts, everywhere)
+    # With different prices and the finest step no two buyers accept in one tick, where the lower index would go first.
+    prices, trades = np.array([13, 14, 15, 12, 16, 17, 18, 11, 19, 10]), 0
+    for _ in range(3):
+        play(PAPER, market, 9, prices, (0, 5))
+        play(PAPER, other, 9, prices[order], (0, 5))
+        trades += int(market.auction.totals[0, a.TRADES])
+        for name in ("profit", "sold"):
+            one, two = getattr(market.pricing, name), getattr(other.pricing, name)
+            np.testing.assert_allclose(two[0, 1], one[0, 1, order], atol=1e-12)
+            np.testing.assert_allclose(two[0, 0], one[0, 0], atol=1e-12)
+        np.testing.assert_array_equal(other.tier.partner[0], market.tier.partner[0, order])
+        np.testing.assert_allclose(other.pricing.utility, market.pricing.utility, atol=1e-12)
+    assert trades > 1
 
 
 def test_a_market_of_a_batch_is_the_same_market_alone_bit_for_bit():
