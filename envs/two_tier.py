@@ -181,6 +181,16 @@ class TwoTierGame(PhasedGame):
     1 on every scale; 0 is leaders at cost plus 50% (`mobile`) and 25% (`fixed`), and random steps. At these prices the
     auction is as busy as near the equilibrium, so that no scale is short. Regrets are NaN where `full_metrics` is off.
 
+    Measured in `paper`, means over 50 episodes on five instances:
+
+    | Leaders | Auctioneer | `mobile_regret` | `fixed_regret` | `auction_regret` |
+    | --- | --- | --- | --- | --- |
+    | cost plus 50%, 25% | random | 4.9 | 10.8 | 3.3 |
+    | `posted_pair` | `fixed_pair` | 0.28 | 6.1 | 0.45 |
+    | `oracle` | `oracle` | 0.05 | 5.3 | 0 |
+    | `best_response` | `fixed_pair` | 0.54 | 0.60 | 0.24 |
+    | random | random | 151 | 143 | 2.2 |
+
     ## Arguments
 
     The fields of `TwoTierConfig`; `conf/env/two_tier.yaml` lists them with their meaning.
@@ -213,8 +223,8 @@ class TwoTierGame(PhasedGame):
       300 random markets without α none has a pure equilibrium; with the smaller weight all have one.
     - Unit costs are 0.7 to 1.0 (mobile) and 1.5 to 2.2 (fixed), so that at equilibrium prices (about 1.8 and 2.8) the
       loads of both kinds are alike, about half of the fixed agents have excess load and four of ten are buyers.
-    - At the equilibrium prices nearly every buyer trades; of the pairs of steps (1.25, 0.5) is best on average, return
-      9.4 a round; the finest pair has −0.4, the coarsest 5.8, the mean over all pairs is 6.6.
+    - At the equilibrium prices nearly every buyer trades. The best pairs of steps are (1.25, 0.5) and (1.25, 0.75) with
+      a return of 9.4 a round; the finest pair has −0.4, the coarsest 5.8, the mean over all pairs is 6.6.
     - Equilibrium prices of the pricing tier are no equilibrium of both tiers: whose load exceeds its capacity gains by
       a higher price. So `oracle` leaves the fixed agents a regret, and `best_response` leaves less.
 
@@ -292,7 +302,7 @@ class TwoTierGame(PhasedGame):
         return self.whole.pricing
 
     def _accounts(self) -> int:
-        return self.market.received.shape[1] - 1 + self.whole.tier.received.shape[1]
+        return int(self.market.received.shape[1] - 1 + self.whole.tier.received.shape[1])
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         tier = {f"tier_{name}": array for name, array in self.whole.tier._asdict().items()}
@@ -361,7 +371,7 @@ class TwoTierGame(PhasedGame):
         figures = self._figures()
         for name in self.objectives.values():
             figures[name] = np.full(self.num_envs, np.nan)
-        for b in np.flatnonzero(which) if self.full_metrics else ():
+        for b in np.flatnonzero(which).tolist() if self.full_metrics else ():
             bench = self.bench()
             bench.take(self.whole, b)
             figures["auction_regret"][b] = bench.auction_regret()
@@ -417,7 +427,8 @@ class TwoTierGame(PhasedGame):
             parts.append(auction.valuation[:, side, :count] / bid)
         parts += [auction.totals[:, [a.PRICE]] / bid, auction.totals[:, [a.TRADES]] / min(config.fixed, config.aerial)]
         parts.append(tier.pair / max(len(config.steps) - 1, 1))
-        return np.clip(np.concatenate(parts, axis=1), 0.0, 1.0).astype(np.float32)
+        out: NDArray[np.float32] = np.clip(np.concatenate(parts, axis=1), 0.0, 1.0).astype(np.float32)
+        return out
 
     @classmethod
     def reference(

@@ -278,7 +278,7 @@ def _draw_legend(drawn: Figure, view: _View) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    waiting = {"facecolor": r.PAPER, "hatch": "////"} if view.posted else {"facecolor": r.PINK}
+    waiting: dict[str, Any] = {"facecolor": r.PAPER, "hatch": "////"} if view.posted else {"facecolor": r.PINK}
     point: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 6}
     entries = [
         Patch(facecolor=r.GRID, label="unit cost"),
