@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs.core import Arrays, PolicyFactory, Role
 from ioa_marl.envs.phased import PhasedGame, check_common
+from ioa_marl.envs.spaces import unit_box
 from ioa_marl.envs.vcg_slicing_policies import POLICIES
 from ioa_marl.markets import slicing_kernels as k
 from ioa_marl.markets._numba import machine_code
@@ -223,11 +224,10 @@ class VCGSlicingGame(PhasedGame):
         """Return the roles slice and vsp."""
         n = config.providers
         features = k.SLICE_FEATURES_EXTENDED if config.observation == "extended" else k.SLICE_FEATURES
-        seen, known = (spaces.Box(0.0, 1.0, (size,), np.float32) for size in (features, k.VSP_FEATURES))
         changes = spaces.MultiDiscrete([len(config.changes)] * 3)
         return {
-            "slice": Role("slice", n, seen, changes, "oracle"),
-            "vsp": Role("vsp", n, known, spaces.Discrete(len(config.multipliers)), "truthful"),
+            "slice": Role("slice", n, unit_box(features), changes, "oracle"),
+            "vsp": Role("vsp", n, unit_box(k.VSP_FEATURES), spaces.Discrete(len(config.multipliers)), "truthful"),
         }
 
     def _allocate(self) -> k.SlicingState:
@@ -276,7 +276,8 @@ class VCGSlicingGame(PhasedGame):
             words = [market.seed, market.stream, market.episode]
         if self.learns["vsp"]:
             opening = np.full(self.num_envs, self.openings)
-            words = [*words, market.episode, market.rounds.astype(np.uint64), opening.astype(np.uint64)]
+            moment = (market.rounds, market.phase, opening)  # reports are new in the middle of a round
+            words = [*words, market.episode, *(word.astype(np.uint64) for word in moment)]
         return np.stack(words, axis=1)
 
     def _groups(self, which: NDArray[np.bool_]) -> list[NDArray[np.int64]]:

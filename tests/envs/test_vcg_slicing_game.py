@@ -211,6 +211,20 @@ def test_reports_move_the_slices_and_only_reports_enter_payments():
     assert np.abs(held - wanted)[wanted > 0.05].max() < 0.05
 
 
+@pytest.mark.parametrize("redraw", ["never", "episode"])
+def test_oracle_that_is_asked_in_every_phase_follows_the_reports_of_the_round(redraw):
+    game = make(num_envs=3, learning=("slice", "vsp"), rounds=3, redraw=redraw, observation="extended")
+    kept, act = game.scripted("oracle", "slice"), random_play(game)
+    differing = 0
+    for _ in range(6):
+        actions = kept()
+        np.testing.assert_array_equal(actions, game.scripted("oracle", "slice")())
+        step = game.step({"slice": actions, "vsp": act("vsp")})
+        differing += np.any(kept() != actions)
+    assert step.terminated.all()
+    assert differing == 6  # reports and shares were new at every step
+
+
 def test_slices_see_their_shares_and_with_extended_their_marginal_utilities():
     game = make(num_envs=2, observation="extended")
     seen = game.step({"slice": np.full((2, 10, 3), 4)}).observations["slice"].astype(np.float64)
