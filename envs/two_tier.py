@@ -185,11 +185,11 @@ class TwoTierGame(PhasedGame):
 
     | Leaders | Auctioneer | `mobile_regret` | `fixed_regret` | `auction_regret` |
     | --- | --- | --- | --- | --- |
-    | cost plus 50%, 25% | random | 4.9 | 10.8 | 3.3 |
-    | `posted_pair` | `fixed_pair` | 0.28 | 6.1 | 0.45 |
-    | `oracle` | `oracle` | 0.05 | 5.3 | 0 |
-    | `best_response` | `fixed_pair` | 0.54 | 0.60 | 0.24 |
-    | random | random | 151 | 143 | 2.2 |
+    | cost plus 50%, 25% | random | 4.9 | 10.9 | 3.2 |
+    | `posted_pair` | `fixed_pair` | 0.37 | 6.2 | 0.42 |
+    | `oracle` | `oracle` | 0.06 | 5.2 | 0 |
+    | `best_response` | `fixed_pair` | 0.41 | 0.53 | 0.24 |
+    | random | random | 151 | 149 | 2.2 |
 
     ## Arguments
 

@@ -17,9 +17,9 @@ from ioa_marl.markets.two_tier_kernels import Market
 from ioa_marl.markets.two_tier_regret import Bench
 
 CALIBRATION_MARKETS = 16
-"""Markets on which a pair of steps is chosen."""
+"""Markets on which a pair is chosen; for prices less where they are large."""
 CALIBRATION_FOLLOWERS = 160
-"""Wireless agents in all markets together on which a pair of prices is chosen, if one market has not more."""
+"""Wireless agents in all of the markets on which a pair of prices is chosen, if one market has not more."""
 SETTLING_ROUNDS = 4
 """Rounds after which the shares α that follow from constant prices have settled, or alternate as in the last round."""
 COARSE = 5
@@ -110,7 +110,7 @@ def best_posted_pair(params: TwoTierParams, levels: int, instance: int) -> tuple
     instance : int
         The technology.
     """
-    markets = max(1, CALIBRATION_FOLLOWERS // params.wireless)
+    markets = int(np.clip(CALIBRATION_FOLLOWERS // params.wireless, 1, CALIBRATION_MARKETS))
     stage, bench = _Stage(params, levels, markets, instance), Bench(params, levels)
 
     def regret(i: int, j: int) -> float:

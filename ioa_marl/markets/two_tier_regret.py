@@ -129,9 +129,9 @@ def search_pairs(
     """Try every pair of steps on the recorded bids of the rounds ``first`` to ``last`` − 1.
 
     ``total`` float64 (1, pairs) becomes each pair's return summed over the rounds, ``returns`` (1, pairs) is scratch.
-    Returns the sum of the rounds' best returns.
+    Returns the auctioneer's regret: what the rounds' best returns are above those achieved, together.
     """
-    tier, best_sum = market.tier, 0.0
+    tier, regret = market.tier, 0.0
     for pair in range(total.shape[1]):
         total[0, pair] = 0.0
     for r in range(first, last):
@@ -149,8 +149,8 @@ def search_pairs(
         for pair in range(total.shape[1]):
             total[0, pair] += returns[0, pair]
             best = max(best, returns[0, pair])
-        best_sum += best
-    return best_sum
+        regret += best - tier.returns[0, r]
+    return regret
 
 
 class Bench:
@@ -222,13 +222,13 @@ class Bench:
         -------
         total : ndarray of float64, shape (steps, steps)
             Each pair's return summed over the rounds; buyer clock's step first.
-        best : float
-            Sum of the rounds' best returns.
+        regret : float
+            Sum over the rounds of the best return less the one achieved.
         """
         args = (self.market, self.settings, first, last, self._trial, self._returns, self._total)
-        best = float(self._pairs_code(*args))
+        regret = float(self._pairs_code(*args))
         steps = len(self.settings.steps)
-        return self._total[0].reshape(steps, steps).copy(), best
+        return self._total[0].reshape(steps, steps).copy(), regret
 
     def best_pair(self) -> tuple[int, int]:
         """Return the indices of the pair of steps with the highest return on the bidders entered for this round."""
@@ -239,7 +239,4 @@ class Bench:
     def auction_regret(self) -> float:
         """Return the mean over the settled rounds of the best pair's return less the return achieved."""
         rounds = int(self.market.pricing.round[0])
-        if rounds == 0:
-            return 0.0
-        _, best = self.pair_returns(0, rounds)
-        return (best - float(self.market.tier.returns[0, :rounds].sum())) / rounds
+        return self.pair_returns(0, rounds)[1] / rounds if rounds else 0.0
