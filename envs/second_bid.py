@@ -17,6 +17,7 @@ from ioa_marl.envs.spaces import unit_box
 from ioa_marl.markets import second_bid_batch as batch
 from ioa_marl.markets import second_bid_kernels as k
 from ioa_marl.markets._numba import machine_code
+from ioa_marl.markets.ledger import balance_ledgers
 from ioa_marl.markets.parameters import require
 from ioa_marl.markets.second_bid import PRESETS, SecondBidParams
 from ioa_marl.markets.second_bid_reference import calibration, draw_tasks, full_information
@@ -293,6 +294,7 @@ class SecondBidGame(PhasedGame):
         means[:, k.EFFICIENCY] = np.divide(means[:, k.SURPLUS], optimum, out=np.ones(len(means)), where=optimum > 0.0)
         metrics[which] = means
         ledger[which] = self.market.receipts[which]
+        balance_ledgers(ledger, which)
 
     def state(self) -> NDArray[np.float32]:
         """Return progress, the past as the auctioneer sees it, and every accuracy, valuation and bid.

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.markets._numba import kernel
+from ioa_marl.markets.ledger import balance
 from ioa_marl.markets.philox import philox_block, to_unit
-from ioa_marl.markets.slicing_optimum import SMALLEST_RATE, TOLERANCE, Optima, solve_market
+from ioa_marl.markets.slicing_optimum import SMALLEST_RATE, TOLERANCE, Optima, largest_gap, solve_market
 from ioa_marl.markets.slicing_solver import RESOURCES, Workspace
 
 Array = NDArray[Any]
@@ -279,11 +280,13 @@ def play_slices(
 @kernel
 def report_types(
     state: SlicingState, which: Array, actions: Array, multipliers: Array, reported: Array, w: Workspace, out: Optima
-) -> None:
+) -> float:
     """Take the providers' reports in the markets ``which`` and solve the reported markets without each provider.
 
     ``actions`` (batch, n) index ``multipliers``; ``reported`` (batch, n) and ``out`` (one market) are scratch.
+    Returns the largest certified gap of any of the problems.
     """
+    worst = 0.0
     for b in range(state.worth.shape[0]):
         if which[b]:
             for i in range(state.worth.shape[1]):
@@ -292,6 +295,8 @@ def report_types(
             solve_market(reported, state.rate, b, 0, True, TOLERANCE, w, out)
             for i in range(state.worth.shape[1]):
                 state.others[b, i] = out.others[0, i]
+            worst = max(worst, largest_gap(True, out))
+    return worst
 
 
 @kernel
@@ -352,23 +357,22 @@ def equal_split_welfare(b: int, state: SlicingState) -> float:
 
 
 @kernel
-def settle(b: int, ledger: Array) -> float:
-    """Round the receipts of market ``b`` so that they sum to 0 exactly, and in any order; the last account balances.
-
-    They become multiples of a power of two, of which all sums fit into a floating-point number. Returns what the last
-    account received.
-    """
-    last = ledger.shape[1] - 1
-    volume = 0.0
-    for i in range(last):
-        volume += abs(ledger[b, i])
-    unit = math.ldexp(1.0, max(math.frexp(volume)[1], -900) - 51)
-    received = 0.0
-    for i in range(last):
-        ledger[b, i] = np.rint(ledger[b, i] / unit) * unit
-        received -= ledger[b, i]
-    ledger[b, last] = received
-    return received
+def measure_quickly(state: SlicingState, counts: Array, which: Array, metrics: Array, ledger: Array) -> None:
+    """Write what is known without an optimum: welfare, and payments that were asked for every round; else NaN, 0."""
+    for b in range(state.worth.shape[0]):
+        if not which[b]:
+            continue
+        total, rounds = 0.0, max(state.rounds[b], 1)
+        for t in range(state.rounds[b]):
+            total += state.history[b, t + 1]
+        for i in range(state.worth.shape[1]):
+            ledger[b, i] = -state.paid[b, i]
+        received = settle(b, ledger)
+        for column in range(metrics.shape[1]):
+            metrics[b, column] = np.nan
+        metrics[b, M_WELFARE] = total / rounds
+        if counts[LEARN_VSP] == 1:
+            metrics[b, M_PAYMENTS] = received / rounds
 
 
 @kernel
@@ -397,7 +401,7 @@ def measure_markets(state: SlicingState, counts: Array, which: Array, metrics: A
             payment = state.others[b, i] - (bids - state.multiplier[b, i] * state.utility[b, i])
             # Rounding of the welfare is no overcharge.
             overcharged += payment > state.utility[b, i] + 1e-9 * best
-        received = settle(b, ledger)
+        received = balance(b, ledger)
         mean = total / rounds if rounds > 0 else last
         metrics[b, M_WELFARE] = mean
         metrics[b, M_OPTIMUM] = best

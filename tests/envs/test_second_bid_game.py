@@ -96,6 +96,18 @@ def test_what_is_paid_is_received(roles):
     assert (ledger[:, :-2] <= 0.0).all()
 
 
+@pytest.mark.parametrize("settings", [{}, {"latency_factor": 1e6, "accuracy_factor": 10.0}, {"latency_factor": 1e-6}])
+def test_receipts_sum_to_zero_exactly_however_large_they_are(settings):
+    game = started(num_envs=200, **settings)
+    rng = np.random.default_rng(6)
+    step = episode(game, lambda: rng.integers(10, size=(200, 1)))
+    ledger = game.ledger()
+    assert not ledger.sum(axis=1).any()
+    assert not ledger[:, rng.permutation(ledger.shape[1])].sum(axis=1).any()
+    np.testing.assert_allclose(ledger, game.market.receipts, rtol=1e-12)
+    np.testing.assert_allclose(ledger[:, -1], step.metrics["revenue"] * game.config.tasks, rtol=1e-12)
+
+
 def test_truthful_stations_never_lose():
     game = started("paper", EVERYBODY, num_envs=30)
     rng = np.random.default_rng(3)
