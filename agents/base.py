@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -68,6 +68,11 @@ class Agent(ABC):
         self.setting, self.config = setting, config
         for role in setting.plays:
             check_playable(type(self), role)
+
+    @classmethod
+    def learns_in(cls, game_class: type[Game], roles: Sequence[str]) -> bool:
+        """Whether training changes it when it plays these roles of a market."""
+        return cls.learns
 
     def attach(self, game: Game) -> None:
         """Be told which game is played from now on; only privileged scripted policies look at it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -51,6 +52,11 @@ class GreedyAgent(Agent):
             self._sums[role.name] = [np.zeros((*shape, n)) for n in heads]
             self._tries[role.name] = [np.zeros((*shape, n)) for n in heads]
         self._rules: dict[str, ScriptedPolicy] = {}
+
+    @classmethod
+    def learns_in(cls, game_class: type[Game], roles: Sequence[str]) -> bool:
+        """Whether a role has no greedy rule of the market's own, so that the bandit plays it."""
+        return any("greedy" not in game_class.scripted_policies(role) for role in roles)
 
     def attach(self, game: Game) -> None:
         """Ask the game for its own greedy rules."""

@@ -124,6 +124,9 @@ class Game(ABC):
     instanced: ClassVar[bool] = False
     """Whether part of the market stays the same over a whole run: the training seed s then trains and is evaluated
     on instance s, `reset` and `reference` take ``instances``, and `config_class` has a field ``instance``."""
+    reward_settings: ClassVar[Mapping[str, Any]] = {}
+    """Settings that change nothing but rewards, with the values that are cheapest: what is scored can be computed with
+    these."""
     policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = {}
     """For each role its scripted policies by name; for `scripted` and `scripted_policies`."""
     board_metrics: ClassVar[tuple[str, ...]]

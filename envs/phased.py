@@ -68,7 +68,7 @@ class PhasedGame(Game):
         assert "ledger" not in self.market._fields, "the field ledger would be saved under the name of the accounts"
         self._ledger = np.zeros((num_envs, self._accounts()))
         self._buffers = (_Buffers(self), _Buffers(self))
-        self._opening = _Buffers(self)
+        self._opening = _Opening(self)
         self._turn = 0
 
     # --- what a market supplies
@@ -253,6 +253,15 @@ class PhasedGame(Game):
     @abstractmethod
     def _draw(self, mode: str, index: int) -> Any:
         """Draw market ``index`` in a checked mode; import the drawing code here, not before."""
+
+
+class _Opening:
+    """What phases write that are played before anybody is asked; nobody reads it."""
+
+    def __init__(self, game: PhasedGame) -> None:
+        counts = {role: game.roles[role].count for role in game.learning}
+        self.rewards: Arrays = {role: np.zeros((game.num_envs, count), np.float32) for role, count in counts.items()}
+        self.terminated = np.zeros(game.num_envs, np.bool_)
 
 
 class _Buffers:

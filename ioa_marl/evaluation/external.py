@@ -20,6 +20,7 @@ from ioa_marl.evaluation.protocol import (
     EvaluationConfig,
     References,
     check_episodes,
+    check_training_seed,
     evaluation_config,
     play_episodes,
     references,
@@ -137,6 +138,7 @@ def score(
     (('auctioneer',), True)
     """
     check_episodes(EvaluationConfig(episodes))
+    check_training_seed(seed)
     game_class, preset = find_game(env_id)
     config = game_class.make_config(preset, **settings)
     played = game_class.default_learning
@@ -149,6 +151,8 @@ def score(
     ]
     figures = play_episodes(game_class, config, agents, played, 1, episodes, instances=[seed])
     found = scores(game_class, config, figures, played, instances=[seed])
+    if not found:
+        raise UserError(f"{game_class.name} has no scale with these settings: random play is the optimum already")
     first = next(iter(game_class.presets)) if preset is None else preset
     return ScoreResult(
         env=game_class.name,

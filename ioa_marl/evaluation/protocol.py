@@ -22,7 +22,7 @@ from ioa_marl.agents.scripted import ScriptedAgent, ScriptedConfig
 from ioa_marl.envs.core import Game
 from ioa_marl.envs.vector import VectorGame
 from ioa_marl.errors import UserError
-from ioa_marl.markets.seeds import EVALUATION_SEED
+from ioa_marl.markets.seeds import EVALUATION_SEED, MAX_TRAINING_SEED
 from ioa_marl.paths import cache_folder
 
 RANDOM_DRAWS = 20
@@ -31,6 +31,10 @@ REFERENCE_SEED = 2**40
 """First seed of the action draws that define 0; no run can have it."""
 PROTOCOL_VERSION = 2
 """Raised whenever scores of the same policy change."""
+LARGEST_BATCH = 2**27
+"""Bytes of a seed's markets that are played side by side; more episodes are played one group after the other."""
+SHORTEST_SCALE = 1e-9
+"""Distance of optimum and zero, relative to their size, below which there is no scale but only rounding."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,41 @@ def play_episodes(
         The market's metrics, ``reward_<role>``, the mean total reward of a role's agents, and ``length``, the steps
         of the episode; shape (seeds, episodes) each.
     """
-    game = VectorGame(
-        game_class, evaluation_config(config), [EVALUATION_SEED] * seeds, episodes, learning, first_episode,
-        [0] * seeds if instances is None else instances,
-    )  # fmt: skip
+    whose = [0] * seeds if instances is None else instances
+    together = _episodes_together(game_class, evaluation_config(config), learning)
+    groups = [
+        _play_group(
+            game_class, evaluation_config(config), agents, learning, whose,
+            min(together, episodes - start), first_episode + start,
+        )
+        for start in range(0, episodes, together)
+    ]  # fmt: skip
+    return {name: np.concatenate([group[name] for group in groups], axis=1) for name in groups[0]}
+
+
+def _episodes_together(game_class: type[Game], config: Any, learning: Sequence[str]) -> int:
+    """Return how many episodes of a seed are played as one batch.
+
+    Markets do not depend on their batch, and random agents draw the same for a seed whichever seeds are beside it.
+    """
+    one = game_class(config, 1, learning)
+    held = sum(array.nbytes for array in one.save().values())
+    seen = sum(4 * role.count * role.observation_space.shape[0] for role in (one.roles[name] for name in learning))
+    # Observations and final ones, twice each.
+    return max(1, LARGEST_BATCH // (held + 4 * seen))
+
+
+def _play_group(
+    game_class: type[Game],
+    config: Any,
+    agents: Sequence[Agent],
+    learning: Sequence[str],
+    instances: Sequence[int],
+    episodes: int,
+    first_episode: int,
+) -> dict[str, NDArray[np.float64]]:
+    seeds = len(instances)
+    game = VectorGame(game_class, config, [EVALUATION_SEED] * seeds, episodes, learning, first_episode, instances)
     game.reset()
     for agent in agents:
         agent.attach(game.game)
@@ -122,6 +157,11 @@ class References:
     random: dict[str, float]
     """Per key: mean objective of random play."""
 
+    def has_scale(self, key: str) -> bool:
+        """Whether zero and optimum are apart, beyond rounding."""
+        zero, one = self.zero[key], self.optimum[key]
+        return abs(one - zero) > SHORTEST_SCALE * max(abs(one), abs(zero))
+
     def score(self, key: str, objective: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map mean objectives to the scale, (…,) to (…,); never clipped."""
         zero, one = self.zero[key], self.optimum[key]
@@ -136,6 +176,8 @@ def references(
     game_class: type[Game], config: Any, episodes: int, first_episode: int = 0, instance: int = 0
 ) -> References:
     """Return the references of a market, and of one instance of it, computed once and kept in the cache folder."""
+    # What does not change an objective changes no reference, and may take long.
+    config = dataclasses.replace(config, **game_class.reward_settings)
     instance = instance if game_class.instanced and config.instance is None else 0
     key = {
         "protocol": PROTOCOL_VERSION,
@@ -215,7 +257,7 @@ def scores(
     """Return the score for each key of `Game.objectives`, shape (seeds,), from what `play_episodes` returned.
 
     The ends of the scale hold for the market's usual learners, the other roles being scripted: where others act,
-    there is no score.
+    there is no score; nor is there one where random play is the optimum already.
     """
     if tuple(learning) != game_class.default_learning:
         return {}
@@ -227,6 +269,7 @@ def scores(
     return {
         key: np.array([float(held[i].score(key, episodes[name][i].mean())) for i in range(seeds)])
         for key, name in game_class.objectives.items()
+        if all(references_of.has_scale(key) for references_of in held)
     }
 
 
@@ -236,3 +279,9 @@ def check_episodes(config: EvaluationConfig) -> None:
         value = getattr(config, name)
         if not 1 <= value <= most:
             raise UserError(f"evaluation.{name}={value} is not allowed: use 1 to {most}")
+
+
+def check_training_seed(seed: Any) -> None:
+    """Refuse what cannot be a training seed."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_TRAINING_SEED:
+        raise UserError(f"seed={seed} is not allowed: use a whole number from 0 to {MAX_TRAINING_SEED}")

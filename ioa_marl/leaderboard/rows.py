@@ -366,7 +366,7 @@ def _references(env: str, runs: Sequence[Run], role: str | None) -> tuple[Refere
     for seed in (seed for run in runs for seed in run.done if role is not None):
         held = {key: seed.references.get(key, {}).get(str(role), math.nan) for key in REFERENCES}
         held["zero"] = _zero(seed, str(role))
-        if all(math.isfinite(value) for value in held.values()) and held["optimum"] != held["zero"]:
+        if role in seed.scores and all(math.isfinite(value) for value in held.values()):
             told[seed.seed] = {key: (on_scale(seed, str(role), value), value) for key, value in held.items()}
     if not told:
         return ()

@@ -102,10 +102,15 @@ class RunSpec:
         }
 
     @property
+    def learns(self) -> bool:
+        """Whether training changes any of the agents."""
+        return any(agent.agent_class.learns_in(self.game_class, agent.roles) for agent in self.agents)
+
+    @property
     def digest(self) -> str:
         """Hash of everything that changes the result."""
         what = self.resolved()
-        if not any(agent.agent_class.learns for agent in self.agents):
+        if not self.learns:
             what = {key: value for key, value in what.items() if key not in ("budget", "num_envs", "device")}
         text = json.dumps(what, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -12,8 +12,7 @@ from typing import Any
 
 from ioa_marl.errors import UserError
 from ioa_marl.evaluation.external import ScoreResult
-from ioa_marl.evaluation.protocol import PROTOCOL_VERSION
-from ioa_marl.markets.seeds import MAX_TRAINING_SEED
+from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, check_training_seed
 from ioa_marl.training.config import plain
 from ioa_marl.training.store import SeedFolder, episode_table, now, provenance
 
@@ -58,8 +57,7 @@ def save_score(
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", agent) or agent.startswith("."):
         raise UserError(f"agent={agent} is not allowed: use letters, digits, _, - and .")
     seed = result.seed if seed is None else seed
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_TRAINING_SEED:
-        raise UserError(f"seed={seed} is not allowed: use a whole number from 0 to {MAX_TRAINING_SEED}")
+    check_training_seed(seed)
     if result.game_class.instanced and seed != result.seed:
         raise UserError(f"seed={seed} is not allowed: instance {result.seed} was played; use score(..., seed={seed})")
     config = {

@@ -54,7 +54,7 @@ class Trainer:
             )
             for a in spec.agents
         ]  # fmt: skip
-        self.learns = any(agent.learns for agent in self.agents)
+        self.learns = spec.learns
         # What does not learn is the same at any step: it is evaluated once.
         self.iterations = spec.budget // spec.num_envs if self.learns else 0
         points = min(spec.evaluation.points, self.iterations) if self.learns else 1
@@ -177,7 +177,7 @@ class Trainer:
         found = {
             key: float(anchors.score(key, np.array(metrics[name])))
             for key, name in spec.game_class.objectives.items()
-            if usual
+            if usual and anchors.has_scale(key)
         }
         steps = self.steps * len(self.seeds)
         speed = steps / self.train_seconds if self.train_seconds > 0 else self.evaluation_speed

@@ -121,7 +121,7 @@ def from_settings(env: str, agent: str | None = None, settings: Sequence[str] = 
     if len(spec.seeds) > 1 and any(setting.startswith("seeds=") for setting in settings):
         raise UserError(f"seeds={list(spec.seeds)} is not allowed: use one, as in seeds=[3]")
     for choice in spec.agents:
-        if choice.agent_class.learns:
+        if choice.agent_class.learns_in(spec.game_class, choice.roles):
             raise UserError(
                 f"{choice.name} has to be trained before it can be watched: "
                 f"ioa-marl train env={env} agent={choice.name}, then ioa-marl watch SEED_FOLDER"
@@ -198,18 +198,23 @@ def watch(
 
 
 class _Recorder(Agent):
-    """An agent, and what it did in one market."""
+    """An agent, and what it did in one market of an evaluation, which may be played in several batches."""
 
     def __init__(self, agent: Agent, market: int) -> None:
         self._agent, self._market = agent, market
+        self._played = self._batch = 0
         self.done: list[Arrays] = []
 
     def attach(self, game: Game) -> None:
+        self._played += self._batch
+        self._batch = game.num_envs
         self._agent.attach(game)
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         actions = self._agent.act(observations, deterministic=deterministic)
-        self.done.append({role: chosen[0, self._market][None].copy() for role, chosen in actions.items()})
+        at = self._market - self._played
+        if 0 <= at < self._batch:
+            self.done.append({role: chosen[0, at][None].copy() for role, chosen in actions.items()})
         return actions
 
 

@@ -100,3 +100,42 @@ def test_a_market_of_several_roles_is_scored_with_one_callable_each(monkeypatch)
         external.score("haggle_both", functions["buyer"], episodes=5)
     with pytest.raises(UserError, match="act_fn is for buyer: use one callable for each of buyer, seller"):
         external.score("haggle_both", {"buyer": functions["buyer"]}, episodes=5)
+
+
+def test_many_large_markets_are_played_in_groups_with_the_same_result(monkeypatch):
+    agent = protocol.make_agent(
+        protocol.ScriptedAgent, protocol.ScriptedConfig("worth"), Both(HaggleConfig(), 1), ["buyer"], 2
+    )
+    seller = protocol.make_agent(
+        protocol.ScriptedAgent, protocol.ScriptedConfig("native"), Both(HaggleConfig(), 1), ["seller"], 2
+    )
+    given = Both, HaggleConfig(), [agent, seller], ("buyer", "seller"), 2, 10, 0, [0, 1]
+    whole = protocol.play_episodes(*given)
+    monkeypatch.setattr(protocol, "LARGEST_BATCH", 700)
+    assert protocol._episodes_together(Both, HaggleConfig(), ("buyer", "seller")) in (2, 3)
+    parts = protocol.play_episodes(*given)
+    for name, values in whole.items():
+        np.testing.assert_array_equal(parts[name], values)
+
+
+def test_where_random_play_is_the_optimum_there_is_no_score():
+    class Free(HaggleGame):
+        name = "haggle_free"
+        default_learning = ("seller",)
+        objectives = {"seller": "worth"}  # noqa: RUF012
+        uninformed = {"seller": "always"}  # noqa: RUF012
+
+        @classmethod
+        def reference(cls, config, seeds, streams, instances=None):
+            game = cls(config, len(seeds), ("seller",))
+            game.reset(seeds, streams, instances)
+            return {"seller": game.market.worth}
+
+    assert protocol.scores(Free, HaggleConfig(), {"worth": np.ones((1, 3))}, ("seller",)) == {}
+    assert not protocol.references(Free, HaggleConfig(), 3).has_scale("seller")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**33, True, 0.5])
+def test_a_seed_that_no_run_can_have_is_not_scored(seed):
+    with pytest.raises(UserError, match="seed="):
+        external.score("double_dutch", lambda seen: np.zeros(len(seen), int), seed=seed, episodes=2)
