@@ -367,7 +367,7 @@ def measure_quickly(state: SlicingState, counts: Array, which: Array, metrics: A
             total += state.history[b, t + 1]
         for i in range(state.worth.shape[1]):
             ledger[b, i] = -state.paid[b, i]
-        received = settle(b, ledger)
+        received = balance(b, ledger)
         for column in range(metrics.shape[1]):
             metrics[b, column] = np.nan
         metrics[b, M_WELFARE] = total / rounds
