@@ -7,7 +7,6 @@ Stackelberg Game and Diffusion-based Auction for Two-tier Agentic AI Task Offloa
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ioa_marl.markets import double_dutch_kernels as k
-from ioa_marl.markets.parameters import ParameterError, check_integer, check_number, require
+from ioa_marl.markets.parameters import ParameterError, check_integer, check_number, make_preset, require
 
 LARGEST_SUM = 1e9
 """Largest amount of money, and largest weight of a reward, that is accepted."""
@@ -429,8 +428,4 @@ def _result(state: k.AuctionState, moves: int, tick: float) -> AuctionResult:
 
 def preset(name: str, **changes: Any) -> DoubleDutchParams:
     """Return the parameters of a preset, with ``changes`` applied."""
-    require(name in PRESETS, "preset", name, ", ".join(PRESETS))
-    known = [field.name for field in dataclasses.fields(DoubleDutchParams)]
-    for key, value in changes.items():
-        require(key in known, key, value, f"one of the settings {', '.join(known)}")
-    return dataclasses.replace(DoubleDutchParams(), **{**PRESETS[name], **changes})
+    return make_preset(DoubleDutchParams, PRESETS, name, changes)

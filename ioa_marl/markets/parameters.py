@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import Any
+import sys
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class ParameterError(ValueError):
@@ -18,6 +23,11 @@ def require(condition: bool, name: str, value: Any, allowed: str) -> None:
     """Raise `ParameterError` unless ``condition`` holds."""
     if not condition:
         raise ParameterError(name, value, allowed)
+
+
+def is_number(value: Any) -> bool:
+    """Whether ``value`` is a finite number; true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def check_integer(config: Any, name: str, low: int, high: int) -> None:
@@ -35,5 +45,29 @@ def check_number(config: Any, name: str, low: float, high: float = math.inf, ope
         allowed = f"a number above {low:g}"
     elif high < math.inf:
         allowed = f"a number from {low:g} to {high:g}"
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    require(number and low <= value <= high and not (open_low and value == low), name, value, allowed)
+    require(is_number(value) and low <= value <= high and not (open_low and value == low), name, value, allowed)
+
+
+def check_range(config: Any, name: str, low: float, high: float) -> None:
+    """Make the field ``name`` a tuple, or raise `ParameterError` unless it is two numbers in [low, high] in order."""
+    value = getattr(config, name)
+    allowed = f"two numbers from {low:g} to {high:g}, the lower first"
+    try:
+        # What float() would read as a number is none here.
+        ends = () if any(isinstance(x, (str, bool)) for x in value) else tuple(float(x) for x in value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ParameterError(name, value, allowed) from error
+    require(len(ends) == 2 and low <= ends[0] <= ends[1] <= high, name, value, allowed)
+    object.__setattr__(config, name, ends)
+
+
+def make_preset(
+    config_class: type[T], presets: Mapping[str, Mapping[str, Any]], name: str, changes: Mapping[str, Any]
+) -> T:
+    """Return the ``config_class`` of the preset ``name`` with ``changes``, a mapping of fields to values, applied."""
+    require(name in presets, "preset", name, ", ".join(presets))
+    fields: Any = config_class
+    known = [field.name for field in dataclasses.fields(fields)]
+    for key, value in changes.items():
+        require(key in known, key, value, f"one of the settings {', '.join(known)}")
+    return config_class(**{**presets[name], **changes})

@@ -9,7 +9,6 @@ advertising", American Economic Review 106, 2016.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ioa_marl.markets import second_bid_kernels as k
-from ioa_marl.markets.parameters import ParameterError, check_integer, check_number, require
+from ioa_marl.markets.parameters import check_integer, check_number, check_range, make_preset, require
 from ioa_marl.markets.physics import db_to_ratio, dbm_to_watt, processing_time, shannon_rate, transfer_time
 
 LARGEST_VALUE = 1e12
@@ -120,7 +119,7 @@ class SecondBidParams:
         check_integer(self, "periods", 1, 1000)
         require(self.valuations in ("physical", "pareto"), "valuations", self.valuations, "physical or pareto")
         for name, (_, low, high) in _RANGES.items():
-            self._check_range(name, low, high)
+            check_range(self, name, low, high)
         for name in ("latency_factor", "accuracy_factor", "uav_factor", "uav_weight", "pareto_uav"):
             check_number(self, name, 1e-6, 1e6)
         check_number(self, "gpu_per_bit", 0.0, 1e6)
@@ -137,18 +136,6 @@ class SecondBidParams:
             f"one with which all valuations are between {1.0 / LARGEST_VALUE:g} and {LARGEST_VALUE:g}; "
             f"they could be {low:.3g} to {high:.3g}",
         )  # fmt: skip
-
-    def _check_range(self, name: str, low: float, high: float) -> None:
-        value = getattr(self, name)
-        allowed = f"two numbers from {low:g} to {high:g}, the lower first"
-        if isinstance(value, str):
-            raise ParameterError(name, value, allowed)
-        try:
-            ends = tuple(float(x) for x in value)
-        except (TypeError, ValueError) as error:
-            raise ParameterError(name, value, allowed) from error
-        require(len(ends) == 2 and low <= ends[0] <= ends[1] <= high, name, value, allowed)
-        object.__setattr__(self, name, ends)
 
     def value_bounds(self) -> tuple[float, float]:
         """Return bounds of every valuation that can be drawn [units]."""
@@ -221,11 +208,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def preset(name: str, **changes: Any) -> SecondBidParams:
     """Return the parameters of a preset, with ``changes`` applied."""
-    require(name in PRESETS, "preset", name, ", ".join(PRESETS))
-    known = [field.name for field in dataclasses.fields(SecondBidParams)]
-    for key, value in changes.items():
-        require(key in known, key, value, f"one of the settings {', '.join(known)}")
-    return dataclasses.replace(SecondBidParams(), **{**PRESETS[name], **changes})
+    return make_preset(SecondBidParams, PRESETS, name, changes)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ The batched drivers of the same are in `stackelberg_batch`.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from ioa_marl.markets import stackelberg_batch as batch
 from ioa_marl.markets import stackelberg_follower as f
 from ioa_marl.markets import stackelberg_kernels as k
-from ioa_marl.markets.parameters import ParameterError, check_integer, check_number, require
+from ioa_marl.markets.parameters import check_integer, check_number, check_range, make_preset, require
 
 ACTUATOR_RATIO = math.expm1(0.1)
 """t_n/ε in every preset, so that the factor ln(1 + t_n/ε) of the QoE is 0.1."""
@@ -143,7 +142,7 @@ class StackelbergParams:
         check_integer(self, "max_tasks", 1, 100)
         self._check_choices()
         for name in ("relay_time", "mobile_cost", "fixed_cost"):
-            self._check_range(name)
+            check_range(self, name, 0.0, LARGEST)
         for name in (
             "workload", "cycles_per_mbit", "mobile_speed", "fixed_speed", "aerial_speed", "upload_time", "bandwidth",
             "price_cap", "velocity_range", "deviation_step", "deviation_tolerance", "actuator_ratio", "qoe_weight",
@@ -180,16 +179,6 @@ class StackelbergParams:
         require(self.redraw in ("never", "episode"), "redraw", self.redraw, "never or episode")
         for name in ("congestion", "dynamics"):
             require(isinstance(getattr(self, name), bool), name, getattr(self, name), "true or false")
-
-    def _check_range(self, name: str) -> None:
-        value = getattr(self, name)
-        try:
-            low, high = (float(x) for x in value)
-        except (TypeError, ValueError) as error:
-            raise ParameterError(name, value, "two numbers") from error
-        usable = 0.0 <= low <= high <= LARGEST
-        require(usable, name, value, f"two numbers from 0 to {LARGEST:g}, the lower first")
-        object.__setattr__(self, name, (low, high))
 
     def _check_feasible(self) -> None:
         """Refuse markets in which a wireless agent may have no share that keeps 1 + ε − t > 0, or E overflows."""
@@ -297,11 +286,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def preset(name: str, **changes: Any) -> StackelbergParams:
     """Return the parameters of a preset, with ``changes`` applied."""
-    require(name in PRESETS, "preset", name, ", ".join(PRESETS))
-    known = [field.name for field in dataclasses.fields(StackelbergParams)]
-    for key, value in changes.items():
-        require(key in known, key, value, f"one of the settings {', '.join(known)}")
-    return StackelbergParams(**{**PRESETS[name], **changes})
+    return make_preset(StackelbergParams, PRESETS, name, changes)
 
 
 def allocate_state(params: StackelbergParams, markets: int) -> k.MarketState:

@@ -8,7 +8,6 @@ Stackelberg Game and Diffusion-based Auction for Two-tier Agentic AI Task Offloa
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from ioa_marl.markets import double_dutch_kernels as a
 from ioa_marl.markets import two_tier_batch as batch
 from ioa_marl.markets import two_tier_kernels as k
 from ioa_marl.markets.double_dutch import DoubleDutchParams
-from ioa_marl.markets.parameters import ParameterError, check_integer, check_number, require
+from ioa_marl.markets.parameters import ParameterError, check_integer, check_number, check_range, make_preset, require
 from ioa_marl.markets.stackelberg import ACTUATOR_RATIO, StackelbergParams
 
 LARGEST = 1e9
@@ -133,7 +132,7 @@ class TwoTierParams:
         """Refuse what no market can be made of, naming key, value and what is allowed."""
         check_integer(self, "aerial", 1, 10_000)
         for name in ("relay_time", "capacity", "aerial_cost", "hover_power", "wind"):
-            self._check_range(name)
+            check_range(self, name, 0.0, LARGEST)
         require(self.capacity[0] > 0.0, "capacity", self.capacity, "positive numbers")
         self._make_steps()
         for name in ("lot", "tick"):
@@ -148,16 +147,6 @@ class TwoTierParams:
         self._check_steps()
         self._check_clock()
         self._check_delays(pricing)
-
-    def _check_range(self, name: str) -> None:
-        value = getattr(self, name)
-        try:
-            low, high = (float(x) for x in value)
-        except (TypeError, ValueError) as error:
-            raise ParameterError(name, value, "two numbers") from error
-        usable = 0.0 <= low <= high <= LARGEST
-        require(usable, name, value, f"two numbers from 0 to {LARGEST:g}, the lower first")
-        object.__setattr__(self, name, (low, high))
 
     def _make_steps(self) -> None:
         try:
@@ -291,11 +280,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def preset(name: str, **changes: Any) -> TwoTierParams:
     """Return the parameters of a preset, with ``changes`` applied."""
-    require(name in PRESETS, "preset", name, ", ".join(PRESETS))
-    known = [field.name for field in dataclasses.fields(TwoTierParams)]
-    for key, value in changes.items():
-        require(key in known, key, value, f"one of the settings {', '.join(known)}")
-    return TwoTierParams(**{**PRESETS[name], **changes})
+    return make_preset(TwoTierParams, PRESETS, name, changes)
 
 
 def allocate_market(params: TwoTierParams, markets: int) -> k.Market:
