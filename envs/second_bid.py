@@ -81,7 +81,7 @@ class SecondBidGame(PhasedGame):
     | --- | --- |
     | `constant_rho` | the best constant, or the one with the index `level` |
     | `second_price` | 1 |
-    | `ratio_rule` | max(1, E[v₀]/E[b₍₂₎]), to the nearest of the grid: the optimum with Pareto match values |
+    | `ratio_rule` | max(1, ζ E[v₀]/E[b₍₂₎]), to the nearest of the grid: the optimum with Pareto match values |
     | `myopic_msb` | max(1, b₍₁₎/b₍₂₎), rounded up: this **always gives the UAV the task**, as far as the grid reaches |
     | `threshold` | 1 where b₍₁₎ exceeds the best threshold (or `threshold`), else the largest |
     | `last_winner` | 1 if the last b₍₁₎ exceeded the last v₀, else the largest |

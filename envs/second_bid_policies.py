@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from ioa_marl.envs.policies import policy
 from ioa_marl.markets import second_bid_batch as batch
 from ioa_marl.markets import second_bid_kernels as k
-from ioa_marl.markets.parameters import require
+from ioa_marl.markets.parameters import is_number, require
 from ioa_marl.markets.second_bid_reference import calibration
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class SecondPrice(ConstantRho):
 
 
 class RatioRule(ConstantRho):
-    """ρ = max(1, E[v₀]/E[b₍₂₎]), the optimum of a market with Pareto match values; the nearest ρ of the grid to it."""
+    """The nearest ρ of the grid to max(1, ζ E[v₀]/E[b₍₂₎]), the optimum of a market with Pareto match values."""
 
     def __init__(self, game: SecondBidGame) -> None:
         distance = np.abs(np.log(game.config.rhos() / calibration(game.config).ratio))
@@ -63,12 +62,15 @@ class MyopicMSB:
 
 
 class Threshold:
-    """ρ = 1 where the best bid exceeds a threshold, else the largest ρ; by default the best threshold [units]."""
+    """ρ = 1 where the best bid exceeds a threshold [units], else the largest ρ; by default the best threshold.
+
+    With ``physical`` valuations that is ζ E[v₀], as the bids say nothing about v₀; with ``pareto`` it is searched for.
+    """
 
     def __init__(self, game: SecondBidGame, threshold: float | None = None) -> None:
         self._game = game
         self._threshold = calibration(game.config).threshold if threshold is None else threshold
-        usable = math.isfinite(self._threshold) and self._threshold >= 0.0
+        usable = is_number(self._threshold) and self._threshold >= 0.0
         require(usable, "threshold", threshold, "a finite number of at least 0")
 
     def __call__(self) -> NDArray[np.int64]:
@@ -118,7 +120,7 @@ class Multiplied:
     """Every station bids its valuation times a factor, one of 0.5, 0.6, … 2."""
 
     def __init__(self, game: SecondBidGame, factor: float = 0.8) -> None:
-        known = [abs(factor - multiplier) < 1e-9 for multiplier in batch.MULTIPLIERS]
+        known = [is_number(factor) and abs(factor - multiplier) < 1e-9 for multiplier in batch.MULTIPLIERS]
         require(any(known), "factor", factor, "0.5, 0.6, … 2.0")
         self._actions = np.full((game.num_envs, game.config.stations), known.index(True), np.int64)
 

@@ -28,6 +28,8 @@ class Tasks:
     """Highest valuation of a station [units]."""
     second: NDArray[np.float64]
     """Second highest valuation of a station [units]."""
+    lowest: NDArray[np.float64]
+    """Lowest valuation of a station [units]."""
     common: NDArray[np.float64]
     """Common value of the UAV; in ``pareto`` that of everybody [units]."""
 
@@ -60,14 +62,14 @@ def draw_tasks(
     count = params.tasks if tasks is None else min(tasks, params.tasks)
     state = k.allocate_state(len(seeds), params.stations, 1)
     state.seed[:], state.stream[:], state.episode[:] = seeds, np.asarray(streams, np.uint64), episode
-    out = np.empty((4, len(seeds), count))
+    out = np.empty((5, len(seeds), count))
     numbers, counts = params.numbers(), params.counts()
     everywhere = np.ones(len(seeds), np.bool_)
     for task in range(count):
         state.task[:] = task
         batch.draw_tasks(state, numbers, counts, everywhere)
         ordered = np.sort(state.value[:, 1:], axis=1)
-        out[:, :, task] = state.value[:, 0], ordered[:, -1], ordered[:, -2], state.common[:, 0]
+        out[:, :, task] = state.value[:, 0], ordered[:, -1], ordered[:, -2], ordered[:, 0], state.common[:, 0]
     return Tasks(*out)
 
 
@@ -94,9 +96,10 @@ class Calibration:
     constant: int
     """Index of the constant ρ with the largest mean surplus."""
     ratio: float
-    """max(1, E[v₀]/E[b₍₂₎]): the optimal ρ of a market with Pareto match values."""
+    """max(1, ζ E[v₀]/E[b₍₂₎]): the optimal ρ of a market with Pareto match values."""
     threshold: float
-    """Bid b₍₁₎ above which ρ = 1, and else the largest ρ, has the largest mean surplus [units]."""
+    """Bid b₍₁₎ above which ρ = 1, and else the largest ρ, has the largest mean surplus [units]: ζ E[v₀] where the
+    UAV's valuation does not depend on the stations', else estimated."""
 
 
 def best_threshold(tasks: Tasks, params: SecondBidParams) -> float:
@@ -122,17 +125,20 @@ def _calibration(params: SecondBidParams) -> Calibration:
     wanted = max(2000, 1_200_000 // ((params.stations + 1) * params.periods))
     markets = max(20, wanted // per_market)
     tasks = draw_tasks(params, np.full(markets, CALIBRATION_SEED, np.uint64), np.arange(markets), tasks=per_market)
-    logs = np.log(np.concatenate([tasks.uav.ravel(), tasks.first.ravel(), tasks.second.ravel()]))
+    # The lowest station's too: every station sees its own valuation on this scale.
+    every = (tasks.uav, tasks.first, tasks.second, tasks.lowest)
+    logs = np.log(np.concatenate([values.ravel() for values in every]))
     low, high = np.quantile(logs, [0.001, 0.999])
     means = [tasks.surplus(rho, params.uav_weight).mean() for rho in params.rhos()]
+    independent = params.valuations == "physical"
     return Calibration(
         contract_price=float(tasks.uav.mean()),
         log_low=float(low),
         log_high=float(max(high, low + 1e-6)),
         log_ratio=float(max(np.quantile(np.log(tasks.first / tasks.second), 0.999), 1e-6)),
         constant=int(np.argmax(means)),
-        ratio=max(1.0, float(tasks.uav.mean() / tasks.second.mean())),
-        threshold=best_threshold(tasks, params),
+        ratio=max(1.0, float(params.uav_weight * tasks.uav.mean() / tasks.second.mean())),
+        threshold=params.uav_weight * float(tasks.uav.mean()) if independent else best_threshold(tasks, params),
     )
 
 
