@@ -16,10 +16,17 @@ from ioa_marl.envs.spaces import unit_box
 from ioa_marl.envs.vcg_slicing_policies import POLICIES
 from ioa_marl.markets import slicing_kernels as k
 from ioa_marl.markets._numba import machine_code
-from ioa_marl.markets.parameters import require
+from ioa_marl.markets.parameters import check_integer, require
 from ioa_marl.markets.slicing import PRESETS, SlicingParams, allocate_market
-from ioa_marl.markets.slicing_optimum import TOLERANCE, allocate_optima, solve_market
-from ioa_marl.markets.slicing_solver import workspace
+from ioa_marl.markets.slicing_optimum import (
+    TOLERANCE,
+    Optima,
+    allocate_optima,
+    largest_gap,
+    require_certified,
+    solve_market,
+)
+from ioa_marl.markets.slicing_solver import Workspace, workspace
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,11 @@ class VCGSlicingConfig(SlicingParams):
     def __post_init__(self) -> None:
         """Check the settings that the market does not know."""
         super().__post_init__()
+        check_integer(self, "providers", 2, 1_000_000)  # one alone holds everything whatever it does
+        require(
+            self.redraw == "never" or self.instance is None,
+            "instance", self.instance, f"none with redraw={self.redraw}: there is nothing that stays the same",
+        )  # fmt: skip
         require(self.observation in ("paper", "extended"), "observation", self.observation, "paper or extended")
         require(
             self.redraw == "never" or self.observation == "extended",
@@ -143,6 +155,8 @@ class VCGSlicingGame(PhasedGame):
     The ledger has the receipts of every provider and, last, of the network, over all rounds played. While providers
     are truthful, payments are computed when the episode ends: the optima without each provider stay the same, so they
     follow from sums of utilities. Where providers learn, they are computed every round.
+    With `full_metrics` off nothing is solved: all metrics are NaN but `welfare` and, where providers learn, `payments`;
+    the ledger then has the receipts where providers learn, and else zeros.
 
     ## Arguments
 
@@ -249,9 +263,10 @@ class VCGSlicingGame(PhasedGame):
     ) -> None:
         if phase == 0:
             if "vsp" in actions:
-                k.report_types(
+                gap = k.report_types(
                     self.market, which, actions["vsp"], self._multipliers, self._reported, self._space, self._solution
                 )
+                require_certified(gap)
             return
         self._play_slices(
             self.market, self._numbers, self._counts, self._changes, which, actions["slice"],
@@ -265,6 +280,9 @@ class VCGSlicingGame(PhasedGame):
             k.observe_vsps(self.market, self._numbers, self._counts, observations["vsp"])
 
     def _measure(self, which: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
+        if not self.full_metrics:
+            k.measure_quickly(self.market, self._counts, which, metrics, ledger)
+            return
         self.solve_optima(which)
         k.measure_markets(self.market, self._counts, which, metrics, ledger)
 
@@ -294,7 +312,7 @@ class VCGSlicingGame(PhasedGame):
         market, solution = self.market, self._solution
         reported = market.worth * market.multiplier
         for group in self._groups(which):
-            solve_market(reported, market.rate, int(group[0]), 0, False, TOLERANCE, self._space, solution)
+            _solve(reported, market.rate, int(group[0]), False, self._space, solution)
             shares[group] = solution.share[0]
 
     def solve_optima(self, which: NDArray[np.bool_]) -> None:
@@ -302,7 +320,7 @@ class VCGSlicingGame(PhasedGame):
         market, solution = self.market, self._solution
         payments = not self.learns["vsp"]
         for group in self._groups(which & (market.known != k.SOLVED)):
-            solve_market(market.worth, market.rate, int(group[0]), 0, payments, TOLERANCE, self._space, solution)
+            _solve(market.worth, market.rate, int(group[0]), payments, self._space, solution)
             market.optimum[group] = solution.welfare[0]
             if payments:
                 market.others[group] = solution.others[0]
@@ -342,7 +360,7 @@ class VCGSlicingGame(PhasedGame):
             if key not in solved:
                 state.seed[0], state.stream[0], state.instance[0] = seed, stream, instance
                 k.draw_types(0, state, numbers, counts)
-                solve_market(state.worth, state.rate, 0, 0, False, TOLERANCE, space, solution)
+                _solve(state.worth, state.rate, 0, False, space, solution)
                 solved[key] = float(solution.welfare[0])
             bounds[b] = solved[key]
         return {"slice": bounds}
@@ -351,3 +369,16 @@ class VCGSlicingGame(PhasedGame):
         from ioa_marl.envs import vcg_slicing_render
 
         return vcg_slicing_render.render(self, mode, index)
+
+
+def _solve(
+    worth: NDArray[np.float64],
+    rate: NDArray[np.float64],
+    b: int,
+    payments: bool,
+    space: Workspace,
+    solution: Optima,
+) -> None:
+    """Write the certified optimum of market ``b`` into ``solution``; see `solve_market`."""
+    solve_market(worth, rate, b, 0, payments, TOLERANCE, space, solution)
+    require_certified(largest_gap(payments, solution))

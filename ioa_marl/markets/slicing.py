@@ -7,7 +7,6 @@ of "An Enhanced Dual-Currency VCG Auction Mechanism for Resource Allocation in I
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.markets import slicing_kernels as k
-from ioa_marl.markets.parameters import ParameterError, check_integer, check_number, require
+from ioa_marl.markets.parameters import ParameterError, check_integer, check_number, check_range, make_preset, require
 from ioa_marl.markets.slicing_optimum import LARGEST_RATE, LARGEST_WORTH
 from ioa_marl.markets.slicing_solver import RESOURCES
 
 SLICE_REWARDS = ("difference", "increment", "utility", "bids", "own")
 REDRAWS = ("never", "episode")
+LOWEST_RATE = 1e-4
+"""Smallest upper end of the range of ξ."""
 MOST_COMPARED = 5000
 """Most providers for which a difference reward is computed: it costs providers² exponentials a round."""
 
@@ -61,9 +62,11 @@ class SlicingParams:
             self._make_tuple(name)
         check_integer(self, "providers", 1, 1_000_000)
         check_integer(self, "rounds", 1, 10_000)
-        self._check_range("worth", 1e-6, LARGEST_WORTH / 1e3)
-        self._check_range("rate", 0.0, LARGEST_RATE)
-        self._check_range("start_spread", 1e-3, 1e3)
+        check_range(self, "worth", 1e-6, LARGEST_WORTH / 1e3)
+        check_range(self, "rate", 0.0, LARGEST_RATE)
+        # Rates that are all nearly 0 leave nothing to divide, and below 1e-5 no optimum is certified.
+        require(self.rate[1] >= LOWEST_RATE, "rate", self.rate, f"an upper end of at least {LOWEST_RATE:g}")
+        check_range(self, "start_spread", 1e-3, 1e3)
         self._check_grid("changes", 0.0, -0.9, 10.0)
         self._check_grid("multipliers", 1.0, 1e-3, 1e3)
         check_number(self, "floor", low=1e-6, high=1.0)
@@ -82,11 +85,6 @@ class SlicingParams:
             object.__setattr__(self, name, tuple(float(x) for x in value))
         except (TypeError, ValueError) as error:
             raise ParameterError(name, value, "a sequence of numbers") from error
-
-    def _check_range(self, name: str, low: float, high: float) -> None:
-        value = getattr(self, name)
-        usable = len(value) == 2 and low <= value[0] <= value[1] <= high
-        require(usable, name, value, f"two numbers from {low:g} to {high:g}, the lower first")
 
     def _check_grid(self, name: str, neutral: float, low: float, high: float) -> None:
         value = getattr(self, name)
@@ -156,8 +154,4 @@ def allocate_market(batch: int, params: SlicingParams) -> k.SlicingState:
 
 def preset(name: str, **changes: Any) -> SlicingParams:
     """Return the parameters of a preset, with ``changes`` applied."""
-    require(name in PRESETS, "preset", name, ", ".join(PRESETS))
-    known = [field.name for field in dataclasses.fields(SlicingParams)]
-    for key, value in changes.items():
-        require(key in known, key, value, f"one of the settings {', '.join(known)}")
-    return dataclasses.replace(SlicingParams(), **{**PRESETS[name], **changes})
+    return make_preset(SlicingParams, PRESETS, name, changes)

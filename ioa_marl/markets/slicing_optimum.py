@@ -162,6 +162,26 @@ def solve_market(
 
 
 @kernel
+def largest_gap(payments: bool, out: Optima) -> float:
+    """Largest certified relative gap in the first row of ``out``: of the optimum, and with ``payments`` of all."""
+    largest = out.gap[0]
+    for i in range(out.others_gap.shape[1] if payments else 0):
+        # Negated, so that a gap that is not even a number counts as the largest.
+        if not out.others_gap[0, i] <= largest:
+            largest = out.others_gap[0, i]
+    return float(largest)
+
+
+def require_certified(gap: float) -> None:
+    """Raise `ArithmeticError` unless ``gap`` certifies a solution: better no number than a wrong one."""
+    if not gap <= CERTIFIED:
+        raise ArithmeticError(
+            f"a welfare optimum is certified only to {gap:.1e} of itself, not to {CERTIFIED:g}: the ranges of worth, "
+            "rate and multipliers are too extreme"
+        )
+
+
+@kernel
 def solve_markets(worth: s.Array, rate: s.Array, payments: bool, tolerance: float, w: s.Workspace, out: Optima) -> None:
     """Solve every market of a batch; see `solve_market`."""
     for b in range(worth.shape[0]):
