@@ -10,11 +10,17 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export NUMBA_THREADING_LAYER ?= workqueue
 
-.PHONY: quickstart test install format lint speed clean
+.PHONY: quickstart test install format lint speed gallery clean
+
+SWEEP := $(BIN)/ioa-marl train -m runs=$(RUNS) evaluation.points=4 hydra/launcher=joblib hydra.launcher.n_jobs=2
 
 quickstart: $(VENV)/.installed
-	$(BIN)/ioa-marl train -m env=double_dutch agent=ppo,sac,random,greedy,fixed_step,two_phase,oracle \
-		seeds=5 budget=100000 runs=$(RUNS) hydra/launcher=joblib hydra.launcher.n_jobs=2
+	$(SWEEP) env=double_dutch,second_bid agent=ppo,sac,greedy,random,oracle seeds=3 budget=30000
+	$(SWEEP) env=stackelberg,vcg_slicing,two_tier agent=ppo,greedy,random,oracle seeds=3 budget=6000 num_envs=16
+	$(SWEEP) env=double_dutch agent=fixed_step,two_phase seeds=3
+	$(SWEEP) env=second_bid agent=second_price,ratio_rule,threshold seeds=3
+	$(SWEEP) env=stackelberg,two_tier agent=cost_plus seeds=3
+	$(SWEEP) env=vcg_slicing agent=equal_split,kelly seeds=3
 	$(BIN)/ioa-marl leaderboard $(RUNS)
 
 test: $(VENV)/.installed-dev lint
@@ -32,6 +38,9 @@ format: $(VENV)/.installed-dev
 
 speed: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/speed/run.py
+
+gallery: $(VENV)/.installed
+	$(BIN)/python docs/make_gallery.py
 
 $(VENV)/.installed: $(SOURCES)
 	@echo "installing into $(VENV); this takes a few minutes the first time"
