@@ -85,7 +85,9 @@ class VCGSlicingGame(PhasedGame):
     step. `oracle` steers to the exact optimum of the reported types; `greedy` gives the largest change where the own
     marginal utility exceeds the mean, else the smallest; `equal_split` and `kelly` (shares in proportion to worths,
     divided in proportion to rates) steer to their allocation; `hold` changes nothing. `hold` is the best constant
-    action because every other one, taken by all, is undone by rescaling.
+    action that all slices share, because every other one, taken by all, is undone by rescaling; it stands on the
+    leaderboard. On a fixed instance a constant of its own for every slice reaches more, about 0.85 on the scale of
+    `paper`: a learner below that need not have learnt more than constants.
 
     ## Observation space
 
@@ -199,6 +201,7 @@ class VCGSlicingGame(PhasedGame):
     metric_names: ClassVar[tuple[str, ...]] = k.METRICS
     objectives: ClassVar[Mapping[str, str]] = {"slice": "welfare"}
     uninformed: ClassVar[Mapping[str, str]] = {"slice": "hold"}
+    reward_settings: ClassVar[Mapping[str, Any]] = {"slice_reward": "increment"}
     board_metrics: ClassVar[tuple[str, ...]] = ("welfare_ratio", "final_ratio", "overcharged")
     policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
     instanced: ClassVar[bool] = True

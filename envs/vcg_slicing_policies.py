@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Hold:
-    """Change nothing. Any one change made by everybody is undone by rescaling, so this is the best constant action."""
+    """Change nothing: the best action that all share, since any one change made by everybody is undone by rescaling."""
 
     def __init__(self, game: VCGSlicingGame) -> None:
         shape = (game.num_envs, game.config.providers, 3)
