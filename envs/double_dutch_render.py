@@ -293,10 +293,7 @@ def _draw_legend(drawn: Figure) -> None:
         Line2D([], [], label="accepted, trades", **point),
         Line2D([], [], label="accepted, no partner", markerfacecolor=r.PAPER, **point),
     ]
-    drawn.legend(
-        handles=entries, loc="lower center", bbox_to_anchor=(0.5, 0.012), ncols=len(entries), frameon=False,
-        fontsize=9.5, labelcolor=r.INK, handlelength=1.6, columnspacing=1.6, handletextpad=0.6,
-    )  # fmt: skip
+    r.legend(drawn, entries, y=0.012, fontsize=9.5, handlelength=1.6, columnspacing=1.6, handletextpad=0.6)
 
 
 def text(game: DoubleDutchGame, index: int = 0) -> str:

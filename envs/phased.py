@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -48,6 +49,9 @@ class PhasedGame(Game):
     """Roles that act in each phase of a round; every role acts in exactly one."""
     native: ClassVar[frozenset[str]] = frozenset()
     """Roles whose scripted behaviour is part of the drivers: when they do not learn, nobody is asked for actions."""
+
+    pictures: ClassVar[str]
+    """Module with ``text(game, index)`` and ``figure(game, index)``; imported when something is drawn, not before."""
 
     market: Any
 
@@ -250,9 +254,14 @@ class PhasedGame(Game):
         require(0 <= index < self.num_envs, "index", index, f"0 to {self.num_envs - 1}")
         return self._draw(mode, index)
 
-    @abstractmethod
     def _draw(self, mode: str, index: int) -> Any:
-        """Draw market ``index`` in a checked mode; import the drawing code here, not before."""
+        """Draw market ``index`` in a checked mode."""
+        pictures = importlib.import_module(self.pictures)
+        if mode == "ansi":
+            return pictures.text(self, index)
+        from ioa_marl.envs.rendering import figure_to_array
+
+        return figure_to_array(pictures.figure(self, index))
 
 
 class _Opening:

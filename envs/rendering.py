@@ -140,6 +140,14 @@ def tile(figure: Figure, x: float, y: float, label: str, value: str, note: str =
         figure.text(right + 0.007, y - 0.0185, note, fontsize=11, color=MUTED, va="top")
 
 
+def legend(figure: Figure, entries: Sequence[Any], y: float, **layout: float) -> None:
+    """Write a legend of one row at the foot of a figure, its lower edge at ``y``; ``layout`` as matplotlib names it."""
+    figure.legend(
+        handles=list(entries), loc="lower center", bbox_to_anchor=(0.5, y), ncols=len(entries), frameon=False,
+        labelcolor=INK, **layout,
+    )  # fmt: skip
+
+
 def progress_bar(figure: Figure, x: float, y: float, width: float, fraction: float, colour: str) -> None:
     """Draw a thin bar that is filled up to ``fraction``; positions are in fractions of the figure."""
     from matplotlib.patches import Rectangle

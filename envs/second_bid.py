@@ -208,6 +208,7 @@ class SecondBidGame(PhasedGame):
     objectives: ClassVar[Mapping[str, str]] = {"auctioneer": "surplus"}
     uninformed: ClassVar[Mapping[str, str]] = {"auctioneer": "constant_rho"}
     board_metrics: ClassVar[tuple[str, ...]] = ("efficiency", "revenue", "delay", "uav_share")
+    pictures: ClassVar[str] = "ioa_marl.envs.second_bid_render"
     phases: ClassVar[tuple[tuple[str, ...], ...]] = (("station",), ("auctioneer",))
     native: ClassVar[frozenset[str]] = frozenset({"station"})
     policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
@@ -325,8 +326,3 @@ class SecondBidGame(PhasedGame):
         """
         tasks = draw_tasks(config, seeds, streams, tasks=config.max_cycles)
         return {"auctioneer": full_information(tasks, config).mean(axis=1)}
-
-    def _draw(self, mode: str, index: int) -> Any:
-        from ioa_marl.envs import second_bid_render
-
-        return second_bid_render.render(self, mode, index)

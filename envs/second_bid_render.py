@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.envs import rendering as r
 from ioa_marl.markets import second_bid_kernels as k
-from ioa_marl.markets.parameters import require
 from ioa_marl.markets.second_bid import allocate
 
 if TYPE_CHECKING:
@@ -107,27 +106,6 @@ def _view(game: SecondBidGame, b: int) -> _View:
         lost=state.records[b, :task, 2].copy(),
         means=means,
     )
-
-
-def render(game: SecondBidGame, mode: str, index: int = 0) -> Any:
-    """Draw a market.
-
-    Parameters
-    ----------
-    game : SecondBidGame
-        Batch of markets.
-    mode : {"ansi", "rgb_array"}
-        Text, or an image.
-    index : int, default 0
-        Which market of the batch.
-
-    Returns
-    -------
-    str or ndarray of uint8, shape (720, 1080, 3)
-        Text of at most 100 columns, or the image.
-    """
-    require(mode in ("ansi", "rgb_array"), "mode", mode, "ansi or rgb_array")
-    return text(game, index) if mode == "ansi" else r.figure_to_array(figure(game, index))
 
 
 def figure(game: SecondBidGame, index: int = 0) -> Figure:
@@ -270,10 +248,7 @@ def _draw_legend(drawn: Figure) -> None:
         ),
         Patch(facecolor=r.PINK, lw=0, label="surplus lost"),
     ]  # fmt: skip
-    drawn.legend(
-        handles=entries, loc="lower center", bbox_to_anchor=(0.5, 0.012), ncols=len(entries), frameon=False,
-        fontsize=9.5, labelcolor=r.INK, handlelength=1.6, columnspacing=1.6, handletextpad=0.6,
-    )  # fmt: skip
+    r.legend(drawn, entries, y=0.012, fontsize=9.5, handlelength=1.6, columnspacing=1.6, handletextpad=0.6)
 
 
 def text(game: SecondBidGame, index: int = 0) -> str:

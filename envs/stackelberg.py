@@ -233,6 +233,7 @@ class StackelbergGame(PhasedGame):
     )  # fmt: skip
     policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
     instanced: ClassVar[bool] = True
+    pictures: ClassVar[str] = "ioa_marl.envs.stackelberg_render"
     phases: ClassVar[tuple[tuple[str, ...], ...]] = (LEADERS, ("wireless",))
     native: ClassVar[frozenset[str]] = frozenset({"wireless"})
 
@@ -415,8 +416,3 @@ class StackelbergGame(PhasedGame):
     ) -> dict[str, NDArray[np.float64]]:
         """Return the least possible NashConv: 0 in every market, as NashConv is a sum of gains over staying."""
         return {"leaders": np.zeros(len(seeds))}
-
-    def _draw(self, mode: str, index: int) -> Any:
-        from ioa_marl.envs import stackelberg_render
-
-        return stackelberg_render.render(self, mode, index)

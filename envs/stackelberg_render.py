@@ -179,26 +179,6 @@ def _view(game: StackelbergGame, index: int, most: int) -> _View:
     )
 
 
-def render(game: StackelbergGame, mode: str, index: int = 0) -> Any:
-    """Draw a market.
-
-    Parameters
-    ----------
-    game : StackelbergGame
-        Batch of markets.
-    mode : {"ansi", "rgb_array"}
-        Text, or an image.
-    index : int, default 0
-        Which market of the batch.
-
-    Returns
-    -------
-    str or ndarray of uint8, shape (720, 1080, 3)
-        Text of at most 100 columns, or the image.
-    """
-    return text(game, index) if mode == "ansi" else r.figure_to_array(figure(game, index))
-
-
 def figure(game: StackelbergGame, index: int = 0) -> Figure:
     """Return the picture of a market as a matplotlib figure, for saving in any format.
 
@@ -341,10 +321,7 @@ def _draw_legend(drawn: Figure) -> None:
         Patch(facecolor=r.MUTED, alpha=0.85, lw=0, label="profit"),
         Patch(facecolor="none", edgecolor=r.INK, lw=1.2, label="profit at the best price, the others unchanged"),
     ]
-    drawn.legend(
-        handles=entries, loc="lower center", bbox_to_anchor=(0.5, 0.008), ncols=len(entries), frameon=False,
-        fontsize=9.5, labelcolor=r.INK, handlelength=1.6, columnspacing=1.8, handletextpad=0.6,
-    )  # fmt: skip
+    r.legend(drawn, entries, y=0.008, fontsize=9.5, handlelength=1.6, columnspacing=1.8, handletextpad=0.6)
 
 
 def text(game: StackelbergGame, index: int = 0) -> str:

@@ -264,6 +264,7 @@ class TwoTierGame(PhasedGame):
     )  # fmt: skip
     policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
     instanced: ClassVar[bool] = True
+    pictures: ClassVar[str] = "ioa_marl.envs.two_tier_render"
     phases: ClassVar[tuple[tuple[str, ...], ...]] = (LEADERS, ("auctioneer",))
 
     config: TwoTierConfig
@@ -440,8 +441,3 @@ class TwoTierGame(PhasedGame):
     ) -> dict[str, NDArray[np.float64]]:
         """Return the least possible regrets: 0 in every market, as each is a gain over staying."""
         return {scored: np.zeros(len(seeds)) for scored in cls.objectives}
-
-    def _draw(self, mode: str, index: int) -> Any:
-        from ioa_marl.envs import two_tier_render
-
-        return two_tier_render.render(self, mode, index)

@@ -122,26 +122,6 @@ def _view(game: TwoTierGame, b: int) -> _View:
     )  # fmt: skip
 
 
-def render(game: TwoTierGame, mode: str, index: int = 0) -> Any:
-    """Draw a market.
-
-    Parameters
-    ----------
-    game : TwoTierGame
-        Batch of markets.
-    mode : {"ansi", "rgb_array"}
-        Text, or an image.
-    index : int, default 0
-        Which market of the batch.
-
-    Returns
-    -------
-    str or ndarray of uint8, shape (720, 1080, 3)
-        Text of at most 100 columns, or the image.
-    """
-    return text(game, index) if mode == "ansi" else r.figure_to_array(figure(game, index))
-
-
 def figure(game: TwoTierGame, index: int = 0) -> Figure:
     """Return the picture of a market as a matplotlib figure, for saving in any format.
 
@@ -290,10 +270,7 @@ def _draw_legend(drawn: Figure, view: _View) -> None:
         Line2D([], [], color=r.BLUE, lw=2.2, label="sellers' costs"),
         Line2D([], [], color=r.INK, label="trades", **point),
     ]
-    drawn.legend(
-        handles=entries, loc="lower center", bbox_to_anchor=(0.5, 0.008), ncols=len(entries), frameon=False,
-        fontsize=9.0, labelcolor=r.INK, handlelength=1.4, columnspacing=1.2, handletextpad=0.5,
-    )  # fmt: skip
+    r.legend(drawn, entries, y=0.008, fontsize=9.0, handlelength=1.4, columnspacing=1.2, handletextpad=0.5)
 
 
 def text(game: TwoTierGame, index: int = 0) -> str:

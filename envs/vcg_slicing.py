@@ -205,6 +205,7 @@ class VCGSlicingGame(PhasedGame):
     board_metrics: ClassVar[tuple[str, ...]] = ("welfare_ratio", "final_ratio", "overcharged")
     policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
     instanced: ClassVar[bool] = True
+    pictures: ClassVar[str] = "ioa_marl.envs.vcg_slicing_render"
     phases: ClassVar[tuple[tuple[str, ...], ...]] = (("vsp",), ("slice",))
     native: ClassVar[frozenset[str]] = frozenset({"vsp"})
 
@@ -367,11 +368,6 @@ class VCGSlicingGame(PhasedGame):
                 solved[key] = float(solution.welfare[0])
             bounds[b] = solved[key]
         return {"slice": bounds}
-
-    def _draw(self, mode: str, index: int) -> Any:
-        from ioa_marl.envs import vcg_slicing_render
-
-        return vcg_slicing_render.render(self, mode, index)
 
 
 def _solve(

@@ -130,26 +130,6 @@ def _view(game: VCGSlicingGame, b: int, most: int) -> _View:
     )
 
 
-def render(game: VCGSlicingGame, mode: str, index: int = 0) -> Any:
-    """Draw a market.
-
-    Parameters
-    ----------
-    game : VCGSlicingGame
-        Batch of markets.
-    mode : {"ansi", "rgb_array"}
-        Text, or an image.
-    index : int, default 0
-        Which market of the batch.
-
-    Returns
-    -------
-    str or ndarray of uint8, shape (720, 1080, 3)
-        Text of at most 100 columns, or the image.
-    """
-    return text(game, index) if mode == "ansi" else r.figure_to_array(figure(game, index))
-
-
 def figure(game: VCGSlicingGame, index: int = 0) -> Figure:
     """Return the picture of a market as a matplotlib figure, for saving in any format.
 
@@ -285,10 +265,7 @@ def _draw_legend(drawn: Figure) -> None:
         Line2D([], [], color=r.BLUE, marker="o", label="pays at most its utility", **point),
         Line2D([], [], color=r.ORANGE, marker="^", label="pays more than it gets", **point),
     ]
-    drawn.legend(
-        handles=entries, loc="lower center", bbox_to_anchor=(0.5, 0.008), ncols=len(entries), frameon=False,
-        fontsize=9.5, labelcolor=r.INK, handlelength=1.6, columnspacing=1.8, handletextpad=0.6,
-    )  # fmt: skip
+    r.legend(drawn, entries, y=0.008, fontsize=9.5, handlelength=1.6, columnspacing=1.8, handletextpad=0.6)
 
 
 def text(game: VCGSlicingGame, index: int = 0) -> str:

@@ -1,4 +1,7 @@
-"""The slicing market for PettingZoo and Gymnasium; see `ioa_marl.envs.vcg_slicing.VCGSlicingGame`."""
+"""The slicing market for PettingZoo; see `ioa_marl.envs.vcg_slicing.VCGSlicingGame`.
+
+Gymnasium's environments have one agent, and one slice alone has nothing to divide.
+"""
 
 from __future__ import annotations
 
@@ -7,4 +10,3 @@ from ioa_marl.envs.vcg_slicing import VCGSlicingGame
 
 _points = EntryPoints(VCGSlicingGame)
 parallel_env, raw_env, env = _points.parallel_env, _points.raw_env, _points.env
-gym_env, gym_vector_env = _points.gym_env, _points.gym_vector_env
