@@ -295,7 +295,9 @@ def report_types(
             solve_market(reported, state.rate, b, 0, True, TOLERANCE, w, out)
             for i in range(state.worth.shape[1]):
                 state.others[b, i] = out.others[0, i]
-            worst = max(worst, largest_gap(True, out))
+            gap = largest_gap(True, out)
+            if not gap <= worst:
+                worst = gap
     return worst
 
 

@@ -142,6 +142,54 @@ def test_types_new_every_episode_need_marginal_utilities_to_be_seen():
         VCGSlicingGame.make_config(redraw="episode")
 
 
+@pytest.mark.parametrize(
+    ("key", "settings"),
+    [
+        ("providers", {"providers": 1}),
+        ("rate", {"rate": (0.0, 0.0)}),
+        ("rate", {"rate": (0.0, 9e-5)}),
+        ("instance", {"instance": 7, "redraw": "episode", "observation": "extended"}),
+    ],
+)
+def test_markets_without_a_scale_or_with_settings_without_effect_are_refused(key, settings):
+    with pytest.raises(ParameterError, match=rf"^{key}=.* is not allowed: use [^\n]+$"):
+        VCGSlicingGame.make_config(**settings)
+
+
+def solve_markets_beyond_the_settings(game):
+    """Solve markets with rates far below what settings allow: some of them defeat the solver."""
+    for seed in range(1000):
+        game.market.rate[0] = np.maximum(np.random.default_rng(seed).uniform(-2e-6, 1e-6, (10, 3)), 0)
+        game.market.known[0] = 1
+        game.solve_optima(np.ones(1, np.bool_))
+
+
+def test_an_optimum_that_is_not_certified_is_no_end_of_the_scale():
+    game = make(num_envs=1)
+    with pytest.raises(ArithmeticError, match=r"certified only to .* of itself, not to 1e-08"):
+        solve_markets_beyond_the_settings(game)
+
+
+@pytest.mark.parametrize("learning", [("slice",), ("slice", "vsp")])
+def test_without_full_metrics_only_what_needs_no_optimum_is_computed(learning):
+    whole, quick = (make(num_envs=3, learning=learning, rounds=8) for _ in range(2))
+    quick.full_metrics = False
+    outcomes = []
+    for game in (whole, quick):
+        act = random_play(game)
+        outcomes.append(play(game, **{role: functools.partial(act, role) for role in game.learning}))
+    known = {"welfare", "payments"} if "vsp" in learning else {"welfare"}
+    for name, values in outcomes[1][0].items():
+        if name in known:
+            np.testing.assert_allclose(values, outcomes[0][0][name], rtol=1e-12)
+        else:
+            assert np.all(np.isnan(values)), name
+    assert not np.any(quick.market.known == 2)
+    np.testing.assert_array_equal(quick.ledger(), whole.ledger() if "vsp" in learning else np.zeros((3, 11)))
+    for role in learning:
+        np.testing.assert_array_equal(outcomes[0][1][role], outcomes[1][1][role])
+
+
 def test_payments_of_the_last_allocation_are_clarke_payments():
     game = make(num_envs=5)
     metrics, _ = play(game, slice="greedy")
@@ -272,9 +320,11 @@ def ranges(low, high):
 @given(
     st.fixed_dictionaries(
         {
-            "providers": st.integers(1, 7),
+            "providers": st.integers(2, 7),
             "worth": ranges(-6, 9),
-            "rate": st.one_of(ranges(-6, 6), st.just((0.0, 0.0)), ranges(-6, 3).map(lambda pair: (0.0, pair[1]))),
+            "rate": st.one_of(
+                ranges(-4, 6), st.just((0.0, 1e-4)), ranges(-4, 3).map(lambda pair: (pair[0] / 100, pair[1]))
+            ),
             "start_spread": ranges(-3, 3),
             "floor": st.sampled_from([1e-6, 0.01, 1.0]),
             "changes": st.sampled_from([(0.0,), (-0.9, 0.0, 10.0), (-0.3, 0.0, 0.3)]),

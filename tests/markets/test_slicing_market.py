@@ -52,6 +52,8 @@ def play(params, state, actions, vsps=False):
         ("worth", {"worth": (1.0,)}),
         ("rate", {"rate": (-1.0, 1.0)}),
         ("rate", {"rate": (0.0, NAN)}),
+        ("rate", {"rate": (0.0, 0.0)}),
+        ("rate", {"rate": (0.0, 5e-5)}),
         ("start_spread", {"start_spread": (0.0, 1.0)}),
         ("changes", {"changes": (-0.3, 0.3)}),
         ("changes", {"changes": (-1.0, 0.0)}),
