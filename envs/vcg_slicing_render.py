@@ -48,7 +48,8 @@ class _View:
     utilities: NDArray[np.float64]
     """(providers,): true utilities."""
     payments: NDArray[np.float64] | None
-    """(providers,): Clarke payments at the present allocation, computed from the reports."""
+    """(providers,): Clarke payments at the present allocation, computed from the reports it was made with; None where
+    they take too long, or where providers act and no round has been played."""
     history: NDArray[np.float64]
     """(rounds + 1,): welfare at the start and after each round."""
     optimum: float
@@ -107,10 +108,12 @@ def _view(game: VCGSlicingGame, b: int, most: int) -> _View:
     if known:
         found = _optimum(worth.tobytes(), rate.tobytes())
         best_shares, optimum = found.shares, found.welfare
-        if n <= _PRICED:
-            reports = worth * market.multiplier[b]
-            reported = reports / worth * market.utility[b]
-            payments = _clarke(reports.tobytes(), rate.tobytes()).welfare_without - (reported.sum() - reported)
+        if game.learns["vsp"]:
+            # The reports that are held may be those of a round that is not played yet.
+            payments = market.payment[b].copy() if played else None
+        elif n <= _PRICED:
+            present = market.utility[b]
+            payments = _clarke(worth.tobytes(), rate.tobytes()).welfare_without - (present.sum() - present)
     held = best_shares.max(axis=1)
     largest = np.argsort(-held, kind="stable")
     rows = largest[:most]
@@ -229,7 +232,7 @@ def _draw_payments(axes: Axes, view: _View) -> None:
     r.style_axes(axes, "utility", "payment")
     axes.set_title("who pays what", fontsize=12, color=r.INK, fontweight="bold", loc="left", pad=6)
     if view.payments is None:
-        words = f"not drawn for more than {_PRICED} providers"
+        words = f"not drawn for more than {_PRICED} providers" if len(view.utilities) > _PRICED else "nothing yet"
         axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", fontsize=9, color=r.MUTED)
         axes.set_xticks([])
         axes.set_yticks([])
@@ -288,12 +291,13 @@ def text(game: VCGSlicingGame, index: int = 0) -> str:
         f"Slicing market  ·  {view.headline}",
         view.sentence,
         "",
-        f"welfare {view.history[-1]:,.2f} of {view.optimum:,.2f}   ▕{r.text_bar(view.ratio, 30)}▏ {view.ratio:.1%}"
-        f"   equal split {view.equal_split:,.2f}",
+        f"welfare {_amount(view.history[-1])} of {_amount(view.optimum)}   ▕{r.text_bar(view.ratio, 30)}▏"
+        f" {view.ratio:.1%}   equal split {_amount(view.equal_split)}",
         "",
     ]
     head = "".join(f"{name + '  (best)':<24}" for name in RESOURCES)
-    lines.append(f"{'':<10}{head}{'utility':>8}  {'pays':>8}".rstrip())
+    pays = "" if view.payments is None else f"  {'pays':>8}"
+    lines.append(f"{'':<10}{head}{'utility':>8}{pays}")
     shown = np.concatenate([view.shares[view.rows], view.best_shares[view.rows]])
     scale = max(float(shown.max(initial=0.0)), 1e-12)
     for i in view.rows:
@@ -302,13 +306,25 @@ def text(game: VCGSlicingGame, index: int = 0) -> str:
             f" ({_share(view.best_shares[i, resource])})  "[:24].ljust(24)
             for resource in range(3)
         )
-        pays = "" if view.payments is None else f"  {view.payments[i]:>8.1f}"
-        lines.append(f"{'vsp ' + str(i):<10}{cells}{view.utilities[i]:>8.1f}{pays}")
+        pays = "" if view.payments is None else f"  {_money(view.payments[i])}"
+        lines.append(f"{'vsp ' + str(i):<10}{cells}{_money(view.utilities[i])}{pays}")
     if len(view.hidden):
         sums, best = view.shares[view.hidden].sum(axis=0), view.best_shares[view.hidden].sum(axis=0)
         cells = "".join(f"{'':<10}{_share(sums[x])} ({_share(best[x])})".ljust(24) for x in range(3))
-        lines.append(f"{len(view.hidden)} more".ljust(10) + f"{cells}{view.utilities[view.hidden].sum():>8.1f}")
+        lines.append(f"{len(view.hidden)} more".ljust(10) + f"{cells}{_money(view.utilities[view.hidden].sum())}")
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _money(value: float) -> str:
+    """Eight characters."""
+    written = f"{value:.1f}"
+    return f"{written if len(written) <= 8 else f'{value:.1e}':>8}"
+
+
+def _amount(value: float) -> str:
+    """Ten characters at most."""
+    written = f"{value:,.2f}"
+    return written if len(written) <= 10 else f"{value:.3e}"
 
 
 def _share(value: float) -> str:

@@ -36,6 +36,35 @@ def test_text_fits_and_images_have_their_size(preset, rounds):
     assert 0.02 < np.mean(image < 200) < 0.5
 
 
+@pytest.mark.parametrize("worth", [(1e-6, 1e9), (1e9, 1e9), (1e-6, 1e-6)])
+@pytest.mark.parametrize("rounds", [0, 1])
+def test_text_fits_whatever_the_unit_of_money(worth, rounds):
+    for providers in (2, 100):
+        lines = make(rounds, providers=providers, worth=worth).render("ansi").splitlines()
+        assert max(map(len, lines)) <= vcg_slicing_render.COLUMNS
+
+
+def test_payments_shown_are_those_of_the_last_round_not_of_reports_whose_round_is_not_played():
+    game = VCGSlicingGame(VCGSlicingGame.make_config(rounds=4), 1, ("slice", "vsp"), autoreset=False)
+    game.reset(np.full(1, 3, np.uint64))
+    rng = np.random.default_rng(1)
+
+    def step():
+        game.step({"slice": rng.integers(0, 7, (1, 10, 3)), "vsp": rng.integers(0, 11, (1, 10))})
+
+    assert "pay" not in game.render("ansi")
+    step()  # reports
+    assert "pay" not in game.render("ansi")
+    assert game.render("rgb_array").shape == (720, 1080, 3)
+    step()  # slices
+    played, paid = game.render("ansi"), game.market.payment[0].copy()
+    for i in range(10):
+        row = next(line for line in played.splitlines() if line.startswith(f"vsp {i} "))
+        assert float(row.split()[-1]) == pytest.approx(paid[i], abs=0.051)
+    step()  # reports of the second round
+    assert game.render("ansi") == played
+
+
 def test_text_says_welfare_shares_and_payments():
     game = make(6)
     market = game.market
