@@ -23,6 +23,8 @@ from ioa_marl.markets.physics import db_to_ratio, dbm_to_watt, processing_time, 
 
 LARGEST_VALUE = 1e12
 """Valuations stay below this, and above its inverse, so that sums of them and their logarithms are exact enough."""
+MOST_DRAWS = 12_000
+"""Most periods to draw for a task, of all providers together: an auction is then calibrated in about two seconds."""
 UAV = k.UAV
 """The winner of an auction that no station wins."""
 
@@ -63,7 +65,8 @@ class SecondBidParams:
     """Where valuations come from: ``physical`` (latency and accuracy, Eqs. 1-11) or ``pareto`` (a common value times
     Pareto match values)."""
     periods: int = 10
-    """Past periods over which a provider's latency and accuracy are averaged (Eqs. 9 and 10)."""
+    """Past periods over which a provider's latency and accuracy are averaged (Eqs. 9 and 10); with ``physical``
+    valuations at most 12,000/(N + 1)."""
     noise_power: tuple[float, float] = (-115.0, -112.0)
     """Range of the noise power σ² at either end of a link [dBm]."""
     channel_gain: tuple[float, float] = (-25.0, -20.0)
@@ -129,6 +132,10 @@ class SecondBidParams:
         check_number(self, "beta", 0.0, 10.0)
         check_number(self, "pareto_shape", 1.0, 100.0, open_low=True)
         check_number(self, "smoothing", 0.0, 0.999999)
+        require(
+            self.valuations != "physical" or (self.stations + 1) * self.periods <= MOST_DRAWS,
+            "periods", self.periods, f"at most {MOST_DRAWS // (self.stations + 1)} with stations={self.stations}",
+        )  # fmt: skip
         low, high = self.value_bounds()
         name = "latency_factor" if self.valuations == "physical" else "pareto_shape"
         require(

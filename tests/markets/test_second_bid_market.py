@@ -13,6 +13,7 @@ from scipy.integrate import quad
 from ioa_marl.markets import physics
 from ioa_marl.markets import second_bid_batch as batch
 from ioa_marl.markets import second_bid_kernels as k
+from ioa_marl.markets import second_bid_reference as reference
 from ioa_marl.markets.parameters import ParameterError
 from ioa_marl.markets.second_bid import PRESETS, SecondBidParams, preset
 from ioa_marl.markets.second_bid_reference import (
@@ -276,6 +277,8 @@ def test_analysis_of_other_valuations_is_refused():
         ("levels", {"levels": 0}),
         ("tasks", {"tasks": 0}),
         ("periods", {"periods": 0}),
+        ("periods", {"periods": 1000, "stations": 12}),
+        ("periods", {"periods": 12, "stations": 1000}),
         ("valuations", {"valuations": "none"}),
         ("noise_power", {"noise_power": (-112.0, -115.0)}),
         ("channel_gain", {"channel_gain": (NAN, 0.0)}),
@@ -310,6 +313,22 @@ def test_an_error_names_the_key_its_value_and_what_is_allowed(key, changes):
     assert "\n" not in str(error.value)
     if key in changes:
         assert str(error.value).startswith(f"{key}={changes[key]} is not allowed: use ")
+
+
+def test_large_markets_are_calibrated_with_bounded_work_and_the_same_contract_price(monkeypatch, paper):
+    drawn_periods = []
+
+    def counted(params, seeds, streams, episode=0, tasks=None):
+        drawn_periods.append(len(seeds) * tasks * (params.stations + 1) * params.periods)
+        return draw_tasks(params, seeds, streams, episode, tasks)
+
+    monkeypatch.setattr(reference, "draw_tasks", counted)
+    for size in ({"stations": 1000, "periods": 11}, {"stations": 11, "periods": 1000}, {"stations": 400, "tasks": 1}):
+        known = calibration(preset("paper", **size))
+        assert sum(drawn_periods) < 7e6
+        drawn_periods.clear()
+        # The UAV's mean value depends neither on the stations nor on the periods.
+        assert known.contract_price == pytest.approx(paper.known.contract_price, rel=0.04)
 
 
 def test_unknown_settings_and_presets_are_named():
