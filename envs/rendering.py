@@ -167,6 +167,12 @@ def text_bar(fraction: float, width: int, from_right: bool = False) -> str:
     return ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(width)
 
 
+def amount(x: float, decimals: int = 1) -> str:
+    """Return a number in at most 12 characters: with ``decimals`` (0 to 2) where it fits, else as a power of ten."""
+    fits = x == 0.0 or 0.1**decimals <= abs(x) < 1e7
+    return f"{x:,.{decimals}f}" if fits else f"{x:.3g}"
+
+
 def text_density(values: NDArray[np.float64], low: float, high: float, width: int) -> str:
     """Return ``width`` characters whose heights say how many values lie where between ``low`` and ``high``.
 

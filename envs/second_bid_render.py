@@ -74,10 +74,12 @@ class _View:
         """What happened, and why."""
         if self.rho is None or self.scaled is None:
             return "the best station serves if its bid exceeds ρ times the second bid, otherwise the UAV does"
-        price = f"ρ × second bid = {self.rho:.2f} × {self.bids[1]:,.1f} = {self.scaled:,.1f}"
+        price = f"ρ × second bid = {self.rho:.2f} × {r.amount(self.bids[1])} = {r.amount(self.scaled)}"
         if self.winner == k.UAV:
-            return f"best bid {self.bids[0]:,.1f} ≤ {price}: the UAV pays its contract price {self.payment:,.1f}"
-        return f"best bid {self.bids[0]:,.1f} > {price}: this is what station {self.winner} pays"
+            return (
+                f"best bid {r.amount(self.bids[0])} ≤ {price}: the UAV pays its contract price {r.amount(self.payment)}"
+            )
+        return f"best bid {r.amount(self.bids[0])} > {price}: this is what station {self.winner} pays"
 
 
 def _view(game: SecondBidGame, b: int) -> _View:
@@ -147,12 +149,12 @@ def _draw_header(drawn: Figure, view: _View) -> None:
     )  # fmt: skip
     drawn.text(0.03, 0.912, view.sentence, fontsize=12, color=r.MUTED, va="center")
     means, y = view.means, 0.848
-    r.tile(drawn, 0.03, y, "mean surplus", f"{means['surplus']:,.1f}", f"of {means['optimal_surplus']:,.1f}")
+    r.tile(drawn, 0.03, y, "mean surplus", r.amount(means["surplus"]), f"of {r.amount(means['optimal_surplus'])}")
     r.progress_bar(drawn, 0.03, y - 0.062, 0.21, means["efficiency"], r.GREEN)
     r.tile(drawn, 0.29, y, "efficiency", f"{means['efficiency']:.1%}")
     r.tile(drawn, 0.43, y, "served by the UAV", f"{means['uav_share']:.0%}")
-    r.tile(drawn, 0.61, y, "mean revenue", f"{means['revenue']:,.1f}")
-    r.tile(drawn, 0.78, y, "mean delay", f"{means['delay']:,.2f} s")
+    r.tile(drawn, 0.61, y, "mean revenue", r.amount(means["revenue"]))
+    r.tile(drawn, 0.78, y, "mean delay", f"{r.amount(means['delay'], 2)} s")
 
 
 def _draw_bars(axes: Axes, view: _View) -> None:
@@ -168,9 +170,9 @@ def _draw_bars(axes: Axes, view: _View) -> None:
         top = min(max(top, 1.12 * view.scaled), 2.0 * top)
     for x, height, colour, name, wins in zip(at, heights, colours, names, served, strict=True):
         axes.bar(x, height, width=0.72, color=colour, alpha=1.0 if wins else 0.3, zorder=2)
-        label = f"{height:,.1f}"
+        label = r.amount(height)
         if wins:
-            label = f"{label}\npays {view.payment:,.1f}" if shown <= _SPELT else f"pays\n{view.payment:,.1f}"
+            label = f"{label}\npays {r.amount(view.payment)}" if shown <= _SPELT else f"pays\n{r.amount(view.payment)}"
         weight = "bold" if wins else "normal"
         axes.text(
             x, height + 0.012 * top, label, ha="center", va="bottom", fontsize=10.5, zorder=5,
@@ -200,12 +202,12 @@ def _draw_lines(axes: Axes, view: _View) -> None:
     right = axes.get_xlim()[1]
     top = axes.get_ylim()[1]
     axes.plot([shown + 0.2, right], [view.contract] * 2, color=r.INK, linewidth=1.8, linestyle=(0, (4, 2)), zorder=4)
-    labels = [(view.contract, f"contract price\n{view.contract:,.1f}", r.ORANGE, view.winner == k.UAV)]
+    labels = [(view.contract, f"contract price\n{r.amount(view.contract)}", r.ORANGE, view.winner == k.UAV)]
     if view.scaled is not None:
         if view.scaled <= top:
             axes.plot([-0.6, right], [view.scaled] * 2, color=r.INK, linewidth=2.4, zorder=3)
         arrow = "" if view.scaled <= top else " ▲"
-        words = f"ρ × second bid\n{view.scaled:,.1f}{arrow}"
+        words = f"ρ × second bid\n{r.amount(view.scaled)}{arrow}"
         labels.append((min(view.scaled, top), words, r.INK, view.winner != k.UAV))
     height = top / axes.bbox.height
     placed = r.spread([label[0] for label in labels], 54 * height, 22 * height, top - 22 * height)
@@ -273,7 +275,7 @@ def text(game: SecondBidGame, index: int = 0) -> str:
     top = max(float(view.bids[0]), view.uav, view.contract, view.scaled or 0.0)
     rows = []
     for n, bid, value in zip(view.stations[:shown], view.bids, view.values, strict=False):
-        note = "" if bid == value else f" value {value:,.1f}"
+        note = "" if bid == value else f" value {r.amount(value)}"
         rows.append((f"station {n}", float(bid), view.winner == n, note))
     if view.scaled is not None:
         rows.append(("ρ × second bid", view.scaled, False, ""))
@@ -281,7 +283,7 @@ def text(game: SecondBidGame, index: int = 0) -> str:
     rows.append(("contract price", view.contract, False, ""))
     for name, amount, wins, note in rows:
         mark = "►" if wins else " "
-        lines.append(f"{mark} {name:<15}{amount:>14,.1f}  ▕{r.text_bar(amount / top, width)}▏{note}".rstrip())
+        lines.append(f"{mark} {name:<15}{r.amount(amount):>14}  ▕{r.text_bar(amount / top, width)}▏{note}".rstrip())
     if len(view.bids) > shown:
         lines.append(f"  the best {shown} of {len(view.bids):,} stations")
     first = max(0, view.task - _STRIP)
@@ -295,9 +297,9 @@ def text(game: SecondBidGame, index: int = 0) -> str:
             f"  who served  {served}",
             f"  not best    {missed}".rstrip(),
             "",
-            f"  mean surplus {means['surplus']:,.2f} of {means['optimal_surplus']:,.2f}"
+            f"  mean surplus {r.amount(means['surplus'], 2)} of {r.amount(means['optimal_surplus'], 2)}"
             f"   ▕{r.text_bar(means['efficiency'], 20)}▏ {means['efficiency']:.1%}",
-            f"  served by the UAV {means['uav_share']:.0%}   revenue {means['revenue']:,.2f}"
-            f"   delay {means['delay']:,.2f} s   ρ {means['rho']:,.2f}",
+            f"  served by the UAV {means['uav_share']:.0%}   revenue {r.amount(means['revenue'], 2)}"
+            f"   delay {r.amount(means['delay'], 2)} s   ρ {means['rho']:,.2f}",
         ]
     )

@@ -45,6 +45,43 @@ def test_markets_of_other_sizes_fit(settings):
     assert max(map(len, game.render("ansi").splitlines())) <= 100
 
 
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("preset", ["paper", "pareto"])
+def test_amounts_of_any_size_leave_lines_of_a_hundred_columns_that_say_something(preset, size):
+    settings = {"common_value": (size, size)} if preset == "pareto" else {"latency_factor": size}
+    game = make(preset, EVERYBODY, stations=40, accuracy_factor=10.0, **settings)
+    for factor in (15, 0):
+        for _ in range(2):
+            game.step({"auctioneer": np.full((1, 1), 4), "station": np.full((1, 40), factor)})
+        text = game.render("ansi")
+        assert max(map(len, text.splitlines())) <= 100
+        # The best bid and the value beside it, to three digits or to 0.05; a mark may come first.
+        row = next(line for line in text.splitlines() if " value " in line).replace(",", "").replace("►", "")
+        words, winner = row.split(), int(np.argmax(game.market.settled_bid[0]))
+        near_enough = {"rel": 0.005, "abs": 0.05 if size == 1.0 else 0.0}
+        assert int(words[1]) == winner
+        assert float(words[2]) == pytest.approx(game.market.settled_bid[0, winner], **near_enough)
+        assert float(words[-1]) == pytest.approx(game.market.settled_value[0, winner + 1], **near_enough)
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (0.0, "0.0"),
+        (0.1, "0.1"),
+        (1234.56, "1,234.6"),
+        (9.99e6, "9,990,000.0"),
+        (1e7, "1e+07"),
+        (-2.5e11, "-2.5e+11"),
+        (0.00123456, "0.00123"),
+        (1e-300, "1e-300"),
+    ],
+)
+def test_amounts_are_short(x, words):
+    assert rendering.amount(x) == words
+    assert len(rendering.amount(x, 2)) <= 13
+
+
 def test_rendering_changes_nothing_and_follows_the_state():
     game = make()
     play(game, 20)
