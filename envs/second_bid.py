@@ -87,13 +87,15 @@ class SecondBidGame(PhasedGame):
     | `last_winner` | 1 if the last b₍₁₎ exceeded the last v₀, else the largest |
     | `oracle` | the best for somebody who knows every true value and the bids made, ties to the smallest |
 
-    Constants are chosen on markets kept for that purpose. Policies may look at bids that `information` hides from
+    Constants are chosen on markets kept for that purpose; the best threshold is ζ E[v₀], and searched for in `pareto`
+    only, where the bids say something about v₀. Policies may look at bids that `information` hides from
     learners. `multiplied` stations bid a fixed multiple `factor` of their valuation.
 
     ## Observation space
 
     `auctioneer`: float32 in [0, 1]; 9 features, with `information="current_bids"` `stations` more, and one more with
-    `uav_bid_visible`. Logarithms of values and bids are scaled between the 0.1% and 99.9% quantiles of the market.
+    `uav_bid_visible`. Logarithms of values and bids are scaled between the 0.1% and 99.9% quantiles of v₀ and of the
+    stations' highest, second highest and lowest values, taken together.
 
     | Index | Meaning | Scale |
     | --- | --- | --- |

@@ -93,9 +93,10 @@ class Calibration:
     contract_price: float
     """The UAV's contract price b₀ = E[v₀] [units]: Eq. 13 is largest there if v₀ does not depend on the stations."""
     log_low: float
-    """0.1% quantile of the logarithms of valuations."""
+    """0.1% quantile of the logarithms of v₀ and of the stations' highest, second highest and lowest valuations, taken
+    together: every station's own valuation is seen on this scale."""
     log_high: float
-    """99.9% quantile of the logarithms of valuations."""
+    """99.9% quantile of the same."""
     log_ratio: float
     """99.9% quantile of log(b₍₁₎/b₍₂₎)."""
     constant: int

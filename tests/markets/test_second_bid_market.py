@@ -219,7 +219,20 @@ def test_where_nothing_is_known_about_the_uav_the_best_threshold_is_its_mean_val
     # v₀ is independent of the bids, so the expected surplus is largest where the larger of b₍₁₎ and E[v₀] is served.
     at_mean = paper.surplus(np.where(paper.tasks.first > paper.known.contract_price, 1.0, paper.rhos[-1]))
     assert paper(at_mean) == pytest.approx(paper(paper.threshold()), abs=0.01)
-    assert paper.known.threshold == pytest.approx(paper.known.contract_price, rel=0.1)
+    assert paper.known.threshold == paper.known.contract_price
+    # The best of all thresholds on these very tasks, which nobody can know beforehand, gains next to nothing.
+    best = best_threshold(paper.tasks, paper.params)
+    gained = paper.surplus(np.where(paper.tasks.first > best, 1.0, paper.rhos[-1])) - at_mean
+    assert 0.0 <= gained < 0.005 * at_mean
+
+
+def test_the_best_threshold_weighs_the_uav_and_is_searched_for_where_bids_say_something_about_it():
+    for name in ("paper", "persistent"):
+        weighed = calibration(preset(name, uav_weight=1.5))
+        assert weighed.threshold == pytest.approx(1.5 * weighed.contract_price, rel=1e-12)
+    scale = Scale("pareto")
+    at_mean = scale.surplus(np.where(scale.tasks.first > scale.known.contract_price, 1.0, scale.rhos[-1]))
+    assert scale.threshold() > 1.005 * at_mean
 
 
 def test_the_contract_price_is_where_equation_13_is_largest(paper):
