@@ -15,12 +15,13 @@ export NUMBA_THREADING_LAYER ?= workqueue
 SWEEP := $(BIN)/ioa-marl train -m runs=$(RUNS) evaluation.points=4 hydra/launcher=joblib hydra.launcher.n_jobs=2
 
 quickstart: $(VENV)/.installed
-	$(SWEEP) env=double_dutch,second_bid agent=ppo,sac,greedy,random,oracle seeds=3 budget=30000
-	$(SWEEP) env=stackelberg,vcg_slicing,two_tier agent=ppo,greedy,random,oracle seeds=3 budget=6000 num_envs=16
-	$(SWEEP) env=double_dutch agent=fixed_step,two_phase seeds=3
-	$(SWEEP) env=second_bid agent=second_price,ratio_rule,threshold seeds=3
-	$(SWEEP) env=stackelberg,two_tier agent=cost_plus seeds=3
-	$(SWEEP) env=vcg_slicing agent=equal_split,kelly seeds=3
+	$(SWEEP) env=double_dutch,second_bid agent=ppo,sac,greedy,random,oracle seeds=2 budget=20000
+	$(SWEEP) env=stackelberg,vcg_slicing,two_tier agent=ppo,greedy,random,oracle seeds=2 budget=3000 num_envs=16
+	$(SWEEP) env=double_dutch agent=fixed_step,two_phase seeds=2
+	$(SWEEP) env=second_bid agent=second_price,ratio_rule,threshold seeds=2
+	$(SWEEP) env=stackelberg agent=cost_plus,posted_pair seeds=2
+	$(SWEEP) env=two_tier agent=best_response roles.auctioneer.agent=fixed_pair seeds=2
+	$(SWEEP) env=vcg_slicing agent=equal_split,kelly seeds=2
 	$(BIN)/ioa-marl leaderboard $(RUNS)
 
 test: $(VENV)/.installed-dev lint
