@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from haggle import HaggleConfig, HaggleGame
 
+from ioa_marl import registry
 from ioa_marl.envs.policies import policy
 from ioa_marl.errors import UserError
 from ioa_marl.evaluation import external, protocol
@@ -139,3 +140,10 @@ def test_where_random_play_is_the_optimum_there_is_no_score():
 def test_a_seed_that_no_run_can_have_is_not_scored(seed):
     with pytest.raises(UserError, match="seed="):
         external.score("double_dutch", lambda seen: np.zeros(len(seen), int), seed=seed, episodes=2)
+
+
+def test_how_slices_are_rewarded_changes_no_reference():
+    slicing = registry.load_env("vcg_slicing")
+    configs = [slicing.make_config(slice_reward=reward, rounds=5) for reward in ("difference", "own")]
+    one, other = (protocol.references(slicing, config, 3) for config in configs)
+    assert one == other
