@@ -16,7 +16,7 @@ SWEEP := $(BIN)/ioa-marl train -m runs=$(RUNS) evaluation.points=4 hydra/launche
 
 quickstart: $(VENV)/.installed
 	$(SWEEP) env=double_dutch,second_bid agent=ppo,sac,greedy,random,oracle seeds=2 budget=20000
-	$(SWEEP) env=stackelberg,vcg_slicing,two_tier agent=ppo,greedy,random,oracle seeds=2 budget=3000 num_envs=16
+	$(SWEEP) env=stackelberg,vcg_slicing,two_tier agent=ppo,greedy,random,oracle seeds=2 budget=2000 num_envs=16
 	$(SWEEP) env=double_dutch agent=fixed_step,two_phase seeds=2
 	$(SWEEP) env=second_bid agent=second_price,ratio_rule,threshold seeds=2
 	$(SWEEP) env=stackelberg agent=cost_plus,posted_pair seeds=2
