@@ -111,6 +111,14 @@ def adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Adam:
     return torch.optim.Adam(parameters, lr=lr, foreach=True)
 
 
+def descend(optimiser: torch.optim.Optimizer, network: nn.Module, losses: Tensor, max_norm: float) -> None:
+    """Make a gradient step of every member on its own loss, (members,), clipped per member."""
+    optimiser.zero_grad(set_to_none=True)
+    losses.sum().backward()
+    clip_per_member(network.parameters(), max_norm)
+    optimiser.step()
+
+
 def optimiser_state(optimiser: torch.optim.Optimizer, members: slice) -> list[dict[str, Tensor]]:
     """Return copies of some members' rows of an optimiser's state, in the order of its parameters."""
     rows = []

@@ -523,7 +523,7 @@ class Session:
         with torch.no_grad():
             if self.learner == "sac":
                 stack = self.stack(role)
-                found = stack._values(stack.critics, seen.expand(stack.members, -1, -1))
+                found = stack.values(stack.critics, seen.expand(stack.members.count, -1, -1))
                 return found.unflatten(0, (len(self.seeds), -1)).transpose(2, 3).numpy()
             out = []
             for learner in self.learners(role):

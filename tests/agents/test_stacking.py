@@ -209,7 +209,7 @@ def test_stack_equals_a_loop_over_plain_networks():
         critic_lr=1e-3, max_grad_norm=0.5,
     ).run(40)  # fmt: skip
     stack = session.stack("rival")
-    assert stack.members == 3
+    assert stack.members.count == 3
     loops = [Looped(stack, member, 0.1) for member in range(3)]
     for _ in range(50):
         before = stack.sampling.counters.copy()
@@ -222,7 +222,7 @@ def test_stack_equals_a_loop_over_plain_networks():
     seen = torch.full((3, 1, 1), 0.5)
     with torch.no_grad():
         logits = stack.logits(seen)[:, 0, 0]
-        values, targets = (stack._values(n, seen)[:, :, 0, 0] for n in (stack.critics, stack.targets))
+        values, targets = (stack.values(n, seen)[:, :, 0, 0] for n in (stack.critics, stack.targets))
         for member, loop in enumerate(loops):
             x = seen[member].double()
             assert torch.allclose(logits[member].double(), loop.actor(x)[0], rtol=0, atol=1e-6)
@@ -249,7 +249,7 @@ def sac_stack(**changes):
 
 
 def sampled(stack):
-    return stack.replay.sample(stack.sampling.uniform(1, stack.config.batch_size).reshape(stack.members, -1))
+    return stack.replay.sample(stack.sampling.uniform(1, stack.config.batch_size).reshape(stack.members.count, -1))
 
 
 def everything(network):
@@ -321,8 +321,8 @@ def big_crowd(agents, roles=("player",)):
 def test_more_than_64_agents_of_a_role_share_their_networks(agents, networks):
     session = Session("sac", big_crowd(agents), seeds=(0, 1), num_envs=2, learning_starts=10**9)
     stack = session.run(3).stack()
-    assert stack.separate == networks
-    assert stack.members == 2 * networks
+    assert stack.members.separate == networks
+    assert stack.members.count == 2 * networks
     before = everything(stack.actor)
     figures = stack.update(0.1)
     assert set(moved(stack.actor, before)) == set(before)

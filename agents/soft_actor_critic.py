@@ -1,0 +1,324 @@
+"""Discrete soft actor-critic, all seeds and agents in one stack of networks; what its actor is, is left open.
+
+Christodoulou, "Soft actor-critic for discrete action settings" (2019), with n-step returns and an entropy
+temperature that falls geometrically over training.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ioa_marl.agents.base import Agent, Setting, State
+from ioa_marl.agents.heads import Heads
+from ioa_marl.agents.members import Members
+from ioa_marl.agents.randomness import Streams
+from ioa_marl.agents.replay import Batch, NStepReturns, StackedReplay
+from ioa_marl.agents.schedules import geometric
+from ioa_marl.agents.stacked import (
+    StackedMLP,
+    adam,
+    descend,
+    follow,
+    load_optimiser_state,
+    optimiser_state,
+)
+from ioa_marl.envs.core import Arrays, Role
+from ioa_marl.envs.vector import Transition
+from ioa_marl.markets.parameters import check_number
+
+
+@dataclass(frozen=True)
+class SoftConfig:
+    """Hyper-parameters of discrete SAC, whatever its actor is."""
+
+    width: int = 64
+    """Units of each hidden layer."""
+    depth: int = 2
+    """Hidden layers."""
+    actor_lr: float = 3e-4
+    """Learning rate of the actor."""
+    critic_lr: float = 1e-3
+    """Learning rate of the critics."""
+    gamma: float = 0.995
+    """Discount per action."""
+    n_step: int = 10
+    """Actions whose rewards are summed before the value is bootstrapped."""
+    tau: float = 0.01
+    """Share of the critics that their targets take over at each update."""
+    batch_size: int = 256
+    """Transitions of each member in an update."""
+    buffer_size: int = 100_000
+    """Largest number of transitions remembered; never more than the budget."""
+    update_every: int = 16
+    """Environment steps per update."""
+    learning_starts: int = 1000
+    """Environment steps before the first update."""
+    alpha_start: float = 0.2
+    """Entropy temperature α at the beginning, in units of scaled reward."""
+    alpha_end: float = 0.015
+    """Entropy temperature at the end."""
+    alpha_fraction: float = 0.8
+    """Share of the budget over which α falls."""
+    reward_scale: float = 0.1
+    """Factor of all rewards."""
+    max_grad_norm: float = 10.0
+    """Largest norm of a member's gradient."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained with."""
+        for name in ("actor_lr", "critic_lr", "alpha_start", "alpha_end", "reward_scale", "max_grad_norm"):
+            check_number(self, name, low=0.0, open_low=True)
+        for name in ("gamma", "tau", "alpha_fraction"):
+            check_number(self, name, low=0.0, high=1.0)
+        for name, high in (
+            ("width", 65536), ("depth", 64), ("n_step", 10_000), ("batch_size", 10**6), ("buffer_size", 10**8),
+            ("update_every", 10**9),
+        ):  # fmt: skip
+            check_number(self, name, low=1, high=high)
+        check_number(self, "learning_starts", low=0)
+
+
+class SoftAgent(Agent):
+    """Discrete SAC; each role it plays has its own networks."""
+
+    learner_class: ClassVar[type[SoftLearner]]
+    """What learns one role."""
+    action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete, spaces.MultiDiscrete)
+
+    def __init__(self, setting: Setting, config: SoftConfig) -> None:
+        super().__init__(setting, config)
+        self._learners = {role.name: self.learner_class(setting, config, role) for role in setting.plays}
+        self._steps = np.zeros(len(setting.seeds), np.int64)
+
+    def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
+        """Sample from the actors, or take their most likely actions."""
+        return {name: learner.act(observations[name], deterministic) for name, learner in self._learners.items()}
+
+    def observe(self, transition: Transition) -> None:
+        """Remember the completed n-step transitions."""
+        self._steps += self.setting.num_envs
+        for learner in self._learners.values():
+            learner.observe(transition)
+
+    def learn(self) -> Mapping[str, NDArray[np.float64]] | None:
+        """Update once for every ``update_every`` environment steps that have passed."""
+        # All seeds of a group are at the same step; each one's schedule is its own step count.
+        now, before = int(self._steps[0]), int(self._steps[0]) - self.setting.num_envs
+        if now < self.config.learning_starts:
+            return None
+        every = self.config.update_every
+        figures: dict[str, Tensor] = {}
+        for _ in range(now // every - before // every):
+            for name, learner in self._learners.items():
+                found = learner.update(self._temperature(now / self.setting.budget))
+                figures.update({f"{name}/{key}": value for key, value in found.items()})
+        return {key: value.numpy(force=True).astype(np.float64) for key, value in figures.items()} or None
+
+    def _temperature(self, progress: float) -> float:
+        c = self.config
+        return geometric(c.alpha_start, c.alpha_end, c.alpha_fraction, progress)
+
+    def state_dict(self, seed_index: int) -> State:
+        """Return networks, optimisers, memory, open returns and random streams of one seed."""
+        learners = {name: learner.state(seed_index) for name, learner in self._learners.items()}
+        return {"steps": int(self._steps[seed_index]), "learners": learners}
+
+    def load_state_dict(self, seed_index: int, state: State) -> None:
+        """Go on from what `state_dict` returned."""
+        self._steps[seed_index] = state["steps"]
+        for name, learner in self._learners.items():
+            learner.load_state(seed_index, state["learners"][name])
+
+    def policy_state(self, seed_index: int) -> State:
+        """Return the actors of one seed."""
+        return {
+            name: learner.actor.member_state(learner.members.rows(seed_index))
+            for name, learner in self._learners.items()
+        }
+
+    def load_policy_state(self, seed_index: int, state: State) -> None:
+        """Act with the actors that `policy_state` returned."""
+        for name, learner in self._learners.items():
+            learner.actor.load_member_state(learner.members.rows(seed_index), state[name])
+
+    def parameters_count(self) -> int:
+        """Return the number of actor and critic parameters of one seed."""
+        return sum(learner.parameters_count() for learner in self._learners.values())
+
+
+class SoftLearner:
+    """Actor and twin critics of one role: a stack over seeds × agents, or over seeds where agents share.
+
+    A subclass says what the actor is: `make_actor` builds it, `logits` asks it.
+    """
+
+    def __init__(self, setting: Setting, config: Any, role: Role) -> None:
+        self.config, self.role, self.device = config, role, setting.device
+        self.num_envs = setting.num_envs
+        self.members = Members(setting, role)
+        self.heads = Heads(role.action_space, setting.device)
+        self.features = role.observation_space.shape[0]
+
+        purpose = setting.purpose(role)
+        weights = Streams(setting.seeds, purpose)
+        self.acting = Streams(setting.seeds, purpose + 1)
+        self.sampling = Streams(setting.seeds, purpose + 2)
+        self.actor = self.make_actor(weights).to(self.device)
+        self.critics = self.make_critics(weights).to(self.device)
+        self.targets = copy.deepcopy(self.critics).requires_grad_(False)
+        self.actor_optimiser = adam(self.actor.parameters(), config.actor_lr)
+        self.critic_optimiser = adam(self.critics.parameters(), config.critic_lr)
+        # At least what one step can bring: full windows, and the flush at the end of all episodes.
+        largest = (config.n_step + 1) * self.num_envs * role.count // self.members.separate
+        capacity = max(min(config.buffer_size, setting.budget), largest)
+        self.replay = StackedReplay(self.members.count, capacity, self.features, self.heads.count, self.device)
+        columns = self.members.seeds * self.num_envs * role.count
+        self.returns = NStepReturns(columns, config.n_step, config.gamma, self.features, self.heads.count)
+
+    def make_actor(self, weights: Streams) -> StackedMLP:
+        """Build the actors."""
+        raise NotImplementedError
+
+    def logits(self, observations: Tensor, *, deterministic: bool = False) -> Tensor:
+        """Ask the actors.
+
+        Parameters
+        ----------
+        observations : Tensor
+            (members, batch, features).
+        deterministic : bool
+            Whether an actor that needs random numbers has to do without them.
+
+        Returns
+        -------
+        Tensor
+            (members, batch, heads, outcomes), −inf where an outcome does not exist.
+        """
+        raise NotImplementedError
+
+    def make_critics(self, weights: Streams) -> StackedMLP:
+        """Build the critics; the twins of a member are neighbours."""
+        c = self.config
+        sizes = [self.features, *[c.width] * c.depth, self.heads.width]
+        return StackedMLP(2 * self.members.count, sizes, self.members.uniforms(weights, 2))
+
+    def values(self, network: StackedMLP, observations: Tensor) -> Tensor:
+        """Return the twins' action values (members, 2, batch, heads, outcomes)."""
+        twice = observations.repeat_interleave(2, dim=0)
+        return self.heads.split(network(twice)).unflatten(0, (self.members.count, 2))
+
+    @torch.no_grad()
+    def act(self, observations: NDArray[np.float32], deterministic: bool) -> NDArray[np.int64]:
+        """Return (seeds, markets, agents) actions, with heads behind for MultiDiscrete."""
+        seen = torch.from_numpy(self.members.stacked(observations)).to(self.device)
+        logits = self.logits(seen, deterministic=deterministic)
+        chosen = self.heads.choose(logits, None if deterministic else self.acting, self.members.seeds)
+        out: NDArray[np.int64] = self.members.unstacked(chosen, observations.shape[1])
+        return out[..., 0] if self.heads.single else out
+
+    def observe(self, transition: Transition) -> None:
+        """Pass one step through the n-step windows into the memory."""
+        name = self.role.name
+        shape = transition.rewards[name].shape
+        everywhere = [
+            np.broadcast_to(flag[..., None], shape).reshape(-1)
+            for flag in (transition.terminated, transition.truncated)
+        ]
+        flat = int(np.prod(shape))
+        columns, rows = self.returns.step(
+            transition.observations[name].reshape(flat, -1),
+            transition.actions[name].reshape(flat, -1),
+            transition.active[name].reshape(-1),
+            transition.rewards[name].reshape(-1) * self.config.reward_scale,
+            transition.next_observations[name].reshape(flat, -1),
+            *everywhere,
+        )
+        if len(columns):
+            self.replay.add(self.members.of_columns(columns), rows)
+
+    def update(self, alpha: float) -> dict[str, Tensor]:
+        """Make one gradient step of critics and actor; returns figures (seeds,)."""
+        uniforms = self.sampling.uniform(self.members.separate, self.config.batch_size)
+        batch = self.replay.sample(uniforms.reshape(self.members.count, -1))
+        critic_loss = self._update_critics(batch, alpha)
+        actor_loss, entropy = self._update_actor(batch, alpha)
+        follow(self.targets, self.critics, self.config.tau)
+        by_seed = (self.members.seeds, self.members.separate)
+        return {
+            "critic_loss": critic_loss.detach().reshape(by_seed).mean(1),
+            "actor_loss": actor_loss.detach().reshape(by_seed).mean(1),
+            "entropy": entropy.detach().reshape(by_seed).mean(1),
+        }
+
+    def _update_critics(self, batch: Batch, alpha: float) -> Tensor:
+        with torch.no_grad():
+            log_pi = self.logits(batch.next_observations).log_softmax(-1)
+            values = self.values(self.targets, batch.next_observations).min(dim=1).values
+            # −∞ times 0 where an outcome does not exist
+            soft = self.heads.weighted(log_pi.exp(), values - alpha * log_pi)
+            # What follows a termination counts nothing, even where it is not a number.
+            target = batch.returns + torch.where(batch.discounts > 0, batch.discounts * soft, 0.0)
+        chosen = batch.actions[:, None, :, :, None].expand(-1, 2, -1, -1, -1)
+        predicted = self.values(self.critics, batch.observations).gather(-1, chosen).squeeze(-1).sum(-1)
+        loss = ((predicted - target[:, None]).square() * batch.weights[:, None]).mean(-1).sum(1)
+        descend(self.critic_optimiser, self.critics, loss, self.config.max_grad_norm)
+        return loss
+
+    def _update_actor(self, batch: Batch, alpha: float) -> tuple[Tensor, Tensor]:
+        log_pi = self.logits(batch.observations).log_softmax(-1)
+        pi = log_pi.exp()
+        with torch.no_grad():
+            values = self.values(self.critics, batch.observations).min(dim=1).values
+        log_pi = log_pi.masked_fill(~self.heads.allowed, 0.0)
+        surprise = self.heads.weighted(pi, log_pi)
+        objective = alpha * surprise - self.heads.weighted(pi, values)
+        loss = (objective * batch.weights).mean(-1)
+        descend(self.actor_optimiser, self.actor, loss, self.config.max_grad_norm)
+        return loss, -surprise.mean(-1)
+
+    def parameters_count(self) -> int:
+        """Return the number of actor and critic parameters of one seed."""
+        per_member = sum(p[0].numel() for p in self.actor.parameters())
+        per_critic = sum(p[0].numel() for p in self.critics.parameters())
+        return self.members.separate * (per_member + 2 * per_critic)
+
+    def streams(self) -> dict[str, Streams]:
+        """Return the random streams that are used in training, by name."""
+        return {"acting": self.acting, "sampling": self.sampling}
+
+    def state(self, seed_index: int) -> State:
+        """Return everything of one seed."""
+        rows, twins = self.members.rows(seed_index), self.members.rows(seed_index, 2)
+        return {
+            "actor": self.actor.member_state(rows),
+            "critics": self.critics.member_state(twins),
+            "targets": self.targets.member_state(twins),
+            "actor_optimiser": optimiser_state(self.actor_optimiser, rows),
+            "critic_optimiser": optimiser_state(self.critic_optimiser, twins),
+            "replay": self.replay.state(rows),
+            "returns": self.returns.state(self.members.columns(seed_index)),
+            **{name: int(streams.counters[seed_index]) for name, streams in self.streams().items()},
+        }
+
+    def load_state(self, seed_index: int, state: State) -> None:
+        """Set everything of one seed."""
+        rows, twins = self.members.rows(seed_index), self.members.rows(seed_index, 2)
+        self.actor.load_member_state(rows, state["actor"])
+        self.critics.load_member_state(twins, state["critics"])
+        self.targets.load_member_state(twins, state["targets"])
+        count = self.members.count
+        load_optimiser_state(self.actor_optimiser, rows, state["actor_optimiser"], count)
+        load_optimiser_state(self.critic_optimiser, twins, state["critic_optimiser"], 2 * count)
+        self.replay.load_state(rows, state["replay"])
+        self.returns.load_state(self.members.columns(seed_index), state["returns"])
+        for name, streams in self.streams().items():
+            streams.counters[seed_index] = state[name]
