@@ -22,6 +22,7 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
 from ioa_marl.agents.base import Agent, Setting, State
+from ioa_marl.agents.schedules import linear
 from ioa_marl.envs.core import Arrays, Role
 from ioa_marl.envs.vector import Transition
 from ioa_marl.errors import UserError
@@ -53,23 +54,27 @@ class PPOConfig:
     clip_range: float = 0.2
     """Largest change of the probability ratio that is rewarded."""
     ent_coef: float = 0.0
-    """Weight of the entropy bonus."""
+    """Weight of the entropy bonus at the beginning."""
+    ent_coef_end: float = 0.0
+    """Weight of the entropy bonus at the end of the budget; it changes linearly."""
     vf_coef: float = 0.5
     """Weight of the value loss."""
     max_grad_norm: float = 0.5
     """Largest norm of the gradient."""
     normalize_advantage: bool = True
     """Whether advantages are normalised per batch."""
+    reward_scale: float = 1.0
+    """Factor of all rewards."""
     hidden: tuple[int, ...] = (64, 64)
     """Units of the hidden layers of policy and value network."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained with."""
-        for name in ("learning_rate", "max_grad_norm"):
+        for name in ("learning_rate", "max_grad_norm", "reward_scale"):
             check_number(self, name, low=0.0, open_low=True)
         for name in ("gamma", "gae_lambda"):
             check_number(self, name, low=0.0, high=1.0)
-        for name in ("clip_range", "ent_coef", "vf_coef"):
+        for name in ("clip_range", "ent_coef", "ent_coef_end", "vf_coef"):
             check_number(self, name, low=0.0)
         for name, low in (("rollout_size", 2), ("batch_size", 2), ("n_epochs", 1)):
             check_number(self, name, low=low, high=10**8)
@@ -291,12 +296,11 @@ class PPOLearner:
         assert self._decided is not None
         seen, actions, values, log_probs = self._decided
         name, count = self.role.name, self.role.count
-        rewards = transition.rewards[name][s].reshape(-1).astype(np.float32)
+        rewards = transition.rewards[name][s].reshape(-1).astype(np.float32) * np.float32(self.config.reward_scale)
         self._successors = self._seen(transition.next_observations[name][s]).copy()
         truncated = np.repeat(transition.truncated[s] & ~transition.terminated[s], count)
         if truncated.any():
             beyond = self._values(self._successors[truncated]).cpu().numpy().reshape(-1)
-            rewards = rewards.copy()
             rewards[truncated] += self.config.gamma * beyond
         self.buffer.active[self.buffer.pos] = transition.active[name][s].reshape(-1)
         self.buffer.open_decision = ~transition.next_active[name][s].reshape(-1)
@@ -313,6 +317,8 @@ class PPOLearner:
         assert self._successors is not None
         self.buffer.compute_returns_and_advantage(self._values(self._successors), self._starts)
         self.ppo._update_current_progress_remaining(self.ppo.num_timesteps, self.budget)
+        done = self.ppo.num_timesteps / self.budget
+        self.ppo.ent_coef = linear(self.config.ent_coef, self.config.ent_coef_end, 1.0, done)
         if self.buffer.active.any():
             with self._own_randomness():
                 self.ppo.train()
