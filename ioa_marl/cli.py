@@ -49,6 +49,7 @@ already is not run again, and a killed run goes on where it was.
 \b
   env=double_dutch          market, or a preset of it: env=double_dutch/calm
   agent=ppo                 who plays it; `ioa-marl list` names all
+  agent=NAME/PRESET         the same with other settings, as conf/agent/NAME/PRESET.yaml lists them
   roles.buyer.agent=sac     who plays another role as well
   budget=100000             environment steps per seed
   seeds=5                   a count, or numbers: seeds=[3,7]

@@ -152,7 +152,7 @@ def _register_plugins(overrides: Sequence[Override]) -> None:
             if registry.entry("environment" if group == "env" else "agent", first).source == "ioa_marl":
                 options = _options(group)
                 if name not in options:
-                    near = sorted(option for option in options if option.startswith(first))
+                    near = sorted(option for option in options if option.partition("/")[0] == first)
                     raise UserError(f"{group}={name} is not allowed: use {', '.join(near)}")
             else:
                 _store_plugin(group, first, preset)
@@ -161,6 +161,10 @@ def _register_plugins(overrides: Sequence[Override]) -> None:
 def _store_plugin(group: str, name: str, preset: str) -> None:
     store = ConfigStore.instance()
     if group == "agent":
+        if preset:
+            raise UserError(
+                f"agent={name}/{preset} is not allowed: use {name}; agents of other packages have no presets"
+            )
         schema = registry.load_agent(name).config_class
         node: dict[str, Any] = {"name": name, **_defaults(schema())}
         store.store(group=group, name=name, node=node, provider=name)

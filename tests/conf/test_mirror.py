@@ -11,7 +11,8 @@ import ioa_marl.conf
 from ioa_marl import registry
 from ioa_marl.evaluation.protocol import EvaluationConfig
 from ioa_marl.markets.parameters import ParameterError
-from ioa_marl.training.config import plain
+from ioa_marl.training.compose import specification
+from ioa_marl.training.config import build, plain
 
 CONF = Path(ioa_marl.conf.__path__[0])
 OWN_AGENTS = [name for name in registry.agent_names() if registry.entry("agent", name).source == "ioa_marl"]
@@ -33,6 +34,29 @@ def test_agent_yaml_has_the_defaults_of_its_dataclass(name):
         assert set(values) == {"settings"}
         return
     assert values == defaults
+
+
+AGENT_PRESETS = sorted(
+    path.relative_to(CONF / "agent").with_suffix("").as_posix() for path in (CONF / "agent").glob("*/**/*.yaml")
+)
+
+
+@pytest.mark.parametrize("choice", AGENT_PRESETS)
+def test_agent_preset_lists_only_settings_that_differ_from_the_defaults_of_its_agent(choice):
+    """Those that are named after a market, or after one of its presets as in ``MARKET-PRESET``, can play it."""
+    name, _, preset = choice.partition("/")
+    assert name in OWN_AGENTS
+    assert preset == "paper" or preset.partition("-")[0] in OWN_ENVS
+    listed = OmegaConf.to_container(OmegaConf.load(CONF / "agent" / f"{choice}.yaml"))
+    assert listed.pop("defaults") == [f"/agent/{name}@_here_", "_self_"]
+    values = composed("agent", choice)
+    assert values.pop("name") == name, "settings of another agent are no preset of this one"
+    defaults = plain(dataclasses.asdict(registry.load_agent(name).config_class()))
+    assert listed == {key: value for key, value in values.items() if value != defaults[key]}
+    build(registry.load_agent(name).config_class, values, "agent")
+    if preset != "paper":
+        spec = specification([f"env={preset.replace('-', '/')}", f"agent={choice}"])
+        assert plain(dataclasses.asdict(spec.agents[0].config)) == values
 
 
 def test_every_agent_yaml_is_registered():

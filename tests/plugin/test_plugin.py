@@ -107,6 +107,17 @@ def test_wrong_setting_of_a_plugin_is_refused_in_one_line(fresh_registry, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_agent_of_a_plugin_has_no_presets(fresh_registry, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["train", "env=double_dutch", "agent=example_agent/paper", *SHORT])
+    assert done.exit_code == 2
+    assert (
+        done.stderr
+        == "ioa-marl: agent=example_agent/paper is not allowed: use agent=example_agent, it has no presets\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_broken_agent_is_refused_in_one_line_when_asked_for(fresh_registry, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["train", "env=double_dutch", "agent=broken_agent", *SHORT])

@@ -27,6 +27,7 @@ def ioa_marl(tmp_path, monkeypatch):
         (["env=double_duch", "agent=ppo"], ["double_duch", "double_dutch"]),
         (["env=double_dutch/clam", "agent=ppo"], ["env=double_dutch/clam", "double_dutch/calm"]),
         (["env=double_dutch", "agent=ppoo"], ["ppoo", "ppo"]),
+        (["env=double_dutch", "agent=sac/papre"], ["agent=sac/papre", "use sac"]),
         (["agent=ppo"], ["env is not set", "double_dutch"]),
         (["env=double_dutch"], ["agent is not set", "ppo"]),
         ([*ALWAYS, "bugdet=5"], ["bugdet", "budget"]),
