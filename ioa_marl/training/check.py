@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from ioa_marl import checkpoint
 from ioa_marl.agents.base import Agent
 from ioa_marl.errors import UserError
 from ioa_marl.evaluation.protocol import check_episodes, scores
-from ioa_marl.training import checkpoint
 from ioa_marl.training.config import RunSpec, from_resolved
 from ioa_marl.training.runner import evaluate, load_agents
 from ioa_marl.training.store import SeedFolder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -12,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from ioa_marl import registry
 from ioa_marl.agents.base import Agent, check_playable
@@ -23,6 +20,7 @@ from ioa_marl.errors import UserError, unknown_name
 from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, EvaluationConfig, check_episodes, evaluation_config
 from ioa_marl.markets.parameters import ParameterError
 from ioa_marl.markets.seeds import MAX_TRAINING_SEED
+from ioa_marl.settings import build, plain
 
 RUNNER_VERSION = 1
 """Raised whenever the runner makes something else of the same settings."""
@@ -123,43 +121,6 @@ class RunSpec:
     def seed_folder(self, seed: int) -> Path:
         """Folder of one seed."""
         return self.folder / f"seed_{seed}"
-
-
-def plain(value: Any) -> Any:
-    """Return nested values with tuples as lists, as YAML and JSON hold them."""
-    if isinstance(value, Mapping):
-        return {key: plain(inner) for key, inner in value.items()}
-    return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
-
-
-def build(schema: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
-    """Make a config dataclass from plain values; every mistake becomes one line that names ``prefix.key``."""
-    known = [field.name for field in dataclasses.fields(schema)]
-    for key, value in values.items():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known) or 'none'}"
-            raise UserError(f"unknown key {prefix}.{key}={value}: {hint}")
-    try:
-        checked = OmegaConf.structured(schema)
-        OmegaConf.set_readonly(checked, False)  # frozen dataclasses start read-only
-        for key, value in values.items():
-            try:
-                OmegaConf.update(checked, key, value)
-            except OmegaConfBaseException as error:
-                reason = str(error).splitlines()[0]
-                raise UserError(f"{prefix}.{key}={value} is not allowed: {reason}") from error
-        return schema(**_tuples(schema, OmegaConf.to_container(checked)))
-    except ParameterError as error:
-        raise UserError(f"{prefix}.{error}") from error
-
-
-def _tuples(schema: type[Any], values: Any) -> dict[str, Any]:
-    types = {field.name: str(field.type) for field in dataclasses.fields(schema)}
-    return {
-        key: tuple(value) if isinstance(value, list) and types[key].startswith("tuple") else value
-        for key, value in values.items()
-    }
 
 
 def integer(values: Mapping[str, Any], key: str, low: int, high: int) -> int:

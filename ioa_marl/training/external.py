@@ -13,7 +13,7 @@ from typing import Any
 from ioa_marl.errors import UserError
 from ioa_marl.evaluation.external import ScoreResult
 from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, check_training_seed
-from ioa_marl.training.config import plain
+from ioa_marl.settings import plain
 from ioa_marl.training.store import SeedFolder, episode_table, now, provenance
 
 

@@ -12,11 +12,11 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from ioa_marl import checkpoint
 from ioa_marl.agents.base import Agent, Setting
 from ioa_marl.envs.vector import VectorGame
 from ioa_marl.errors import UserError
 from ioa_marl.evaluation.protocol import make_agent, play_episodes, references, scores
-from ioa_marl.training import checkpoint
 from ioa_marl.training.config import RunSpec
 from ioa_marl.training.events import Curves
 from ioa_marl.training.store import SeedFolder, episode_table, now, provenance

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from ioa_marl import checkpoint
 from ioa_marl.agents.base import Setting
 from ioa_marl.agents.ppo import PPOAgent, PPOConfig
 from ioa_marl.agents.sac import SACAgent, SACConfig
 from ioa_marl.envs.core import Game, Role, Step
 from ioa_marl.envs.vector import VectorGame
 from ioa_marl.markets.parameters import require
-from ioa_marl.training import checkpoint
 
 
 def chance(*words):

@@ -10,7 +10,7 @@ import probes
 import pytest
 from probes import bazaar, differing
 
-from ioa_marl.training import checkpoint
+from ioa_marl import checkpoint
 
 STEPS = 33
 """Not a multiple of anything: rollouts, windows and rings are half full."""

@@ -21,12 +21,11 @@ import safetensors.numpy
 import torch
 from typer.testing import CliRunner
 
-from ioa_marl import registry
+from ioa_marl import checkpoint, registry
 from ioa_marl.agents.greedy import GreedyAgent
 from ioa_marl.cli import app
 from ioa_marl.errors import UserError
 from ioa_marl.paths import cache_folder
-from ioa_marl.training import checkpoint
 from ioa_marl.training.config import resolve
 from ioa_marl.training.runner import train_seeds
 
