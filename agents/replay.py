@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,19 +30,34 @@ class Batch:
     """float32 (members, 1): 0 for a member that has no transition yet."""
 
 
-class StackedReplay:
-    """A ring of transitions for every member; members may fill at different rates."""
+class Ring:
+    """A ring of rows for every member; members may fill at different rates.
 
-    def __init__(self, members: int, capacity: int, features: int, heads: int, device: torch.device) -> None:
+    Parameters
+    ----------
+    members : int
+        Number of rings.
+    capacity : int
+        Rows that each one holds.
+    fields : dict
+        For each field the shape and the type of a row.
+    device : torch.device
+        Where rows are held.
+    """
+
+    def __init__(
+        self,
+        members: int,
+        capacity: int,
+        fields: Mapping[str, tuple[tuple[int, ...], torch.dtype]],
+        device: torch.device,
+    ) -> None:
         self.capacity, self.device = capacity, device
         self.size = np.zeros(members, np.int64)
         self.position = np.zeros(members, np.int64)
         self.fields = {
-            "observations": torch.zeros(members, capacity, features, device=device),
-            "actions": torch.zeros(members, capacity, heads, dtype=torch.int64, device=device),
-            "returns": torch.zeros(members, capacity, device=device),
-            "next_observations": torch.zeros(members, capacity, features, device=device),
-            "discounts": torch.zeros(members, capacity, device=device),
+            name: torch.zeros(members, capacity, *shape, dtype=dtype, device=device)
+            for name, (shape, dtype) in fields.items()
         }
 
     def add(self, members: NDArray[np.int64], rows: dict[str, NDArray[Any]]) -> None:
@@ -59,16 +75,19 @@ class StackedReplay:
         self.position = (self.position + counts) % self.capacity
         self.size = np.minimum(self.size + counts, self.capacity)
 
-    def sample(self, uniforms: NDArray[np.float64]) -> Batch:
-        """Return one transition per number in [0, 1) of ``uniforms`` (members, batch)."""
+    def pick(self, uniforms: NDArray[np.float64]) -> dict[str, Tensor]:
+        """Return one row per number in [0, 1) of ``uniforms`` (members, batch); zeros where there is none yet."""
         slots = (uniforms * self.size[:, None]).astype(np.int64)
         members = torch.arange(len(self.size))[:, None]
         index = members.to(self.device), torch.from_numpy(slots).to(self.device)
-        weights = torch.from_numpy((self.size > 0).astype(np.float32))[:, None].to(self.device)
-        return Batch(weights=weights, **{name: field[index] for name, field in self.fields.items()})
+        return {name: field[index] for name, field in self.fields.items()}
+
+    def weights(self) -> Tensor:
+        """Return float32 (members, 1): 0 for a member that has no row yet."""
+        return torch.from_numpy((self.size > 0).astype(np.float32))[:, None].to(self.device)
 
     def state(self, members: slice) -> dict[str, Any]:
-        """Return some members' transitions."""
+        """Return some members' rows."""
         filled = int(self.size[members].max(initial=0))
         return {
             "size": self.size[members].copy(),
@@ -77,12 +96,30 @@ class StackedReplay:
         }
 
     def load_state(self, members: slice, state: dict[str, Any]) -> None:
-        """Set some members' transitions."""
+        """Set some members' rows."""
         self.size[members] = np.asarray(state["size"])
         self.position[members] = np.asarray(state["position"])
         for name, field in self.fields.items():
             saved = torch.as_tensor(state[name])
             field[members, : saved.shape[1]] = saved.to(self.device)
+
+
+class StackedReplay(Ring):
+    """Each member's own transitions."""
+
+    def __init__(self, members: int, capacity: int, features: int, heads: int, device: torch.device) -> None:
+        fields = {
+            "observations": ((features,), torch.float32),
+            "actions": ((heads,), torch.int64),
+            "returns": ((), torch.float32),
+            "next_observations": ((features,), torch.float32),
+            "discounts": ((), torch.float32),
+        }
+        super().__init__(members, capacity, fields, device)
+
+    def sample(self, uniforms: NDArray[np.float64]) -> Batch:
+        """Return one transition per number in [0, 1) of ``uniforms`` (members, batch)."""
+        return Batch(weights=self.weights(), **self.pick(uniforms))
 
 
 class NStepReturns:
