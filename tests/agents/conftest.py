@@ -18,8 +18,9 @@ def _share(name):
     spec.loader.exec_module(module)
 
 
-pytest.register_assert_rewrite("probes")
-_share("probes")
+for shared in ("probes", "learners", "sessions"):  # in the order in which they need each other
+    pytest.register_assert_rewrite(shared)
+    _share(shared)
 
 
 @pytest.fixture(autouse=True)

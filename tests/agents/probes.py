@@ -1,31 +1,20 @@
-"""Probe environments: games so small that the right answer is known, and a loop that trains agents on them.
+"""Probe environments: games so small that the right answer is known.
 
 A learner that fails one of them has a defect that the probe's name tells: nothing else can go wrong in it.
 The games are strict where the contract allows it: what is undefined is NaN, and so is every array that they have
 returned from the moment on when it is no longer valid.
-
-Run as a program, this module trains the agent of a checkpoint on: ``probes.py AGENT FROM TO ITERATIONS``.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
 from gymnasium import spaces
 
-from ioa_marl import checkpoint
-from ioa_marl.agents.base import Setting
-from ioa_marl.agents.ppo import PPOAgent, PPOConfig
-from ioa_marl.agents.sac import SACAgent, SACConfig
 from ioa_marl.envs.core import Game, Role, Step
-from ioa_marl.envs.vector import VectorGame
 from ioa_marl.markets.parameters import require
 
 
@@ -155,16 +144,19 @@ class ProbeGame(Game):
             for name, seen in self._learning_only(self.look(), np.float32).items()
         }
         metrics = {"return": np.where(ended, self.arrays["total"], np.nan)}
+        final_state = np.where(ended[:, None], self.state(), np.float32(np.nan)) if self.final_states else None
         if self.autoreset:
             self.arrays["episode"][ended] += np.uint64(1)
             self.arrays["time"][ended] = 0
             self.arrays["total"][ended] = 0.0
         observations, active = self._now()
-        self._lend(observations, active, rewards, final, metrics)
-        return Step(observations, rewards, terminated, truncated, active, final, metrics)
+        states = {} if final_state is None else {"state": final_state}
+        self._lend(observations, active, rewards, final, metrics, states)
+        return Step(observations, rewards, terminated, truncated, active, final, metrics, final_state)
 
     def state(self):
-        return np.concatenate([a.reshape(self.num_envs, -1) for a in self.look().values()], axis=1)
+        seen = self.look().values()
+        return np.concatenate([a.reshape(self.num_envs, -1) for a in seen], axis=1).astype(np.float32)
 
     def save(self):
         return {name: array.copy() for name, array in self.arrays.items()}
@@ -450,152 +442,3 @@ class Bazaar(ProbeGame):
             "rival": self._drawn(700, 1) + (actions["rival"] == np.array([1, 2])).mean(axis=2),
         }
         return rewards, u < 0.15, (u > 0.1) & (u < 0.25)
-
-
-SAC = SACConfig(
-    width=16, actor_lr=1e-2, critic_lr=1e-2, gamma=0.8, n_step=1, tau=0.1, batch_size=32, update_every=8,
-    learning_starts=64, alpha_start=1e-3, alpha_end=1e-3, reward_scale=1.0,
-)  # fmt: skip
-"""Discrete SAC for probes: quick, nearly greedy, one update per step of the eight markets."""
-PPO = PPOConfig(
-    learning_rate=1e-2, rollout_size=64, batch_size=64, n_epochs=8, gamma=0.8, hidden=(16,), max_grad_norm=10.0
-)
-"""PPO for probes."""
-LEARNERS = {"sac": (SACAgent, SAC), "ppo": (PPOAgent, PPO)}
-
-
-class Session:
-    """An agent of some seeds on a probe.
-
-    Parameters
-    ----------
-    learner : str
-        A name in `LEARNERS`.
-    game_class : type of ProbeGame
-        The probe.
-    config : dataclass, optional
-        Its settings.
-    seeds : sequence of int
-        Training seeds, stacked.
-    num_envs : int
-        Markets per seed.
-    budget : int
-        What the agent is told about the length of the training, in steps of the batch.
-    changes
-        Hyper-parameters that differ from those in `LEARNERS`.
-    """
-
-    def __init__(self, learner, game_class, config=None, *, seeds=(0, 1, 2), num_envs=8, budget=10_000, **changes):
-        config = game_class.config_class() if config is None else config
-        agent_class, usual = LEARNERS[learner]
-        self.learner, self.seeds, self.num_envs = learner, tuple(seeds), num_envs
-        self.game = VectorGame(game_class, config, seeds, num_envs)
-        plays = tuple(self.game.game.roles[name] for name in self.game.game.learning)
-        setting = Setting(plays, plays, self.seeds, num_envs, budget * num_envs, torch.device("cpu"))
-        self.agent = agent_class(setting, dataclasses.replace(usual, **changes))
-        self.figures = []
-        self.game.reset()
-
-    def run(self, iterations):
-        """Train; returns itself."""
-        for _ in range(iterations):
-            transition = self.game.step(self.agent.act(self.game.observations, deterministic=False))
-            self.agent.observe(transition)
-            found = self.agent.learn()
-            if found:
-                self.figures.append({name: values.copy() for name, values in found.items()})
-        return self
-
-    def learners(self, role="player"):
-        """Return the PPO learners of a role, one per seed."""
-        return [learners[role] for learners in self.agent._learners]
-
-    def stack(self, role="player"):
-        """Return the SAC learner of a role, all seeds in one."""
-        return self.agent._learners[role]
-
-    def values(self, observations, role="player"):
-        """Return what the agents hold the observations (n, features) to be worth.
-
-        SAC says it of every action, (seeds, agents, n, twins, heads, outcomes), PPO of the policy, (seeds, agents, n).
-        """
-        seen = torch.as_tensor(np.asarray(observations, np.float32))
-        with torch.no_grad():
-            if self.learner == "sac":
-                stack = self.stack(role)
-                found = stack.values(stack.critics, seen.expand(stack.members.count, -1, -1))
-                return found.unflatten(0, (len(self.seeds), -1)).transpose(2, 3).numpy()
-            out = []
-            for learner in self.learners(role):
-                each = np.repeat(seen.numpy()[:, None], learner.role.count, axis=1)
-                found = learner.ppo.policy.predict_values(torch.as_tensor(learner._seen(each)))
-                out.append(found.reshape(len(seen), -1).T)
-            return np.stack(out)
-
-    def best_actions(self, observations, role="player"):
-        """Return the deterministic actions for the observations (n, features), (seeds, n, agents, …)."""
-        seen = np.asarray(observations, np.float32)
-        batch = {
-            r.name: np.broadcast_to(
-                seen[None, :, None] if r.name == role else np.float32(0.5),
-                (len(self.seeds), len(seen), r.count, *r.observation_space.shape),
-            ).copy()
-            for r in self.agent.setting.plays
-        }
-        return self.agent.act(batch, deterministic=True)[role]
-
-    def tree(self):
-        """Return all there is to save."""
-        return {
-            "seeds": list(self.seeds),
-            "game": [self.game.save(i) for i in range(len(self.seeds))],
-            "agent": [self.agent.state_dict(i) for i in range(len(self.seeds))],
-        }
-
-    def load(self, tree):
-        """Go on from what `tree` returned; returns itself."""
-        for i in range(len(self.seeds)):
-            self.game.restore(i, tree["game"][i])
-            self.agent.load_state_dict(i, tree["agent"][i])
-        return self
-
-
-def flat(tree, path=""):
-    """Return the leaves of nested dicts and lists by path, arrays as bytes."""
-    if isinstance(tree, dict):
-        return {k: v for key, inner in tree.items() for k, v in flat(inner, f"{path}/{key}").items()}
-    if isinstance(tree, list):
-        return {k: v for i, inner in enumerate(tree) for k, v in flat(inner, f"{path}/{i}").items()}
-    if isinstance(tree, torch.Tensor):
-        tree = tree.numpy()
-    if isinstance(tree, np.ndarray):
-        return {path: (tree.dtype.str, tree.shape, tree.tobytes())}
-    return {path: tree}
-
-
-def differing(one, other):
-    """Return the paths at which two trees differ in a single bit."""
-    a, b = flat(one), flat(other)
-    assert a.keys() == b.keys()
-    return [path for path in a if a[path] != b[path]]
-
-
-def bazaar(learner, seeds=(0, 1)):
-    """Return a session that uses everything an agent has to save; its replay ring is soon full."""
-    changes = {
-        "sac": {"n_step": 3, "buffer_size": 64, "alpha_start": 0.2},
-        "ppo": {"rollout_size": 40, "batch_size": 16, "n_epochs": 2, "normalize_advantage": True},
-    }[learner]
-    return Session(learner, Bazaar, seeds=seeds, num_envs=4, budget=200, **changes)
-
-
-def main(learner, source, target, iterations):
-    """Train the agent of one checkpoint on, and write another."""
-    torch.set_num_threads(1)
-    saved = checkpoint.load(Path(source))
-    session = bazaar(learner, saved["seeds"]).load(saved)
-    checkpoint.save(Path(target), session.run(int(iterations)).tree())
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

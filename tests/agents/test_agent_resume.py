@@ -6,9 +6,10 @@ import subprocess
 import sys
 
 import numpy as np
-import probes
 import pytest
-from probes import bazaar, differing
+import sessions
+from learners import every
+from sessions import bazaar, differing
 
 from ioa_marl import checkpoint
 
@@ -16,19 +17,19 @@ STEPS = 33
 """Not a multiple of anything: rollouts, windows and rings are half full."""
 
 
-@pytest.mark.parametrize("learner", ["sac", "ppo"])
+@every()
 def test_saved_agent_goes_on_in_a_new_process_to_the_bit(learner, tmp_path):
     halfway, ended = tmp_path / "halfway.safetensors", tmp_path / "ended.safetensors"
     session = bazaar(learner).run(STEPS)
     checkpoint.save(halfway, session.tree())
     subprocess.run(
-        [sys.executable, "-P", probes.__file__, learner, str(halfway), str(ended), str(STEPS)], check=True, timeout=120
+        [sys.executable, sessions.__file__, learner, str(halfway), str(ended), str(STEPS)], check=True, timeout=120
     )
     assert differing(session.run(STEPS).tree(), checkpoint.load(ended)) == []
     assert differing(checkpoint.load(halfway)["agent"][0], checkpoint.load(ended)["agent"][0])
 
 
-@pytest.mark.parametrize("learner", ["sac", "ppo"])
+@every()
 @pytest.mark.parametrize("steps", [0, 1, 4])
 def test_agent_can_be_saved_before_it_has_learnt_anything(learner, steps, tmp_path):
     session = bazaar(learner).run(steps)
@@ -37,7 +38,7 @@ def test_agent_can_be_saved_before_it_has_learnt_anything(learner, steps, tmp_pa
     assert differing(session.run(20).tree(), other.run(20).tree()) == []
 
 
-@pytest.mark.parametrize("learner", ["sac", "ppo"])
+@every()
 def test_seed_can_go_on_at_another_place_beside_other_seeds(learner):
     session, moved = bazaar(learner, [0, 1, 2]).run(20), bazaar(learner, [7, 2])
     saved = session.tree()
@@ -49,7 +50,7 @@ def test_seed_can_go_on_at_another_place_beside_other_seeds(learner):
     assert differing(session.agent.state_dict(2), moved.agent.state_dict(1)) == []
 
 
-@pytest.mark.parametrize("learner", ["sac", "ppo"])
+@every()
 def test_policy_state_is_all_that_playing_needs(learner, tmp_path):
     trained, fresh = bazaar(learner).run(40), bazaar(learner)
     draws = np.random.default_rng(0)

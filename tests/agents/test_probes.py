@@ -5,16 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from learners import GAMMA, LEARNERS, every, names
 from probes import (
-    PPO,
-    SAC,
     Bandit,
     BanditConfig,
     Chain,
     ChainConfig,
     Crowd,
     CutOff,
-    Session,
     Sign,
     Steady,
     SteadyConfig,
@@ -23,88 +21,88 @@ from probes import (
     Turns,
     one_hot,
 )
+from sessions import Session
 
-GAMMA = 0.8
-assert SAC.gamma == PPO.gamma == GAMMA
-ENOUGH = {"sac": 400, "ppo": 160}
-"""Steps of the eight markets after which values have settled."""
-SOON = {"sac": 200, "ppo": 96}
-"""Steps after which the right action is known."""
+
+@every()
+def test_learner_discounts_by_gamma(learner):
+    assert LEARNERS[learner].config.gamma == GAMMA
 
 
 def assert_worth(session, observations, expected, tolerance=0.05, role="player"):
-    """All seeds and agents, and with SAC both twins and all actions, hold the observations to be worth this."""
+    """All seeds and agents, and with action values all critics and actions, hold the observations to be worth this."""
     found = session.values(observations, role)
     wanted = np.asarray(expected, np.float64).reshape(-1, *[1] * (found.ndim - 3))
     np.testing.assert_allclose(found, np.broadcast_to(wanted, found.shape), atol=tolerance)
 
 
-both = pytest.mark.parametrize("learner", ["sac", "ppo"])
-
-
-@both
+@every()
 def test_reward_of_one_is_worth_one_where_nothing_comes_after_it(learner):
-    assert_worth(Session(learner, Steady).run(SOON[learner]), [[0.5]], [1.0])
+    assert_worth(Session(learner, Steady).run_soon(), [[0.5]], [1.0])
 
 
-@both
+@every()
 def test_reward_that_the_observation_tells_is_worth_plus_or_minus_one(learner):
-    assert_worth(Session(learner, Sign).run(ENOUGH[learner]), [[0.0], [1.0]], [-1.0, 1.0])
+    assert_worth(Session(learner, Sign).run_enough(), [[0.0], [1.0]], [-1.0, 1.0])
 
 
-returns = pytest.mark.parametrize(("learner", "changes"), [("sac", {"n_step": 1}), ("sac", {"n_step": 3}), ("ppo", {})])
+returns = pytest.mark.parametrize(
+    ("learner", "changes"),
+    [(name, {"n_step": n}) for name in names(n_step=True) for n in (1, 3)]
+    + [(name, {}) for name in names(n_step=False)],
+)
 
 
 @returns
 def test_reward_of_the_second_step_is_worth_gamma_at_the_first(learner, changes):
     session = Session(learner, Chain, ChainConfig(length=3, paid_at=1), **changes)
-    assert_worth(session.run(ENOUGH[learner] + 100), np.eye(4)[:3], [GAMMA, 1.0, 0.0])
+    assert_worth(session.run(session.enough + 100), np.eye(4)[:3], [GAMMA, 1.0, 0.0])
 
 
 @returns
 def test_reward_of_the_terminal_step_is_discounted_once_for_each_step_before_it(learner, changes):
     session = Session(learner, Chain, ChainConfig(length=4, paid_at=3), **changes)
-    assert_worth(session.run(ENOUGH[learner]), np.eye(5)[:4], GAMMA ** np.array([3, 2, 1, 0]))
+    assert_worth(session.run_enough(), np.eye(5)[:4], GAMMA ** np.array([3, 2, 1, 0]))
 
 
-@both
+@every()
 @pytest.mark.parametrize("length", [1, 3])
 def test_value_goes_on_beyond_a_truncation(learner, length):
-    session = Session(learner, Steady, SteadyConfig(length, truncated=True)).run(ENOUGH[learner])
+    session = Session(learner, Steady, SteadyConfig(length, truncated=True)).run_enough()
     assert_worth(session, [[0.5]], [1.0 / (1.0 - GAMMA)], tolerance=0.15)
 
 
-@both
+@every()
 def test_truncated_episode_is_valued_by_its_own_successor_not_by_the_next_episodes_start(learner):
     assert_worth(Session(learner, CutOff).run(200), np.eye(3)[:2], [GAMMA, 1.0])
 
 
-@both
+@every()
 @pytest.mark.parametrize("seen", [False, True])
 @pytest.mark.parametrize("heads", [(3,), (2, 3)])
 def test_the_rewarded_action_is_found(learner, heads, seen):
     config = TargetConfig(heads, seen)
-    changes = {"sac": {"alpha_start": 0.1, "alpha_end": 0.1}, "ppo": {"ent_coef": 0.01}}[learner]
-    session = Session(learner, Target, config, **changes).run(SOON[learner])
+    session = Session(learner, Target, config).run_soon()
     observations, right = Target.every_case(config)
     chosen = session.best_actions(observations).reshape(3, len(right), len(heads))
     assert np.array_equal(chosen, np.broadcast_to(right, chosen.shape))
 
 
+@every(soft=True)
 @pytest.mark.parametrize("heads", [(3,), (2, 3)])
-def test_sac_knows_what_the_right_and_the_wrong_actions_are_worth(heads):
+def test_soft_critics_know_what_the_right_and_the_wrong_actions_are_worth(learner, heads):
     config = TargetConfig(heads)
-    session = Session("sac", Target, config, alpha_start=0.5, alpha_end=0.5).run(300)
+    session = Session(learner, Target, config, alpha_start=0.5, alpha_end=0.5).run(300)
     observations, right = Target.every_case(config)
-    values = session.values(observations)  # (seeds, 1, 1, twins, heads, outcomes)
-    by_head = [values[..., h, :n] for h, n in enumerate(heads)]
-    whole = by_head[0][..., :, None] + by_head[1][..., None, :] if len(heads) == 2 else by_head[0]
+    values = session.values(observations)  # (seeds, 1, 1, twins, actions)
     done = np.stack(np.meshgrid(*(np.arange(n) for n in heads), indexing="ij"), axis=-1)
-    np.testing.assert_allclose(whole, np.broadcast_to((done == right[0]).mean(-1), whole.shape), atol=0.05)
+    worth = (done == right[0]).mean(-1).flatten()
+    np.testing.assert_allclose(values, np.broadcast_to(worth, values.shape), atol=0.05)
 
 
-def test_outcomes_that_a_shorter_head_does_not_have_are_never_played():
-    session = Session("sac", Target, TargetConfig((2, 3)), alpha_start=10.0, alpha_end=10.0)
+@every(soft=True)
+def test_outcomes_that_a_shorter_head_does_not_have_are_never_played(learner):
+    session = Session(learner, Target, TargetConfig((2, 3)), alpha_start=10.0, alpha_end=10.0)
     seen = np.zeros((3, 500, 1, 5), np.float32)
     played = session.agent.act({"player": seen}, deterministic=False)["player"]
     assert played[..., 0].max() == 1
@@ -116,10 +114,11 @@ def test_outcomes_that_a_shorter_head_does_not_have_are_never_played():
     assert torch.all(torch.isfinite(pi))
 
 
+@every(soft=True)
 @pytest.mark.parametrize("alpha", [0.05, 0.5])
-def test_sac_plays_the_softmax_of_known_rewards_over_the_temperature(alpha):
+def test_policy_is_the_softmax_of_known_rewards_over_the_temperature(learner, alpha):
     config = BanditConfig()
-    session = Session("sac", Bandit, config, alpha_start=alpha, alpha_end=alpha, learning_starts=10**9, actor_lr=3e-3)
+    session = Session(learner, Bandit, config, alpha_start=alpha, alpha_end=alpha, learning_starts=10**9, actor_lr=3e-3)
     stack = session.run(200).stack()  # uniform exploration: every action's reward is known
     for _ in range(700):
         stack.update(alpha)
@@ -130,10 +129,9 @@ def test_sac_plays_the_softmax_of_known_rewards_over_the_temperature(alpha):
     assert np.all(variation < 0.03), variation
 
 
-@both
+@every()
 def test_agents_of_several_roles_each_find_their_own_action(learner):
-    changes = {} if learner == "sac" else {"rollout_size": 192, "batch_size": 192}
-    session = Session(learner, Crowd, **changes).run(SOON[learner])
+    session = Session(learner, Crowd).run_soon()
     for role, count in Crowd.counts.items():
         chosen = session.best_actions([[0.5]], role)
         assert np.array_equal(chosen, np.broadcast_to(np.arange(count), (3, 1, count)))
@@ -151,15 +149,14 @@ def assert_turns_are_understood(session, tolerance=0.1):
             right = 1 - agent
             assert np.all(chosen[:, time, agent] == right)
             found = values[:, agent, time]
-            if session.learner == "sac":
-                found = found[..., 0, right]
+            if session.entry.action_values:
+                found = found[..., right]
             np.testing.assert_allclose(found, np.full_like(found, worth), atol=tolerance)
 
 
-@both
+@every()
 def test_reward_that_comes_while_an_agent_waits_is_credited_to_its_last_action(learner):
-    changes = {} if learner == "sac" else {"num_envs": 16, "rollout_size": 128, "batch_size": 128}
-    assert_turns_are_understood(Session(learner, Turns, **changes).run(ENOUGH[learner]))
+    assert_turns_are_understood(Session(learner, Turns).run_enough())
 
 
 def test_reward_that_comes_after_the_end_of_a_rollout_is_credited_to_the_last_action_before_it(monkeypatch):
@@ -167,7 +164,7 @@ def test_reward_that_comes_after_the_end_of_a_rollout_is_credited_to_the_last_ac
     monkeypatch.setattr("ioa_marl.agents.ppo.MIN_STEPS_OF_SEVERAL", 1)
     session = Session("ppo", Turns, num_envs=16, rollout_size=96, batch_size=96)
     assert session.learners()[0].buffer.buffer_size == 3
-    assert_turns_are_understood(session.run(ENOUGH["ppo"]), tolerance=0.25)
+    assert_turns_are_understood(session.run_enough(), tolerance=0.25)
 
 
 def test_observations_are_told_apart_by_ppos_one_hot_index():

@@ -8,19 +8,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from probes import (
-    LEARNERS,
-    Bazaar,
-    Crowd,
-    ProbeGame,
-    Session,
-    Target,
-    TargetConfig,
-    bazaar,
-    differing,
-    flat,
-    make_role,
-)
+from learners import LEARNERS, every
+from probes import Bazaar, Crowd, ProbeGame, Target, TargetConfig, make_role
+from sessions import Session, bazaar, differing, flat
 from torch import nn
 
 from ioa_marl.agents.base import Setting
@@ -29,10 +19,8 @@ from ioa_marl.agents.random import RandomAgent, RandomConfig
 from ioa_marl.agents.stacked import StackedMLP, adam, clip_per_member, follow
 from ioa_marl.envs.vector import VectorGame
 
-both = pytest.mark.parametrize("learner", ["sac", "ppo"])
 
-
-@both
+@every()
 def test_seed_trained_among_ten_equals_the_one_trained_alone_to_the_bit(learner):
     """Networks, optimisers, memory, random streams and markets."""
     among = bazaar(learner, range(10)).run(32)
@@ -45,7 +33,7 @@ def test_seed_trained_among_ten_equals_the_one_trained_alone_to_the_bit(learner)
             assert {k: v[seed] for k, v in several.items()} == {k: v[0] for k, v in single.items()}
 
 
-@both
+@every()
 def test_seeds_differ(learner):
     session = bazaar(learner, [0, 1])
     one, other = (session.agent.policy_state(i) for i in (0, 1))
@@ -53,7 +41,7 @@ def test_seeds_differ(learner):
     assert set(weights) <= set(differing(one, other))
 
 
-@both
+@every()
 def test_deterministic_play_of_a_seed_does_not_depend_on_the_seeds_beside_it_or_on_training_randomness(learner):
     among, alone = bazaar(learner, range(5)).run(30), bazaar(learner, [3]).run(30)
     before = [among.agent.state_dict(i) for i in range(5)]
@@ -121,15 +109,23 @@ def test_clipping_of_a_member_does_not_depend_on_how_many_there_are(members):
             assert torch.equal(part, all_of_it[which])
 
 
+def spoil(tree, path=""):
+    """Make the parameters of all networks in a state NaN; return how many tensors that were."""
+    inner = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    spoilt = sum(spoil(below, f"{path}/{key}") for key, below in inner)
+    if isinstance(tree, torch.Tensor) and tree.is_floating_point() and "weights." in path:
+        tree.fill_(torch.nan)
+        spoilt += 1
+    return spoilt
+
+
+@every(stacked=True)
 @pytest.mark.parametrize("broken", [0, 1, 2])
-def test_member_that_becomes_nan_leaves_the_others_alone_to_the_bit(broken):
-    sessions = [bazaar("sac", range(3)).run(30) for _ in range(2)]
+def test_member_that_becomes_nan_leaves_the_others_alone_to_the_bit(learner, broken):
+    sessions = [bazaar(learner, range(3)).run(30) for _ in range(2)]
     healthy, poisoned = sessions
     state = poisoned.agent.state_dict(broken)
-    for learner in state["learners"].values():
-        for network in ("actor", "critics"):
-            for values in learner[network].values():
-                values.fill_(torch.nan)
+    assert spoil(state) > 0
     poisoned.agent.load_state_dict(broken, state)
     for session in sessions:
         session.run(30)
@@ -138,13 +134,14 @@ def test_member_that_becomes_nan_leaves_the_others_alone_to_the_bit(broken):
         assert bool(different) == (i == broken)
 
 
-def test_rewards_that_are_nan_for_one_seed_leave_the_others_alone_to_the_bit():
+@every(stacked=True)
+def test_rewards_that_are_nan_for_one_seed_leave_the_others_alone_to_the_bit(learner):
     class Spoiled(Bazaar):
         def play(self, actions):
             rewards, *ends = super().play(actions)
             return {k: np.where(self.arrays["seed"][:, None] == 1, np.nan, r) for k, r in rewards.items()}, *ends
 
-    healthy, spoiled = (Session("sac", g, num_envs=4, learning_starts=20).run(60) for g in (Bazaar, Spoiled))
+    healthy, spoiled = (bazaar(learner, range(3), game_class=g).run(60) for g in (Bazaar, Spoiled))
     assert differing(healthy.agent.state_dict(1), spoiled.agent.state_dict(1))
     for i in (0, 2):
         assert differing(healthy.agent.state_dict(i), spoiled.agent.state_dict(i)) == []
@@ -362,7 +359,11 @@ def test_memory_takes_all_that_the_end_of_an_episode_brings_at_once():
     Session("sac", Two, num_envs=2, budget=2, n_step=1).run(2)
 
 
-KINDS = {**LEARNERS, "random": (RandomAgent, RandomConfig()), "greedy": (GreedyAgent, GreedyConfig(epsilon=1.0))}
+KINDS = {
+    **{name: (it.agent, it.config) for name, it in LEARNERS.items()},
+    "random": (RandomAgent, RandomConfig()),
+    "greedy": (GreedyAgent, GreedyConfig(epsilon=1.0)),
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,131 @@
+"""What plays the probes: a learner is added by one entry of `LEARNERS`, whose flags choose the tests it has to pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ioa_marl.agents.base import Agent, action_heads
+from ioa_marl.agents.ppo import PPOAgent, PPOConfig
+from ioa_marl.agents.sac import SACAgent, SACConfig
+
+GAMMA = 0.8
+"""Discount of every learner in the probes."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A learner, how it is set in the probes, and what can be asked of it."""
+
+    agent: type[Agent]
+    """Its class."""
+    config: Any
+    """Its hyper-parameters in the probes: quick, nearly greedy."""
+    enough: int
+    """Steps of the eight markets after which values have settled."""
+    soon: int
+    """Steps after which the right action is known."""
+    values: Callable[..., np.ndarray]
+    """``values(session, observations, role)`` says what the agents hold the observations (n, features) to be worth
+    where everybody sees the same: if it has action values those of all its actions, (seeds, agents, n, critics,
+    actions), the first head's outcomes varying slowest and the others doing what they hold to be best; else that
+    of its policy, (seeds, agents, n)."""
+    bazaar: Mapping[str, Any]
+    """Hyper-parameters with which `sessions.bazaar` uses everything there is to save, its memory soon full."""
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Hyper-parameters by the name of the probe; also ``num_envs``, ``enough`` and ``soon``."""
+    action_values: bool = False
+    """Whether it has a value of every action rather than of its policy."""
+    on_policy: bool = False
+    """Whether it learns from rollouts."""
+    stacked: bool = False
+    """Whether all seeds and agents are one stack of networks, with gradients and memory for each."""
+    soft: bool = False
+    """Whether it is a discrete soft actor-critic: the entropy counts as reward, at a temperature."""
+    joint_values: Callable[..., np.ndarray] | None = None
+    """``joint_values(session, observations, actions, role)`` of a critic that looks at others: what it holds it to be
+    worth that all see {role: (n, agents, features)} and do {role: (n, agents[, heads])}; (seeds, agents, n, critics),
+    and without critics and actions if it has no action values."""
+
+    @property
+    def n_step(self) -> bool:
+        """Whether it can sum the rewards of several steps."""
+        return "n_step" in {f.name for f in fields(self.config)}
+
+
+def soft_values(session, observations, role):
+    """Twin critics of the own observation: the sum over the heads of what their outcomes are worth."""
+    stack = session.stack(role)
+    seen = torch.as_tensor(np.asarray(observations, np.float32))
+    with torch.no_grad():
+        found = stack.values(stack.critics, seen.expand(stack.members.count, -1, -1))
+    heads = action_heads(stack.role.action_space)
+    whole = found[..., 0, : heads[0]]
+    for h, outcomes in list(enumerate(heads))[1:]:
+        whole = (whole[..., :, None] + found[..., None, h, :outcomes]).flatten(-2)
+    return whole.unflatten(0, (len(session.seeds), -1)).transpose(2, 3).numpy()
+
+
+def sb3_values(session, observations, role):
+    """The value network of every seed."""
+    seen = np.asarray(observations, np.float32)
+    out = []
+    for learner in session.learners(role):
+        each = np.repeat(seen[:, None], learner.role.count, axis=1)
+        with torch.no_grad():
+            found = learner.ppo.policy.predict_values(torch.as_tensor(learner._seen(each)))
+        out.append(found.reshape(len(seen), -1).T)
+    return np.stack(out)
+
+
+LEARNERS = {
+    "sac": Learner(
+        agent=SACAgent,
+        # one update per step of the eight markets
+        config=SACConfig(
+            width=16, actor_lr=1e-2, critic_lr=1e-2, gamma=GAMMA, n_step=1, tau=0.1, batch_size=32, update_every=8,
+            learning_starts=64, alpha_start=1e-3, alpha_end=1e-3, reward_scale=1.0,
+        ),
+        enough=400,
+        soon=200,
+        values=soft_values,
+        bazaar={"n_step": 3, "buffer_size": 64, "alpha_start": 0.2},
+        changes={"target": {"alpha_start": 0.1, "alpha_end": 0.1}},
+        action_values=True,
+        stacked=True,
+        soft=True,
+    ),
+    "ppo": Learner(
+        agent=PPOAgent,
+        config=PPOConfig(
+            learning_rate=1e-2, rollout_size=64, batch_size=64, n_epochs=8, gamma=GAMMA, hidden=(16,),
+            max_grad_norm=10.0,
+        ),
+        enough=160,
+        soon=96,
+        values=sb3_values,
+        bazaar={"rollout_size": 40, "batch_size": 16, "n_epochs": 2, "normalize_advantage": True},
+        changes={
+            "target": {"ent_coef": 0.01},
+            "crowd": {"rollout_size": 192, "batch_size": 192},
+            "turns": {"num_envs": 16, "rollout_size": 128, "batch_size": 128},
+        },
+        on_policy=True,
+    ),
+}  # fmt: skip
+"""By registry name."""
+
+
+def names(**flags):
+    """Return the names of the learners with these flags."""
+    return [name for name, it in LEARNERS.items() if all(getattr(it, key) == value for key, value in flags.items())]
+
+
+def every(**flags):
+    """Parametrise a test over the learners with these flags."""
+    return pytest.mark.parametrize("learner", names(**flags))
