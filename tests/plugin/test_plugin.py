@@ -111,10 +111,8 @@ def test_agent_of_a_plugin_has_no_presets(fresh_registry, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["train", "env=double_dutch", "agent=example_agent/paper", *SHORT])
     assert done.exit_code == 2
-    assert (
-        done.stderr
-        == "ioa-marl: agent=example_agent/paper is not allowed: use agent=example_agent, it has no presets\n"
-    )
+    assert done.stderr.startswith("ioa-marl: agent=example_agent/paper is not allowed: use example_agent")
+    assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
