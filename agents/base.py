@@ -36,6 +36,8 @@ class Setting:
     """Environment steps of the whole training, per seed."""
     device: torch.device
     """Where networks live."""
+    state_features: int = 0
+    """Length of the market's global state; 0 where no agent of the run needs it."""
 
     def purpose(self, role: Role) -> int:
         """Return where a role's random streams begin: agents of one kind on two roles must not draw the same."""
@@ -61,6 +63,8 @@ class Agent(ABC):
     """Whether it learns only from what its present policy did."""
     centralised_critic: ClassVar[bool] = False
     """Whether it looks at other roles' observations and actions while training."""
+    needs_state: ClassVar[bool] = False
+    """Whether it learns from the market's global state: transitions then have it, and `Setting` its length."""
     version: ClassVar[int] = 0
     """Raised whenever the same seed no longer gives the same result."""
 

@@ -67,6 +67,25 @@ class Step:
     """float32 (batch, agents, features): the true successor; defined only where an episode ended."""
     metrics: Mapping[str, NDArray[np.float64]]
     """(batch,) each: the market's figures of the finished episode; defined only where an episode ended."""
+    final_state: NDArray[np.float32] | None = None
+    """float32 (batch, features): what `Game.state` was before the reset; defined only where an episode ended. None
+    unless `Game.final_states` is on."""
+
+
+class StepBuffers:
+    """Base of output arrays that a game keeps from step to step; final states get room when they are wanted."""
+
+    step: Step
+    """Shows the arrays."""
+
+    def final_state(self, game: Game) -> NDArray[np.float32] | None:
+        """Return where the state goes that an episode ends in, or None if nobody wants it."""
+        if not game.final_states:
+            return None
+        if self.step.final_state is None:
+            room = np.zeros(game.state().shape, np.float32)
+            self.step = dataclasses.replace(self.step, final_state=room)
+        return self.step.final_state
 
 
 class ScriptedPolicy(Protocol):
@@ -137,6 +156,9 @@ class Game(ABC):
     full_metrics: bool = True
     """Whether metrics that take long are computed when an episode ends; else they are NaN. Trainers, who do not look
     at them, switch it off."""
+    final_states: bool = False
+    """Whether `Step.final_state` is given. Trainers whose agents need the state switch it on before the first step;
+    a game that leaves `Step.final_state` at None all the same cannot train such agents."""
 
     def __init__(
         self,

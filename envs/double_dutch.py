@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ioa_marl.envs.core import Arrays, Game, PolicyFactory, Role, Step
+from ioa_marl.envs.core import Arrays, Game, PolicyFactory, Role, Step, StepBuffers
 from ioa_marl.envs.double_dutch_policies import POLICIES
 from ioa_marl.envs.spaces import unit_box
 from ioa_marl.markets import double_dutch_batch as batch
@@ -189,6 +189,9 @@ class DoubleDutchGame(Game):
         self._bidders = max(config.buyers, config.sellers)
         self._numbers = config.numbers()
         self._counts = config.counts(self.learning, config.max_cycles, config.observation == "extended", autoreset)
+        # Where the state has to be looked at before it is gone, markets are reset after the kernel.
+        self._counts_without_reset = self._counts.copy()
+        self._counts_without_reset[k.AUTORESET] = 0
         self._steps = config.step_ticks()
         self.auctions = allocate_state(num_envs, self._bidders)
         self._features = self.roles["auctioneer"].observation_space.shape[0]
@@ -266,7 +269,9 @@ class DoubleDutchGame(Game):
             steps = self.checked_actions("auctioneer", actions)
             self._turn = 1 - self._turn
             buffers = self._buffers[self._turn]
-            self._step_auctioneer(self.auctions, self._numbers, self._counts, self._steps, steps, buffers.outputs)
+            counts = self._counts_without_reset if self.final_states else self._counts
+            self._step_auctioneer(self.auctions, self._numbers, counts, self._steps, steps, buffers.outputs)
+            self._keep_final_states(buffers)
             return buffers.step
         checked = {role: self.checked_actions(role, actions) for role in self.learning}
         for side, role in enumerate(("buyer", "seller")):
@@ -276,10 +281,23 @@ class DoubleDutchGame(Game):
         buffers = self._buffers[self._turn]
         steps = checked.get("auctioneer", self._no_auctioneer)
         batch.step_roles(
-            self.auctions, self._numbers, self._counts, self._steps,
-            steps, self._choices, buffers.outputs, buffers.bidders,
+            self.auctions, self._numbers, self._counts_without_reset if self.final_states else self._counts,
+            self._steps, steps, self._choices, buffers.outputs, buffers.bidders,
         )  # fmt: skip
+        self._keep_final_states(buffers)
         return buffers.step
+
+    def _keep_final_states(self, buffers: _Buffers) -> None:
+        """Write the states that episodes ended in, if they are wanted, and then reset these markets."""
+        final_state = buffers.final_state(self)
+        ended = buffers.outputs.terminated | buffers.outputs.truncated
+        if final_state is None or not ended.any():
+            return
+        final_state[...] = self.state()
+        if self.autoreset:
+            self.auctions.episode[ended] += np.uint64(1)
+            batch.open_markets(self.auctions, self._numbers, self._counts, True, ended)
+            self._observe()
 
     def state(self) -> NDArray[np.float32]:
         """Return clocks, turn and every bidder's valuation and acceptance, (batch, 6 + 2·(buyers + sellers))."""
@@ -331,7 +349,7 @@ class DoubleDutchGame(Game):
         return double_dutch_render.render(self, mode, index)
 
 
-class _Buffers:
+class _Buffers(StepBuffers):
     """Output arrays of one step and the `Step` that shows them, made once."""
 
     def __init__(self, game: DoubleDutchGame, ledger: NDArray[np.float64]) -> None:

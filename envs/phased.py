@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from ioa_marl.envs.core import Arrays, Game, ScriptedPolicy, Step
+from ioa_marl.envs.core import Arrays, Game, ScriptedPolicy, Step, StepBuffers
 from ioa_marl.markets.parameters import check_integer, require
 from ioa_marl.markets.seeds import MAX_INSTANCE
 
@@ -161,6 +161,7 @@ class PhasedGame(Game):
         given = {role: self._checked(role, actions) for role in self.learning}
         self._turn = 1 - self._turn
         buffers = self._buffers[self._turn]
+        final_state = buffers.final_state(self)
         for rewards in buffers.rewards.values():
             rewards.fill(0.0)
         terminated, truncated = buffers.terminated, buffers.truncated
@@ -174,6 +175,8 @@ class PhasedGame(Game):
         if ended.any():
             self._measure(ended, buffers.metrics, self._ledger)
             self._observe(buffers.final_observations)
+            if final_state is not None:
+                final_state[...] = self.state()
             if self.autoreset:
                 self._go_on(ended)
         self._observe(buffers.observations)
@@ -273,7 +276,7 @@ class _Opening:
         self.terminated = np.zeros(game.num_envs, np.bool_)
 
 
-class _Buffers:
+class _Buffers(StepBuffers):
     """Output arrays of one step and the `Step` that shows them, made once."""
 
     def __init__(self, game: PhasedGame) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs.core import Arrays, Game, Role
 from ioa_marl.envs.testing_case import (
+    FINAL_STATE,
     Case,
     Frame,
     Moment,
@@ -146,6 +147,9 @@ class _Follower:
 
     def compare(self, expected: Frame, found: Frame, t: int) -> None:
         for what, array in expected.items():
+            if what == FINAL_STATE and what not in found:
+                self.case.ensure(not self.game.final_states, "final_state is given in some batches only", t)
+                continue
             if not identical(array[self.markets], found[what]):
                 same = identical_rows(array[self.markets], found[what])
                 self.case.ensure(same, f"{self.claim}: {what}", t, self.markets)
@@ -160,9 +164,9 @@ class _Follower:
         if self.game.autoreset or not moment.ended[self.markets].any():
             self.opens((step.observations, step.active), moment)
             return
-        for role in self.case.learning:
-            final = {f"final_observations of {role}": step.observations[role]}
-            self.compare({name: moment.outcome[name] for name in final}, final, moment.step)
+        final = {f"final_observations of {role}": step.observations[role] for role in self.case.learning}
+        final |= {FINAL_STATE: self.game.state()} if FINAL_STATE in moment.outcome else {}
+        self.compare({name: moment.outcome[name] for name in final}, final, moment.step)
         self.opens(self.game.next_episode(), moment)
 
 
@@ -176,10 +180,11 @@ def _followers(case: Case, start: Moment) -> list[_Follower]:
     out = [
         _Follower(case, "the same seeds give other numbers", case.game(), everyone),
         _Follower(case, "an inactive agent's action is used", case.game(), everyone, disturbed=True),
+        _Follower(case, "final_states changes what happens", case.game(final_states=False), everyone),
     ]
     for b in everyone:
         alone = "a market alone differs from the same one in the batch"
-        stays = "final_observations or the next episode differ from a game without autoreset"
+        stays = "the end of an episode or the next one differ from a game without autoreset"
         out += [_Follower(case, alone, case.game(1), [b]), _Follower(case, stays, case.game(1, autoreset=False), [b])]
     for follower in out:
         follower.opens(follower.game.reset(case.seeds[follower.markets], case.streams[follower.markets]), start)
@@ -282,6 +287,8 @@ def _check_cycle_limit(case: Case, limit: int) -> None:
         expected = {**moment.shown, **moment.outcome}
         stopped, going = running & moment.outcome["truncated"], running & ~moment.ended
         for name, array in expected.items():
+            if name == FINAL_STATE:
+                continue
             checked = running if name.startswith("rewards") else going
             same = identical_rows(array, found[name]) | ~checked
             case.ensure(same, f"max_cycles changes {name}", moment.step)
@@ -289,6 +296,9 @@ def _check_cycle_limit(case: Case, limit: int) -> None:
             final = identical_rows(expected[f"final_observations of {role}"], found[f"observations of {role}"])
             what = f"final_observations of {role} at max_cycles are not the true successors"
             case.ensure(final | ~stopped, what, moment.step)
+        if FINAL_STATE in expected:
+            final = identical_rows(expected[FINAL_STATE], found["state()"])
+            case.ensure(final | ~stopped, "final_state at max_cycles is not the true successor", moment.step)
         running = going
 
 

@@ -17,6 +17,8 @@ from ioa_marl.envs.core import Arrays, Game, Role, Step
 Frame = dict[str, NDArray[Any]]
 """Copies of what a game shows, under the names that failures use; every array has the leading axis batch."""
 
+FINAL_STATE = "final_state"
+"""Name of `Step.final_state` in a `Frame`; a game need not give it."""
 MOST_STEPS = 20_000
 """Steps after which an episode counts as endless."""
 
@@ -51,9 +53,11 @@ class Case:
             return self
         return self.changed(config=dataclasses.replace(self.config, max_cycles=max_cycles))
 
-    def game(self, num_envs: int | None = None, autoreset: bool = True) -> Game:
+    def game(self, num_envs: int | None = None, autoreset: bool = True, final_states: bool = True) -> Game:
         """Return a new game, of all markets unless told otherwise."""
-        return self.game_class(self.config, num_envs or len(self.seeds), self.learning, autoreset)
+        game = self.game_class(self.config, num_envs or len(self.seeds), self.learning, autoreset)
+        game.final_states = final_states
+        return game
 
     def actions(self, step: int, draw: int = 0) -> Arrays:
         """Return random legal actions for all markets, the same ones for the same step."""
@@ -142,6 +146,7 @@ def outcome_of(game: Game, step: Step) -> Frame:
     frame |= {"terminated": step.terminated.copy(), "truncated": step.truncated.copy()}
     defined = {f"final_observations of {role}": array for role, array in step.final_observations.items()}
     defined |= {f"metric {name}": array for name, array in step.metrics.items()}
+    defined |= {} if step.final_state is None else {FINAL_STATE: step.final_state}
     for name, array in {**defined, "ledger()": game.ledger()}.items():
         frame[name] = np.where(ended.reshape(-1, *[1] * (array.ndim - 1)), array, 0)
     return frame
@@ -155,6 +160,7 @@ def play(case: Case, game: Game, episodes: int, scripted: Mapping[str, str] | No
     age, finished = np.zeros(game.num_envs, np.int64), np.zeros(game.num_envs, np.int64)
     yield Moment(0, {}, shown_by(game, observations, active), {}, age > 0, age)
     held = [(a, a.copy()) for a in (*observations.values(), *active.values())]
+    with_state = False
     for t in range(1, MOST_STEPS):
         actions = case.actions(t)
         for role, policy in policies.items():
@@ -163,6 +169,8 @@ def play(case: Case, game: Game, episodes: int, scripted: Mapping[str, str] | No
         given = {role: array.copy() for role, array in actions.items()}
         step = game.step(actions)
         age = age + 1
+        with_state = step.final_state is not None if t == 1 else with_state
+        case.ensure((step.final_state is not None) == with_state, "final_state is given in some steps only", t)
         _check_shown(case, game, step.observations, step.active, t)
         _check_outcome(case, game, step, age, t)
         case.ensure(
@@ -181,7 +189,8 @@ def play(case: Case, game: Game, episodes: int, scripted: Mapping[str, str] | No
 
 def _arrays(step: Step) -> list[NDArray[Any]]:
     by_role = (step.observations, step.rewards, step.active, step.final_observations, step.metrics)
-    return [step.terminated, step.truncated, *(array for arrays in by_role for array in arrays.values())]
+    states = [] if step.final_state is None else [step.final_state]
+    return [step.terminated, step.truncated, *states, *(array for arrays in by_role for array in arrays.values())]
 
 
 def _check_actions(case: Case, role: str, scripted: Mapping[str, str], actions: NDArray[Any], t: int) -> None:
@@ -236,6 +245,7 @@ def _check_outcome(case: Case, game: Game, step: Step, age: NDArray[np.int64], t
         case.ensure(is_array(step.rewards[name], shape, np.float32), f"rewards of {name} are not float32 {shape}", t)
         case.ensure(np.isfinite(step.rewards[name]), f"a reward of {name} is not finite", t)
         _check_seen(case, game, "final_observations", name, step.final_observations[name], ended, t)
+    _check_final_state(case, game, step, ended, t)
     names = case.game_class.metric_names
     case.ensure(set(step.metrics) == set(names), f"metrics are {sorted(step.metrics)}, not metric_names", t)
     for name, values in step.metrics.items():
@@ -244,3 +254,13 @@ def _check_outcome(case: Case, game: Game, step: Step, age: NDArray[np.int64], t
     ledger = game.ledger()
     case.ensure(ledger.ndim == 2 and len(ledger) == n, f"ledger() has shape {ledger.shape}, not ({n}, accounts)", t)
     case.ensure((np.abs(ledger.sum(axis=1)) <= 1e-9) | ~ended, "the ledger does not sum to 0", t)
+
+
+def _check_final_state(case: Case, game: Game, step: Step, ended: NDArray[np.bool_], t: int) -> None:
+    """Check the final state if there is one: nothing asks a game for it but agents with a centralised value."""
+    if step.final_state is None:
+        return
+    shape = game.state().shape
+    case.ensure(is_array(step.final_state, shape, np.float32), f"final_state is not float32 {shape}", t)
+    inside = ((step.final_state >= 0) & (step.final_state <= 1)).all(axis=1)
+    case.ensure(inside | ~ended, "final_state leaves [0, 1]", t)

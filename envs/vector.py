@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.envs.core import Arrays, Game, Step
+from ioa_marl.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Transition:
     """(seeds, num_envs)."""
     metrics: Mapping[str, NDArray[np.float64]]
     """(seeds, num_envs) each; defined only where an episode ended."""
+    state: NDArray[np.float32] | None = None
+    """(seeds, num_envs, features): the global state that the agents acted in; None unless it was asked for."""
+    next_state: NDArray[np.float32] | None = None
+    """(seeds, num_envs, features): the true successor, also where an episode was truncated; what it is after a
+    termination does not matter. None unless it was asked for."""
 
     @property
     def ended(self) -> NDArray[np.bool_]:
@@ -79,6 +85,8 @@ class VectorGame:
         Stream of a seed's first market.
     instances : sequence of int, optional
         Instance of each seed's markets, where the game is `instanced`; default: the seed.
+    with_state : bool, default False
+        Whether transitions have the global state, which costs a call of `Game.state` in every step.
     """
 
     def __init__(
@@ -90,9 +98,11 @@ class VectorGame:
         learning: Sequence[str] | None = None,
         first_stream: int = 0,
         instances: Sequence[int] | None = None,
+        with_state: bool = False,
     ) -> None:
         self.seeds, self.num_envs = tuple(seeds), num_envs
         self.game = game_class(config, len(self.seeds) * num_envs, learning)
+        self.game.final_states = with_state
         self._streams = np.tile(np.arange(num_envs, dtype=np.uint64) + np.uint64(first_stream), len(self.seeds))
         self._instances: dict[str, NDArray[np.uint64]] = {}
         if game_class.instanced:
@@ -103,6 +113,8 @@ class VectorGame:
         """What every agent sees now."""
         self.active: Arrays = {}
         """Whose action the next step uses."""
+        self.state: NDArray[np.float32] | None = None
+        """The global state now, (seeds, num_envs, features), if it was asked for."""
 
     def _split(self, array: NDArray[Any]) -> NDArray[Any]:
         return array.reshape(len(self.seeds), self.num_envs, *array.shape[1:])
@@ -117,13 +129,19 @@ class VectorGame:
 
     def _set(self, observations: Arrays, active: Arrays) -> None:
         self.observations, self.active = self._split_all(observations), self._split_all(active)
+        self._look_at_state()
+
+    def _look_at_state(self) -> None:
+        if self.game.final_states:
+            self.state = self._split(self.game.state().copy())
 
     def step(self, actions: Arrays) -> Transition:
         """Step every market with ``actions`` (seeds, num_envs, agents, …)."""
-        before, active = self.observations, self.active
+        before, active, state = self.observations, self.active, self.state
         step = self.game.step({role: a.reshape(self.game.num_envs, *a.shape[2:]) for role, a in actions.items()})
         views = self._views_of(step)
         self.observations, self.active = views.observations, views.active
+        self._look_at_state()
         ended = step.terminated | step.truncated
         successors = self.observations
         if ended.any():
@@ -142,7 +160,22 @@ class VectorGame:
             terminated=views.terminated,
             truncated=views.truncated,
             metrics=views.metrics,
+            state=state,
+            next_state=self._successor_state(step, ended),
         )
+
+    def _successor_state(self, step: Step, ended: NDArray[np.bool_]) -> NDArray[np.float32] | None:
+        """Return the state that follows, before the reset where an episode ended."""
+        if self.state is None:
+            return None
+        if step.final_state is None:
+            raise UserError(
+                f"{self.game.name} does not say in which state an episode ends (Step.final_state), "
+                "and an agent needs to know the state: choose another agent"
+            )
+        if not ended.any():
+            return self.state
+        return np.where(self._split(ended)[..., None], self._split(step.final_state), self.state)
 
     def _views_of(self, step: Step) -> _Views:
         """Return a step's arrays by seed; a game that returns the same step again has written into the same arrays."""

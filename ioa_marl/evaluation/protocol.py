@@ -53,9 +53,9 @@ def make_agent(
     """Return an agent for evaluation only, for several seeds side by side."""
     plays = tuple(game.roles[name] for name in roles)
     acting = tuple(game.roles[name] for name in game.learning)
-    return agent_class(
-        Setting(plays, acting, tuple(range(first_seed, first_seed + seeds)), 1, 1, torch.device("cpu")), config
-    )
+    together = tuple(range(first_seed, first_seed + seeds))
+    state_features = game.state().shape[-1] if agent_class.needs_state else 0
+    return agent_class(Setting(plays, acting, together, 1, 1, torch.device("cpu"), state_features), config)
 
 
 def evaluation_config(config: Any) -> Any:

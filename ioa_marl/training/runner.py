@@ -40,15 +40,20 @@ class Trainer:
 
     def __init__(self, spec: RunSpec, seeds: Sequence[int], folders: Sequence[SeedFolder]) -> None:
         self.spec, self.seeds, self.folders = spec, tuple(seeds), tuple(folders)
-        self.game = VectorGame(spec.game_class, spec.env_config, seeds, spec.num_envs, spec.learning)
+        with_state = any(a.agent_class.needs_state for a in spec.agents)
+        self.game = VectorGame(
+            spec.game_class, spec.env_config, seeds, spec.num_envs, spec.learning, with_state=with_state
+        )
         self.game.game.full_metrics = False  # nobody looks at the figures of training episodes
+        self.game.reset()
+        state_features = 0 if self.game.state is None else self.game.state.shape[-1]
         roles = self.game.game.roles
         acting = tuple(roles[name] for name in spec.learning)
         self.agents: list[Agent] = [
             a.agent_class(
                 Setting(
                     tuple(roles[name] for name in a.roles), acting, self.seeds, spec.num_envs, spec.budget,
-                    torch.device(spec.device),
+                    torch.device(spec.device), state_features,
                 ),
                 a.config,
             )
@@ -65,7 +70,6 @@ class Trainer:
         self.best = np.full(len(self.seeds), -np.inf)
         self.figures: dict[str, NDArray[np.float64]] = {}
         self.latest_scores: dict[str, NDArray[np.float64]] = {}
-        self.game.reset()
 
     @property
     def steps(self) -> int:

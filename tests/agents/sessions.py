@@ -48,12 +48,16 @@ class Session:
         self.enough, self.soon, markets = (usual.pop(name) for name in ("enough", "soon", "num_envs"))
         num_envs = markets if num_envs is None else num_envs
         self.learner, self.seeds, self.num_envs = learner, tuple(seeds), num_envs
-        self.game = VectorGame(game_class, config, seeds, num_envs)
+        self.game = VectorGame(game_class, config, seeds, num_envs, with_state=self.entry.agent.needs_state)
+        self.game.reset()
+        state = self.game.state
         plays = tuple(self.game.game.roles[name] for name in self.game.game.learning)
-        setting = Setting(plays, plays, self.seeds, num_envs, budget * num_envs, torch.device("cpu"))
+        setting = Setting(
+            plays, plays, self.seeds, num_envs, budget * num_envs, torch.device("cpu"),
+            0 if state is None else state.shape[-1],
+        )  # fmt: skip
         self.agent = self.entry.agent(setting, dataclasses.replace(self.entry.config, **{**usual, **changes}))
         self.figures = []
-        self.game.reset()
 
     def run(self, iterations):
         """Train; returns itself."""

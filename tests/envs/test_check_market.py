@@ -94,12 +94,13 @@ class Turns(Game):
         truncated = ~terminated & (s["age"] >= self.limit)
         ended = terminated | truncated
         final, metrics = self.seen(), {"return": s["total"].copy()}
+        final_state = self.state() if self.final_states else None
         s["accounts"][ended] = np.column_stack([s["paid"].sum(axis=1), -s["paid"]])[ended]
         if self.autoreset:
             s["episode"][ended] += np.uint64(1)
             self.open(ended)
         rewards = self.by_role(np.zeros((self.num_envs, 1), np.float32), gain.astype(np.float32))
-        return Step(self.seen(), rewards, terminated, truncated, self.active(), final, metrics)
+        return Step(self.seen(), rewards, terminated, truncated, self.active(), final, metrics, final_state)
 
     def save(self):
         return {name: array.copy() for name, array in self.s.items()}
@@ -226,6 +227,34 @@ class FinalIsTheResetAtTheLimit(Stateful):
         if self.autoreset:
             for role, array in step.observations.items():
                 step.final_observations[role][step.truncated] = array[step.truncated]
+        return step
+
+
+class FinalStateIsTheReset(Stateful):
+    def changed(self, step):
+        return replace(step, final_state=self.state() if self.final_states else None)
+
+
+class FinalStateIsTheResetAtTheLimit(Stateful):
+    def changed(self, step):
+        if self.final_states and self.autoreset:
+            step.final_state[step.truncated] = self.state()[step.truncated]
+        return step
+
+
+class FinalStateIsDouble(Stateful):
+    def changed(self, step):
+        return replace(step, final_state=self.state().astype(float))
+
+
+class FinalStateIsMissingWhereNothingEnds(Stateful):
+    def changed(self, step):
+        return step if (step.terminated | step.truncated).any() else replace(step, final_state=None)
+
+
+class FinalStatesCost(Stateful):
+    def changed(self, step):
+        step.rewards["guesser"][...] -= 0.5 * self.final_states
         return step
 
 
@@ -360,8 +389,13 @@ MUTANTS = {
     SaveHasNoBatch: r"save\(\) has arrays without the leading axis 7",
     LedgerLeaks: r"the ledger does not sum to 0 \(step \d, market \d\)",
     InactiveCounts: r"an inactive agent's action is used: rewards of caller \(step 2, market \d\)",
-    FinalIsTheReset: r"final_observations or the next episode differ .*: final_observations of caller",
+    FinalIsTheReset: r"the end of an episode or the next one differ .*: final_observations of caller",
     FinalIsTheResetAtTheLimit: r"final_observations of caller at max_cycles are not the true successors \(step 3,",
+    FinalStateIsTheReset: r"the end of an episode or the next one differ .*: final_state",
+    FinalStateIsTheResetAtTheLimit: r"final_state at max_cycles is not the true successor \(step 3,",
+    FinalStateIsDouble: r"final_state is not float32 \(7, 3\) \(step 1\)",
+    FinalStateIsMissingWhereNothingEnds: r"final_state is given in some steps only \(step 4\)",
+    FinalStatesCost: r"final_states changes what happens: rewards of guesser",
     IgnoresTheLimit: r"truncated does not follow max_cycles=3 \(step 3, market \d\)",
     ShowsTheLimit: r"max_cycles changes observations of caller \(step 1, market 0\)",
     EndsTwice: r"a market is both terminated and truncated",
@@ -398,6 +432,16 @@ def test_broken_market_is_caught_in_one_line(mutant, said, monkeypatch):
     message = str(caught.value)
     assert message.startswith(f"{mutant.__name__} with caller+guesser learning: ")
     assert "\n" not in message
+
+
+class WithoutFinalState(Stateful):
+    def changed(self, step):
+        return replace(step, final_state=None)
+
+
+def test_market_need_not_say_in_which_state_an_episode_ends():
+    check_market(WithoutFinalState, processes=False)
+    check_market(WithoutFinalState, processes=False, max_cycles=4)
 
 
 def test_market_that_differs_between_processes_is_caught(tmp_path, monkeypatch):

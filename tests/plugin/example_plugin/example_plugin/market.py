@@ -126,13 +126,14 @@ class PostedPriceGame(Game):
         ended = terminated | truncated
         final, active = self._observe()
         metrics = {"revenue": market["revenue"].copy(), "sold": market["sold"].astype(np.float64)}
+        final_state = self.state() if self.final_states else None
         market["receipts"][ended] = np.stack([market["revenue"], -market["revenue"]], axis=1)[ended]
         observations = final
         if self.autoreset and ended.any():
             market["episode"][ended] += np.uint64(1)
             observations, active = self._open(ended)
         rewards = {"seller": paid[:, None].astype(np.float32)}
-        return Step(observations, rewards, terminated, truncated, active, final, metrics)
+        return Step(observations, rewards, terminated, truncated, active, final, metrics, final_state)
 
     def state(self) -> NDArray[np.float32]:
         """Return the shares of customers and of stock that are left, (batch, 2)."""
