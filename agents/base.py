@@ -67,6 +67,8 @@ class Agent(ABC):
     """Whether it learns from the market's global state: transitions then have it, and `Setting` its length."""
     version: ClassVar[int] = 0
     """Raised whenever the same seed no longer gives the same result."""
+    incidental: ClassVar[frozenset[str]] = frozenset()
+    """Settings that change no result, such as where a file lies; runs that differ in nothing else are the same run."""
 
     def __init__(self, setting: Setting, config: Any) -> None:
         self.setting, self.config = setting, config
@@ -77,6 +79,17 @@ class Agent(ABC):
     def learns_in(cls, game_class: type[Game], roles: Sequence[str]) -> bool:
         """Whether training changes it when it plays these roles of a market."""
         return cls.learns
+
+    @classmethod
+    def prepared(cls, config: Any, plays: Sequence[Role]) -> Any:
+        """Return the settings of a run that is about to begin; what lies outside it is looked up and recorded in them.
+
+        Raises
+        ------
+        ParameterError
+            If the agent cannot play these roles with these settings.
+        """
+        return config
 
     def attach(self, game: Game) -> None:
         """Be told which game is played from now on; only privileged scripted policies look at it."""

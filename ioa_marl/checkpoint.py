@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from ioa_marl.errors import UserError
 
 FORMAT = "ioa_marl checkpoint 1"
+LATEST = Path("checkpoint") / "latest.safetensors"
+"""Where the checkpoint lies in the folder of a seed."""
 
 
 class UnreadableCheckpointError(UserError):
@@ -67,6 +70,16 @@ def load(path: Path) -> dict[str, Any]:
         reason = str(error).splitlines()[0]
         raise UnreadableCheckpointError(f"checkpoint {path} cannot be read: {reason}") from error
     return tree
+
+
+def digest(tree: Mapping[str, Any]) -> str:
+    """Return a fingerprint of what `save` would write: the first 16 digits of its SHA-256."""
+    arrays: dict[str, NDArray[Any]] = {}
+    found = hashlib.sha256(json.dumps(_pack(tree, "", arrays), sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name} {array.dtype} {array.shape}".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()[:16]
 
 
 def _pack(value: Any, name: str, arrays: dict[str, NDArray[Any]]) -> Any:

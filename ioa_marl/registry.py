@@ -79,6 +79,7 @@ _BUILT_IN: dict[Kind, dict[str, str]] = {
         **dict.fromkeys(_SCRIPTED, "ioa_marl.agents.scripted:ScriptedAgent"),
         "random": "ioa_marl.agents.random:RandomAgent",
         "greedy": "ioa_marl.agents.greedy:GreedyAgent",
+        "loaded": "ioa_marl.agents.loaded:LoadedAgent",
         "ppo": "ioa_marl.agents.ppo:PPOAgent",
         "sac": "ioa_marl.agents.sac:SACAgent",
     },

@@ -96,9 +96,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _rewrite(argument: str) -> str:
-    """``roles.buyer.agent=sac`` chooses a whole agent configuration for that role."""
+    """``roles.buyer.agent=sac`` chooses a whole agent configuration for that role; folders of runs hold ``=``."""
     key, equals, value = argument.partition("=")
     parts = key.split(".")
+    if parts[-2:] == ["agent", "path"] and "=" in value and not set("'\"") & set(value):
+        return f'{key}="{value}"'
     if equals and len(parts) == 3 and parts[0] == "roles" and parts[2] == "agent":
         return f"+agent@{key}={value}"
     return argument

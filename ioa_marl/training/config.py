@@ -15,7 +15,7 @@ import torch
 from ioa_marl import registry
 from ioa_marl.agents.base import Agent, check_playable
 from ioa_marl.agents.scripted import ScriptedConfig, given_settings
-from ioa_marl.envs.core import Game
+from ioa_marl.envs.core import Game, Role
 from ioa_marl.errors import UserError, unknown_name
 from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, EvaluationConfig, check_episodes, evaluation_config
 from ioa_marl.markets.parameters import ParameterError
@@ -43,6 +43,18 @@ class AgentSpec:
     def as_dict(self) -> dict[str, Any]:
         """Return name and settings."""
         return {"name": self.name, **dataclasses.asdict(self.config)}
+
+    def identity(self) -> dict[str, Any]:
+        """Return name and those settings that decide what it does."""
+        return {key: value for key, value in self.as_dict().items() if key not in self.agent_class.incidental}
+
+    def prepared(self, roles: Mapping[str, Role], prefix: str) -> AgentSpec:
+        """Return it as the run will have it; a mistake becomes one line that names ``prefix.key``."""
+        try:
+            config = self.agent_class.prepared(self.config, [roles[name] for name in self.roles])
+        except ParameterError as error:
+            raise UserError(f"{prefix}.{error}") from error
+        return dataclasses.replace(self, config=config)
 
 
 @dataclass(frozen=True)
@@ -107,7 +119,7 @@ class RunSpec:
     @property
     def digest(self) -> str:
         """Hash of everything that changes the result."""
-        what = self.resolved()
+        what = {**self.resolved(), "agents": {"+".join(a.roles): plain(a.identity()) for a in self.agents}}
         if not self.learns:
             what = {key: value for key, value in what.items() if key not in ("budget", "num_envs", "device")}
         text = json.dumps(what, sort_keys=True)
@@ -184,7 +196,7 @@ def resolve(values: Mapping[str, Any]) -> RunSpec:
     settings = {key: value for key, value in env.items() if key not in ("name", "preset")}
     env_config = build(game_class.config_class, settings, "env")
     roles = game_class.make_roles(env_config)
-    agents = _agents(values, game_class, tuple(roles))
+    agents = _agents(values, game_class, roles)
     device = parse_device(values["device"])
     for agent in agents:
         for role in agent.roles:
@@ -218,7 +230,7 @@ def preset_of(game_class: type[Game], config: Any, claimed: str | None) -> str:
     return str(claimed) if evaluation_config(config) == evaluation_config(usual) else "custom"
 
 
-def _agents(values: Mapping[str, Any], game_class: type[Game], roles: tuple[str, ...]) -> tuple[AgentSpec, ...]:
+def _agents(values: Mapping[str, Any], game_class: type[Game], roles: Mapping[str, Role]) -> tuple[AgentSpec, ...]:
     special = values.get("roles") or {}
     out = []
     for role, choice in special.items():
@@ -226,17 +238,19 @@ def _agents(values: Mapping[str, Any], game_class: type[Game], roles: tuple[str,
             raise unknown_name("role", role, roles)
         if not isinstance(choice, Mapping) or not isinstance(choice.get("agent"), Mapping):
             raise UserError(f"roles.{role} is not allowed: use roles.{role}.agent=NAME")
-        out.append(_agent_spec(choice["agent"], (role,), f"roles.{role}.agent"))
+        prefix = f"roles.{role}.agent"
+        out.append(_agent_spec(choice["agent"], (role,), prefix).prepared(roles, prefix))
     usual = tuple(role for role in game_class.default_learning if role not in special)
     agent = values.get("agent")
     if isinstance(agent, Mapping):
         if not usual:
             raise UserError("agent is set, but every role it would play is given to another one in roles")
-        out.insert(0, _agent_spec(agent, usual, "agent"))
+        out.insert(0, _agent_spec(agent, usual, "agent").prepared(roles, "agent"))
     elif not out:
         names = ", ".join(registry.agent_names())
         raise UserError(f"agent is not set: choose one with agent=NAME, of {names}")
-    return tuple(sorted(out, key=lambda spec: [roles.index(role) for role in spec.roles]))
+    order = list(roles)
+    return tuple(sorted(out, key=lambda spec: [order.index(role) for role in spec.roles]))
 
 
 def _check_policy(agent: AgentSpec, game_class: type[Game], env_config: Any, role: str) -> None:

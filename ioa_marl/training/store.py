@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import yaml
 from numpy.typing import NDArray
 
-from ioa_marl.checkpoint import write_atomically
+from ioa_marl.checkpoint import LATEST, write_atomically
 from ioa_marl.errors import UserError
 
 PACKAGES = (
@@ -38,7 +38,7 @@ class SeedFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.latest = path / "checkpoint" / "latest.safetensors"
+        self.latest = path / LATEST
         self.best = path / "checkpoint" / "best.safetensors"
         self._lock: filelock.BaseFileLock | None = None
         self._existed = True

@@ -1,0 +1,249 @@
+"""A policy that another run has trained, as an agent of its own: it plays, and does not learn."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from ioa_marl import checkpoint
+from ioa_marl.agents.base import Agent, Setting, State
+from ioa_marl.agents.saved import SavedPolicy, found_path
+from ioa_marl.envs.core import Arrays, Game, Role
+from ioa_marl.markets.parameters import ParameterError, check_integer, require
+
+FIRST_SEED = 2**41
+"""First seed of what these agents draw: no learner may draw the same, and training seeds are below."""
+LARGEST_VIEW = 2**24
+"""Numbers that a policy is shown at a time, where one of its agents plays for many."""
+
+
+@dataclass(frozen=True)
+class LoadedConfig:
+    """Which policy is played, and how."""
+
+    path: str = ""
+    """Folder of a seed, of which the latest checkpoint is read, or a checkpoint file; ``*`` may stand for anything
+    where only one path matches."""
+    role: str | None = None
+    """Whose policy of that run is played. null: that of the role of the same name."""
+    member: int | None = None
+    """Which of that role's agents, from 0, plays for all. null: each one plays as the one of its own number."""
+    sample: bool = False
+    """Whether actions are drawn from the policy, also in evaluation; otherwise the most likely ones are taken."""
+    content: str | None = None
+    """Fingerprint of the policy. null: it is filled in; otherwise any other policy is refused."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number of an agent."""
+        if self.member is not None:
+            check_integer(self, "member", 0, 10**9)
+
+
+class LoadedAgent(Agent):
+    """Play what a checkpoint of another run holds, the same policy for every training seed.
+
+    The policy itself is part of this agent's state: a checkpoint of a run can be evaluated, and a run that has begun
+    goes on, without the file. The agent behind it sees observations only; it is not told which game is played.
+    """
+
+    config_class: ClassVar[type[Any]] = LoadedConfig
+    action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (
+        spaces.Discrete,
+        spaces.MultiDiscrete,
+        spaces.Box,
+    )
+    learns: ClassVar[bool] = False
+    incidental: ClassVar[frozenset[str]] = frozenset({"path"})
+
+    config: LoadedConfig
+
+    def __init__(self, setting: Setting, config: LoadedConfig) -> None:
+        super().__init__(setting, config)
+        self._saved: dict[str, SavedPolicy] = {}
+        self._players: dict[str, _Player] = {}
+        self._evaluated: dict[str, _Player] = {}
+        """Players of the present evaluation, where actions are drawn: training's random numbers are left alone."""
+
+    @classmethod
+    def prepared(cls, config: LoadedConfig, plays: Sequence[Role]) -> LoadedConfig:
+        """Read the policies, refuse what cannot be played with them, and fill in where they lie and what they are."""
+        saved = _read(config, plays)
+        for role in plays:
+            _check(saved[role.name], role, config)
+        content = checkpoint.digest({name: policy.identity() for name, policy in saved.items()})
+        if config.content not in (None, content):
+            raise ParameterError("content", config.content, f"null, or {content}: it is what {config.path} holds")
+        return dataclasses.replace(config, path=found_path(config.path), content=content)
+
+    def attach(self, game: Game) -> None:
+        """Read the policies, unless a state has brought them, and begin what is drawn in evaluation anew."""
+        if not self._saved:
+            self.prepared(self.config, self.setting.plays)
+            self._set(_read(self.config, self.setting.plays))
+        self._evaluated = {}
+
+    def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
+        """Play the policies."""
+        players = self._players
+        if self.config.sample and deterministic:
+            if not self._evaluated:
+                self._evaluated = self._make(evaluation=True)
+            players = self._evaluated
+        return {name: player.act(observations[name], self.config.sample) for name, player in players.items()}
+
+    def state_dict(self, seed_index: int) -> State:
+        """Return the policies and, where actions are drawn, where the random streams are."""
+        state = self.policy_state(seed_index)
+        if self.config.sample:
+            state["players"] = {name: player.agent.state_dict(seed_index) for name, player in self._players.items()}
+        return state
+
+    def load_state_dict(self, seed_index: int, state: State) -> None:
+        """Go on from what `state_dict` returned."""
+        self.load_policy_state(seed_index, state)
+        for name, inner in state.get("players", {}).items():
+            self._players[name].agent.load_state_dict(seed_index, inner)
+
+    def policy_state(self, seed_index: int) -> State:
+        """Return the policies with the description of the runs that they are from."""
+        return {"policies": {name: policy.as_state() for name, policy in self._saved.items()}}
+
+    def load_policy_state(self, seed_index: int, state: State) -> None:
+        """Play what `policy_state` returned; all seeds play the same."""
+        if not self._saved:
+            self._set({name: SavedPolicy.from_state(held) for name, held in state["policies"].items()})
+
+    def _set(self, saved: dict[str, SavedPolicy]) -> None:
+        self._saved = saved
+        self._players = self._make(evaluation=False)
+
+    def _make(self, evaluation: bool) -> dict[str, _Player]:
+        return {
+            role.name: _Player(self._saved[role.name], role, self.config.member, self._drawing(role, evaluation)).load()
+            for role in self.setting.plays
+        }
+
+    def _drawing(self, role: Role, evaluation: bool) -> Setting:
+        """Return the setting with seeds of its own for a role, and for evaluation."""
+        first = FIRST_SEED * (1 + 2 * self.setting.purpose(role) + evaluation)
+        return dataclasses.replace(self.setting, seeds=tuple(first + seed for seed in self.setting.seeds))
+
+
+class _Player:
+    """The agent that has learnt a policy, playing one role for some seeds.
+
+    Parameters
+    ----------
+    saved : SavedPolicy
+        The policy.
+    role : Role
+        The role that is played.
+    member : int or None
+        As in `LoadedConfig`.
+    setting : Setting
+        Seeds, number of markets and device.
+    """
+
+    def __init__(self, saved: SavedPolicy, role: Role, member: int | None, setting: Setting) -> None:
+        self.member, self.name, self.seeds = member, saved.role, len(setting.seeds)
+        roles = saved.acting()
+        self.count = roles[saved.role].count
+        if member is None:
+            roles[saved.role] = dataclasses.replace(roles[saved.role], count=role.count)
+        agent_class = saved.agent_class
+        self._others = {name: roles[name] for name in saved.plays if name != saved.role}
+        device = setting.device if setting.device.type in agent_class.devices else torch.device("cpu")
+        plays = tuple(roles[name] for name in saved.plays)
+        inner = dataclasses.replace(
+            setting, plays=plays, roles=tuple(roles.values()), budget=1, device=device,
+            state_features=saved.state_features,
+        )  # fmt: skip
+        self.agent = agent_class(inner, saved.agent_config)
+        self.policy = saved.policy
+
+    def load(self) -> _Player:
+        """Take the policy over for every seed."""
+        for seed_index in range(self.seeds):
+            self.agent.load_policy_state(seed_index, self.policy)
+        return self
+
+    def fits(self) -> bool:
+        """Whether the policy's parameters have the shapes of this agent's, for the number of agents that it plays."""
+        return _shapes(self.agent.policy_state(0)) == _shapes(self.policy)
+
+    def act(self, observations: NDArray[np.float32], sample: bool) -> NDArray[Any]:
+        """Return the actions (seeds, markets, agents, …) for observations (seeds, markets, agents, features)."""
+        if self.member is None:
+            return self._ask(observations, sample)
+        agents = observations.shape[2]
+        places = _places(agents, self.count, self.member)
+        at_once = max(1, LARGEST_VIEW // (observations[:, :, 0].size * self.count))
+        parts = []
+        for start in range(0, agents, at_once):
+            rows = places[start : start + at_once]
+            seen = observations[:, :, rows]
+            asked = self._ask(seen.reshape(seen.shape[0], -1, *seen.shape[3:]), sample)[:, :, self.member]
+            parts.append(asked.reshape(*seen.shape[:3], *asked.shape[2:]))
+        return np.concatenate(parts, axis=2)
+
+    def _ask(self, observations: NDArray[np.float32], sample: bool) -> NDArray[Any]:
+        # The roles that it played besides are asked as well, and what they would do is not looked at.
+        shape = observations.shape[:2]
+        seen: Arrays = {
+            name: np.zeros((*shape, role.count, *role.observation_space.shape), np.float32)
+            for name, role in self._others.items()
+        }
+        actions: NDArray[Any] = self.agent.act({**seen, self.name: observations}, deterministic=not sample)[self.name]
+        return actions
+
+
+def _places(agents: int, count: int, member: int) -> NDArray[np.int64]:
+    """Return whose observation stands where, when one agent of ``count`` plays for each of ``agents`` others in turn.
+
+    Shape (agents, count). The one that is played for stands in the place ``member``; in the other places its fellows
+    do, over and over if there are fewer of them, so that a policy that looks at their mean meets it.
+    """
+    own = np.arange(agents)[:, None]
+    fellows = (own + 1 + np.arange(count - 1) % max(1, agents - 1)) % agents
+    return np.insert(fellows, member, own[:, 0], axis=1)
+
+
+def _read(config: LoadedConfig, plays: Sequence[Role]) -> dict[str, SavedPolicy]:
+    return {role.name: SavedPolicy.read(config.path, config.role or role.name) for role in plays}
+
+
+def _check(saved: SavedPolicy, role: Role, config: LoadedConfig) -> None:
+    """Refuse a policy that cannot play a role."""
+    own = saved.acting()[saved.role]
+    where = f"a policy of another run: {saved.role} of {saved.game_class.name} there"
+    for what in ("observation_space", "action_space"):
+        there, here = getattr(own, what), getattr(role, what)
+        require(
+            there == here, "path", config.path,
+            f"{where} has the {what.replace('_', ' ')} {there}, and {role.name} here has {here}",
+        )  # fmt: skip
+    if config.member is not None:
+        require(config.member < own.count, "member", config.member, f"0 to {own.count - 1}")
+    elif own.count != role.count:
+        probe = Setting((role,), (role,), (0,), 1, 1, torch.device("cpu"))
+        require(
+            _Player(saved, role, None, probe).fits(), "member", "null",
+            f"0 to {own.count - 1}: {saved.role} there has {own.count} agents with a policy each, "
+            f"{role.name} here has {role.count}",
+        )  # fmt: skip
+
+
+def _shapes(tree: Any) -> Any:
+    """Return nested values with the shapes in place of tensors and arrays."""
+    if isinstance(tree, Mapping):
+        return {str(key): _shapes(inner) for key, inner in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [_shapes(inner) for inner in tree]
+    return tuple(tree.shape) if isinstance(tree, (torch.Tensor, np.ndarray)) else None
