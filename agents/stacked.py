@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -117,6 +118,16 @@ def descend(optimiser: torch.optim.Optimizer, network: nn.Module, losses: Tensor
     losses.sum().backward()
     clip_per_member(network.parameters(), max_norm)
     optimiser.step()
+
+
+@contextmanager
+def kept(network: nn.Module, members: Tensor) -> Iterator[None]:
+    """Keep some members, given by their indices, as they are: with no gradient they would still move by momentum."""
+    before = [p.detach()[members] for p in network.parameters()] if len(members) else []
+    yield
+    with torch.no_grad():
+        for p, values in zip(network.parameters(), before, strict=False):
+            p[members] = values
 
 
 def optimiser_state(optimiser: torch.optim.Optimizer, members: slice) -> list[dict[str, Tensor]]:

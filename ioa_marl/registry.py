@@ -83,6 +83,7 @@ _BUILT_IN: dict[Kind, dict[str, str]] = {
         "independent_ac": "ioa_marl.agents.independent_ac:IndependentACAgent",
         "maddpg": "ioa_marl.agents.maddpg:MADDPGAgent",
         "mean_field_ac": "ioa_marl.agents.mean_field_ac:MeanFieldACAgent",
+        "mappo": "ioa_marl.agents.mappo:MAPPOAgent",
         "ppo": "ioa_marl.agents.ppo:PPOAgent",
         "sac": "ioa_marl.agents.sac:SACAgent",
     },
