@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ioa_marl.agents.base import Agent, action_heads
+from ioa_marl.agents.mappo import MAPPOAgent, MAPPOConfig
 from ioa_marl.agents.ppo import PPOAgent, PPOConfig
 from ioa_marl.agents.sac import SACAgent, SACConfig
 
@@ -83,6 +84,27 @@ def sb3_values(session, observations, role):
     return np.stack(out)
 
 
+def state_values(session, observations, role):
+    """The values of the state in which all agents of the role see the same, and the others what is in the middle."""
+    seen = np.asarray(observations, np.float32)
+    count = session.game.game.roles[role].count
+    return state_joint_values(session, {role: np.repeat(seen[:, None], count, axis=1)}, {}, role)
+
+
+def state_joint_values(session, observations, actions, role):
+    """The values of the state, which in the probes is what everybody sees; (seeds, agents, n)."""
+    roles, n, stack = session.game.game.roles, len(observations[role]), session.stack(role)
+    everybody = {
+        name: np.asarray(observations.get(name, np.full((n, r.count, *r.observation_space.shape), 0.5)), np.float32)
+        for name, r in roles.items()
+    }
+    state = torch.as_tensor(np.concatenate([seen.reshape(n, -1) for seen in everybody.values()], axis=1))
+    own = torch.as_tensor(everybody[role]).transpose(0, 1).repeat(len(session.seeds), 1, 1)
+    with torch.no_grad():
+        found = stack.values(state.expand(len(session.seeds), -1, -1), own, torch.arange(n).expand(len(own), -1))
+    return found.unflatten(0, (len(session.seeds), -1)).numpy()
+
+
 LEARNERS = {
     "sac": Learner(
         agent=SACAgent,
@@ -116,6 +138,24 @@ LEARNERS = {
             "turns": {"num_envs": 16, "rollout_size": 128, "batch_size": 128},
         },
         on_policy=True,
+    ),
+    "mappo": Learner(
+        agent=MAPPOAgent,
+        config=MAPPOConfig(
+            width=16, depth=1, actor_lr=1e-2, critic_lr=1e-2, rollout_size=64, minibatches=1, n_epochs=8, gamma=GAMMA,
+            ent_coef_start=1e-3, ent_coef_end=1e-3, max_grad_norm=10.0,
+        ),
+        enough=160,
+        soon=96,
+        values=state_values,
+        bazaar={"rollout_size": 40, "minibatches": 3, "n_epochs": 2, "ent_coef_start": 0.1},
+        changes={
+            "target": {"ent_coef_start": 0.01, "ent_coef_end": 0.01},
+            "turns": {"num_envs": 16, "rollout_size": 256},
+        },
+        on_policy=True,
+        stacked=True,
+        joint_values=state_joint_values,
     ),
 }  # fmt: skip
 """By registry name."""

@@ -370,12 +370,13 @@ KINDS = {
 @pytest.mark.parametrize("apart", [False, True])
 def test_agents_of_one_kind_on_different_roles_draw_different_random_numbers(kind, apart):
     """Whether one agent plays both roles or each role has an agent of its own, what they try is independent."""
-    game = VectorGame(big_crowd(2, ("player", "rival")), None, [0], 50)
+    game = VectorGame(big_crowd(2, ("player", "rival")), None, [0], 50, with_state=True)
     game.reset()
     roles = tuple(game.game.roles.values())
     agent_class, config = KINDS[kind]
     done = {}
     for plays in [roles[:1], roles[1:]] if apart else [roles]:
-        agent = agent_class(Setting(plays, roles, (0,), 50, 1000, torch.device("cpu")), config)
+        setting = Setting(plays, roles, (0,), 50, 1000, torch.device("cpu"), game.state.shape[-1])
+        agent = agent_class(setting, config)
         done |= agent.act(game.observations, deterministic=False)
     assert not np.array_equal(done["player"], done["rival"])
