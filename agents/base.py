@@ -81,8 +81,15 @@ class Agent(ABC):
         return cls.learns
 
     @classmethod
-    def prepared(cls, config: Any, plays: Sequence[Role]) -> Any:
+    def prepared(cls, config: Any, plays: Sequence[Role], acting: Sequence[Role]) -> Any:
         """Return the settings of a run that is about to begin; what lies outside it is looked up and recorded in them.
+
+        Parameters
+        ----------
+        config : dataclass
+            Instance of `config_class`.
+        plays, acting : sequence of Role
+            Roles that the agent plays, and all roles that act in the run.
 
         Raises
         ------

@@ -72,12 +72,13 @@ class LoadedAgent(Agent):
         """Players of the present evaluation, where actions are drawn: training's random numbers are left alone."""
 
     @classmethod
-    def prepared(cls, config: LoadedConfig, plays: Sequence[Role]) -> LoadedConfig:
+    def prepared(cls, config: LoadedConfig, plays: Sequence[Role], acting: Sequence[Role]) -> LoadedConfig:
         """Read the policies, refuse what cannot be played with them, and fill in where they lie and what they are."""
         saved = _read(config, plays)
         for role in plays:
-            _check(saved[role.name], role, config)
-        content = checkpoint.digest({name: policy.identity() for name, policy in saved.items()})
+            _check(saved[role.name], role, config, acting)
+        # A word, lest digits are taken for a number where it is given.
+        content = f"policy-{checkpoint.digest({name: policy.identity() for name, policy in saved.items()})}"
         if config.content not in (None, content):
             raise ParameterError("content", config.content, f"null, or {content}: it is what {config.path} holds")
         return dataclasses.replace(config, path=found_path(config.path), content=content)
@@ -85,7 +86,7 @@ class LoadedAgent(Agent):
     def attach(self, game: Game) -> None:
         """Read the policies, unless a state has brought them, and begin what is drawn in evaluation anew."""
         if not self._saved:
-            self.prepared(self.config, self.setting.plays)
+            self.prepared(self.config, self.setting.plays, self.setting.roles)
             self._set(_read(self.config, self.setting.plays))
         self._evaluated = {}
 
@@ -96,7 +97,7 @@ class LoadedAgent(Agent):
             if not self._evaluated:
                 self._evaluated = self._make(evaluation=True)
             players = self._evaluated
-        return {name: player.act(observations[name], self.config.sample) for name, player in players.items()}
+        return {name: player.act(name, observations, self.config.sample) for name, player in players.items()}
 
     def state_dict(self, seed_index: int) -> State:
         """Return the policies and, where actions are drawn, where the random streams are."""
@@ -148,59 +149,56 @@ class _Player:
     member : int or None
         As in `LoadedConfig`.
     setting : Setting
-        Seeds, number of markets and device.
+        Of the run in which it plays.
     """
 
     def __init__(self, saved: SavedPolicy, role: Role, member: int | None, setting: Setting) -> None:
-        self.member, self.name, self.seeds = member, saved.role, len(setting.seeds)
+        self.saved, self.member, self.seeds = saved, member, len(setting.seeds)
         roles = saved.acting()
-        self.count = roles[saved.role].count
-        if member is None:
-            roles[saved.role] = dataclasses.replace(roles[saved.role], count=role.count)
+        own = roles[saved.role]
+        self.count = own.count if member is not None else role.count
+        here = {other.name: other for other in setting.roles if other.name not in (saved.role, role.name)}
+        self.others = [name for name, other in roles.items() if name in here and _alike(other, here[name])]
+        known = {**{name: here[name] for name in self.others}, saved.role: dataclasses.replace(own, count=self.count)}
         agent_class = saved.agent_class
-        self._others = {name: roles[name] for name in saved.plays if name != saved.role}
         device = setting.device if setting.device.type in agent_class.devices else torch.device("cpu")
-        plays = tuple(roles[name] for name in saved.plays)
         inner = dataclasses.replace(
-            setting, plays=plays, roles=tuple(roles.values()), budget=1, device=device,
+            setting, plays=tuple(known[name] for name in saved.plays if name in known),
+            roles=tuple(known[name] for name in roles if name in known), budget=1, device=device,
             state_features=saved.state_features,
         )  # fmt: skip
         self.agent = agent_class(inner, saved.agent_config)
-        self.policy = saved.policy
 
     def load(self) -> _Player:
         """Take the policy over for every seed."""
         for seed_index in range(self.seeds):
-            self.agent.load_policy_state(seed_index, self.policy)
+            self.agent.load_policy_state(seed_index, self.saved.policy)
         return self
 
     def fits(self) -> bool:
-        """Whether the policy's parameters have the shapes of this agent's, for the number of agents that it plays."""
-        return _shapes(self.agent.policy_state(0)) == _shapes(self.policy)
+        """Whether the policy has the parameters that are asked for by the agents there are, and what they look at."""
+        return _within(_shapes(self.agent.policy_state(0)), _shapes(self.saved.policy))
 
-    def act(self, observations: NDArray[np.float32], sample: bool) -> NDArray[Any]:
-        """Return the actions (seeds, markets, agents, …) for observations (seeds, markets, agents, features)."""
+    def act(self, role: str, observations: Arrays, sample: bool) -> NDArray[Any]:
+        """Return a role's actions (seeds, markets, agents, …) for the observations of all roles that act."""
+        own = observations[role]
         if self.member is None:
-            return self._ask(observations, sample)
-        agents = observations.shape[2]
+            return self._ask(own, observations, sample)
+        agents = own.shape[2]
         places = _places(agents, self.count, self.member)
-        at_once = max(1, LARGEST_VIEW // (observations[:, :, 0].size * self.count))
+        at_once = max(1, LARGEST_VIEW // (own[:, :, 0].size * self.count))
         parts = []
         for start in range(0, agents, at_once):
-            rows = places[start : start + at_once]
-            seen = observations[:, :, rows]
-            asked = self._ask(seen.reshape(seen.shape[0], -1, *seen.shape[3:]), sample)[:, :, self.member]
+            seen = own[:, :, places[start : start + at_once]]
+            others = {name: np.repeat(observations[name], seen.shape[2], axis=1) for name in self.others}
+            asked = self._ask(seen.reshape(seen.shape[0], -1, *seen.shape[3:]), others, sample)[:, :, self.member]
             parts.append(asked.reshape(*seen.shape[:3], *asked.shape[2:]))
         return np.concatenate(parts, axis=2)
 
-    def _ask(self, observations: NDArray[np.float32], sample: bool) -> NDArray[Any]:
-        # The roles that it played besides are asked as well, and what they would do is not looked at.
-        shape = observations.shape[:2]
-        seen: Arrays = {
-            name: np.zeros((*shape, role.count, *role.observation_space.shape), np.float32)
-            for name, role in self._others.items()
-        }
-        actions: NDArray[Any] = self.agent.act({**seen, self.name: observations}, deterministic=not sample)[self.name]
+    def _ask(self, own: NDArray[np.float32], others: Arrays, sample: bool) -> NDArray[Any]:
+        # The other roles that it has learnt are asked as well, and what it would do there is not looked at.
+        seen = {**{name: others[name] for name in self.others}, self.saved.role: own}
+        actions: NDArray[Any] = self.agent.act(seen, deterministic=not sample)[self.saved.role]
         return actions
 
 
@@ -219,25 +217,38 @@ def _read(config: LoadedConfig, plays: Sequence[Role]) -> dict[str, SavedPolicy]
     return {role.name: SavedPolicy.read(config.path, config.role or role.name) for role in plays}
 
 
-def _check(saved: SavedPolicy, role: Role, config: LoadedConfig) -> None:
-    """Refuse a policy that cannot play a role."""
-    own = saved.acting()[saved.role]
-    where = f"a policy of another run: {saved.role} of {saved.game_class.name} there"
+def _check(saved: SavedPolicy, role: Role, config: LoadedConfig, acting: Sequence[Role]) -> None:
+    """Refuse a policy that cannot play a role of a run in which the roles ``acting`` act."""
+    there = saved.acting()
+    own = there[saved.role]
     for what in ("observation_space", "action_space"):
-        there, here = getattr(own, what), getattr(role, what)
+        has, needs = getattr(own, what), getattr(role, what)
         require(
-            there == here, "path", config.path,
-            f"{where} has the {what.replace('_', ' ')} {there}, and {role.name} here has {here}",
+            has == needs, "path", config.path,
+            f"a policy for the {what.replace('_', ' ')} {needs} of {role.name}: there {saved.role} has {has}",
         )  # fmt: skip
     if config.member is not None:
         require(config.member < own.count, "member", config.member, f"0 to {own.count - 1}")
-    elif own.count != role.count:
-        probe = Setting((role,), (role,), (0,), 1, 1, torch.device("cpu"))
-        require(
-            _Player(saved, role, None, probe).fits(), "member", "null",
-            f"0 to {own.count - 1}: {saved.role} there has {own.count} agents with a policy each, "
-            f"{role.name} here has {role.count}",
-        )  # fmt: skip
+    probe = Setting((role,), tuple(acting), (0,), 1, 1, torch.device("cpu"))
+    player = _Player(saved, role, config.member, probe)
+    if player.fits():
+        return
+    absent = [name for name in there if name not in (saved.role, *player.others)]
+    require(
+        player.count != own.count or not absent, "path", config.path,
+        f"a policy that looks at nobody else: {saved.agent_name} has learnt it from what {' and '.join(absent)} see, "
+        "and that is not seen here",
+    )  # fmt: skip
+    raise ParameterError(
+        "member", "null",
+        f"0 to {own.count - 1}: there {saved.role} has {own.count} agents, and what they have learnt is not for any "
+        f"number of them; here {role.name} has {role.count}",
+    )  # fmt: skip
+
+
+def _alike(one: Role, other: Role) -> bool:
+    """Whether two roles see and do the same, whatever their number."""
+    return bool(one.observation_space == other.observation_space and one.action_space == other.action_space)
 
 
 def _shapes(tree: Any) -> Any:
@@ -247,3 +258,10 @@ def _shapes(tree: Any) -> Any:
     if isinstance(tree, (list, tuple)):
         return [_shapes(inner) for inner in tree]
     return tuple(tree.shape) if isinstance(tree, (torch.Tensor, np.ndarray)) else None
+
+
+def _within(part: Any, whole: Any) -> bool:
+    """Whether nested values are part of others."""
+    if isinstance(part, dict):
+        return isinstance(whole, dict) and all(key in whole and _within(part[key], whole[key]) for key in part)
+    return bool(part == whole)

@@ -48,10 +48,11 @@ class AgentSpec:
         """Return name and those settings that decide what it does."""
         return {key: value for key, value in self.as_dict().items() if key not in self.agent_class.incidental}
 
-    def prepared(self, roles: Mapping[str, Role], prefix: str) -> AgentSpec:
+    def prepared(self, acting: Mapping[str, Role], prefix: str) -> AgentSpec:
         """Return it as the run will have it; a mistake becomes one line that names ``prefix.key``."""
         try:
-            config = self.agent_class.prepared(self.config, [roles[name] for name in self.roles])
+            plays = [acting[name] for name in self.roles]
+            config = self.agent_class.prepared(self.config, plays, list(acting.values()))
         except ParameterError as error:
             raise UserError(f"{prefix}.{error}") from error
         return dataclasses.replace(self, config=config)
@@ -232,25 +233,28 @@ def preset_of(game_class: type[Game], config: Any, claimed: str | None) -> str:
 
 def _agents(values: Mapping[str, Any], game_class: type[Game], roles: Mapping[str, Role]) -> tuple[AgentSpec, ...]:
     special = values.get("roles") or {}
-    out = []
+    chosen: list[tuple[str, AgentSpec]] = []
     for role, choice in special.items():
         if role not in roles:
             raise unknown_name("role", role, roles)
         if not isinstance(choice, Mapping) or not isinstance(choice.get("agent"), Mapping):
             raise UserError(f"roles.{role} is not allowed: use roles.{role}.agent=NAME")
         prefix = f"roles.{role}.agent"
-        out.append(_agent_spec(choice["agent"], (role,), prefix).prepared(roles, prefix))
+        chosen.append((prefix, _agent_spec(choice["agent"], (role,), prefix)))
     usual = tuple(role for role in game_class.default_learning if role not in special)
     agent = values.get("agent")
     if isinstance(agent, Mapping):
         if not usual:
             raise UserError("agent is set, but every role it would play is given to another one in roles")
-        out.insert(0, _agent_spec(agent, usual, "agent").prepared(roles, "agent"))
-    elif not out:
+        chosen.append(("agent", _agent_spec(agent, usual, "agent")))
+    elif not chosen:
         names = ", ".join(registry.agent_names())
         raise UserError(f"agent is not set: choose one with agent=NAME, of {names}")
     order = list(roles)
-    return tuple(sorted(out, key=lambda spec: [order.index(role) for role in spec.roles]))
+    chosen.sort(key=lambda choice: [order.index(role) for role in choice[1].roles])
+    played = {role for _, spec in chosen for role in spec.roles}
+    acting = {name: role for name, role in roles.items() if name in played}
+    return tuple(spec.prepared(acting, prefix) for prefix, spec in chosen)
 
 
 def _check_policy(agent: AgentSpec, game_class: type[Game], env_config: Any, role: str) -> None:
