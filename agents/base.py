@@ -55,6 +55,8 @@ class Agent(ABC):
     """Dataclass of the hyper-parameters."""
     action_spaces: ClassVar[tuple[type[gymnasium.spaces.Space[Any]], ...]]
     """Action spaces it can play."""
+    single_agent: ClassVar[bool] = False
+    """Whether it plays only roles of a single agent."""
     learns: ClassVar[bool] = True
     """Whether training changes it; the others are only evaluated."""
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
@@ -187,6 +189,10 @@ def check_playable(agent: type[Agent], role: Role) -> None:
         raise UserError(
             f"{agent.__name__} cannot play {role.name}: it plays {can} actions, "
             f"and {role.name} has {type(role.action_space).__name__}"
+        )
+    if agent.single_agent and role.count > 1:
+        raise UserError(
+            f"{agent.__name__} cannot play {role.name}: it plays roles of one agent, and {role.name} has {role.count}"
         )
 
 

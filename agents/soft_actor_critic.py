@@ -25,6 +25,7 @@ from ioa_marl.agents.replay import Batch, NStepReturns, StackedReplay
 from ioa_marl.agents.schedules import geometric
 from ioa_marl.agents.stacked import (
     StackedMLP,
+    StackedModule,
     adam,
     descend,
     follow,
@@ -184,7 +185,7 @@ class SoftLearner:
         columns = self.members.seeds * self.num_envs * role.count
         self.returns = NStepReturns(columns, config.n_step, config.gamma, self.features, self.heads.count)
 
-    def make_actor(self, weights: Streams) -> StackedMLP:
+    def make_actor(self, weights: Streams) -> StackedModule:
         """Build the actors."""
         raise NotImplementedError
 
@@ -259,14 +260,18 @@ class SoftLearner:
             "entropy": entropy.detach().reshape(by_seed).mean(1),
         }
 
+    def next_values(self, batch: Batch, alpha: float) -> Tensor:
+        """Return what the targets hold the next observations to be worth, entropy included, (members, batch)."""
+        log_pi = self.logits(batch.next_observations).log_softmax(-1)
+        values = self.values(self.targets, batch.next_observations).min(dim=1).values
+        # −∞ times 0 where an outcome does not exist
+        return self.heads.weighted(log_pi.exp(), values - alpha * log_pi)
+
     def _update_critics(self, batch: Batch, alpha: float) -> Tensor:
         with torch.no_grad():
-            log_pi = self.logits(batch.next_observations).log_softmax(-1)
-            values = self.values(self.targets, batch.next_observations).min(dim=1).values
-            # −∞ times 0 where an outcome does not exist
-            soft = self.heads.weighted(log_pi.exp(), values - alpha * log_pi)
+            worth = self.next_values(batch, alpha)
             # What follows a termination counts nothing, even where it is not a number.
-            target = batch.returns + torch.where(batch.discounts > 0, batch.discounts * soft, 0.0)
+            target = batch.returns + torch.where(batch.discounts > 0, batch.discounts * worth, 0.0)
         chosen = batch.actions[:, None, :, :, None].expand(-1, 2, -1, -1, -1)
         predicted = self.values(self.critics, batch.observations).gather(-1, chosen).squeeze(-1).sum(-1)
         loss = ((predicted - target[:, None]).square() * batch.weights[:, None]).mean(-1).sum(1)

@@ -24,7 +24,24 @@ os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 Activation = Callable[[Tensor], Tensor]
 
 
-class StackedMLP(nn.Module):
+class StackedModule(nn.Module):
+    """Networks of many members: every parameter has the members in front."""
+
+    members: int
+    """Number of networks; a lone one has a shadow behind it."""
+
+    def member_state(self, members: slice) -> dict[str, Tensor]:
+        """Return copies of some members' parameters."""
+        return {name: p.detach()[members].clone() for name, p in self.named_parameters()}
+
+    def load_member_state(self, members: slice, state: dict[str, Tensor]) -> None:
+        """Set some members' parameters."""
+        with torch.no_grad():
+            for name, p in self.named_parameters():
+                put_members(p, members, state[name], self.members)
+
+
+class StackedMLP(StackedModule):
     """Multilayer perceptrons of equal shape, one per member.
 
     Parameters
@@ -62,23 +79,16 @@ class StackedMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (members, batch, in) to (members, batch, out)."""
-        x = self._padded(x)
+        return self.stacked(self._padded(x))[: self.members]
+
+    def stacked(self, x: Tensor) -> Tensor:
+        """Map an input that has a row for a lone member's shadow too, (2, batch, in) for one member."""
         last = len(self.weights) - 1
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = torch.baddbmm(bias, x, weight)
             if i < last:
                 x = self.activation(x)
-        return x[: self.members]
-
-    def member_state(self, members: slice) -> dict[str, Tensor]:
-        """Return copies of some members' parameters."""
-        return {name: p.detach()[members].clone() for name, p in self.named_parameters()}
-
-    def load_member_state(self, members: slice, state: dict[str, Tensor]) -> None:
-        """Set some members' parameters."""
-        with torch.no_grad():
-            for name, p in self.named_parameters():
-                put_members(p, members, state[name], self.members)
+        return x
 
 
 def put_members(target: Tensor, members: slice, values: Tensor, count: int) -> None:
@@ -107,9 +117,9 @@ def follow(target: nn.Module, source: nn.Module, tau: float) -> None:
     torch._foreach_lerp_([t for t, _ in pairs], [s for _, s in pairs], tau)
 
 
-def adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Adam:
+def adam(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0) -> torch.optim.Adam:
     """Return the optimiser of stacked networks; the fused variant rounds a stack's end differently."""
-    return torch.optim.Adam(parameters, lr=lr, foreach=True)
+    return torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, foreach=True)
 
 
 def descend(optimiser: torch.optim.Optimizer, network: nn.Module, losses: Tensor, max_norm: float) -> None:

@@ -79,6 +79,8 @@ _BUILT_IN: dict[Kind, dict[str, str]] = {
         **dict.fromkeys(_SCRIPTED, "ioa_marl.agents.scripted:ScriptedAgent"),
         "random": "ioa_marl.agents.random:RandomAgent",
         "greedy": "ioa_marl.agents.greedy:GreedyAgent",
+        "diffusion_sac": "ioa_marl.agents.diffusion_sac:DiffusionSACAgent",
+        "diffusion_sac_ref": "ioa_marl.agents.diffusion_sac_ref:DiffusionSACRefAgent",
         "loaded": "ioa_marl.agents.loaded:LoadedAgent",
         "independent_ac": "ioa_marl.agents.independent_ac:IndependentACAgent",
         "maddpg": "ioa_marl.agents.maddpg:MADDPGAgent",
