@@ -167,6 +167,13 @@ def test_reward_that_comes_after_the_end_of_a_rollout_is_credited_to_the_last_ac
     assert_turns_are_understood(session.run_enough(), tolerance=0.25)
 
 
+def test_stacked_rollouts_that_end_while_an_agent_waits_are_understood_as_well(monkeypatch):
+    monkeypatch.setattr("ioa_marl.agents.mappo.MIN_STEPS_OF_SEVERAL", 1)
+    session = Session("mappo", Turns, num_envs=32, rollout_size=96)
+    assert session.stack().rollout.steps == 3
+    assert_turns_are_understood(session.run_enough(), tolerance=0.25)
+
+
 def test_observations_are_told_apart_by_ppos_one_hot_index():
     learner = Session("ppo", Crowd).learners("rival")[0]
     seen = learner._seen(np.full((2, 3, 1), 0.5, np.float32))
