@@ -17,9 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ioa_marl.agents.allocation import keep_freed_memory
+
 # MKL's batched product otherwise rounds by where in memory a member's matrix lies, and so by its neighbours. It
 # reads this before its first product.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+keep_freed_memory()
 
 Activation = Callable[[Tensor], Tensor]
 
