@@ -1,0 +1,689 @@
+"""Actor–critics of joint play: what they see, what moves what, and the same path as plain networks."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from learners import LEARNERS
+from probes import Bazaar, Crowd, ProbeGame, make_role
+from sessions import Session, differing
+from torch import nn
+
+from ioa_marl.agents.actor_critic import ActorCriticConfig
+from ioa_marl.agents.base import EstimatesExternality, Setting
+from ioa_marl.agents.joint_views import View
+from ioa_marl.agents.maddpg import MANY_AGENTS, MADDPGAgent, MADDPGConfig
+from ioa_marl.agents.mean_field_ac import MeanFieldACAgent, MeanFieldACConfig
+from ioa_marl.envs.vector import VectorGame
+from ioa_marl.errors import UserError
+from ioa_marl.markets.parameters import ParameterError
+
+KINDS = ("maddpg", "mean_field_ac", "independent_ac")
+each = pytest.mark.parametrize("learner", KINDS)
+
+
+def played(learner, iterations=30, *, seeds=(0, 1), game_class=Bazaar, **changes):
+    """Return a session whose memory is filled and which has not learnt yet."""
+    usual = {"num_envs": 4, "learning_starts": 10**9, "n_step": 2, "entropy_start": 0.1, "entropy_end": 0.1}
+    return Session(learner, game_class, seeds=seeds, **{**usual, **changes}).run(iterations)
+
+
+def sampled(agent):
+    batch = agent._memory.sample(agent._sampling.uniform(agent.config.batch_size))
+    return (batch, *agent._views(batch))
+
+
+def weights_of(batch, learner):
+    return batch.weights.repeat_interleave(learner.members.separate, dim=0)
+
+
+def everything(network):
+    return {name: p.detach().clone() for name, p in network.named_parameters()}
+
+
+def moved(network, before):
+    return [name for name, p in network.named_parameters() if not torch.equal(p, before[name])]
+
+
+# What moves what.
+
+
+@each
+def test_one_pass_of_each_roles_target_actors_serves_the_critics_of_all_agents(learner):
+    agent = played(learner).agent
+    passes = dict.fromkeys(agent._learners, 0)
+
+    def counted(name):
+        def count(module, inputs, output):
+            passes[name] += 1
+
+        return count
+
+    for name, stack in agent._learners.items():
+        stack.target_actor.register_forward_hook(counted(name))
+    agent.update(0.1)
+    assert passes == {"player": 1, "rival": 1}
+
+
+@each
+def test_actor_loss_gives_the_critics_no_gradient_and_the_critic_loss_none_to_the_actor(learner):
+    agent = played(learner).agent
+    batch, now, then = sampled(agent)
+    for stack in agent._learners.values():
+        weights = weights_of(batch, stack)
+        critics, actor = everything(stack.critics), everything(stack.actor)
+        stack._update_actor(batch, now, None, weights, 0.1)
+        assert all(p.grad is None and p.requires_grad for p in stack.critics.parameters())
+        assert moved(stack.critics, critics) == []
+        assert set(moved(stack.actor, actor)) == set(actor)
+        stack.actor_optimiser.zero_grad(set_to_none=True)
+        actor = everything(stack.actor)
+        stack._update_critics(batch, now, then, None, weights)
+        assert all(p.grad is None for p in stack.actor.parameters())
+        assert moved(stack.actor, actor) == []
+        assert set(moved(stack.critics, critics)) == set(critics)
+
+
+@each
+@pytest.mark.parametrize("tau", [0.0, 0.25, 1.0])
+def test_targets_start_as_copies_get_no_gradient_and_follow_by_tau(learner, tau):
+    agent = played(learner, tau=tau).agent
+    pairs = [
+        pair
+        for stack in agent._learners.values()
+        for pair in ((stack.target_actor, stack.actor), (stack.target_critics, stack.critics))
+    ]
+    before = [everything(target) for target, _ in pairs]
+    assert all(moved(source, start) == [] for (_, source), start in zip(pairs, before, strict=True))
+    agent.update(0.1)
+    for (target, source), start in zip(pairs, before, strict=True):
+        assert moved(source, start) != []
+        for (name, p), q in zip(target.named_parameters(), source.parameters(), strict=True):
+            assert p.grad is None
+            assert not p.requires_grad
+            assert torch.allclose(p, (1 - tau) * start[name] + tau * q, rtol=0, atol=1e-6)
+            assert tau != 0.0 or torch.equal(p, start[name])
+
+
+@each
+def test_actor_learns_nothing_from_steps_at_which_it_was_not_asked(learner):
+    agent = played(learner).agent
+    batch, now, _ = sampled(agent)
+    batch.active["player"][:, ::2] = False
+    twin = copy.deepcopy(agent)
+    changed = {name: x.clone() for name, x in now.observations.items()}
+    changed["player"][:, ::2] = 0.123
+    for it, seen in ((agent, now.observations), (twin, changed)):
+        stack = it._learners["player"]
+        stack._update_actor(batch, View(seen, now.actions), None, weights_of(batch, stack), 0.1)
+    one, other = (it._learners["player"].actor for it in (agent, twin))
+    assert moved(one, everything(other)) == []
+    batch.active["player"][...] = False
+    stack = agent._learners["player"]
+    before = everything(stack.actor)
+    loss, surprise = stack._update_actor(batch, now, None, weights_of(batch, stack), 0.1)
+    assert loss.abs().max() == 0.0
+    assert surprise.abs().max() == 0.0
+    for p in stack.actor.parameters():
+        assert torch.all(p.grad == 0.0)
+    assert all(torch.isfinite(p).all() for p in before.values())
+
+
+@each
+def test_successor_that_is_not_a_number_counts_nothing_after_a_termination(learner):
+    agents = [played(learner).agent for _ in range(2)]
+    fields = agents[1]._memory.ring.fields
+    over = fields["discounts/player"][:, :, 0] == 0.0
+    assert over.any()
+    for role in agents[1].roles:
+        fields[f"next_observations/{role}"][over] = torch.nan
+    for _ in range(3):
+        figures = [agent.update(0.1) for agent in agents]
+    assert all(torch.isfinite(v).all() for v in figures[1].values())
+    for it in (0, 1):
+        networks = [agent.state_dict(it)["learners"] for agent in agents]
+        assert differing(*networks) == [], "the rows of other successors are as they were"
+
+
+# What is seen.
+
+
+@each
+def test_own_action_in_place_of_the_remembered_one_replaces_it_everywhere(learner):
+    agent = played(learner).agent
+    _, now, _ = sampled(agent)
+    for name, stack in agent._learners.items():
+        mine = stack.stacked(now.actions[name])
+        assert torch.equal(stack.critic_inputs(now, mine, None), stack.critic_inputs(now, None, None))
+        other = mine.roll(1, dims=1)
+        shifted = View(now.observations, {**now.actions, name: now.actions[name].roll(1, dims=1)})
+        replaced = stack.critic_inputs(now, other, None)
+        difference = replaced != stack.critic_inputs(now, None, None)
+        assert difference.sum() == (other != mine).sum(), "nothing else differs"
+        if stack.role.count == 1 and learner != "independent_ac":
+            assert torch.equal(replaced, stack.critic_inputs(shifted, None, None))
+
+
+@each
+def test_gradient_of_an_actor_runs_through_the_own_action_only(learner):
+    """Not through m, nor through what the other agents of a stack would do."""
+    agent = played(learner).agent
+    _, now, _ = sampled(agent)
+    stack = agent._learners["player"]
+    remembered = {name: a.clone().requires_grad_() for name, a in now.actions.items()}
+    seen = {name: a.clone().requires_grad_() for name, a in now.observations.items()}
+    own = stack.stacked(now.actions["player"]).clone().requires_grad_()
+    inputs = stack.critic_inputs(View(seen, remembered), own, None)
+    stack.values(stack.critics, inputs)[0].sum().backward()  # seed 0, agent 0
+    assert own.grad[0].abs().sum() > 0
+    assert own.grad[1:].abs().sum() == 0
+    if learner == "mean_field_ac":
+        assert all(a.grad is None for a in remembered.values())
+        assert seen["player"].grad[:, :, 1].abs().sum() == 0
+        assert seen["rival"].grad is None
+
+
+@pytest.mark.parametrize("role", ["player", "rival"])
+def test_mean_field_excludes_the_agent_itself_and_does_not_tell_the_others_apart(role):
+    agent = played("mean_field_ac", game_class=Crowd, seeds=[0], n_step=1).agent
+    stack, count = agent._learners[role], Crowd.counts[role]
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(width):
+        return {name: torch.rand(1, 5, n, width(name), generator=generator) for name, n in Crowd.counts.items()}
+
+    view = View(draw(lambda name: 1), draw(lambda name: stack.codes[name].width))
+    own = torch.zeros(count, 5, stack.heads.width)
+    found = stack.critic_inputs(view, own, None)
+    at = 1 + stack.heads.width  # own observation and action, then m
+    for i in range(count):
+        others = [j for j in range(count) if j != i]
+        expected = []
+        for values in (view.observations, view.actions):
+            for name in Crowd.counts:
+                of_role = values[name][0]
+                expected.append(of_role[:, others].mean(1) if name == role else of_role.mean(1))
+        torch.testing.assert_close(found[i, :, at:], torch.cat(expected, dim=1))
+        actor = stack.actor_inputs(view.observations)[0, :, i]
+        torch.testing.assert_close(actor[:, 0], view.observations[role][0, :, i, 0])
+        torch.testing.assert_close(actor[:, 1:], torch.cat(expected[:2], dim=1))
+        order = [i if j == i else others[(others.index(j) + 1) % len(others)] for j in range(count)]
+        permuted = View(
+            {**view.observations, role: view.observations[role][:, :, order]},
+            {**view.actions, role: view.actions[role][:, :, order]},
+        )
+        torch.testing.assert_close(stack.critic_inputs(permuted, own, None)[i], found[i])
+
+
+@pytest.mark.parametrize("learner", ["maddpg", "mean_field_ac"])
+def test_what_roles_of_another_agent_did_next_is_what_they_do_in_the_next_value(learner):
+    """And nothing where an episode ended, or where they were not asked."""
+    game = VectorGame(Bazaar, Bazaar.config_class(), [0], 4)
+    game.reset()
+    roles = game.game.roles
+    entry = LEARNERS[learner]
+    setting = Setting((roles["player"],), tuple(roles.values()), (0,), 4, 10_000, torch.device("cpu"))
+    agent = entry.agent(setting, dataclasses.replace(entry.config, n_step=1))
+    history, draws = [], np.random.default_rng(0)
+    for _ in range(40):
+        actions = agent.act(game.observations, deterministic=False)
+        actions["rival"] = np.stack([draws.integers(n, size=(1, 4, 1)) for n in (2, 3)], axis=-1)
+        transition = game.step(actions)
+        history.append(
+            {
+                "seen": transition.observations["rival"][0, :, 0].copy(),
+                "done": transition.actions["rival"][0, :, 0].copy(),
+                "active": transition.active["rival"][0, :, 0].copy(),
+            }
+        )
+        agent.observe(transition)
+    batch, _, then = sampled(agent)
+    known = {tuple(x["seen"][e]): (x["done"][e], x["active"][e]) for x in history for e in range(4)}
+    ends = 0
+    for row in range(agent.config.batch_size):
+        after = tuple(batch.next_observations["rival"][0, row, 0].tolist())
+        found = then.actions["rival"][0, row, 0].numpy()
+        expected = np.zeros(6)
+        done, active = known.get(after, (None, False))
+        if active:
+            expected[[done[0], 3 + done[1]]] = 1.0
+        ends += done is None
+        assert np.array_equal(found, expected)
+    assert 0 < ends < agent.config.batch_size
+    assert set(agent.update(0.1)) == {"player/critic_loss", "player/actor_loss", "player/entropy"}
+
+
+def big(agents, features=1):
+    class Big(ProbeGame):
+        name = "big"
+
+        @classmethod
+        def make_roles(cls, config):
+            return {"player": make_role("player", agents, features, 3)}
+
+        def look(self):
+            drawn = [self.draw(100 + i) for i in range(agents * features)]
+            return {"player": np.stack(drawn, axis=1).reshape(self.num_envs, agents, features)}
+
+        def play(self, actions):
+            over = np.ones(self.num_envs, np.bool_)
+            return {"player": actions["player"] == 1}, over, ~over
+
+    return Big
+
+
+@each
+def test_shared_network_learns_from_some_agents_of_every_step(learner):
+    session = Session(
+        learner, big(5), share_above=4, agents_per_row=2, num_envs=2, learning_starts=20, update_every=2,
+        entropy_start=0.02, entropy_end=0.02,
+    )  # fmt: skip
+    stack = session.stack()
+    assert (stack.members.separate, stack.actor.members) == (1, 3)
+    chosen = stack.choose_agents(500)
+    assert chosen.shape == (3, 500, 2)
+    assert torch.all((chosen[..., 1] - chosen[..., 0]) % 5 == 1), "nobody twice"
+    assert all(len(np.unique(c)) == 5 for c in chosen.numpy())
+    session.run(150)
+    assert np.all(session.best_actions([[0.2], [0.8]]) == 1)
+
+
+def test_shared_centralised_critic_knows_whose_value_is_asked_and_sees_the_own_action_once():
+    session = Session("maddpg", big(5), share_above=4, agents_per_row=3, num_envs=2, learning_starts=10**9).run(10)
+    agent, stack = session.agent, session.stack()
+    _, now, _ = sampled(agent)
+    chosen = stack.choose_agents(agent.config.batch_size)
+    inputs = stack.critic_inputs(now, None, chosen).unflatten(1, (-1, 3))
+    seen, done = now.observations["player"], now.actions["player"]
+    for seed, row, k in np.ndindex(3, 4, 3):
+        i = int(chosen[seed, row, k])
+        others = done[seed, row].clone()
+        others[i] = 0.0
+        expected = torch.cat([seen[seed, row, i], done[seed, row, i], seen[seed, row].flatten(), others.flatten()])
+        assert torch.equal(inputs[seed, row, k], expected)
+    own = torch.rand(*inputs.flatten(1, 2).shape[:2], 3)
+    replaced = stack.critic_inputs(now, own, chosen)
+    assert torch.equal(replaced[..., 1:4], own)
+    assert torch.equal(replaced[..., 4:], inputs.flatten(1, 2)[..., 4:])
+
+
+# The same path as plain networks.
+
+
+class Looped:
+    """One agent's networks in plain PyTorch, in double precision."""
+
+    def __init__(self, stack, member):
+        self.config, copies = stack.config, stack.copies
+
+        def plain(network, index):
+            layers = []
+            for weight, bias in zip(network.weights, network.biases, strict=True):
+                layer = nn.Linear(*weight.shape[1:], dtype=torch.float64)
+                layer.weight.data = weight.detach()[index].T.double().clone()
+                layer.bias.data = bias.detach()[index, 0].double().clone()
+                layers += [layer, nn.ReLU()]
+            return nn.Sequential(*layers[:-1])
+
+        self.actor = plain(stack.actor, member)
+        self.critics = nn.ModuleList([plain(stack.critics, copies * member + twin) for twin in range(copies)])
+        self.target_actor, self.target_critics = copy.deepcopy(self.actor), copy.deepcopy(self.critics)
+        self.actor_optimiser = torch.optim.Adam(self.actor.parameters(), self.config.actor_lr)
+        self.critic_optimiser = torch.optim.Adam(self.critics.parameters(), self.config.critic_lr)
+        self.sizes, self.padded = stack.heads.sizes, stack.heads.outcomes
+
+    def heads(self, flat):
+        return [flat[:, h * self.padded : h * self.padded + n] for h, n in enumerate(self.sizes)]
+
+    def one_hot(self, chosen):
+        return torch.cat([nn.functional.one_hot(torch.as_tensor(c), self.padded).double() for c in chosen], dim=1)
+
+    def draw_next(self, seen, uniforms):
+        """Invert the distribution function of each head of the target policy."""
+        with torch.no_grad():
+            logits = self.heads(self.target_actor(seen))
+        drawn = []
+        for h, part in enumerate(logits):
+            edges = part.softmax(-1).cumsum(-1)[:, :-1].numpy()
+            drawn.append((uniforms[:, h, None] >= edges).sum(1))
+        return self.one_hot(drawn)
+
+    def relaxed(self, seen, uniforms):
+        """Return drawn one-hot vectors with the gradient of the softmax of the same noise."""
+        parts = []
+        for h, part in enumerate(self.heads(self.actor(seen))):
+            noise = -np.log(-np.log(np.clip(uniforms[:, h, : part.shape[1]].astype(np.float32), 1e-38, 1 - 1.2e-7)))
+            soft = (part + torch.as_tensor(noise, dtype=torch.float64)).softmax(-1)
+            hard = nn.functional.one_hot(soft.argmax(-1), part.shape[1])
+            parts.append(nn.functional.pad((hard - soft).detach() + soft, (0, self.padded - part.shape[1])))
+        return torch.cat(parts, dim=1)
+
+    def step(self, optimiser, loss, networks):
+        optimiser.zero_grad()
+        loss.backward()
+        for network in networks:
+            nn.utils.clip_grad_norm_(network.parameters(), self.config.max_grad_norm)
+        optimiser.step()
+
+    def learn_values(self, returns, discounts, now, then):
+        with torch.no_grad():
+            later = torch.stack([target(then)[:, 0] for target in self.target_critics]).min(0).values
+        aim = returns + discounts * later
+        loss = sum(nn.functional.mse_loss(critic(now)[:, 0], aim) for critic in self.critics)
+        self.step(self.critic_optimiser, loss, self.critics)
+
+    def learn_actions(self, seen, asked, own, see, entropy):
+        """``own`` are relaxed actions, ``see(own)`` what the critics make of them."""
+        value = torch.stack([critic(see(own))[:, 0] for critic in self.critics]).min(0).values
+        logits = self.heads(self.actor(seen))
+        spread = sum(torch.distributions.Categorical(logits=part).entropy() for part in logits)
+        square = sum((part**2).sum(-1) for part in logits) / sum(self.sizes)
+        loss = (self.config.logit_penalty * square - value - entropy * spread)[asked].mean()
+        self.step(self.actor_optimiser, loss, [self.actor])
+
+    def follow(self):
+        for target, source in ((self.target_actor, self.actor), (self.target_critics, self.critics)):
+            for p, q in zip(target.parameters(), source.parameters(), strict=True):
+                p.data += self.config.tau * (q.data - p.data)
+
+
+class LoopedTeam:
+    """All agents of a session of `Bazaar`, one after another, role by role."""
+
+    counts = (("player", 2), ("rival", 1))
+
+    def __init__(self, kind, agent):
+        self.kind = kind
+        self.loops = {n: [Looped(agent._learners[n], i) for i in range(count)] for n, count in self.counts}
+
+    def everybody(self):
+        return [(name, i) for name, count in self.counts for i in range(count)]
+
+    def mean_of_others(self, values, name, i):
+        """``values[name, i]`` (rows, k): for each role the mean over all agents but this one."""
+        out = []
+        for role, count in self.counts:
+            others = [values[role, j] for j in range(count) if (role, j) != (name, i)]
+            out.append(sum(others) / len(others) if others else torch.zeros_like(values[role, 0]))
+        return torch.cat(out, dim=1)
+
+    def actor_sees(self, seen, name, i):
+        if self.kind == "mean_field_ac":
+            return torch.cat([seen[name, i], self.mean_of_others(seen, name, i)], dim=1)
+        return seen[name, i]
+
+    def critic_sees(self, seen, done, name, i):
+        if self.kind == "independent_ac":
+            return torch.cat([seen[name, i], done[name, i]], dim=1)
+        if self.kind == "mean_field_ac":
+            means = [self.mean_of_others(x, name, i) for x in (seen, done)]
+            return torch.cat([seen[name, i], done[name, i], *means], dim=1)
+        order = sorted(self.everybody(), key=lambda who: who[0] == name)  # own role's actions last
+        return torch.cat([*(seen[who] for who in self.everybody()), *(done[who] for who in order)], dim=1)
+
+    def update(self, batch, noise, entropy):
+        """``noise[name]``: uniforms for the next actions (agents · rows, heads), and for the own ones."""
+
+        def by_agent(arrays):
+            return {(n, i): arrays[n][0][:, i] for n, i in self.everybody() if n in arrays}
+
+        seen, after = (
+            {k: x.double() for k, x in by_agent(a).items()} for a in (batch.observations, batch.next_observations)
+        )
+        asked, then_asked = by_agent(batch.active), by_agent(batch.next_active)
+        done, following = {}, {}
+        for name, i in self.everybody():
+            loop = self.loops[name][i]
+            taken = loop.one_hot(by_agent(batch.actions)[name, i].long().T)
+            done[name, i] = taken * asked[name, i][:, None]
+            uniforms = noise[name][0].reshape(len(self.loops[name]), -1, len(loop.sizes))[i]
+            drawn = loop.draw_next(self.actor_sees(after, name, i), uniforms)
+            following[name, i] = drawn * then_asked[name, i][:, None]
+        returns, discounts = (by_agent({n: x.double() for n, x in a.items()}) for a in (batch.returns, batch.discounts))
+        for name, i in self.everybody():
+            loop = self.loops[name][i]
+            inputs = [self.critic_sees(*moment, name, i) for moment in ((seen, done), (after, following))]
+            loop.learn_values(returns[name, i], discounts[name, i], *inputs)
+            eyes = self.actor_sees(seen, name, i)
+            own = loop.relaxed(eyes, noise[name][1][i])
+            loop.learn_actions(
+                eyes, asked[name, i], own,
+                lambda own, name=name, i=i: self.critic_sees(seen, {**done, (name, i): own}, name, i), entropy,
+            )  # fmt: skip
+        for name, i in self.everybody():
+            self.loops[name][i].follow()
+
+
+@pytest.mark.parametrize(
+    ("learner", "twin"), [("maddpg", False), ("maddpg", True), ("mean_field_ac", False), ("independent_ac", True)]
+)
+def test_stack_equals_a_loop_over_plain_networks(learner, twin, monkeypatch):
+    """Fifty updates of actors, critics and targets of two roles; agents wait, episodes end in both ways."""
+    session = played(
+        learner, 40, seeds=[0], twin_critics=twin, actor_lr=1e-3, critic_lr=1e-3, max_grad_norm=0.5, batch_size=24
+    )
+    agent = session.agent
+    team = LoopedTeam(learner, agent)
+    drawn, batches = {name: [] for name in agent._learners}, []
+    for name, stack in agent._learners.items():
+
+        def spied(*shape, name=name, uniform=stack.noise.uniform):
+            drawn[name].append(uniform(*shape))
+            return drawn[name][-1]
+
+        monkeypatch.setattr(stack.noise, "uniform", spied)
+    sample = agent._memory.sample
+    monkeypatch.setattr(agent._memory, "sample", lambda u: batches.append(sample(u)) or batches[-1])
+    for _ in range(50):
+        agent.update(0.1)
+        team.update(batches.pop(), {n: [u[0] for u in us] for n, us in drawn.items()}, 0.1)
+        for uniforms in drawn.values():
+            assert len(uniforms) == 2
+            uniforms.clear()
+    for name, i in team.everybody():
+        stack, loop = agent._learners[name], team.loops[name][i]
+        for network, plain in (
+            (stack.actor, [loop.actor]), (stack.target_actor, [loop.target_actor]), (stack.critics, loop.critics),
+            (stack.target_critics, loop.target_critics),
+        ):  # fmt: skip
+            x = torch.rand(network.members, 7, network.weights[0].shape[1], generator=torch.Generator().manual_seed(1))
+            with torch.no_grad():
+                found = network(x)
+                for twin_index, single in enumerate(plain):
+                    at = len(plain) * i + twin_index
+                    torch.testing.assert_close(found[at].double(), single(x[at].double()), rtol=0, atol=1e-6)
+
+
+# Another number of agents.
+
+
+@pytest.mark.parametrize("learner", ["mean_field_ac", "independent_ac"])
+def test_policy_of_few_agents_plays_many_if_its_network_is_shared(learner):
+    few, many = (
+        Session(learner, big(n, 2), share_above=1, seeds=[0], num_envs=2, learning_starts=20).run(60 if n == 3 else 0)
+        for n in (3, 200)
+    )
+    for name, values in few.agent.policy_state(0)["player"].items():
+        assert values.shape == many.agent.policy_state(0)["player"][name].shape
+    many.agent.load_policy_state(0, few.agent.policy_state(0))
+    pattern = np.random.default_rng(0).random((40, 2), np.float32)
+    small = np.repeat(pattern[:, None], 3, axis=1)
+    assert np.array_equal(few.best_actions(small)[:, :, 0], many.best_actions(np.repeat(small[:, :1], 200, 1))[:, :, 9])
+    assert len(np.unique(few.agent.act({"player": small[None]}, deterministic=False)["player"])) == 3
+
+
+def test_networks_of_single_agents_play_no_other_number_of_them():
+    few, many = (Session("mean_field_ac", big(n), seeds=[0], num_envs=2) for n in (3, 4))
+    with pytest.raises(UserError, match="3 networks cannot play 4 agents of player, which have 4"):
+        many.agent.load_policy_state(0, few.agent.policy_state(0))
+
+
+@pytest.mark.parametrize(("agents", "warned"), [(MANY_AGENTS, 0), (MANY_AGENTS + 1, 1)])
+def test_maddpg_of_many_agents_suggests_the_mean_field(agents, warned):
+    role = make_role("player", agents, 1, 2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        MADDPGAgent(Setting((role,), (role,), (0,), 1, 1, torch.device("cpu")), MADDPGConfig(width=4))
+    assert [str(w.message).endswith("mean_field_ac sees their mean") for w in caught] == [True] * warned
+
+
+# The welfare of the others.
+
+
+def mean_field_of(counts, share_above=64, **changes):
+    roles = tuple(make_role(name, n, 2, (3, 2)) for name, n in counts.items())
+    config = MeanFieldACConfig(width=8, gamma=0.7, reward_scale=0.5, share_above=share_above, **changes)
+    agent = MeanFieldACAgent(Setting(roles, roles, (0, 1), 3, 10, torch.device("cpu")), config)
+    return agent, {role.name: role for role in roles}
+
+
+def make_critics_linear(stack, coefficients):
+    """Set target critics to a linear function of their inputs, which are not negative."""
+    with torch.no_grad():
+        for p in stack.target_critics.parameters():
+            p.zero_()
+        first, *others = stack.target_critics.weights
+        first[:, :, 0] = coefficients
+        for weight in others:
+            weight[:, 0, 0] = 1.0
+
+
+def drawn_moment(counts, seeds=2, markets=3, seed=0):
+    draws = np.random.default_rng(seed)
+    seen = {n: draws.random((seeds, markets, c, 2), np.float32) for n, c in counts.items()}
+    done = {
+        n: np.stack([draws.integers(k, size=(seeds, markets, c)) for k in (3, 2)], axis=-1) for n, c in counts.items()
+    }
+    return seen, done
+
+
+@pytest.mark.parametrize("share_above", [1, 64])
+@pytest.mark.parametrize("chunk", [1, 2**17])
+def test_externality_is_what_the_equations_say_for_every_agent(share_above, chunk, monkeypatch):
+    """A critic with known coefficients; agent by agent in plain Python, with a second role that also acts."""
+    monkeypatch.setattr("ioa_marl.agents.mean_field_ac.LARGEST_PASS", chunk)
+    counts, hold = {"slice": 4, "vsp": 2}, np.array([1, 0])
+    agent, _ = mean_field_of(counts, share_above)
+    stack = agent._learners["slice"]
+    coefficients = torch.rand(stack.critic_features(), generator=torch.Generator().manual_seed(3))
+    make_critics_linear(stack, coefficients)
+    moments = [drawn_moment(counts, seed=k) for k in (0, 1)]
+    found = agent.externality(
+        "slice", *((seen, {"vsp": done["vsp"]}) for seen, done in moments), hold=hold,
+        largest=np.full((2, 3), np.inf), largest_of_others=np.full((2, 3, 4), -np.inf),
+    )  # fmt: skip
+    weights = coefficients.double().numpy()
+
+    def one_hot(choice):
+        out = np.zeros(6)
+        out[[choice[0], 3 + choice[1]]] = 1.0
+        return out
+
+    def best(seed, seen_by_actor, i):
+        with torch.no_grad():
+            x = torch.zeros(stack.target_actor.weights[0].shape[0], 1, 6)
+            x[:] = torch.as_tensor(seen_by_actor, dtype=torch.float32)
+            member = seed if share_above == 1 else seed * 4 + i
+            logits = stack.target_actor(x[: stack.members.count])[member, 0].numpy()
+        return one_hot((logits[:3].argmax(), logits[3:5].argmax()))
+
+    def absent_value(seed, market, i, moment, action):
+        seen, done = moment
+        mine = seen["slice"][seed, market].astype(float).copy()
+        mine[i] = 0.0
+        rival = seen["vsp"][seed, market].mean(0)
+        acts = [best(seed, np.concatenate([mine[j], (mine.sum(0) - mine[j]) / 3, rival]), j) for j in range(4)]
+        others = [j for j in range(4) if j != i]
+        own = acts[i] if action is None else one_hot(action)
+        rival_act = np.mean([one_hot(a) for a in done["vsp"][seed, market]], axis=0)
+        parts = [np.zeros(2), own, mine[others].mean(0), rival, np.mean([acts[j] for j in others], axis=0), rival_act]
+        return weights @ np.concatenate(parts)
+
+    for seed, market, i in np.ndindex(2, 3, 4):
+        now = absent_value(seed, market, i, moments[0], hold)
+        then = absent_value(seed, market, i, moments[1], None)
+        assert found[seed, market, i] == pytest.approx((now - 0.7 * then) / 0.5, abs=1e-5)
+
+
+def test_externality_of_a_critic_of_the_others_welfare_is_their_welfare():
+    """Q' = (N − 1) · mean observed by the others / (1 − γ): the value of a market that stays as it is."""
+    counts = {"slice": 3}
+    agent, _ = mean_field_of(counts)
+    stack = agent._learners["slice"]
+    coefficients = torch.zeros(stack.critic_features())
+    coefficients[8] = 2 * 0.5 / 0.3  # own observation 2, own action 6, then the others' first feature; reward × 0.5
+    make_critics_linear(stack, coefficients)
+    seen, _ = drawn_moment(counts)
+    utility = seen["slice"][..., 0].astype(float)
+    others = utility.sum(-1, keepdims=True) - utility
+    bounds = {"largest": np.full((2, 3), 10.0), "largest_of_others": np.zeros((2, 3, 3))}
+    found = agent.externality("slice", (seen, {}), (seen, {}), hold=np.array([0, 0]), **bounds)
+    np.testing.assert_allclose(found, others, atol=1e-5)
+    low, high = np.full((2, 3, 3), 0.9), np.full((2, 3), 1.1)
+    clipped = agent.externality(
+        "slice", (seen, {}), (seen, {}), hold=np.array([0, 0]), largest=high, largest_of_others=low
+    )
+    np.testing.assert_allclose(clipped, np.clip(others, 0.9, 1.1), atol=1e-5)
+    assert (clipped == 0.9).any()
+    assert (clipped == 1.1).any()
+
+
+def test_externality_changes_nothing_in_training_and_is_refused_for_roles_of_others():
+    agent, roles = mean_field_of({"slice": 3})
+    seen, _ = drawn_moment({"slice": 3})
+    before = [agent.state_dict(i) for i in (0, 1)]
+    arguments = {"hold": np.array([0, 0]), "largest": np.ones((2, 3)), "largest_of_others": np.ones((2, 3, 3))}
+    agent.externality("slice", (seen, {}), (seen, {}), **arguments)
+    assert differing(before, [agent.state_dict(i) for i in (0, 1)]) == []
+    with pytest.raises(UserError, match="this mean_field_ac does not play vsp: it plays slice"):
+        agent.externality("vsp", (seen, {}), (seen, {}), **arguments)
+    assert isinstance(agent, EstimatesExternality)
+    setting = Setting((roles["slice"],), (roles["slice"],), (0,), 1, 1, torch.device("cpu"))
+    assert not isinstance(MADDPGAgent(setting, MADDPGConfig(width=4)), EstimatesExternality)
+
+
+# Settings.
+
+
+def test_entropy_and_exploration_fall_as_set():
+    config = ActorCriticConfig(
+        entropy_start=0.4, entropy_end=0.1, entropy_fraction=0.5, epsilon_start=0.3, epsilon_end=0.1,
+        epsilon_fraction=0.5,
+    )  # fmt: skip
+    assert [config.entropy(p) for p in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([0.4, 0.2, 0.1, 0.1])
+    assert [config.epsilon(p) for p in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([0.3, 0.2, 0.1, 0.1])
+    assert ActorCriticConfig(entropy_start=0.0, entropy_end=0.0).entropy(0.5) == 0.0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"entropy_end": 0.0}, {"temperature": 0.0}, {"epsilon_start": 1.5}, {"batch_size": 0}, {"share_above": 0}],
+)
+def test_settings_that_cannot_be_trained_with_are_refused(changes):
+    with pytest.raises(ParameterError, match=next(iter(changes))):
+        ActorCriticConfig(**changes)
+
+
+@each
+def test_training_draws_from_the_policy_mixed_with_uniform_draws(learner):
+    session = Session(learner, Bazaar, seeds=[0], epsilon_start=0.4, epsilon_end=0.4)
+    stack = session.stack("rival")
+    with torch.no_grad():
+        for p in stack.actor.parameters():
+            p.zero_()
+        stack.actor.biases[-1][:, 0] = torch.tensor([0.0, 3.0, 0.0, 2.0, 0.0, 0.0])
+    n = 20_000
+    seen = {"player": np.zeros((1, n, 2, 3), np.float32), "rival": np.zeros((1, n, 1, 3), np.float32)}
+    drawn = session.agent.act(seen, deterministic=False)["rival"][0, :, 0]
+    for head, logits in enumerate(([0.0, 3.0], [2.0, 0.0, 0.0])):
+        policy = np.exp(logits) / np.exp(logits).sum()
+        expected = 0.6 * policy + 0.4 / len(policy)
+        found = np.bincount(drawn[:, head], minlength=len(policy)) / n
+        np.testing.assert_allclose(found, expected, atol=0.015)
+    best = session.agent.act(seen, deterministic=True)["rival"][0, :, 0]
+    assert np.all(best == [1, 0])
