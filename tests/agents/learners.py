@@ -11,7 +11,11 @@ import pytest
 import torch
 
 from ioa_marl.agents.base import Agent, action_heads
+from ioa_marl.agents.independent_ac import IndependentACAgent
+from ioa_marl.agents.joint_views import View
+from ioa_marl.agents.maddpg import MADDPGAgent
 from ioa_marl.agents.mappo import MAPPOAgent, MAPPOConfig
+from ioa_marl.agents.mean_field_ac import MeanFieldACAgent
 from ioa_marl.agents.ppo import PPOAgent, PPOConfig
 from ioa_marl.agents.sac import SACAgent, SACConfig
 
@@ -48,10 +52,21 @@ class Learner:
     """Whether all seeds and agents are one stack of networks, with gradients and memory for each."""
     soft: bool = False
     """Whether it is a discrete soft actor-critic: the entropy counts as reward, at a temperature."""
+    exploring: Mapping[str, Any] = field(default_factory=dict)
+    """Hyper-parameters with which it tries everything all the time."""
+    one_step: Mapping[str, Any] = field(default_factory=dict)
+    """Hyper-parameters with which it bootstraps after each action."""
+    long_returns: Mapping[str, Any] = field(default_factory=dict)
+    """Hyper-parameters with which it learns from the rewards of several steps."""
     joint_values: Callable[..., np.ndarray] | None = None
     """``joint_values(session, observations, actions, role)`` of a critic that looks at others: what it holds it to be
     worth that all see {role: (n, agents, features)} and do {role: (n, agents[, heads])}; (seeds, agents, n, critics),
     and without critics and actions if it has no action values."""
+
+    @property
+    def centralised(self) -> bool:
+        """Whether its critic looks at what others see, and at what they do if it has action values."""
+        return self.agent.centralised_critic
 
     @property
     def n_step(self) -> bool:
@@ -105,6 +120,82 @@ def state_joint_values(session, observations, actions, role):
     return found.unflatten(0, (len(session.seeds), -1)).numpy()
 
 
+def _moment(session, observations, actions, asked):
+    """Return a view of {role: (n, agents, features)}, {role: (seeds, n, agents[, heads])}, {role: bool (n, agents)}."""
+    agent, seeds = session.agent, len(session.seeds)
+    seen, done = {}, {}
+    for name in agent.roles:
+        x = torch.from_numpy(np.array(observations[name], np.float32))
+        seen[name] = x.expand(seeds, *x.shape)
+        shape = seen[name].shape[:-1]
+        taken = torch.as_tensor(np.ascontiguousarray(actions[name])).reshape(*shape, -1)
+        done[name] = agent._codes[name](taken, torch.as_tensor(asked[name]).expand(shape))
+    return View(seen, done)
+
+
+def _asked(session, view, own, role):
+    """Return what the critics of a role hold a view to be worth, (seeds, agents, n, critics)."""
+    learner = session.agent._learners[role]
+    with torch.no_grad():
+        found = learner.values(learner.critics, learner.critic_inputs(view, own, None))
+    return found.unflatten(0, (len(session.seeds), -1)).transpose(2, 3).numpy()
+
+
+def actor_critic_joint_values(session, observations, actions, role):
+    """Critics of joint play; an independent one looks at its own part of it."""
+    everybody = {name: np.ones(seen.shape[:2], np.bool_) for name, seen in observations.items()}
+    of_every_seed = {name: np.broadcast_to(done, (len(session.seeds), *done.shape)) for name, done in actions.items()}
+    return _asked(session, _moment(session, observations, of_every_seed, everybody), None, role)
+
+
+def actor_critic_values(session, observations, role):
+    """Critics of joint play, asked about each own action; others do what their actors prefer, if they are asked."""
+    agent, n = session.agent, len(observations)
+    seen, done, asked = {}, {}, {}
+    for name, it in agent.roles.items():
+        given = np.asarray(observations, np.float32)[:, None] if name == role else np.float32(0.5)
+        seen[name] = np.broadcast_to(given, (n, it.count, *it.observation_space.shape))
+        done[name] = session.best_actions(seen[name], name)
+        asked[name] = np.ones((n, it.count), np.bool_)
+    asked[role] = session.game.game.asked_when(observations, agent.roles[role].count)
+    view = _moment(session, seen, done, asked)
+    learner = agent._learners[role]
+    out = []
+    for joint in np.ndindex(*learner.heads.sizes):
+        own = learner.heads.one_hot(torch.tensor(joint)).expand(learner.members.count, n, -1)
+        out.append(_asked(session, view, own, role))
+    return np.stack(out, axis=-1)
+
+
+PAIR = {"critic_lr": 5e-3, "tau": 1.0, "batch_size": 128, "width": 32}
+"""What critics of `Pair` need: its reward is a function of eight coins, or noise to who sees four of them."""
+ACTOR_CRITIC = {
+    "width": 16, "actor_lr": 1e-2, "critic_lr": 1e-2, "gamma": GAMMA, "n_step": 1, "tau": 0.1, "batch_size": 32,
+    "update_every": 8, "learning_starts": 64, "entropy_start": 0.1, "entropy_end": 0.1, "epsilon_start": 0.2,
+    "epsilon_end": 0.2, "reward_scale": 1.0,
+}  # fmt: skip
+"""Hyper-parameters of the actor–critics in the probes: one update per step of the eight markets."""
+
+
+def actor_critic(agent):
+    """Return the entry of an actor–critic with a memory of joint play."""
+    return Learner(
+        agent=agent,
+        config=agent.config_class(**ACTOR_CRITIC),
+        enough=400,
+        soon=200,
+        values=actor_critic_values,
+        joint_values=actor_critic_joint_values,
+        bazaar={"n_step": 3, "buffer_size": 64, "entropy_end": 0.01, "epsilon_end": 0.1},
+        changes={"pair": PAIR},
+        action_values=True,
+        stacked=True,
+        exploring={"epsilon_start": 1.0, "epsilon_end": 1.0},
+        one_step={"n_step": 1},
+        long_returns={"n_step": 3},
+    )
+
+
 LEARNERS = {
     "sac": Learner(
         agent=SACAgent,
@@ -117,10 +208,17 @@ LEARNERS = {
         soon=200,
         values=soft_values,
         bazaar={"n_step": 3, "buffer_size": 64, "alpha_start": 0.2},
-        changes={"target": {"alpha_start": 0.1, "alpha_end": 0.1}},
+        changes={
+            "target": {"alpha_start": 0.1, "alpha_end": 0.1},
+            "pair": {**PAIR, "alpha_start": 0.1, "alpha_end": 0.1},
+            "hand_over": {"alpha_start": 0.1, "alpha_end": 0.1},
+        },
         action_values=True,
         stacked=True,
         soft=True,
+        exploring={"alpha_start": 10.0, "alpha_end": 10.0},
+        one_step={"n_step": 1},
+        long_returns={"n_step": 3},
     ),
     "ppo": Learner(
         agent=PPOAgent,
@@ -138,6 +236,8 @@ LEARNERS = {
             "turns": {"num_envs": 16, "rollout_size": 128, "batch_size": 128},
         },
         on_policy=True,
+        one_step={"gae_lambda": 0.0},
+        long_returns={"gae_lambda": 1.0},
     ),
     "mappo": Learner(
         agent=MAPPOAgent,
@@ -156,7 +256,12 @@ LEARNERS = {
         on_policy=True,
         stacked=True,
         joint_values=state_joint_values,
+        one_step={"gae_lambda": 0.0},
+        long_returns={"gae_lambda": 1.0},
     ),
+    "maddpg": actor_critic(MADDPGAgent),
+    "mean_field_ac": actor_critic(MeanFieldACAgent),
+    "independent_ac": actor_critic(IndependentACAgent),
 }  # fmt: skip
 """By registry name."""
 

@@ -85,6 +85,11 @@ class ProbeGame(Game):
         """Return the active agents of all roles."""
         return {name: np.ones((self.num_envs, r.count), np.bool_) for name, r in self.roles.items()}
 
+    @classmethod
+    def asked_when(cls, observations, agents):
+        """Return which of so many players are asked when everybody sees this (n, features), (n, agents)."""
+        return np.ones((len(observations), agents), np.bool_)
+
     @property
     def time(self):
         return self.arrays["time"].astype(np.int64)
@@ -401,6 +406,10 @@ class Turns(ProbeGame):
 
     def look(self):
         return {"player": np.repeat(one_hot(self.time, 5)[:, None], 2, axis=1)}
+
+    @classmethod
+    def asked_when(cls, observations, agents):
+        return np.argmax(observations, axis=1)[:, None] % 2 == np.arange(agents)
 
     def acting(self):
         return {"player": (self.time[:, None] % 2) == np.arange(2)}

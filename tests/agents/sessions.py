@@ -89,12 +89,32 @@ class Session:
         """Return what the agents hold the observations (n, features) to be worth: see `Learner.values`."""
         return self.entry.values(self, observations, role)
 
+    def joint_values(self, observations, actions, role="player"):
+        """Return what the agents of a role hold it to be worth that all see and do this: see `Learner.joint_values`.
+
+        A critic of the own observation and action is asked for these.
+        """
+        if self.entry.joint_values is not None:
+            return self.entry.joint_values(self, observations, actions, role)
+        out = []
+        for agent in range(observations[role].shape[1]):
+            found = self.values(observations[role][:, agent], role)[:, agent]
+            if self.entry.action_values:  # (seeds, n, critics, actions)
+                done = np.broadcast_to(actions[role][:, agent, None, None], (*found.shape[:-1], 1))
+                found = np.take_along_axis(found, done, axis=-1)[..., 0]
+            out.append(found)
+        return np.stack(out, axis=1)
+
     def best_actions(self, observations, role="player"):
-        """Return the deterministic actions for the observations (n, features), (seeds, n, agents, …)."""
+        """Return the deterministic actions, (seeds, n, agents, …).
+
+        The observations are (n, agents, features), or (n, features) where everybody sees the same.
+        """
         seen = np.asarray(observations, np.float32)
+        seen = seen[:, None] if seen.ndim == 2 else seen
         batch = {
             r.name: np.broadcast_to(
-                seen[None, :, None] if r.name == role else np.float32(0.5),
+                seen[None] if r.name == role else np.float32(0.5),
                 (len(self.seeds), len(seen), r.count, *r.observation_space.shape),
             ).copy()
             for r in self.agent.setting.plays
