@@ -108,11 +108,14 @@ def list_names() -> None:
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a seed, or a checkpoint file.")],
     episodes: Annotated[int | None, typer.Option(help="Episodes; default: those of the run.")] = None,
+    bidder_gain: Annotated[
+        bool, typer.Option("--bidder-gain", help="Find what bidders would gain by the best constant action.")
+    ] = False,
 ) -> None:
     """Play a checkpoint on the evaluation episodes again, and say whether the run's row is confirmed."""
     from ioa_marl.training.check import evaluate_checkpoint, report
 
-    found = evaluate_checkpoint(checkpoint, episodes)
+    found = evaluate_checkpoint(checkpoint, episodes, bidder_gain)
     typer.echo(report(found))
     if found.confirmed is False:
         raise typer.Exit(1)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from ioa_marl.agents.base import Agent, Setting
 from ioa_marl.agents.random import RandomAgent, RandomConfig
 from ioa_marl.agents.scripted import ScriptedAgent, ScriptedConfig
-from ioa_marl.envs.core import Game
-from ioa_marl.envs.vector import VectorGame
+from ioa_marl.envs.core import Arrays, Game
+from ioa_marl.envs.vector import Transition, VectorGame
 from ioa_marl.errors import UserError
 from ioa_marl.markets.seeds import EVALUATION_SEED, MAX_TRAINING_SEED
 from ioa_marl.paths import cache_folder
@@ -45,6 +45,9 @@ class EvaluationConfig:
     """Episodes per evaluation, the same ones for every agent."""
     points: int = 20
     """Evaluations, spread evenly over training; the last one is at the end."""
+    bidder_gain: bool = False
+    """Whether the last one also finds what bidders that act would gain by the best constant action: as many evaluations
+    again as there are actions, for each of up to five agents of a role."""
 
 
 def make_agent(
@@ -86,19 +89,18 @@ def play_episodes(
         of the episode; shape (seeds, episodes) each.
     """
     whose = [0] * seeds if instances is None else instances
-    together = _episodes_together(game_class, evaluation_config(config), learning)
+    config = evaluation_config(config)
     groups = [
-        _play_group(
-            game_class, evaluation_config(config), agents, learning, whose,
-            min(together, episodes - start), first_episode + start,
-        )
-        for start in range(0, episodes, together)
-    ]  # fmt: skip
+        _play_group(game_class, config, agents, learning, whose, count, first)
+        for first, count in episode_groups(game_class, config, learning, episodes, first_episode)
+    ]
     return {name: np.concatenate([group[name] for group in groups], axis=1) for name in groups[0]}
 
 
-def _episodes_together(game_class: type[Game], config: Any, learning: Sequence[str]) -> int:
-    """Return how many episodes of a seed are played as one batch.
+def episode_groups(
+    game_class: type[Game], config: Any, learning: Sequence[str], episodes: int, first_episode: int
+) -> list[tuple[int, int]]:
+    """Return first episode and number of episodes of each group that is played as one batch.
 
     Markets do not depend on their batch, and random agents draw the same for a seed whichever seeds are beside it.
     """
@@ -106,7 +108,26 @@ def _episodes_together(game_class: type[Game], config: Any, learning: Sequence[s
     held = sum(array.nbytes for array in one.save().values())
     seen = sum(4 * role.count * role.observation_space.shape[0] for role in (one.roles[name] for name in learning))
     # Observations and final ones, twice each.
-    return max(1, LARGEST_BATCH // (held + 4 * seen))
+    together = max(1, LARGEST_BATCH // (held + 4 * seen))
+    return [(first_episode + start, min(together, episodes - start)) for start in range(0, episodes, together)]
+
+
+def evaluation_steps(game: VectorGame, agents: Sequence[Agent]) -> Iterator[tuple[Transition, NDArray[np.bool_]]]:
+    """Play the first episode of every market in deterministic mode.
+
+    Yields each step, and bool (seeds, markets): whether it belongs to the first episode, which it may end.
+    """
+    game.reset()
+    for agent in agents:
+        agent.attach(game.game)
+    running = np.ones((len(game.seeds), game.num_envs), np.bool_)
+    while running.any():
+        actions: Arrays = {}
+        for agent in agents:
+            actions.update(agent.act(game.observations, deterministic=True))
+        transition = game.step(actions)
+        yield transition, running
+        running = running & ~transition.ended
 
 
 def _play_group(
@@ -120,26 +141,17 @@ def _play_group(
 ) -> dict[str, NDArray[np.float64]]:
     seeds = len(instances)
     game = VectorGame(game_class, config, [EVALUATION_SEED] * seeds, episodes, learning, first_episode, instances)
-    game.reset()
-    for agent in agents:
-        agent.attach(game.game)
     shape = (seeds, episodes)
     out = {name: np.zeros(shape) for name in game_class.metric_names}
     rewards = {f"reward_{role}": np.zeros(shape) for role in game.game.learning}
     length = np.zeros(shape)
-    running = np.ones(shape, np.bool_)
-    while running.any():
-        actions = {}
-        for agent in agents:
-            actions.update(agent.act(game.observations, deterministic=True))
-        transition = game.step(actions)
+    for transition, running in evaluation_steps(game, agents):
         length += running
         for role in game.game.learning:
             rewards[f"reward_{role}"] += np.where(running, transition.rewards[role].mean(axis=2), 0.0)
         finished = transition.ended & running
         for name, values in transition.metrics.items():
             out[name][finished] = values[finished]
-        running &= ~finished
     return out | rewards | {"length": length}
 
 

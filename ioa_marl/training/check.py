@@ -14,7 +14,7 @@ from ioa_marl.agents.base import Agent
 from ioa_marl.errors import UserError
 from ioa_marl.evaluation.protocol import check_episodes, scores
 from ioa_marl.training.config import RunSpec, from_resolved
-from ioa_marl.training.runner import evaluate, load_agents
+from ioa_marl.training.runner import bidder_gains, evaluate, load_agents
 from ioa_marl.training.store import SeedFolder
 
 
@@ -30,6 +30,8 @@ class CheckpointScore:
     """Score for each thing that the market scores."""
     metrics: dict[str, float]
     """Mean of every figure over the episodes."""
+    bidder_gain: dict[str, dict[str, Any]]
+    """Per role of bidders what its agents would gain by constant actions, if that was asked for; see `ConstantGain`."""
     confirmed: bool | None
     """Whether ``result.json`` has the same numbers to the bit; None where it is not about this evaluation."""
 
@@ -73,7 +75,7 @@ def open_checkpoint(path: Path) -> OpenedCheckpoint:
     return OpenedCheckpoint(file, spec, saved)
 
 
-def evaluate_checkpoint(path: Path, episodes: int | None = None) -> CheckpointScore:
+def evaluate_checkpoint(path: Path, episodes: int | None = None, bidder_gain: bool = False) -> CheckpointScore:
     """Play a checkpoint on the evaluation episodes.
 
     Parameters
@@ -82,6 +84,8 @@ def evaluate_checkpoint(path: Path, episodes: int | None = None) -> CheckpointSc
         A seed's folder, or a checkpoint file in it. ``best.safetensors`` is scored on fresh episodes.
     episodes : int, optional
         Number of episodes; default: as many as the run used.
+    bidder_gain : bool, default False
+        Whether to find what bidders would gain by constant actions, also where the run did not.
     """
     torch.set_num_threads(1)
     opened = open_checkpoint(path)
@@ -89,14 +93,19 @@ def evaluate_checkpoint(path: Path, episodes: int | None = None) -> CheckpointSc
     if episodes is not None:
         spec = dataclasses.replace(spec, evaluation=dataclasses.replace(spec.evaluation, episodes=episodes))
         check_episodes(spec.evaluation)
-    played = evaluate(spec, opened.agents(), spec.seeds, first)
+    agents = opened.agents()
+    played = evaluate(spec, agents, spec.seeds, first)
     found = scores(spec.game_class, spec.env_config, played, spec.learning, first, spec.seeds)
     metrics = {name: float(values.mean()) for name, values in played.items()}
+    gains = bidder_gains(spec, agents, spec.seeds, first) if bidder_gain or spec.evaluation.bidder_gain else {}
+    audit = {role: gain.of_seed(0) for role, gain in gains.items()}
     result = SeedFolder(file.parent.parent).result()
     comparable = first == 0 and result.get("env_steps") == saved["steps"] and episodes is None
-    confirmed = result["metrics"] == metrics if comparable else None
+    confirmed = None
+    if comparable:
+        confirmed = result["metrics"] == metrics and result.get("bidder_gains", audit) == audit
     return CheckpointScore(
-        file, int(saved["steps"]), {role: float(v[0]) for role, v in found.items()}, metrics, confirmed
+        file, int(saved["steps"]), {role: float(v[0]) for role, v in found.items()}, metrics, audit, confirmed
     )
 
 
@@ -105,6 +114,13 @@ def report(found: CheckpointScore) -> str:
     lines = [f"{found.path}  after {found.steps} steps"]
     lines += [f"  score {role:<16} {value:.6f}" for role, value in found.scores.items()]
     lines += [f"  {name:<22} {value:.6f}" for name, value in found.metrics.items()]
+    for role, gain in found.bidder_gain.items():
+        lines.append(f"  {role}: {gain['meaning']}")
+        rows = zip(gain["agents"], gain["actions"], gain["gains"], gain["standard_errors"], strict=True)
+        for agent, action, value, error in rows:
+            spread = "" if error is None else f" ± {error:.6f}"
+            how = "no constant is better" if action is None else f"by action {action}"
+            lines.append(f"    {f'{role}_{agent}':<20} {value:.6f}{spread} {how}")
     if found.confirmed is not None:
         verdict = "confirmed to the bit" if found.confirmed else "NOT CONFIRMED: the recorded numbers differ"
         lines.append(f"  recorded row: {verdict}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ioa_marl import checkpoint
 from ioa_marl.agents.base import Agent, Setting
 from ioa_marl.envs.vector import VectorGame
 from ioa_marl.errors import UserError
+from ioa_marl.evaluation.audit_bidders import ConstantGain, audited_members, best_constant_gain, bidders
 from ioa_marl.evaluation.protocol import make_agent, play_episodes, references, scores
 from ioa_marl.training.config import RunSpec
 from ioa_marl.training.events import Curves
@@ -167,6 +169,11 @@ class Trainer:
             "policies": [agent.policy_state(i) for agent in self.agents],
         }
 
+    @cached_property
+    def _gains(self) -> dict[str, ConstantGain]:
+        """What bidders would gain by constant actions at the end, if that is asked for."""
+        return bidder_gains(self.spec, self.agents, self.seeds) if self.spec.evaluation.bidder_gain else {}
+
     def result(self, i: int) -> dict[str, Any]:
         """Return what ``result.json`` says of a finished seed."""
         spec = self.spec
@@ -183,12 +190,17 @@ class Trainer:
             for key, name in spec.game_class.objectives.items()
             if usual and anchors.has_scale(key)
         }
+        gains = {role: gain.of_seed(i) for role, gain in self._gains.items()}
+        audit = {
+            "bidder_gain": {role: float(gain.mean[i]) for role, gain in self._gains.items()}, "bidder_gains": gains,
+        } if gains else {}  # fmt: skip
         steps = self.steps * len(self.seeds)
         speed = steps / self.train_seconds if self.train_seconds > 0 else self.evaluation_speed
         return {
             "scores": found,
             "references": anchors.as_dict(),
             "metrics": metrics,
+            **audit,
             "env_steps": self.steps,
             "steps_per_second": speed,
             "train_seconds": self.train_seconds,
@@ -205,6 +217,20 @@ def evaluate(
     return play_episodes(
         spec.game_class, spec.env_config, agents, spec.learning, len(seeds), episodes, first_episode, seeds
     )
+
+
+def bidder_gains(
+    spec: RunSpec, agents: Sequence[Agent], seeds: Sequence[int], first_episode: int = 0
+) -> dict[str, ConstantGain]:
+    """Return for each role of bidders that act what some of its agents would gain by constant actions."""
+    roles = spec.game_class.make_roles(spec.env_config)
+    return {
+        role: best_constant_gain(
+            spec.game_class, spec.env_config, agents, spec.learning, role, spec.evaluation.episodes,
+            members=audited_members(roles[role].count), instances=seeds, first_episode=first_episode,
+        )
+        for role in bidders(spec.game_class, spec.env_config, spec.learning)
+    }  # fmt: skip
 
 
 def load_agents(spec: RunSpec, saved: Mapping[str, Any]) -> list[Agent]:

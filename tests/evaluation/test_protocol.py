@@ -113,7 +113,9 @@ def test_many_large_markets_are_played_in_groups_with_the_same_result(monkeypatc
     given = Both, HaggleConfig(), [agent, seller], ("buyer", "seller"), 2, 10, 0, [0, 1]
     whole = protocol.play_episodes(*given)
     monkeypatch.setattr(protocol, "LARGEST_BATCH", 700)
-    assert protocol._episodes_together(Both, HaggleConfig(), ("buyer", "seller")) in (2, 3)
+    groups = protocol.episode_groups(Both, HaggleConfig(), ("buyer", "seller"), 10, 7)
+    assert {count for _, count in groups[:-1]} <= {2, 3}
+    assert [e for first, count in groups for e in range(first, first + count)] == list(range(7, 17))
     parts = protocol.play_episodes(*given)
     for name, values in whole.items():
         np.testing.assert_array_equal(parts[name], values)
