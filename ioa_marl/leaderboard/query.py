@@ -31,7 +31,8 @@ _RESULT = {
     "env": "VARCHAR", "preset": "VARCHAR", "agent": "VARCHAR", "digest": "VARCHAR", "seed": "BIGINT",
     "budget": "BIGINT", "status": "VARCHAR", "error": "VARCHAR",
     "scores": "MAP(VARCHAR, DOUBLE)", "references": "MAP(VARCHAR, MAP(VARCHAR, DOUBLE))",
-    "metrics": "MAP(VARCHAR, DOUBLE)", "env_steps": "BIGINT", "steps_per_second": "DOUBLE",
+    "metrics": "MAP(VARCHAR, DOUBLE)", "bidder_gain": "MAP(VARCHAR, DOUBLE)",
+    "env_steps": "BIGINT", "steps_per_second": "DOUBLE",
     "train_seconds": "DOUBLE", "seeds_together": "BIGINT", "parameters": "BIGINT",
 }  # fmt: skip
 _PROVENANCE = {"commit": "VARCHAR"}
@@ -72,6 +73,8 @@ class SeedRow:
     """``random``, ``optimum`` and ``constant``: mean objective per scored role."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Means over the last evaluation's episodes."""
+    bidder_gain: Mapping[str, float] = field(default_factory=dict)
+    """Per role of bidders what they would gain by the best constant action, where that was asked for."""
     env_steps: int | None = None
     """Environment steps trained; 0 for what does not learn."""
     steps_per_second: float | None = None
@@ -234,6 +237,7 @@ def _seed_row(
         scores=_numbers(held.get("scores")),
         references={key: _numbers(inner) for key, inner in (held.get("references") or {}).items()},
         metrics=_numbers(held.get("metrics")),
+        bidder_gain=_numbers(held.get("bidder_gain")),
         env_steps=held.get("env_steps"),
         steps_per_second=held.get("steps_per_second"),
         train_seconds=held.get("train_seconds"),

@@ -90,6 +90,13 @@ class Row:
     """Interquartile mean of each metric."""
 
     @property
+    def bidder_gain(self) -> Mapping[str, float]:
+        """Per role of bidders the interquartile mean of what they would gain by a constant action, where all tell."""
+        told = [seed.bidder_gain for seed in self.run.done]
+        roles = [role for role in (told[0] if told else {}) if all(role in held for held in told)]
+        return {role: _middle([held[role] for held in told]) for role in roles}
+
+    @property
     def steps_per_second(self) -> float:
         """Median over seeds, of all that trained together; in evaluation for what does not learn."""
         return _median(seed.steps_per_second for seed in self.run.done)

@@ -23,7 +23,8 @@ LEGEND = (
     "score: 0 is random play unless a mark says otherwise, 1 the exact optimum; interquartile mean over seeds "
     "[95% bootstrap interval]. "
     "P(>next): probability that a seed beats a seed of the next row. minutes: of training, per seed. "
-    "steps/s of what does not learn: in evaluation. ref: a mark on the scale, not an agent."
+    "steps/s of what does not learn: in evaluation. ref: a mark on the scale, not an agent. "
+    "gain: of bidders, by the best constant action in place of their policy; a lower bound of their regret."
 )
 
 
@@ -61,10 +62,11 @@ def count(value: float | None) -> str:
 
 
 def interval(row: Row) -> str:
-    """Return score and interval."""
+    """Return score and interval or, where nothing is scored, what is known of bidders."""
     score = row.score
     if math.isnan(score.value):
-        return "n/a"
+        gains = row.bidder_gain.items()
+        return ", ".join(f"{role} gain {number(gain)}" for role, gain in gains) or "n/a"
     spread = f"[{score.low:.3f}, {score.high:.3f}]" if math.isfinite(score.low) else NOTHING
     return f"{score.value:.3f} {spread}"
 

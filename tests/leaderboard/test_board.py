@@ -179,6 +179,21 @@ def test_a_run_without_a_scored_role_has_a_row_without_a_score(runs: Path, add_r
     assert any("n/a" in line for line in terminal(found, 120))
 
 
+def test_bidders_have_their_gain_in_the_place_of_a_score(runs: Path, add_run: AddRun) -> None:
+    for agent, gain in (("buyer=sac", 0.25), ("buyer=ppo", 1.5)):
+        add_run(agent, [0.0, 0.0], scores={}, bidder_gain={"buyer": gain}, digest=agent)
+    add_run("buyer=random", [0.0, 0.0], scores={}, digest="random")
+    found = arrange(read_store(runs))
+    lines = terminal(found, 160)
+    for agent, shown in (
+        ("buyer=sac", "buyer gain 0.2500"),
+        ("buyer=ppo", "buyer gain 1.500"),
+        ("buyer=random", "n/a"),
+    ):
+        (line,) = [line for line in lines if agent in line]
+        assert shown in line
+
+
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
 def test_the_table_fits_the_terminal(runs: Path, add_run: AddRun, width: int) -> None:
     add_run("sac", [-10.31, 0.25, 0.4], settings={"learning_rate": 0.0003}, digest="d1")
