@@ -215,7 +215,8 @@ class SoftLearner:
     def values(self, network: StackedMLP, observations: Tensor) -> Tensor:
         """Return the twins' action values (members, 2, batch, heads, outcomes)."""
         twice = observations.repeat_interleave(2, dim=0)
-        return self.heads.split(network(twice)).unflatten(0, (self.members.count, 2))
+        out: Tensor = self.heads.split(network(twice)).unflatten(0, (self.members.count, 2))
+        return out
 
     @torch.no_grad()
     def act(self, observations: NDArray[np.float32], deterministic: bool) -> NDArray[np.int64]:
