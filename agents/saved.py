@@ -75,7 +75,7 @@ class SavedPolicy:
 
     @property
     def _players(self) -> str:
-        return next(players for players in self.spec["agents"] if self.role in players.split("+"))
+        return next(str(players) for players in self.spec["agents"] if self.role in players.split("+"))
 
     @property
     def agent_name(self) -> str:

@@ -29,7 +29,7 @@ def test_examples_in_docstrings_hold(module):
     assert result.failed == 0
 
 
-@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "docs/evaluation.md"])
+@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "docs/evaluation.md", "docs/roles.md"])
 def test_links_to_files_lead_somewhere(file):
     for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / file).read_text()):
         assert (ROOT / file).parent.joinpath(target).exists(), target
