@@ -40,14 +40,15 @@ class ActorCriticConfig:
     """Units of each hidden layer."""
     depth: int = 2
     """Hidden layers."""
-    actor_lr: float = 5e-4
+    actor_lr: float = 1e-3
     """Learning rate of the actors."""
     critic_lr: float = 1e-3
     """Learning rate of the critics."""
     gamma: float = 0.99
     """Discount per decision of the agent."""
     n_step: int = 5
-    """Environment steps whose rewards are summed before the value is bootstrapped."""
+    """Environment steps whose rewards are summed before the value is bootstrapped; at least as many as an action's
+    reward takes to come, unless what is seen meanwhile tells of it."""
     tau: float = 0.01
     """Share of actors and critics that their targets take over at each update."""
     batch_size: int = 128
@@ -203,8 +204,10 @@ class RoleLearner:
     def unstacked(self, x: Tensor) -> Tensor:
         """Turn (members, rows, …) of all agents into (seeds, batch, agents, …)."""
         if self.members.shared:
-            return x.unflatten(1, (-1, self.role.count))
-        return x.unflatten(0, (self.members.seeds, -1)).transpose(1, 2)
+            shared: Tensor = x.unflatten(1, (-1, self.role.count))
+            return shared
+        separate: Tensor = x.unflatten(0, (self.members.seeds, -1)).transpose(1, 2)
+        return separate
 
     def choose_agents(self, batch: int) -> Tensor | None:
         """Return which agents a shared network learns from, (seeds, batch, some); None where none is shared."""
@@ -244,7 +247,8 @@ class RoleLearner:
     def values(self, network: StackedMLP, inputs: Tensor) -> Tensor:
         """Return the critics' values (members, copies, rows)."""
         x = inputs if self.copies == 1 else inputs.repeat_interleave(self.copies, dim=0)
-        return network(x).squeeze(-1).unflatten(0, (self.members.count, self.copies))
+        found: Tensor = network(x).squeeze(-1).unflatten(0, (self.members.count, self.copies))
+        return found
 
     def update(self, batch: JointBatch, now: View, then: View, entropy: float) -> dict[str, Tensor]:
         """Make one gradient step of critics and actor; returns figures (seeds,)."""

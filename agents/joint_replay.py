@@ -2,7 +2,8 @@
 
 Time is the market's own, one row for each of its steps, whoever acted in it. An agent that was not asked did nothing,
 which is an action like any other to a critic of the joint play; what it earns meanwhile counts undiscounted, so that
-every agent's value is discounted by its own decisions.
+every agent's value is discounted by its own decisions. What an action earns later than a row reaches is known to its
+value only through the next observation.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -39,7 +40,7 @@ class ActionCode:
     def __init__(self, role: Role, device: torch.device) -> None:
         space = role.action_space
         self._heads = None if isinstance(space, gymnasium.spaces.Box) else Heads(space, device)
-        self.width = space.shape[0] + 1 if self._heads is None else self._heads.width
+        self.width = math.prod(space.shape or ()) + 1 if self._heads is None else self._heads.width
 
     def __call__(self, actions: Tensor, active: Tensor) -> Tensor:
         """Turn (…, heads) and bool (…) into float32 (…, width)."""

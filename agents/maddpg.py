@@ -28,6 +28,8 @@ MANY_AGENTS = 30
 class MADDPGConfig(ActorCriticConfig):
     """Hyper-parameters of MADDPG."""
 
+    actor_lr: float = 5e-4
+    """Learning rate of the actors."""
     critic_lr: float = 5e-4
     """Learning rate of the critics."""
 

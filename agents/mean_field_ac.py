@@ -213,7 +213,8 @@ class MeanFieldACAgent(ActorCriticAgent):
             for moment, chosen in ((now, torch.from_numpy(np.asarray(hold, np.int64))), (then, None))
         ]
         scaled = (without[0] - self.config.gamma * without[1]).numpy(force=True).astype(np.float64)
-        return np.minimum(largest[..., None], np.maximum(scaled / self.config.reward_scale, largest_of_others))
+        estimate = np.maximum(scaled / self.config.reward_scale, largest_of_others)
+        return np.asarray(np.minimum(largest[..., None], estimate), np.float64)
 
     def _moment(self, role: str, observations: Arrays, actions: Arrays) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return observations of all roles and encoded actions of the others."""
