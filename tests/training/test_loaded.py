@@ -29,7 +29,8 @@ LEARNERS = {
 
 def run(runs, seeds=1, agent=None, env=None, size=SIZE, **roles):
     """Train; returns the run."""
-    asked = {"env": {"name": "second_bid", "preset": "paper", **SMALL, **(env or {})}, **size, "seeds": seeds}
+    market = env if env and "name" in env else {"name": "second_bid", "preset": "paper", **SMALL, **(env or {})}
+    asked = {"env": market, **size, "seeds": seeds}
     asked |= {"runs": str(runs), "roles": {role: {"agent": choice} for role, choice in roles.items()}}
     spec = resolve(asked if agent is None else {**asked, "agent": agent})
     train_seeds(spec, spec.seeds)
@@ -232,3 +233,23 @@ def _scripted(tree):
     agents = {"station": {"name": "oracle", "policy": "oracle", "settings": {}}}
     versions = {**tree["spec"]["versions"], "agents": {"oracle": 0}}
     return {**tree, "spec": {**tree["spec"], "agents": agents, "versions": versions}}
+
+
+def test_a_policy_that_looks_at_other_roles_needs_them(tmp_path):
+    """The actors of mean_field_ac see the mean of what each role observes; those of sac see their own observation."""
+    market = {"name": "stackelberg", "preset": "city", "wireless": 4, "mobile": 2, "fixed": 2, "rounds": 3}
+    short = {**SIZE, "budget": 64}
+
+    def play(name, **roles):
+        tiny = {"name": name, "width": 8, "learning_starts": 16, "batch_size": 8}
+        trained = run(tmp_path / name, agent=tiny, env=market, size=short)
+        place = loaded(trained.seed_folder(0))
+        return trained, run(tmp_path / name, env=market, size=short, **dict.fromkeys(roles or ("mobile",), place))
+
+    both = {"mobile": True, "fixed": True}
+    for name in ("sac", "mean_field_ac"):
+        trained, again = play(name, **both)
+        assert result(again)["metrics"] == result(trained)["metrics"]
+    assert result(play("sac")[1])["status"] == "done"
+    with pytest.raises(UserError, match=r"a policy that looks at nobody else: mean_field_ac .* what fixed see"):
+        play("mean_field_ac")
