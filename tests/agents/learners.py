@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ioa_marl.agents.base import Agent, action_heads
+from ioa_marl.agents.diffusion_sac import DiffusionSACAgent, DiffusionSACConfig
 from ioa_marl.agents.independent_ac import IndependentACAgent
 from ioa_marl.agents.joint_views import View
 from ioa_marl.agents.maddpg import MADDPGAgent
@@ -52,6 +53,8 @@ class Learner:
     """Whether all seeds and agents are one stack of networks, with gradients and memory for each."""
     soft: bool = False
     """Whether it is a discrete soft actor-critic: the entropy counts as reward, at a temperature."""
+    noisy: bool = False
+    """Whether what its actor makes of an observation is random before an action is drawn."""
     exploring: Mapping[str, Any] = field(default_factory=dict)
     """Hyper-parameters with which it tries everything all the time."""
     one_step: Mapping[str, Any] = field(default_factory=dict)
@@ -216,6 +219,29 @@ LEARNERS = {
         action_values=True,
         stacked=True,
         soft=True,
+        exploring={"alpha_start": 10.0, "alpha_end": 10.0},
+        one_step={"n_step": 1},
+        long_returns={"n_step": 3},
+    ),
+    "diffusion_sac": Learner(
+        agent=DiffusionSACAgent,
+        config=DiffusionSACConfig(
+            width=16, actor_lr=1e-2, critic_lr=1e-2, gamma=GAMMA, n_step=1, tau=0.1, batch_size=32, update_every=8,
+            learning_starts=64, alpha_start=1e-3, alpha_end=1e-3, reward_scale=1.0, denoising_steps=3,
+        ),
+        enough=400,
+        soon=200,
+        values=soft_values,
+        bazaar={"n_step": 3, "buffer_size": 64, "alpha_start": 0.2},
+        changes={
+            "target": {"alpha_start": 0.1, "alpha_end": 0.1},
+            "pair": {**PAIR, "alpha_start": 0.1, "alpha_end": 0.1},
+            "hand_over": {"alpha_start": 0.1, "alpha_end": 0.1},
+        },
+        action_values=True,
+        stacked=True,
+        soft=True,
+        noisy=True,
         exploring={"alpha_start": 10.0, "alpha_end": 10.0},
         one_step={"n_step": 1},
         long_returns={"n_step": 3},

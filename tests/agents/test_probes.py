@@ -114,7 +114,7 @@ def test_outcomes_that_a_shorter_head_does_not_have_are_never_played(learner):
     assert torch.all(torch.isfinite(pi))
 
 
-@every(soft=True)
+@every(soft=True, noisy=False)
 @pytest.mark.parametrize("alpha", [0.05, 0.5])
 def test_policy_is_the_softmax_of_known_rewards_over_the_temperature(learner, alpha):
     config = BanditConfig()
