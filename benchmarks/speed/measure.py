@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 Run = Callable[[int], None]
 """Does that many steps."""
+Turn = Callable[[int], float]
+"""Does that many steps and returns the seconds that they took."""
 Clock = Callable[[], float]
 
 busy = time.thread_time
@@ -89,15 +91,24 @@ def quiet_collector() -> Iterator[None]:
         gc.unfreeze()
 
 
-def calibrate(run: Run, seconds: float, clock: Clock = busy) -> int:
+def timed(run: Run, clock: Clock = busy) -> Turn:
+    """Return what does a number of steps and tells the seconds that they took."""
+
+    def turn(steps: int) -> float:
+        start = clock()
+        run(steps)
+        return clock() - start
+
+    return turn
+
+
+def calibrate(turn: Turn, seconds: float) -> int:
     """Return how many steps take about that long; warms up on the way."""
-    run(1)  # loads or compiles kernels
+    turn(1)  # loads or compiles kernels
     steps, took = 1, 0.0
     while took < seconds / 2:
         steps = max(steps + 1, min(4 * steps, round(steps * seconds / took))) if took else 1
-        start = clock()
-        run(steps)
-        took = clock() - start
+        took = turn(steps)
     return max(1, round(steps * seconds / took))
 
 
@@ -109,14 +120,20 @@ def interleave(contestants: Sequence[Run], effort: Effort, clock: Clock = busy) 
     list of list of float
         For each contestant its seconds per step, one per round.
     """
+    return interleave_turns([timed(run, clock) for run in contestants], effort)
+
+
+def interleave_turns(turns: Sequence[Turn], effort: Effort, lengths: Sequence[int] | None = None) -> list[list[float]]:
+    """As `interleave`, with contestants that tell themselves how long they took.
+
+    With ``lengths``, a turn has that many steps and the contestants are warm already.
+    """
     with quiet_collector():
-        steps = [calibrate(run, effort.seconds, clock) for run in contestants]
-        taken: list[list[float]] = [[] for _ in contestants]
+        steps = [calibrate(turn, effort.seconds) for turn in turns] if lengths is None else lengths
+        taken: list[list[float]] = [[] for _ in turns]
         for _ in range(effort.rounds):
-            for run, n, times in zip(contestants, steps, taken, strict=True):
-                start = clock()
-                run(n)
-                times.append((clock() - start) / n)
+            for turn, n, times in zip(turns, steps, taken, strict=True):
+                times.append(turn(n) / n)
     return taken
 
 

@@ -58,28 +58,33 @@ def conditions(effort: Effort) -> dict[str, Any]:
     }
 
 
+def figure_row(figure: Figure) -> dict[str, Any]:
+    """Return one figure as JSON."""
+    return {
+        "key": figure.key,
+        "title": figure.title,
+        "unit": figure.unit,
+        "better": "low" if figure.at_most else "high",
+        "target": figure.target,
+        "median": figure.median,
+        "min": min(figure.values),
+        "max": max(figure.values),
+        "reached": figure.reached,
+        "absolute": figure.absolute,
+        "note": figure.note,
+    }
+
+
 def as_json(figures: list[Figure], skipped: dict[str, str], effort: Effort) -> dict[str, Any]:
     """Return everything that was measured, and where."""
-    return {
-        **conditions(effort),
-        "figures": [
-            {
-                "key": figure.key,
-                "title": figure.title,
-                "unit": figure.unit,
-                "better": "low" if figure.at_most else "high",
-                "target": figure.target,
-                "median": figure.median,
-                "min": min(figure.values),
-                "max": max(figure.values),
-                "reached": figure.reached,
-                "absolute": figure.absolute,
-                "note": figure.note,
-            }
-            for figure in figures
-        ],
-        "skipped": skipped,
-    }
+    return {**conditions(effort), "figures": [figure_row(figure) for figure in figures], "skipped": skipped}
+
+
+def print_figure(figure: Figure) -> None:
+    """Print one line about a figure."""
+    mark = "reached" if figure.reached else "missed"
+    spread = f"{number(min(figure.values))}-{number(max(figure.values))}"
+    print(f"{figure.key}: {number(figure.median, figure.unit)} [{spread}] {mark}, {figure.title}", flush=True)
 
 
 def number(value: float, unit: str = "") -> str:
@@ -90,33 +95,43 @@ def number(value: float, unit: str = "") -> str:
 
 def as_markdown(results: dict[str, Any]) -> str:
     """Return the table."""
-    lines = [
-        *TITLE.splitlines(),
-        "",
+    lines = [*TITLE.splitlines(), "", measured_with(results), "", *figure_lines(results["figures"])]
+    if results["skipped"]:
+        lines += ["", *skipped_lines(results["skipped"])]
+    return "\n".join(lines) + "\n"
+
+
+def measured_with(results: dict[str, Any]) -> str:
+    """Return when, where and with what it was measured, in words."""
+    return (
         f"{results['date']}, {results['cpu']}, one thread, {results['rounds']} rounds of "
         f"{results['seconds_per_turn']} s a side. "
         + ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-        + ".",
-        "",
-        "| | figure | target | median [min–max] | reached |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for f in results["figures"]:
+        + "."
+    )
+
+
+def figure_lines(figures: list[dict[str, Any]]) -> list[str]:
+    """Return the table of figures with targets, what is behind them, and why some were missed."""
+    lines = ["| | figure | target | median [min–max] | reached |", "| --- | --- | --- | --- | --- |"]
+    for f in figures:
         bound = "≤" if f["better"] == "low" else "≥"
         measured = f"{number(f['median'], f['unit'])} [{number(f['min'])}–{number(f['max'])}]"
         target, reached = number(f["target"], f["unit"]), "yes" if f["reached"] else "**no**"
         lines.append(f"| {f['key']} | {f['title']} | {bound} {target} | {measured} | {reached} |")
     lines += ["", "Behind the figures, medians:", ""]
-    for f in results["figures"]:
+    for f in figures:
         lines.append(f"- {f['key']}: " + ", ".join(f"{name} {value:.4g}" for name, value in f["absolute"].items()))
-    missed = [f for f in results["figures"] if not f["reached"]]
+    missed = [f for f in figures if not f["reached"]]
     if missed:
         lines += ["", "Not reached:", ""]
         lines += [f"- {f['key']}: {f['note'] or 'see the medians above.'}" for f in missed]
-    if results["skipped"]:
-        lines += ["", "Not measured:", ""]
-        lines += [f"- {group}: {reason}" for group, reason in results["skipped"].items()]
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+def skipped_lines(skipped: dict[str, str]) -> list[str]:
+    """Return what was not measured, and why."""
+    return ["Not measured:", "", *(f"- {group}: {reason}" for group, reason in skipped.items())]
 
 
 def write(results: dict[str, Any], folder: Path) -> None:
@@ -134,6 +149,14 @@ def write_markets(results: dict[str, Any], folder: Path) -> None:
     write_page(folder)
 
 
+def write_learners(results: dict[str, Any], folder: Path) -> None:
+    """Write groups of figures about learners, over those of before, and the page again."""
+    path = folder / "learners.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    _write_json(dict(sorted({**before, **results}.items())), path)
+    write_page(folder)
+
+
 def _write_json(results: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -141,10 +164,17 @@ def _write_json(results: dict[str, Any], path: Path) -> None:
 
 def write_page(folder: Path) -> None:
     """Write ``README.md`` from the results that are in the folder, whenever they were measured."""
+    import learners_report
     import markets_report
 
-    figures, markets = folder / "results.json", folder / "markets.json"
-    parts = [as_markdown(json.loads(figures.read_text(encoding="utf-8")))] if figures.exists() else [TITLE]
-    if markets.exists():
-        parts.append("\n".join(markets_report.as_markdown(json.loads(markets.read_text(encoding="utf-8")))) + "\n")
+    def found(name: str) -> Any:
+        path = folder / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    figures, markets, learners = (found(f"{name}.json") for name in ("results", "markets", "learners"))
+    parts = [as_markdown(figures) if figures is not None else TITLE]
+    if learners is not None:
+        parts.append("\n".join(learners_report.as_markdown(learners)) + "\n")
+    if markets is not None:
+        parts.append("\n".join(markets_report.as_markdown(markets)) + "\n")
     (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")

@@ -7,7 +7,19 @@ from typing import Any
 import numpy as np
 import torch
 from layers import differences, random_actions, shares, step_layers
-from measure import Effort, Figure, Run, busy, calibrate, cost_of_looking, interleave, micro, quiet_collector, ratios
+from measure import (
+    Effort,
+    Figure,
+    Run,
+    busy,
+    calibrate,
+    cost_of_looking,
+    interleave,
+    micro,
+    quiet_collector,
+    ratios,
+    timed,
+)
 from single_thread import limit_torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
@@ -61,7 +73,7 @@ def environment_share(effort: Effort) -> list[Figure]:
         rollout = Rollout(num_envs)
         values, parts = [], []
         with quiet_collector():
-            steps = calibrate(rollout.run, 2 * effort.seconds)
+            steps = calibrate(timed(rollout.run), 2 * effort.seconds)
             for _ in range(effort.rounds):
                 rollout.spent[:] = -steps * cost_of_looking()
                 rollout.run(steps)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import single_thread  # noqa: F401 - before everything that starts threads
 from measure import FULL, QUICK, Effort, Figure, SkippedError
-from report import as_json, conditions, number, write, write_markets
+from report import as_json, conditions, print_figure, write, write_learners, write_markets
 
 GROUPS = {
     "a": "peers:single",
@@ -22,6 +22,9 @@ GROUPS = {
 """Groups of figures: module and function."""
 MARKETS = "markets"
 """The part that is about every market and has no targets."""
+LEARNERS = "learners"
+"""The part that is about learners: all of `LEARNER_GROUPS`."""
+LEARNER_GROUPS = ("h", "i", "j", "k", "l")
 
 
 def measure(group: str, effort: Effort) -> list[Figure]:
@@ -43,9 +46,7 @@ def measure_groups(groups: list[str], effort: Effort) -> tuple[list[Figure], dic
             print(f"{group}: skipped, {reason}", flush=True)
             continue
         for figure in measured:
-            mark = "reached" if figure.reached else "missed"
-            spread = f"{number(min(figure.values))}-{number(max(figure.values))}"
-            print(f"{figure.key}: {number(figure.median, figure.unit)} [{spread}] {mark}, {figure.title}", flush=True)
+            print_figure(figure)
         figures += measured
     return figures, skipped
 
@@ -53,11 +54,20 @@ def measure_groups(groups: list[str], effort: Effort) -> tuple[list[Figure], dic
 def chosen_groups(text: str) -> list[str]:
     """Return the groups named in ``a,b``."""
     groups = [name.strip() for name in text.split(",")]
-    known = [*GROUPS, MARKETS]
+    known = [*GROUPS, *LEARNER_GROUPS, MARKETS, LEARNERS]
     for name in groups:
         if name not in known:
             raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(known)}")
     return groups
+
+
+def add_peers(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where peers are that cannot be installed beside this project."""
+    parser.add_argument("--d2sac", type=Path, metavar="FOLDER", help="checkout of the published D2SAC's code")
+    parser.add_argument("--d2sac-python", default="", metavar="PYTHON", help="interpreter that has what it imports")
+    parser.add_argument(
+        "--benchmarl-python", default="", metavar="PYTHON", help="interpreter that has BenchMARL and this project"
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,12 +75,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measure how fast the markets are, on one thread.")
     parser.add_argument("--quick", action="store_true", help="a few short rounds: whether it runs, not how fast")
     parser.add_argument(
-        "--only", type=chosen_groups, default=[*GROUPS, MARKETS], metavar="a,b", help="groups to measure"
+        "--only", type=chosen_groups, default=[*GROUPS, MARKETS, LEARNERS], metavar="a,b", help="groups to measure"
     )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the results")
+    add_peers(parser)
     options = parser.parse_args(arguments)
     effort = QUICK if options.quick else FULL
-    groups = [group for group in options.only if group != MARKETS]
+    groups = [group for group in options.only if group in GROUPS]
     if groups:
         figures, skipped = measure_groups(groups, effort)
         write(as_json(figures, skipped, effort), options.out)
@@ -78,6 +89,12 @@ def main(arguments: list[str] | None = None) -> int:
         from markets import measure_markets
 
         write_markets({**conditions(effort), **measure_markets(effort)}, options.out)
+    learning = tuple(group for group in LEARNER_GROUPS if group in options.only or LEARNERS in options.only)
+    if learning:
+        from learners import Peers, measure_learners
+
+        peers = Peers(options.d2sac, options.d2sac_python, options.benchmarl_python)
+        write_learners(measure_learners(effort, peers, learning), options.out)
     return 0
 
 

@@ -1,0 +1,100 @@
+"""One learner on one market: the loop of a trainer, without evaluation and without files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from measure import busy
+from single_thread import limit_torch
+
+from ioa_marl import registry
+from ioa_marl.agents.base import Setting
+from ioa_marl.envs.vector import VectorGame
+
+limit_torch()
+
+PARTS = ("acting", "market", "remembering", "learning")
+"""What a training step is made of."""
+MARKETS = 64
+"""Markets per seed, as many as a run has if nothing is said."""
+BUDGET = 100_000
+"""Environment steps that a learner is told of, as many as a run has if nothing is said."""
+
+
+class Training:
+    """A learner that plays every learning role of a market.
+
+    Parameters
+    ----------
+    learner, market : str
+        Registry names.
+    seeds : sequence of int
+        Training seeds, stacked.
+    num_envs : int
+        Markets per seed.
+    preset : str, optional
+        Settings of the market.
+    roles : sequence of str, optional
+        Roles that learn.
+    changes
+        Hyper-parameters that are not the default.
+    """
+
+    def __init__(
+        self,
+        learner: str,
+        market: str,
+        seeds: Sequence[int] = (0,),
+        num_envs: int = MARKETS,
+        preset: str | None = None,
+        roles: Sequence[str] | None = None,
+        **changes: Any,
+    ) -> None:
+        game_class, agent_class = registry.load_env(market), registry.load_agent(learner)
+        config = game_class.make_config(next(iter(game_class.presets)) if preset is None else preset)
+        self.game = VectorGame(game_class, config, seeds, num_envs, roles, with_state=agent_class.needs_state)
+        self.game.game.full_metrics = False  # as in training
+        self.game.reset()
+        state = 0 if self.game.state is None else self.game.state.shape[-1]
+        self.roles = tuple(self.game.game.roles[name] for name in self.game.game.learning)
+        self.setting = Setting(self.roles, self.roles, tuple(seeds), num_envs, BUDGET, torch.device("cpu"), state)
+        settings = dataclasses.replace(agent_class.config_class(), **changes)
+        self.agent = agent_class(self.setting, settings)
+        self.spent = np.zeros(len(PARTS))
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps of all seeds in one step of the loop."""
+        return len(self.setting.seeds) * self.setting.num_envs
+
+    def step(self) -> bool:
+        """Play, remember and learn once; returns whether it has updated anything. Adds to ``spent``."""
+        start = busy()
+        actions = self.agent.act(self.game.observations, deterministic=False)
+        acted = busy()
+        transition = self.game.step(actions)
+        stepped = busy()
+        self.agent.observe(transition)
+        remembered = busy()
+        learnt = self.agent.learn() is not None
+        self.spent += acted - start, stepped - acted, remembered - stepped, busy() - remembered
+        return learnt
+
+    def warm(self, longest: int = 5000) -> int:
+        """Train until everything has happened twice; returns how many steps lie between two times of learning."""
+        updates: list[int] = []
+        for i in range(longest):
+            if self.step():
+                updates.append(i)
+                if len(updates) == 3:
+                    return updates[2] - updates[1]
+        raise RuntimeError(f"it has not learnt anything in {longest} steps")
+
+    def run(self, steps: int) -> None:
+        """Train for so many steps of the loop."""
+        for _ in range(steps):
+            self.step()
