@@ -173,9 +173,9 @@ def actor_critic_values(session, observations, role):
 PAIR = {"critic_lr": 5e-3, "tau": 1.0, "batch_size": 128, "width": 32}
 """What critics of `Pair` need: its reward is a function of eight coins, or noise to who sees four of them."""
 ACTOR_CRITIC = {
-    "width": 16, "actor_lr": 1e-2, "critic_lr": 1e-2, "gamma": GAMMA, "n_step": 1, "tau": 0.1, "batch_size": 32,
-    "update_every": 8, "learning_starts": 64, "entropy_start": 0.1, "entropy_end": 0.1, "epsilon_start": 0.2,
-    "epsilon_end": 0.2, "reward_scale": 1.0,
+    "width": 64, "actor_lr": 1e-3, "critic_lr": 5e-3, "gamma": GAMMA, "n_step": 1, "tau": 0.1, "batch_size": 64,
+    "update_every": 8, "learning_starts": 64, "temperature": 2.0, "entropy_start": 0.2, "entropy_end": 0.2,
+    "epsilon_start": 0.5, "epsilon_end": 0.5, "reward_scale": 1.0,
 }  # fmt: skip
 """Hyper-parameters of the actor–critics in the probes: one update per step of the eight markets."""
 
@@ -190,12 +190,19 @@ def actor_critic(agent):
         values=actor_critic_values,
         joint_values=actor_critic_joint_values,
         bazaar={"n_step": 3, "buffer_size": 64, "entropy_end": 0.01, "epsilon_end": 0.1},
-        changes={"pair": PAIR},
+        changes={
+            "target": {"soon": 400},
+            "pair": {"batch_size": 128, "entropy_start": 0.3, "entropy_end": 0.3},
+            "hand_over": {"batch_size": 128, "entropy_start": 0.3, "entropy_end": 0.3},
+            "turns": {"n_step": 2},  # what an action pays comes while its agent waits, and cannot be seen coming
+            "bidding": {"entropy_start": 0.02, "entropy_end": 0.02, "critic_lr": 2e-3, "batch_size": 128},
+            "double_dutch": {"gamma": 1.0, "n_step": 3, "entropy_start": 0.1, "entropy_end": 0.1, "enough": 800},
+        },
         action_values=True,
         stacked=True,
         exploring={"epsilon_start": 1.0, "epsilon_end": 1.0},
         one_step={"n_step": 1},
-        long_returns={"n_step": 3},
+        long_returns={"n_step": 3, "epsilon_start": 0.2, "epsilon_end": 0.2},
     )
 
 
@@ -215,6 +222,8 @@ LEARNERS = {
             "target": {"alpha_start": 0.1, "alpha_end": 0.1},
             "pair": {**PAIR, "alpha_start": 0.1, "alpha_end": 0.1},
             "hand_over": {"alpha_start": 0.1, "alpha_end": 0.1},
+            "bidding": {"alpha_start": 0.02, "alpha_end": 0.02, "critic_lr": 3e-3, "width": 32, "batch_size": 128},
+            "double_dutch": {"gamma": 1.0, "n_step": 3, "alpha_start": 0.1, "alpha_end": 0.1, "enough": 800},
         },
         action_values=True,
         stacked=True,
@@ -237,6 +246,8 @@ LEARNERS = {
             "target": {"alpha_start": 0.1, "alpha_end": 0.1},
             "pair": {**PAIR, "alpha_start": 0.1, "alpha_end": 0.1},
             "hand_over": {"alpha_start": 0.1, "alpha_end": 0.1},
+            "bidding": {"alpha_start": 0.02, "alpha_end": 0.02, "critic_lr": 3e-3, "width": 32, "batch_size": 128},
+            "double_dutch": {"gamma": 1.0, "n_step": 3, "alpha_start": 0.1, "alpha_end": 0.1, "enough": 800},
         },
         action_values=True,
         stacked=True,
@@ -258,6 +269,8 @@ LEARNERS = {
         bazaar={"rollout_size": 40, "batch_size": 16, "n_epochs": 2, "normalize_advantage": True},
         changes={
             "target": {"ent_coef": 0.01},
+            "bidding": {"num_envs": 32, "rollout_size": 256, "batch_size": 256, "ent_coef": 0.01, "enough": 320},
+            "double_dutch": {"gamma": 1.0, "num_envs": 32, "rollout_size": 512, "batch_size": 256, "enough": 480},
             "crowd": {"rollout_size": 192, "batch_size": 192},
             "turns": {"num_envs": 16, "rollout_size": 128, "batch_size": 128},
         },

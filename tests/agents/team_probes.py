@@ -87,15 +87,15 @@ class Chorus(ProbeGame):
 class HandOver(ProbeGame):
     """Two steps: agent 0 opens a door by a₀ XOR o₀ = 1, which only agent 1 will see, and agent 1 then walks through.
 
-    Walking (action 1) through the open door gives both agents 1; an opener who leaves it shut gets 0.2 at once, and
-    so does the other. The best they can do is to open and walk: γ against 0.2. What agent 0 sees afterwards does
+    Walking (action 1) through the open door gives both agents 1; an opener who leaves it shut gets 0.4 at once, and
+    so does the other. The best they can do is to open and walk: γ against 0.4. What agent 0 sees afterwards does
     not depend on what it did. A critic of nothing but that holds both of its actions to lead to the same, and with
-    returns of one step prefers the 0.2, however long it learns. A critic that sees what both see does not.
+    returns of one step prefers the 0.4, however long it learns. A critic that sees what both see does not.
     """
 
     name = "hand_over"
     worlds = 2
-    shut = 0.2
+    shut = 0.4
 
     @classmethod
     def make_roles(cls, config):

@@ -22,6 +22,7 @@ from probes import (
     one_hot,
 )
 from sessions import Session
+from team_probes import Vanishing
 
 
 @every()
@@ -70,6 +71,24 @@ def test_reward_of_the_terminal_step_is_discounted_once_for_each_step_before_it(
 def test_value_goes_on_beyond_a_truncation(learner, length):
     session = Session(learner, Steady, SteadyConfig(length, truncated=True)).run_enough()
     assert_worth(session, [[0.5]], [1.0 / (1.0 - GAMMA)], tolerance=0.15)
+
+
+@every()
+def test_episode_that_is_over_and_cut_off_at_once_is_over(learner):
+    class Both(Steady):
+        def play(self, actions):
+            rewards, over, _ = super().play(actions)
+            return rewards, over, over
+
+    assert_worth(Session(learner, Both).run_soon(), [[0.5]], [1.0])
+
+
+@every()
+def test_successor_of_the_end_that_is_not_a_number_changes_nothing(learner):
+    session = Session(learner, Vanishing).run_soon()
+    assert session.figures
+    assert all(np.isfinite(values).all() for found in session.figures for values in found.values())
+    assert_worth(session, np.eye(2), [GAMMA, 1.0], tolerance=0.1)
 
 
 @every()

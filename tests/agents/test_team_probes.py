@@ -92,7 +92,7 @@ def test_local_critic_with_one_step_returns_fails_in_the_xor_game(learner):
     session = Session(learner, HandOver)
     session = Session(learner, HandOver, **session.entry.one_step).run_enough()
     opened = session.best_actions(OPENING)[..., 0] != np.array([0, 1])
-    assert not np.any(opened), "0.2 at once, and the same afterwards whatever it does"
+    assert not np.any(opened), "0.4 at once, and the same afterwards whatever it does"
 
 
 @every(centralised=False)
