@@ -61,6 +61,10 @@ class Learner:
     """Hyper-parameters with which it bootstraps after each action."""
     long_returns: Mapping[str, Any] = field(default_factory=dict)
     """Hyper-parameters with which it learns from the rewards of several steps."""
+    bidder: bool = False
+    """Whether settings are known with which it learns in seconds to bid in a sealed-bid auction."""
+    auctioneer: bool = False
+    """Whether settings are known with which it learns in seconds to hold the smallest double Dutch auction."""
     joint_values: Callable[..., np.ndarray] | None = None
     """``joint_values(session, observations, actions, role)`` of a critic that looks at others: what it holds it to be
     worth that all see {role: (n, agents, features)} and do {role: (n, agents[, heads])}; (seeds, agents, n, critics),
@@ -228,6 +232,7 @@ LEARNERS = {
         action_values=True,
         stacked=True,
         soft=True,
+        bidder=True,
         exploring={"alpha_start": 10.0, "alpha_end": 10.0},
         one_step={"n_step": 1},
         long_returns={"n_step": 3},

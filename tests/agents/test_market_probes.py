@@ -24,14 +24,14 @@ def bids(session):
     return Bidding.grid[session.best_actions(LEARNT[:, None].astype(np.float32))[..., 0]]
 
 
-@every()
+@every(bidder=True)
 def test_bidder_bids_its_value_at_second_price(learner):
     """Within two cells: against one uniform rival a bid that is off by d costs d²/2, 0.045 at three cells."""
     found = bids(Session(learner, Bidding).run_enough())
     assert np.all(np.abs(found - LEARNT) < 2.5 * CELL), found
 
 
-@every()
+@every(bidder=True)
 @pytest.mark.parametrize("rivals", [1])
 def test_bidder_bids_its_share_of_its_value_at_first_price(learner, rivals):
     """Within two cells of (n − 1)/n of it, the equilibrium of n bidders with uniform values."""
@@ -148,7 +148,7 @@ def test_programme_expects_what_its_policy_earns_and_no_constant_step_comes_near
     assert constant_returns().mean(axis=1).max() < expected - 0.5
 
 
-@every()
+@every(auctioneer=True)
 def test_auctioneer_of_one_buyer_and_one_seller_reaches_the_dynamic_programme(learner):
     """On the same bids; it may lose a twentieth of what the programme gains on the best constant step."""
     session = Session(learner, DoubleDutchGame, DUTCH).run_enough()
