@@ -104,7 +104,8 @@ class MaskedRolloutBuffer(RolloutBuffer):
 
         A decision that is still open at the end serves only to bootstrap the one before it.
         """
-        value = last_values.clone().cpu().numpy().flatten()
+        # What follows a termination counts nothing, even where it is not a number.
+        value = np.where(np.asarray(dones, np.bool_), np.float32(0.0), last_values.cpu().numpy().flatten())
         advantage = np.zeros_like(value)
         pending = np.zeros_like(value)
         still_open = self.open_decision.copy()
