@@ -21,7 +21,7 @@ from ioa_marl.agents.stacked import Activation, StackedMLP, StackedModule
 TIME_FEATURES = 16
 """Length of the sinusoidal embedding of a denoising step, and of what its network makes of it."""
 ACTIVATIONS: dict[str, Activation] = {
-    "relu": torch.relu,
+    "relu": torch.relu_,
     "silu": torch.nn.functional.silu,
     "mish": torch.nn.functional.mish,
 }

@@ -55,7 +55,7 @@ class StackedMLP(StackedModule):
         Widths of input, hidden and output layers.
     uniforms : callable
         ``uniforms(k)`` returns numbers in [0, 1) of shape (members, k), a member's own; used to initialise.
-    activation : callable, default `torch.relu`
+    activation : callable, default `torch.relu_`
         Between layers.
     """
 
@@ -64,7 +64,7 @@ class StackedMLP(StackedModule):
         members: int,
         sizes: Sequence[int],
         uniforms: Callable[[int], NDArray[Any]],
-        activation: Activation = torch.relu,
+        activation: Activation = torch.relu_,
     ) -> None:
         super().__init__()
         self.members, self.activation = members, activation
