@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,8 +72,8 @@ class Training:
         """Environment steps of all seeds in one step of the loop."""
         return len(self.setting.seeds) * self.setting.num_envs
 
-    def step(self) -> bool:
-        """Play, remember and learn once; returns whether it has updated anything. Adds to ``spent``."""
+    def step(self) -> set[str]:
+        """Play, remember and learn once; returns which roles have learnt. Adds to ``spent``."""
         start = busy()
         actions = self.agent.act(self.game.observations, deterministic=False)
         acted = busy()
@@ -80,18 +81,18 @@ class Training:
         stepped = busy()
         self.agent.observe(transition)
         remembered = busy()
-        learnt = self.agent.learn() is not None
+        figures = self.agent.learn() or {}
         self.spent += acted - start, stepped - acted, remembered - stepped, busy() - remembered
-        return learnt
+        return {name.partition("/")[0] for name in figures}
 
     def warm(self, longest: int = 5000) -> int:
-        """Train until everything has happened twice; returns how many steps lie between two times of learning."""
-        updates: list[int] = []
+        """Train until every role has learnt twice; returns after how many steps everything repeats itself."""
+        updates: dict[str, list[int]] = {role.name: [] for role in self.roles}
         for i in range(longest):
-            if self.step():
-                updates.append(i)
-                if len(updates) == 3:
-                    return updates[2] - updates[1]
+            for role in self.step():
+                updates[role].append(i)
+            if all(len(times) >= 2 for times in updates.values()):
+                return math.lcm(*(times[1] - times[0] for times in updates.values()))
         raise RuntimeError(f"it has not learnt anything in {longest} steps")
 
     def run(self, steps: int) -> None:

@@ -15,13 +15,15 @@ from ioa_marl.errors import UserError
 LEARNERS = ("sac", "ppo", "diffusion_sac", "diffusion_sac_ref", "maddpg", "mean_field_ac", "independent_ac", "mappo")
 MARKETS = ("double_dutch", "stackelberg", "second_bid", "vcg_slicing", "two_tier")
 ROUNDS = 3
+LONGEST = 15.0
+"""After so many seconds there is no further round; a rollout of some pairings takes as long."""
 
 
 def share(learner: str, market: str, effort: Effort) -> dict[str, Any]:
     """Return speed and parts of one pairing."""
     training = Training(learner, market)
     period = training.warm()
-    rounds = []
+    rounds, total = [], 0.0
     with quiet_collector():
         for _ in range(min(ROUNDS, effort.rounds)):
             training.spent[:] = 0.0
@@ -29,7 +31,11 @@ def share(learner: str, market: str, effort: Effort) -> dict[str, Any]:
             while steps == 0 or training.spent.sum() < effort.seconds:
                 training.run(period)
                 steps += period
-            rounds.append((training.env_steps * steps / training.spent.sum(), training.spent / training.spent.sum()))
+            took = training.spent.sum()
+            rounds.append((training.env_steps * steps / took, training.spent / took))
+            total += took
+            if total > LONGEST:
+                break
     speeds = [float(speed) for speed, _ in rounds]
     parts = np.median([part for _, part in rounds], axis=0)
     return {
