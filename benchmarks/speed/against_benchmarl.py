@@ -6,8 +6,8 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from learning import Training
-from measure import Effort, Figure, SkippedError, Turn, interleave_turns, ratios, timed
+from learning import PARTS, Training
+from measure import Effort, Figure, SkippedError, interleave_turns, ratios, timed
 from peer_process import Peer, PeerError
 
 MARKET, PRESET, ROLES = "vcg_slicing", "paper", ["vsp"]
@@ -87,17 +87,6 @@ PAIRS = (
 """What is compared. Two layers of 64 are the size of MADDPG's own paper, and the default of ours."""
 
 
-def ours(pair: Pair) -> Turn:
-    """Return turns of our learner."""
-    training = Training(pair.learner, MARKET, num_envs=MARKETS, preset=PRESET, roles=ROLES, **pair.changes)
-    training.warm()
-
-    def run(turns: int) -> None:
-        training.run(turns * pair.steps // MARKETS)
-
-    return timed(run)
-
-
 def against_benchmarl(effort: Effort, python: str) -> list[Figure]:
     """Figures j: environment steps per second of training, everything included but evaluation."""
     effort = Effort(min(ROUNDS, effort.rounds), effort.seconds)
@@ -109,9 +98,17 @@ def against_benchmarl(effort: Effort, python: str) -> list[Figure]:
 
 def compare(pair: Pair, effort: Effort, python: str) -> Figure:
     """Return the figure of one pair."""
+    training = Training(pair.learner, MARKET, num_envs=MARKETS, preset=PRESET, roles=ROLES, **pair.changes)
+    training.warm()
+    training.spent[:] = 0.0
+
+    def run(turns: int) -> None:
+        training.run(turns * pair.steps // MARKETS)
+
     with Peer(python, "peer_benchmarl.py", {**COMMON, **pair.settings}) as peer:
         peer.turn(1)  # warm, as ours is
-        theirs, mine = interleave_turns([peer.turn, ours(pair)], effort, [1, 1])
+        theirs, mine = interleave_turns([peer.turn, timed(run)], effort, [1, 1])
+    shares = zip(PARTS, training.spent / training.spent.sum(), strict=True)
     algorithm = pair.settings["algorithm"]
     return Figure(
         key=pair.key,
@@ -124,4 +121,5 @@ def compare(pair: Pair, effort: Effort, python: str) -> Figure:
             f"{pair.learner} [environment steps/s]": pair.steps / statistics.median(mine),
             "BenchMARL [environment steps/s]": pair.steps / statistics.median(theirs),
         },
+        note=f"our time: {', '.join(f'{part} {share:.0%}' for part, share in shares)}",
     )
