@@ -1,0 +1,97 @@
+"""What is searched: for every market and learner two learning rates times two amounts of exploration.
+
+That is the same effort for every learner: four candidates, each trained with two seeds for half of the budget. The
+rest is set beforehand, in the same way for all: the discount is what the market asks for, rewards are scaled to a
+standard deviation of about one under random play, and sizes and numbers of updates are what the time limit permits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+Settings = dict[str, Any]
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+"""Environment of every training."""
+SEARCH_SEEDS = (100, 101)
+"""Training seeds, and so instances, of the search; results are reported for seeds 0 to 4."""
+SEARCH_SHARE = 0.5
+"""Share of a market's budget that a candidate is trained for."""
+FIRST_EPISODE = 1000
+"""First evaluation episode of the search; results are reported on episodes 0 to 99."""
+WORST_SCORE = -1.0
+"""A lower score counts as this, so that one bad figure of several does not decide."""
+
+
+@dataclass(frozen=True)
+class Market:
+    """How a market is trained on, whoever learns."""
+
+    budget: int
+    """Environment steps: 100 000, or 20 000 where a role has more than three agents."""
+    num_envs: int
+    """Markets side by side."""
+    reward_scale: float
+    """One over the standard deviation of rewards under random play, roughly."""
+    gamma: float
+    """Discount: 0 where actions do not change what comes next, or only through others who answer at once."""
+    n_step: int
+    """Actions whose rewards are summed, where a learner has n-step returns."""
+    update_every: int
+    """Environment steps per update of learners with a replay memory; with few agents twice as many for diffusion."""
+    phases: int = 1
+    """Environment steps from one action of an agent to its next one."""
+
+    @property
+    def many(self) -> bool:
+        """Whether a role has more than three agents."""
+        return self.budget < 100_000
+
+
+MARKETS = {
+    "double_dutch": Market(100_000, 64, 0.1, 0.995, 10, 16),
+    "second_bid": Market(100_000, 64, 0.02, 0.0, 1, 16),
+    "stackelberg": Market(100_000, 64, 0.5, 0.0, 1, 16),
+    "two_tier": Market(20_000, 16, 0.5, 0.0, 1, 16, phases=2),
+    "vcg_slicing": Market(20_000, 16, 20.0, 0.9, 1, 16),
+}
+
+_SOFT: dict[str, tuple[float, float]] = {"actor_lr": (3e-4, 1e-3), "alpha_end": (0.015, 0.05)}
+_DETERMINISTIC: dict[str, tuple[float, float]] = {"actor_lr": (5e-4, 2e-3), "entropy_end": (0.005, 0.05)}
+GRIDS: dict[str, dict[str, tuple[float, float]]] = {
+    "ppo": {"learning_rate": (3e-4, 1e-3), "ent_coef": (0.01, 0.1)},
+    "mappo": {"actor_lr": (5e-4, 2e-3), "ent_coef_start": (0.01, 0.1)},
+    "sac": _SOFT,
+    "diffusion_sac": _SOFT,
+    "maddpg": _DETERMINISTIC,
+    "mean_field_ac": _DETERMINISTIC,
+    "independent_ac": _DETERMINISTIC,
+}
+"""The learning rates and the amounts of exploration that are tried."""
+
+
+def fixed(learner: str, market: Market) -> Settings:
+    """Return what all candidates of a learner have on a market beside the defaults."""
+    common = {"gamma": market.gamma, "reward_scale": market.reward_scale}
+    if learner == "ppo":
+        return {**common, "batch_size": 512, "ent_coef_end": 0.0, **({"rollout_size": 5120} if market.many else {})}
+    if learner == "mappo":
+        return {**common, "rollout_size": 512 if market.many else 2048, "ent_coef_end": 0.001}
+    # Learners from whole steps of the market count its steps, the others an agent's actions.
+    n_step = market.n_step * market.phases if GRIDS[learner] is _DETERMINISTIC else market.n_step
+    slow = 2 if learner == "diffusion_sac" and not market.many else 1
+    return {
+        **common, "n_step": n_step, "update_every": slow * market.update_every,
+        "batch_size": 64 if market.many else 256 // slow,
+    }  # fmt: skip
+
+
+BASELINES: dict[str, dict[str, tuple[str, ...]]] = {
+    "double_dutch": {"random": (), "greedy": (), "oracle": (), "two_phase": ()},
+    "second_bid": {"random": (), "greedy": (), "oracle": (), "threshold": ()},
+    "stackelberg": {"random": (), "greedy": (), "oracle": (), "cost_plus": ()},
+    "two_tier": {"random": (), "greedy": (), "oracle": (), "best_response": ("roles.auctioneer.agent=fixed_pair",)},
+    "vcg_slicing": {"random": (), "greedy": (), "oracle": (), "equal_split": ()},
+}
+"""Agents that do not learn, with what else has to be said where they play."""

@@ -1,0 +1,90 @@
+"""The settings that are offered for a market are those that the search chose, and the table has all of them."""
+
+import csv
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+
+from ioa_marl import registry
+from ioa_marl.training.compose import specification
+
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "tuning"
+
+
+def module(name):
+    sys.path.insert(0, str(FOLDER))
+    try:
+        spec = importlib.util.spec_from_file_location(f"tuning_{name}", FOLDER / f"{name}.py")
+        loaded = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = loaded
+        spec.loader.exec_module(loaded)
+    finally:
+        sys.path.remove(str(FOLDER))
+    return loaded
+
+
+search, table, spaces = module("search"), module("table"), module("spaces")
+CELLS = [(market, learner) for learner in spaces.GRIDS for market in spaces.MARKETS]
+
+
+def rows(name):
+    with (FOLDER / "results" / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_market_and_every_learner_is_searched():
+    assert set(spaces.MARKETS) == {
+        n for n in registry.env_names() if registry.entry("environment", n).source == "ioa_marl"
+    }
+    learners = {
+        name
+        for name in registry.agent_names()
+        if registry.entry("agent", name).source == "ioa_marl" and registry.load_agent(name).learns
+    }
+    assert learners - set(spaces.GRIDS) == {"greedy", "diffusion_sac_ref"}, "a baseline, and a reproduction"
+
+
+def test_every_learner_gets_the_same_number_of_candidates():
+    assert {len(search.candidates(learner)) for learner in spaces.GRIDS} == {4}
+
+
+@pytest.mark.parametrize(("market", "learner"), CELLS)
+def test_settings_of_a_market_are_those_that_the_search_chose(market, learner):
+    found = [row for row in rows("search.csv") if (row["market"], row["learner"]) == (market, learner)]
+    assert {row["setting"] for row in found} == {search.label(setting) for setting in search.candidates(learner)}
+    assert {int(row["seed"]) for row in found} == set(spaces.SEARCH_SEEDS)
+    (chosen,) = {row["setting"] for row in found if row["chosen"] == "1"}
+    assert search.choose(found) == chosen
+    with initialize_config_module("ioa_marl.conf", version_base="1.3"):
+        offered = compose("config", overrides=[f"agent={learner}/{market}"]).agent
+    wanted = spaces.fixed(learner, spaces.MARKETS[market]) | {
+        key: float(value) for key, value in (part.split("=") for part in chosen.split())
+    }
+    assert {key: offered[key] for key in wanted} == wanted
+
+
+@pytest.mark.parametrize(("market", "learner"), CELLS)
+def test_command_of_the_table_is_one_that_a_user_can_type(market, learner, tmp_path):
+    spec = specification([a for a in table.command(market, learner, tmp_path)[1:] if a != "--quiet"])
+    assert (spec.game_class.name, spec.preset) == (market, next(iter(spec.game_class.presets)))
+    assert len(spec.seeds) == table.SEEDS
+    most = max(spec.game_class.make_roles(spec.env_config)[role].count for role in spec.learning)
+    assert spec.budget == (20_000 if most > 3 else 100_000)
+
+
+def test_table_has_five_seeds_of_every_learner_on_everything_that_is_scored():
+    found = {(row["market"], row["scored"], row["agent"]): row for row in rows("scores.csv")}
+    for market, learner in CELLS:
+        for key in registry.load_env(market).objectives:
+            assert len(found[market, key, learner]["seeds"].split()) == table.SEEDS
+
+
+def test_one_terrible_figure_does_not_decide():
+    def row(setting, score):
+        return {"setting": setting, "score": score}
+
+    assert search.choose([row("a", -50.0), row("a", 0.9), row("b", 0.0), row("b", -0.2)]) == "a"
+    assert search.choose([row("a", 0.1), row("b", 0.3)]) == "b"
