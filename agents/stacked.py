@@ -6,6 +6,7 @@ elementwise, so a member trained among ten equals the one trained alone to the b
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import os
@@ -32,6 +33,11 @@ class StackedModule(nn.Module):
 
     members: int
     """Number of networks; a lone one has a shadow behind it."""
+
+    @functools.cached_property
+    def all_parameters(self) -> list[nn.Parameter]:
+        """All parameters, looked up once."""
+        return list(self.parameters())
 
     def member_state(self, members: slice) -> dict[str, Tensor]:
         """Return copies of some members' parameters."""
@@ -74,20 +80,27 @@ class StackedMLP(StackedModule):
             for shape, into in (((n_in, n_out), self.weights), ((1, n_out), self.biases)):
                 u = torch.from_numpy(uniforms(shape[0] * shape[1])).to(torch.float32)
                 values = ((2.0 * u - 1.0) * bound).reshape(members, *shape)
-                into.append(nn.Parameter(self._padded(values).contiguous()))
+                into.append(nn.Parameter(self.padded(values).contiguous()))
+        # A ParameterList takes longer to walk through than a small layer to compute.
+        self._layers = list(zip(self.weights, self.biases, strict=True))
 
-    def _padded(self, x: Tensor) -> Tensor:
+    def padded(self, x: Tensor) -> Tensor:
+        """Give a lone member a shadow."""
         # A lone member would take another matrix routine, which rounds differently than among several.
         return torch.cat([x, x]) if self.members == 1 else x
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (members, batch, in) to (members, batch, out)."""
-        return self.stacked(self._padded(x))[: self.members]
+        # The gradient of a slice is contiguous, whatever comes after: sums over it have one order for any members.
+        return self.stacked(self.padded(x))[: self.members]
 
-    def stacked(self, x: Tensor) -> Tensor:
-        """Map an input that has a row for a lone member's shadow too, (2, batch, in) for one member."""
-        last = len(self.weights) - 1
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+    def stacked(self, x: Tensor, first: int = 0) -> Tensor:
+        """Map an input that has a row for a lone member's shadow too, (2, batch, in) for one member.
+
+        It is what layer ``first`` sees.
+        """
+        last = len(self._layers) - 1
+        for i, (weight, bias) in enumerate(self._layers[first:], first):
             x = torch.baddbmm(bias, x, weight)
             if i < last:
                 x = self.activation(x)
@@ -114,10 +127,9 @@ def clip_per_member(parameters: Iterable[Tensor], max_norm: float) -> None:
 
 
 @torch.no_grad()
-def follow(target: nn.Module, source: nn.Module, tau: float) -> None:
+def follow(target: StackedModule, source: StackedModule, tau: float) -> None:
     """Move target parameters towards the source: τ = 1 copies."""
-    pairs = list(zip(target.parameters(), source.parameters(), strict=True))
-    torch._foreach_lerp_([t for t, _ in pairs], [s for _, s in pairs], tau)
+    torch._foreach_lerp_(target.all_parameters, source.all_parameters, tau)
 
 
 def adam(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0) -> torch.optim.Adam:
@@ -125,11 +137,12 @@ def adam(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.
     return torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, foreach=True)
 
 
-def descend(optimiser: torch.optim.Optimizer, network: nn.Module, losses: Tensor, max_norm: float) -> None:
+def descend(optimiser: torch.optim.Optimizer, network: StackedModule, losses: Tensor, max_norm: float) -> None:
     """Make a gradient step of every member on its own loss, (members,), clipped per member."""
-    optimiser.zero_grad(set_to_none=True)
+    for p in network.all_parameters:
+        p.grad = None
     losses.sum().backward()
-    clip_per_member(network.parameters(), max_norm)
+    clip_per_member(network.all_parameters, max_norm)
     optimiser.step()
 
 
