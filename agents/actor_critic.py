@@ -195,7 +195,8 @@ class RoleLearner:
     def stacked(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
         """Turn (seeds, batch, agents, …) into (members, rows, …); of shared networks only the chosen agents' part."""
         if not self.members.shared:
-            return x.transpose(1, 2).flatten(0, 1)
+            # Of a lone seed flattening makes a view, and sums of another layout round differently.
+            return x.transpose(1, 2).flatten(0, 1).contiguous()
         if chosen is not None:
             index = chosen.view(*chosen.shape, *[1] * (x.dim() - 3))
             x = x.gather(2, index.expand(*chosen.shape, *x.shape[3:]))
