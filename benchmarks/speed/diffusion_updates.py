@@ -28,6 +28,12 @@ TRANSITIONS = 5000
 """Remembered on both sides."""
 TEMPERATURE = 0.05
 
+LONE = (
+    "a lone seed computes as two, which gives it the bits that it has among others, and at this width most of the "
+    "time is arithmetic; what a seed costs among others is i3"
+)
+"""Why one seed alone is slow."""
+
 
 def make_learner(batch: int, seeds: int = 1, **changes: Any) -> DiffusionSACLearner:
     """Return a learner of one role with random transitions in its memory."""
@@ -128,6 +134,7 @@ def _against(theirs: Turn, effort: Effort) -> list[Figure]:
             target=1.8,
             values=ratios(taken["published"], taken[side], seeds),
             absolute={f"{name} [µs]": micro(seconds) for name, seconds in taken.items()},
+            note=LONE if seeds == 1 else "",
         )
         for key, side, seeds in (("i2", how, 1), ("i3", f"{how}, two seeds at once", 2))
     ]
