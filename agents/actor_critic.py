@@ -31,6 +31,8 @@ from ioa_marl.envs.core import Role
 from ioa_marl.errors import UserError
 from ioa_marl.markets.parameters import check_number, require
 
+ACTOR_GRADIENTS = ("straight_through", "expected")
+
 
 @dataclass(frozen=True)
 class ActorCriticConfig:
@@ -65,6 +67,10 @@ class ActorCriticConfig:
     """Whether there are two critics, of which the smaller value counts."""
     share_above: int = MAX_SEPARATE_AGENTS
     """Largest number of agents of a role that have networks of their own; more share one."""
+    actor_gradient: str = "straight_through"
+    """How the actor's loss depends on its policy: ``straight_through`` by a drawn action whose gradient is that of a
+    softmax with Gumbel noise; ``expected`` by the mean of the critic's value over all outcomes of each head, which
+    needs no gradient of the critic in the action."""
     temperature: float = 1.0
     """Temperature of the softmax that gives drawn actions their gradient."""
     logit_penalty: float = 1e-3
@@ -100,6 +106,9 @@ class ActorCriticConfig:
         ):  # fmt: skip
             check_number(self, name, low=1, high=high)
         check_number(self, "learning_starts", low=0)
+        require(
+            self.actor_gradient in ACTOR_GRADIENTS, "actor_gradient", self.actor_gradient, " or ".join(ACTOR_GRADIENTS)
+        )
         require(
             (self.entropy_start > 0) == (self.entropy_end > 0),
             "entropy_end", self.entropy_end, "above 0 where entropy_start is, and 0 where it is 0",
@@ -190,6 +199,10 @@ class RoleLearner:
         """
         raise NotImplementedError
 
+    def own_columns(self) -> Tensor:
+        """Return which inputs of a critic are the own action, (1, width), or (agents, width) where they differ."""
+        raise NotImplementedError
+
     # Between arrays of a role and the stack.
 
     def stacked(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
@@ -251,6 +264,47 @@ class RoleLearner:
         found: Tensor = network(x).squeeze(-1).unflatten(0, (self.members.count, self.copies))
         return found
 
+    @torch.no_grad()
+    def outcome_values(self, view: View, own: Tensor, chosen: Tensor | None) -> Tensor:
+        """Return the critics' value of every outcome of each head, the other heads and agents doing what they do.
+
+        Only the first layer sees the own action: what it makes of everything else is computed once.
+
+        Parameters
+        ----------
+        view : View
+            The moment.
+        own : Tensor
+            (members, rows, width): own actions, one-hot.
+        chosen : Tensor, optional
+            As in `critic_inputs`.
+
+        Returns
+        -------
+        Tensor
+            (members, rows, heads, outcomes), the smaller one of two critics; meaningless where no outcome is.
+        """
+        network = self.critics
+
+        def stack(x: Tensor) -> Tensor:
+            return network.padded(x if self.copies == 1 else x.repeat_interleave(self.copies, dim=0))
+
+        weight = network.weights[0]
+        columns = stack(self.own_columns().repeat(self.members.count // len(self.own_columns()), 1))
+        of_own = weight.gather(1, columns[:, :, None].expand(-1, -1, weight.shape[2])).unflatten(
+            1, (self.heads.count, self.heads.outcomes)
+        )
+        whole = torch.baddbmm(network.biases[0], stack(self.critic_inputs(view, own, chosen)), weight)
+        done = stack(own).unflatten(-1, (self.heads.count, self.heads.outcomes))
+        found = []
+        for head in range(self.heads.count):
+            without = whole - torch.bmm(done[:, :, head], of_own[:, head])
+            hidden = network.activation(without[:, :, None] + of_own[:, None, head])
+            found.append(network.stacked(hidden.flatten(1, 2), first=1).unflatten(1, (-1, self.heads.outcomes)))
+        values = torch.stack(found, dim=2).squeeze(-1)[: self.members.count * self.copies]
+        smaller: Tensor = values.unflatten(0, (self.members.count, self.copies)).min(dim=1).values
+        return smaller
+
     def update(self, batch: JointBatch, now: View, then: View, entropy: float) -> dict[str, Tensor]:
         """Make one gradient step of critics and actor; returns figures (seeds,)."""
         chosen = self.choose_agents(self.config.batch_size)
@@ -292,8 +346,11 @@ class RoleLearner:
         uniforms = self.noise.uniform(self.members.separate, *logits.shape[1:]).reshape(logits.shape)
         noise = gumbel(torch.from_numpy(uniforms).to(self.device, torch.float32))
         own = straight_through(logits, c.temperature, noise).flatten(-2)
-        with frozen(self.critics):
-            value = self.values(self.critics, self.critic_inputs(now, own, chosen)).min(dim=1).values
+        if c.actor_gradient == "expected":
+            value = self.heads.weighted(logits.softmax(-1), self.outcome_values(now, own.detach(), chosen))
+        else:
+            with frozen(self.critics):
+                value = self.values(self.critics, self.critic_inputs(now, own, chosen)).min(dim=1).values
         log_pi = logits.log_softmax(-1)
         surprise = -self.heads.weighted(log_pi.exp(), log_pi.masked_fill(~allowed, 0.0))
         penalty = torch.where(allowed, raw.square(), 0.0).sum((-1, -2)) / sum(self.heads.sizes)

@@ -30,6 +30,10 @@ class IndependentLearner(RoleLearner):
         """Return the number of inputs of a critic."""
         return int(self.role.observation_space.shape[0]) + self.heads.width
 
+    def own_columns(self) -> Tensor:
+        """Return which inputs of a critic are the own action, (1, width)."""
+        return torch.arange(self.heads.width)[None].to(self.device) + self.role.observation_space.shape[0]
+
     def critic_inputs(self, view: View, own: Tensor | None, chosen: Tensor | None) -> Tensor:
         """Return own observation and action, (members, rows, critic features)."""
         name = self.role.name

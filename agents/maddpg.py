@@ -49,6 +49,15 @@ class CentralisedLearner(RoleLearner):
         own = self.role.observation_space.shape[0] + self.heads.width
         return int(joint + own if self.members.shared else joint)
 
+    def own_columns(self) -> Tensor:
+        """Return which inputs of a critic are the own action, (1, width) if shared, else (agents, width)."""
+        width = self.heads.width
+        own = torch.arange(width)[None].to(self.device)
+        if self.members.shared:
+            return own + self.role.observation_space.shape[0]
+        agents = self.role.count
+        return own + self.critic_features() + width * (torch.arange(agents, device=self.device)[:, None] - agents)
+
     def critic_inputs(self, view: View, own: Tensor | None, chosen: Tensor | None) -> Tensor:
         """Return everybody's observations and actions, (members, rows, critic features)."""
         name = self.role.name

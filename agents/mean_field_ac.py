@@ -75,6 +75,10 @@ class MeanFieldLearner(RoleLearner):
         """Return the number of inputs of a critic."""
         return self.actor_features() + self.heads.width + sum(code.width for code in self.codes.values())
 
+    def own_columns(self) -> Tensor:
+        """Return which inputs of a critic are the own action, (1, width)."""
+        return torch.arange(self.heads.width)[None].to(self.device) + self.role.observation_space.shape[0]
+
     def critic_inputs(self, view: View, own: Tensor | None, chosen: Tensor | None) -> Tensor:
         """Return own observation, own action, and m̄, through which no gradient runs: (members, rows, features)."""
         name = self.role.name

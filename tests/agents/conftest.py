@@ -18,7 +18,7 @@ def _share(name):
     spec.loader.exec_module(module)
 
 
-for shared in ("probes", "team_probes", "learners", "sessions"):  # in the order in which they need each other
+for shared in ("probes", "team_probes", "learners", "sessions", "joint"):  # in the order in which they need each other
     pytest.register_assert_rewrite(shared)
     _share(shared)
 

@@ -239,12 +239,13 @@ LEARNERS = {
     ),
     "diffusion_sac": Learner(
         agent=DiffusionSACAgent,
+        # a chain loses what it seldom does for good if it moves as fast as the others
         config=DiffusionSACConfig(
-            width=16, actor_lr=1e-2, critic_lr=1e-2, gamma=GAMMA, n_step=1, tau=0.1, batch_size=32, update_every=8,
+            width=16, actor_lr=3e-3, critic_lr=1e-2, gamma=GAMMA, n_step=1, tau=0.1, batch_size=32, update_every=8,
             learning_starts=64, alpha_start=1e-3, alpha_end=1e-3, reward_scale=1.0, denoising_steps=3,
         ),
         enough=400,
-        soon=200,
+        soon=350,
         values=soft_values,
         bazaar={"n_step": 3, "buffer_size": 64, "alpha_start": 0.2},
         changes={
