@@ -35,7 +35,7 @@ class StackedModule(nn.Module):
     """Number of networks; a lone one has a shadow behind it."""
 
     @functools.cached_property
-    def all_parameters(self) -> list[nn.Parameter]:
+    def all_parameters(self) -> list[Tensor]:
         """All parameters, looked up once."""
         return list(self.parameters())
 
