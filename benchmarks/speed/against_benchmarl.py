@@ -15,7 +15,6 @@ MARKET, PRESET, ROLES = "vcg_slicing", "paper", ["vsp"]
 AGENTS = 10
 MARKETS = 10
 """Side by side, as many as BenchMARL has if nothing is said."""
-ROUNDS = 5
 GAMMA, LR, TAU, MEMORY = 0.99, 3e-4, 0.005, 100_000
 
 COMMON: dict[str, Any] = {
@@ -89,7 +88,6 @@ PAIRS = (
 
 def against_benchmarl(effort: Effort, python: str) -> list[Figure]:
     """Figures j: environment steps per second of training, everything included but evaluation."""
-    effort = Effort(min(ROUNDS, effort.rounds), effort.seconds)
     try:
         return [compare(pair, effort, python) for pair in PAIRS]
     except PeerError as error:

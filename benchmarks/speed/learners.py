@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,8 @@ FIGURES: dict[str, dict[str, Callable[[Effort, Peers], list[Figure]]]] = {
 TABLES: dict[str, Callable[[Effort], tuple[list[Row], dict[str, str]]]] = {"k": _seeds, "l": _shares}
 """Groups without targets; they return rows, and what was left out with the reason."""
 GROUPS = (*FIGURES, *TABLES)
+ROUNDS = {"j": 5, "k": 5, "l": 3}
+"""Rounds of groups in which a turn is a period of training, which may take seconds."""
 
 
 def measure_learners(effort: Effort, peers: Peers, groups: tuple[str, ...] = GROUPS) -> dict[str, Any]:
@@ -86,13 +89,14 @@ def measure_learners(effort: Effort, peers: Peers, groups: tuple[str, ...] = GRO
     """
     out = {}
     for group in groups:
+        shorter = dataclasses.replace(effort, rounds=min(ROUNDS.get(group, effort.rounds), effort.rounds))
         rows: list[Row] = []
         skipped: dict[str, str] = {}
         if group in TABLES:
-            rows, skipped = TABLES[group](effort)
+            rows, skipped = TABLES[group](shorter)
         for name, measure in FIGURES.get(group, {}).items():
             try:
-                figures = measure(effort, peers)
+                figures = measure(shorter, peers)
             except SkippedError as reason:
                 skipped[name] = str(reason)
                 print(f"{name}: skipped, {reason}", flush=True)
@@ -100,5 +104,5 @@ def measure_learners(effort: Effort, peers: Peers, groups: tuple[str, ...] = GRO
             for figure in figures:
                 print_figure(figure)
             rows += map(figure_row, figures)
-        out[group] = {**conditions(effort), "rows": rows, "skipped": skipped}
+        out[group] = {**conditions(shorter), "rows": rows, "skipped": skipped}
     return out

@@ -8,6 +8,12 @@ from markets_report import short
 from report import figure_lines, measured_with, skipped_lines
 
 Row = dict[str, Any]
+TURNS = {
+    "j": "an iteration of BenchMARL's loop and as many environment steps of ours",
+    "k": "a period of training each",
+    "l": "one or more periods of training",
+}
+"""What a turn is where it is no time."""
 
 
 def as_markdown(results: dict[str, Any]) -> list[str]:
@@ -15,7 +21,7 @@ def as_markdown(results: dict[str, Any]) -> list[str]:
     lines = ["## Learners", ""]
     for group, found in results.items():
         table = {"k": _seeds, "l": _shares}.get(group, _figures)
-        lines += [f"### {group}", "", measured_with(found), ""]
+        lines += [f"### {group}", "", measured_with(found, TURNS.get(group, "")), ""]
         if found["rows"]:
             lines += [*table(found["rows"]), ""]
         if found["skipped"]:

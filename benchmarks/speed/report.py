@@ -101,11 +101,11 @@ def as_markdown(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def measured_with(results: dict[str, Any]) -> str:
-    """Return when, where and with what it was measured, in words."""
+def measured_with(results: dict[str, Any], turn: str = "") -> str:
+    """Return when, where and with what it was measured, in words; ``turn`` says what a turn is, if not a time."""
+    turn = turn or f"{results['seconds_per_turn']} s a side"
     return (
-        f"{results['date']}, {results['cpu']}, one thread, {results['rounds']} rounds of "
-        f"{results['seconds_per_turn']} s a side. "
+        f"{results['date']}, {results['cpu']}, one thread, {results['rounds']} rounds of {turn}. "
         + ", ".join(f"{name} {version}" for name, version in results["versions"].items())
         + "."
     )

@@ -16,7 +16,6 @@ from peer_process import Peer
 LEARNERS = ("sac", "diffusion_sac", "maddpg", "mean_field_ac", "mappo")
 MARKET = "vcg_slicing"
 SEEDS = 10
-ROUNDS = 5
 
 
 def start(learner: str, seeds: int) -> Peer:
@@ -38,7 +37,6 @@ def two_at_a_time(first: Peer, second: Peer) -> Turn:
 
 def seeds_of(learner: str, effort: Effort) -> dict[str, Any]:
     """Return the seconds of a seed's environment step, per round, in a stack, alone and as one of two at once."""
-    effort = Effort(min(ROUNDS, effort.rounds), effort.seconds)
     with start(learner, SEEDS) as stacked, start(learner, 1) as single, start(learner, 1) as other:
         turns = [stacked.turn, single.turn, two_at_a_time(single, other)]
         taken = interleave_turns(turns, effort, [1, 1, 1])

@@ -14,7 +14,6 @@ from ioa_marl.errors import UserError
 
 LEARNERS = ("sac", "ppo", "diffusion_sac", "diffusion_sac_ref", "maddpg", "mean_field_ac", "independent_ac", "mappo")
 MARKETS = ("double_dutch", "stackelberg", "second_bid", "vcg_slicing", "two_tier")
-ROUNDS = 3
 LONGEST = 15.0
 """After so many seconds there is no further round; a rollout of some pairings takes as long."""
 
@@ -25,7 +24,7 @@ def share(learner: str, market: str, effort: Effort) -> dict[str, Any]:
     period = training.warm()
     rounds, total = [], 0.0
     with quiet_collector():
-        for _ in range(min(ROUNDS, effort.rounds)):
+        for _ in range(effort.rounds):
             training.spent[:] = 0.0
             steps = 0
             while steps == 0 or training.spent.sum() < effort.seconds:
