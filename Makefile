@@ -12,16 +12,19 @@ export NUMBA_THREADING_LAYER ?= workqueue
 
 .PHONY: quickstart test install format lint speed gallery clean
 
-SWEEP := $(BIN)/ioa-marl train -m runs=$(RUNS) evaluation.points=4 hydra/launcher=joblib hydra.launcher.n_jobs=2
+BASELINES := greedy,random,oracle
+SWEEP := $(BIN)/ioa-marl train -m runs=$(RUNS) seeds=2 evaluation.points=4 hydra/launcher=joblib hydra.launcher.n_jobs=2
 
 quickstart: $(VENV)/.installed
-	$(SWEEP) env=double_dutch,second_bid agent=ppo,sac,greedy,random,oracle seeds=2 budget=20000
-	$(SWEEP) env=stackelberg,vcg_slicing,two_tier agent=ppo,greedy,random,oracle seeds=2 budget=2000 num_envs=16
-	$(SWEEP) env=double_dutch agent=fixed_step,two_phase seeds=2
-	$(SWEEP) env=second_bid agent=second_price,ratio_rule,threshold seeds=2
-	$(SWEEP) env=stackelberg agent=cost_plus,posted_pair seeds=2
-	$(SWEEP) env=two_tier agent=best_response roles.auctioneer.agent=fixed_pair seeds=2
-	$(SWEEP) env=vcg_slicing agent=equal_split,kelly seeds=2
+	$(SWEEP) env=double_dutch budget=20000 \
+	  agent=ppo/double_dutch,diffusion_sac/double_dutch,$(BASELINES),fixed_step,two_phase
+	$(SWEEP) env=second_bid budget=20000 \
+	  agent=ppo/second_bid,sac/second_bid,$(BASELINES),second_price,ratio_rule,threshold
+	$(SWEEP) env=stackelberg budget=10000 agent=ppo/stackelberg,maddpg/stackelberg,$(BASELINES),cost_plus,posted_pair
+	$(SWEEP) env=vcg_slicing budget=4000 num_envs=16 \
+	  agent=mappo/vcg_slicing,mean_field_ac/vcg_slicing,$(BASELINES),equal_split,kelly
+	$(SWEEP) env=two_tier budget=2000 num_envs=16 agent=mappo/two_tier,sac/two_tier,$(BASELINES)
+	$(SWEEP) env=two_tier agent=best_response roles.auctioneer.agent=fixed_pair
 	$(BIN)/ioa-marl leaderboard $(RUNS)
 
 test: $(VENV)/.installed-dev lint

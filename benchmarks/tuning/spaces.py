@@ -85,7 +85,7 @@ def fixed(learner: str, market: Market) -> Settings:
     slow = 2 if learner == "diffusion_sac" and not market.many else 1
     return {
         **common, **whole, "n_step": n_step, "update_every": slow * market.update_every,
-        "batch_size": 64 if market.many else 256 // slow,
+        "batch_size": 64 if market.many else 256 if learner == "sac" else 128,
     }  # fmt: skip
 
 

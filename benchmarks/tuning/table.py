@@ -91,10 +91,26 @@ def _row(board: Board, row: Row, constant: float, random: Row, runs: Path) -> di
     }
 
 
+def chosen_settings() -> list[str]:
+    """Return a table of what the search chose."""
+    lines = [
+        "## What the search chose\n",
+        "| market | learner | settings | mean score in the search |",
+        "| --- | --- | --- | --- |",
+    ]
+    found: dict[tuple[str, str, str], list[float]] = {}
+    with (RESULTS / "search.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["chosen"] == "1":
+                found.setdefault((row["market"], row["learner"], row["setting"]), []).append(float(row["score"]))
+    for (market, learner, setting), scores in found.items():
+        lines.append(f"| {market} | {learner} | {setting} | {sum(scores) / len(scores):.3f} |")
+    return [*lines, ""]
+
+
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """Return the table as a page."""
-    notes = (HERE / "notes.md").read_text()
-    lines = [notes, "## Scores\n"]
+    lines = [(HERE / "notes.md").read_text(), *chosen_settings(), "## Scores\n" if rows else ""]
     for market, scored in dict.fromkeys((row["market"], row["scored"]) for row in rows):
         part = [row for row in rows if (row["market"], row["scored"]) == (market, scored)]
         lines += [
