@@ -177,7 +177,7 @@ def actor_critic_values(session, observations, role):
 PAIR = {"critic_lr": 5e-3, "tau": 1.0, "batch_size": 128, "width": 32}
 """What critics of `Pair` need: its reward is a function of eight coins, or noise to who sees four of them."""
 ACTOR_CRITIC = {
-    "width": 64, "actor_lr": 1e-3, "critic_lr": 5e-3, "gamma": GAMMA, "n_step": 1, "tau": 0.1, "batch_size": 64,
+    "width": 32, "actor_lr": 3e-3, "critic_lr": 5e-3, "gamma": GAMMA, "n_step": 1, "tau": 0.1, "batch_size": 64,
     "update_every": 8, "learning_starts": 64, "temperature": 2.0, "entropy_start": 0.2, "entropy_end": 0.2,
     "epsilon_start": 0.5, "epsilon_end": 0.5, "reward_scale": 1.0,
 }  # fmt: skip
@@ -189,16 +189,17 @@ def actor_critic(agent):
     return Learner(
         agent=agent,
         config=agent.config_class(**ACTOR_CRITIC),
-        enough=400,
-        soon=200,
+        enough=250,
+        soon=100,
         values=actor_critic_values,
         joint_values=actor_critic_joint_values,
         bazaar={"n_step": 3, "buffer_size": 64, "entropy_end": 0.01, "epsilon_end": 0.1},
         changes={
-            "target": {"soon": 400},
+            "target": {"soon": 200},
             "pair": {"batch_size": 128, "entropy_start": 0.3, "entropy_end": 0.3},
             "hand_over": {"batch_size": 128, "entropy_start": 0.3, "entropy_end": 0.3},
-            "turns": {"n_step": 2},  # what an action pays comes while its agent waits, and cannot be seen coming
+            # what an action pays comes while its agent waits, and cannot be seen coming
+            "turns": {"n_step": 2, "actor_lr": 2e-3, "batch_size": 128, "entropy_start": 0.1, "entropy_end": 0.1},
             "bidding": {"entropy_start": 0.02, "entropy_end": 0.02, "critic_lr": 2e-3, "batch_size": 128},
             "double_dutch": {"gamma": 1.0, "n_step": 3, "entropy_start": 0.1, "entropy_end": 0.1, "enough": 800},
         },
@@ -251,7 +252,7 @@ LEARNERS = {
         changes={
             "target": {"alpha_start": 0.1, "alpha_end": 0.1},
             "pair": {**PAIR, "alpha_start": 0.1, "alpha_end": 0.1},
-            "hand_over": {"alpha_start": 0.1, "alpha_end": 0.1},
+            "hand_over": {"alpha_start": 0.1, "alpha_end": 0.1, "width": 32, "enough": 1000},
             "bidding": {"alpha_start": 0.02, "alpha_end": 0.02, "critic_lr": 3e-3, "width": 32, "batch_size": 128},
             "double_dutch": {"gamma": 1.0, "n_step": 3, "alpha_start": 0.1, "alpha_end": 0.1, "enough": 800},
         },
