@@ -44,7 +44,7 @@ class Learner:
     bazaar: Mapping[str, Any]
     """Hyper-parameters with which `sessions.bazaar` uses everything there is to save, its memory soon full."""
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Hyper-parameters by the name of the probe; also ``num_envs``, ``enough`` and ``soon``."""
+    """Hyper-parameters by the name of the probe; also ``num_envs``, ``enough``, ``soon``, ``budget``."""
     action_values: bool = False
     """Whether it has a value of every action rather than of its policy."""
     on_policy: bool = False
@@ -176,6 +176,8 @@ def actor_critic_values(session, observations, role):
 
 PAIR = {"critic_lr": 5e-3, "tau": 1.0, "batch_size": 128, "width": 32}
 """What critics of `Pair` need: its reward is a function of eight coins, or noise to who sees four of them."""
+MANY = {"num_envs": 32, "update_every": 32, "learning_starts": 256, "batch_size": 256}
+"""Markets and rows of an update where rewards are so noisy that few of them tell nothing."""
 ACTOR_CRITIC = {
     "width": 32, "actor_lr": 3e-3, "critic_lr": 5e-3, "gamma": GAMMA, "n_step": 1, "tau": 0.1, "batch_size": 64,
     "update_every": 8, "learning_starts": 64, "temperature": 2.0, "entropy_start": 0.2, "entropy_end": 0.2,
@@ -184,7 +186,7 @@ ACTOR_CRITIC = {
 """Hyper-parameters of the actor–critics in the probes: one update per step of the eight markets."""
 
 
-def actor_critic(agent):
+def actor_critic(agent, **flags):
     """Return the entry of an actor–critic with a memory of joint play."""
     return Learner(
         agent=agent,
@@ -200,14 +202,22 @@ def actor_critic(agent):
             "hand_over": {"batch_size": 128, "entropy_start": 0.3, "entropy_end": 0.3},
             # what an action pays comes while its agent waits, and cannot be seen coming
             "turns": {"n_step": 2, "actor_lr": 2e-3, "batch_size": 128, "entropy_start": 0.1, "entropy_end": 0.1},
-            "bidding": {"entropy_start": 0.02, "entropy_end": 0.02, "critic_lr": 2e-3, "batch_size": 128},
-            "double_dutch": {"gamma": 1.0, "n_step": 3, "entropy_start": 0.1, "entropy_end": 0.1, "enough": 800},
+            # a drawn action's gradient is too noisy for bids whose worth hardly differs
+            "bidding": {
+                **MANY,
+                "enough": 300,
+                "actor_gradient": "expected",
+                "entropy_start": 0.02,
+                "entropy_end": 0.02,
+                "critic_lr": 3e-3,
+            },
         },
         action_values=True,
         stacked=True,
         exploring={"epsilon_start": 1.0, "epsilon_end": 1.0},
         one_step={"n_step": 1},
         long_returns={"n_step": 3, "epsilon_start": 0.2, "epsilon_end": 0.2},
+        **flags,
     )
 
 
@@ -227,13 +237,17 @@ LEARNERS = {
             "target": {"alpha_start": 0.1, "alpha_end": 0.1},
             "pair": {**PAIR, "alpha_start": 0.1, "alpha_end": 0.1},
             "hand_over": {"alpha_start": 0.1, "alpha_end": 0.1},
-            "bidding": {"alpha_start": 0.02, "alpha_end": 0.02, "critic_lr": 3e-3, "width": 32, "batch_size": 128},
-            "double_dutch": {"gamma": 1.0, "n_step": 3, "alpha_start": 0.1, "alpha_end": 0.1, "enough": 800},
+            "bidding": {**MANY, "alpha_start": 0.02, "alpha_end": 0.02},
+            "double_dutch": {
+                **MANY, "budget": 900, "enough": 600, "gamma": 1.0, "n_step": 3, "width": 64, "alpha_start": 1.0,
+                "alpha_end": 0.02, "actor_lr": 3e-3, "critic_lr": 3e-3,
+            },
         },
         action_values=True,
         stacked=True,
         soft=True,
         bidder=True,
+        auctioneer=True,
         exploring={"alpha_start": 10.0, "alpha_end": 10.0},
         one_step={"n_step": 1},
         long_returns={"n_step": 3},
@@ -253,8 +267,9 @@ LEARNERS = {
             "target": {"alpha_start": 0.1, "alpha_end": 0.1},
             "pair": {**PAIR, "alpha_start": 0.1, "alpha_end": 0.1},
             "hand_over": {"alpha_start": 0.1, "alpha_end": 0.1, "width": 32, "enough": 1000},
-            "bidding": {"alpha_start": 0.02, "alpha_end": 0.02, "critic_lr": 3e-3, "width": 32, "batch_size": 128},
-            "double_dutch": {"gamma": 1.0, "n_step": 3, "alpha_start": 0.1, "alpha_end": 0.1, "enough": 800},
+            "bidding": {
+                **MANY, "enough": 500, "alpha_start": 0.02, "alpha_end": 0.02, "critic_lr": 3e-3, "width": 32,
+            },
         },
         action_values=True,
         stacked=True,
@@ -276,12 +291,15 @@ LEARNERS = {
         bazaar={"rollout_size": 40, "batch_size": 16, "n_epochs": 2, "normalize_advantage": True},
         changes={
             "target": {"ent_coef": 0.01},
-            "bidding": {"num_envs": 32, "rollout_size": 256, "batch_size": 256, "ent_coef": 0.01, "enough": 320},
-            "double_dutch": {"gamma": 1.0, "num_envs": 32, "rollout_size": 512, "batch_size": 256, "enough": 480},
+            "double_dutch": {
+                "num_envs": 64, "enough": 640, "gamma": 1.0, "gae_lambda": 1.0, "rollout_size": 1024,
+                "batch_size": 256, "n_epochs": 4, "hidden": (64,), "learning_rate": 3e-3, "ent_coef": 0.1,
+            },
             "crowd": {"rollout_size": 192, "batch_size": 192},
             "turns": {"num_envs": 16, "rollout_size": 128, "batch_size": 128},
         },
         on_policy=True,
+        auctioneer=True,
         one_step={"gae_lambda": 0.0},
         long_returns={"gae_lambda": 1.0},
     ),
@@ -298,18 +316,29 @@ LEARNERS = {
         changes={
             "target": {"ent_coef_start": 0.01, "ent_coef_end": 0.01},
             "turns": {"num_envs": 16, "rollout_size": 256},
+            "bidding": {
+                "num_envs": 64, "budget": 320, "enough": 320, "rollout_size": 512, "width": 32, "actor_lr": 5e-3,
+                "ent_coef_start": 0.05, "ent_coef_end": 0.005,
+            },
+            "double_dutch": {
+                "num_envs": 64, "budget": 800, "enough": 800, "gamma": 1.0, "gae_lambda": 0.95, "rollout_size": 1024,
+                "minibatches": 4, "n_epochs": 4, "width": 64, "actor_lr": 3e-3, "ent_coef_start": 0.5,
+                "ent_coef_end": 0.01,
+            },
             # at first, half of the doors are passed: only exploring on tells that more could be
             "hand_over": {"ent_coef_start": 0.5, "ent_coef_end": 0.5, "enough": 240},
         },
         on_policy=True,
         stacked=True,
+        bidder=True,
+        auctioneer=True,
         joint_values=state_joint_values,
         one_step={"gae_lambda": 0.0},
         long_returns={"gae_lambda": 1.0},
     ),
     "maddpg": actor_critic(MADDPGAgent),
     "mean_field_ac": actor_critic(MeanFieldACAgent),
-    "independent_ac": actor_critic(IndependentACAgent),
+    "independent_ac": actor_critic(IndependentACAgent, bidder=True),  # where one bids all three are the same
 }  # fmt: skip
 """By registry name."""
 

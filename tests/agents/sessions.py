@@ -34,18 +34,20 @@ class Session:
         Training seeds, stacked.
     num_envs : int, optional
         Markets per seed; 8 unless the learner says otherwise.
-    budget : int
-        What the agent is told about the length of the training, in steps of the batch.
+    budget : int, optional
+        What the agent is told about the length of the training, in steps of the batch; 10 000 unless the learner
+        says otherwise.
     changes
         Hyper-parameters that differ from those that the learner has in this probe.
     """
 
-    def __init__(self, learner, game_class, config=None, *, seeds=(0, 1, 2), num_envs=None, budget=10_000, **changes):
+    def __init__(self, learner, game_class, config=None, *, seeds=(0, 1, 2), num_envs=None, budget=None, **changes):
         config = game_class.config_class() if config is None else config
         self.entry = LEARNERS[learner]
-        usual = {"num_envs": 8, "enough": self.entry.enough, "soon": self.entry.soon}
+        usual = {"num_envs": 8, "enough": self.entry.enough, "soon": self.entry.soon, "budget": 10_000}
         usual |= self.entry.changes.get(game_class.name, {})
-        self.enough, self.soon, markets = (usual.pop(name) for name in ("enough", "soon", "num_envs"))
+        self.enough, self.soon, markets, told = (usual.pop(name) for name in ("enough", "soon", "num_envs", "budget"))
+        budget = told if budget is None else budget
         num_envs = markets if num_envs is None else num_envs
         self.learner, self.seeds, self.num_envs = learner, tuple(seeds), num_envs
         self.game = VectorGame(game_class, config, seeds, num_envs, with_state=self.entry.agent.needs_state)

@@ -150,8 +150,12 @@ def test_programme_expects_what_its_policy_earns_and_no_constant_step_comes_near
 
 @every(auctioneer=True)
 def test_auctioneer_of_one_buyer_and_one_seller_reaches_the_dynamic_programme(learner):
-    """On the same bids; it may lose a twentieth of what the programme gains on the best constant step."""
+    """On the same bids it earns at least 85 % of what the programme does, about twice the best constant step.
+
+    Learners are left out for which no settings are known that get there in seconds.
+    """
     session = Session(learner, DoubleDutchGame, DUTCH).run_enough()
     earned = first_returns(lambda game: session.agent.act(game.observations, deterministic=True)["auctioneer"], 3)
     best, constant = best_returns().mean(), constant_returns().mean(axis=1).max()
-    assert np.all(earned.mean(axis=1) > best - 0.05 * (best - constant)), (earned.mean(axis=1), best, constant)
+    assert np.all(earned.mean(axis=1) > 0.85 * best), (earned.mean(axis=1), best)
+    assert 0.85 * best > constant + 0.5
