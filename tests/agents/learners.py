@@ -211,6 +211,20 @@ def actor_critic(agent, **flags):
                 "entropy_end": 0.02,
                 "critic_lr": 3e-3,
             },
+            "double_dutch": {
+                **MANY,
+                "budget": 600,
+                "enough": 600,
+                "gamma": 1.0,
+                "n_step": 3,
+                "width": 64,
+                "actor_gradient": "expected",
+                "entropy_start": 1.0,
+                "entropy_end": 0.02,
+                "actor_lr": 3e-3,
+                "critic_lr": 3e-3,
+                "epsilon_end": 0.05,
+            },
         },
         action_values=True,
         stacked=True,
@@ -267,9 +281,7 @@ LEARNERS = {
             "target": {"alpha_start": 0.1, "alpha_end": 0.1},
             "pair": {**PAIR, "alpha_start": 0.1, "alpha_end": 0.1},
             "hand_over": {"alpha_start": 0.1, "alpha_end": 0.1, "width": 32, "enough": 1000},
-            "bidding": {
-                **MANY, "enough": 500, "alpha_start": 0.02, "alpha_end": 0.02, "critic_lr": 3e-3, "width": 32,
-            },
+            "bidding": {**MANY, "enough": 450, "actor_lr": 5e-3, "alpha_start": 0.02, "alpha_end": 0.02},
         },
         action_values=True,
         stacked=True,
@@ -338,7 +350,7 @@ LEARNERS = {
     ),
     "maddpg": actor_critic(MADDPGAgent),
     "mean_field_ac": actor_critic(MeanFieldACAgent),
-    "independent_ac": actor_critic(IndependentACAgent, bidder=True),  # where one bids all three are the same
+    "independent_ac": actor_critic(IndependentACAgent, bidder=True, auctioneer=True),  # alone, all three are the same
 }  # fmt: skip
 """By registry name."""
 
