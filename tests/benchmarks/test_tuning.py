@@ -75,13 +75,6 @@ def test_command_of_the_table_is_one_that_a_user_can_type(market, learner, tmp_p
     assert spec.budget == (20_000 if most > 3 else 100_000)
 
 
-def test_table_has_five_seeds_of_every_learner_on_everything_that_is_scored():
-    found = {(row["market"], row["scored"], row["agent"]): row for row in rows("scores.csv")}
-    for market, learner in CELLS:
-        for key in registry.load_env(market).objectives:
-            assert len(found[market, key, learner]["seeds"].split()) == table.SEEDS
-
-
 def test_one_terrible_figure_does_not_decide():
     def row(setting, score):
         return {"setting": setting, "score": score}
