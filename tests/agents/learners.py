@@ -201,7 +201,14 @@ def actor_critic(agent, **flags):
             "pair": {"batch_size": 128, "entropy_start": 0.3, "entropy_end": 0.3},
             "hand_over": {"batch_size": 128, "entropy_start": 0.3, "entropy_end": 0.3},
             # what an action pays comes while its agent waits, and cannot be seen coming
-            "turns": {"n_step": 2, "actor_lr": 2e-3, "batch_size": 128, "entropy_start": 0.1, "entropy_end": 0.1},
+            "turns": {
+                "enough": 200,
+                "n_step": 2,
+                "actor_lr": 2e-3,
+                "batch_size": 128,
+                "entropy_start": 0.1,
+                "entropy_end": 0.1,
+            },
             # a drawn action's gradient is too noisy for bids whose worth hardly differs
             "bidding": {
                 **MANY,
