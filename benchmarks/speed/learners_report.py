@@ -1,4 +1,4 @@
-"""Tables of what `learners.measure_learners` found."""
+"""Tables of what `learner_figures.measure_learners` found."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
         write_markets({**conditions(effort), **measure_markets(effort)}, options.out)
     learning = tuple(group for group in LEARNER_GROUPS if group in options.only or LEARNERS in options.only)
     if learning:
-        from learners import Peers, measure_learners
+        from learner_figures import Peers, measure_learners
 
         peers = Peers(options.d2sac, options.d2sac_python, options.benchmarl_python)
         write_learners(measure_learners(effort, peers, learning), options.out)

@@ -89,7 +89,7 @@ def test_diffusion_learners_of_the_comparison_update(load):
 
 
 def test_peers_that_are_not_there_are_skipped_with_the_reason(load, tmp_path, monkeypatch):
-    learners, diffusion, measure = load("learners"), load("diffusion_updates"), load("measure")
+    learners, diffusion, measure = load("learner_figures"), load("diffusion_updates"), load("measure")
     monkeypatch.setitem(learners.FIGURES, "i", {"i2, i3": learners._published})
     found = learners.measure_learners(measure.QUICK, learners.Peers(), ("i", "j"))
     assert found["i"]["rows"] == found["j"]["rows"] == []
