@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ioa_marl.agents.actor_critic import ActorCriticConfig, RoleLearner
-from ioa_marl.agents.base import Agent, Setting, State
+from ioa_marl.agents.base import Setting, State
 from ioa_marl.agents.joint_replay import JointBatch, JointReplay
 from ioa_marl.agents.joint_views import ActionCode, View
 from ioa_marl.agents.randomness import Streams
+from ioa_marl.agents.role_learners import LearnerPerRole
 from ioa_marl.envs.core import Arrays
 from ioa_marl.envs.vector import Transition
 
 
-class ActorCriticAgent(Agent):
+class ActorCriticAgent(LearnerPerRole[RoleLearner]):
     """Actor–critic; each role it plays has its own networks, all of them learn from the same steps."""
 
     learner_class: ClassVar[type[RoleLearner]]
@@ -34,7 +35,6 @@ class ActorCriticAgent(Agent):
         self._codes = {name: ActionCode(role, setting.device) for name, role in self.roles.items()}
         self._sampling = Streams(setting.seeds, setting.purpose(setting.plays[0]) + 3)
         self._memory = JointReplay(setting, list(self.roles.values()), config.buffer_size, config.n_step, config.gamma)
-        self._steps = np.zeros(len(setting.seeds), np.int64)
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Draw from the actors, now and then uniformly, or take their most likely actions."""
@@ -52,7 +52,6 @@ class ActorCriticAgent(Agent):
 
     def learn(self) -> Mapping[str, NDArray[np.float64]] | None:
         """Update once for every ``update_every`` environment steps that have passed."""
-        # All seeds of a group are at the same step.
         now, before = int(self._steps[0]), int(self._steps[0]) - self.setting.num_envs
         if now < self.config.learning_starts:
             return None
@@ -89,32 +88,18 @@ class ActorCriticAgent(Agent):
     def state_dict(self, seed_index: int) -> State:
         """Return networks, optimisers, memory and random streams of one seed."""
         return {
-            "steps": int(self._steps[seed_index]),
+            **super().state_dict(seed_index),
             "sampling": int(self._sampling.counters[seed_index]),
             "memory": self._memory.state(seed_index),
-            "learners": {name: learner.state(seed_index) for name, learner in self._learners.items()},
         }
 
     def load_state_dict(self, seed_index: int, state: State) -> None:
         """Go on from what `state_dict` returned."""
-        self._steps[seed_index] = state["steps"]
+        super().load_state_dict(seed_index, state)
         self._sampling.counters[seed_index] = state["sampling"]
         self._memory.load_state(seed_index, state["memory"])
-        for name, learner in self._learners.items():
-            learner.load_state(seed_index, state["learners"][name])
-
-    def policy_state(self, seed_index: int) -> State:
-        """Return the actors of one seed."""
-        return {
-            name: learner.actor.member_state(learner.members.rows(seed_index))
-            for name, learner in self._learners.items()
-        }
 
     def load_policy_state(self, seed_index: int, state: State) -> None:
         """Act with the actors that `policy_state` returned."""
         for name, learner in self._learners.items():
             learner.load_actor(seed_index, state[name])
-
-    def parameters_count(self) -> int:
-        """Return the number of actor and critic parameters of one seed."""
-        return sum(learner.parameters_count() for learner in self._learners.values())

@@ -18,10 +18,11 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ioa_marl.agents.base import Agent, Setting, State
+from ioa_marl.agents.base import Setting, State
 from ioa_marl.agents.heads import Heads
 from ioa_marl.agents.members import Members
 from ioa_marl.agents.randomness import Streams
+from ioa_marl.agents.role_learners import LearnerPerRole
 from ioa_marl.agents.rollouts import StateRollout, deal, generalised_advantages
 from ioa_marl.agents.schedules import geometric
 from ioa_marl.agents.stacked import StackedMLP, adam, descend, kept, load_optimiser_state, optimiser_state
@@ -93,7 +94,7 @@ class MAPPOConfig:
             check_number(self, name, low=low, high=high)
 
 
-class MAPPOAgent(Agent):
+class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
     """Multi-agent PPO; each role it plays has its own networks."""
 
     config_class: ClassVar[type[Any]] = MAPPOConfig
@@ -107,7 +108,6 @@ class MAPPOAgent(Agent):
         if setting.state_features == 0:
             raise UserError("mappo learns from the market's global state, which has no features here")
         self._learners = {role.name: MAPPOLearner(setting, config, role) for role in setting.plays}
-        self._steps = np.zeros(len(setting.seeds), np.int64)
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Sample from the actors, or take their most likely actions."""
@@ -124,37 +124,9 @@ class MAPPOAgent(Agent):
         figures: dict[str, NDArray[np.float64]] = {}
         for name, learner in self._learners.items():
             if learner.rollout.full:
-                # All seeds of a group are at the same step.
                 found = learner.update(float(self._steps[0]) / self.setting.budget)
                 figures.update({f"{name}/{key}": value.numpy(force=True).astype(np.float64) for key, value in found})
         return figures or None
-
-    def state_dict(self, seed_index: int) -> State:
-        """Return networks, optimisers, rollouts and random streams of one seed."""
-        learners = {name: learner.state(seed_index) for name, learner in self._learners.items()}
-        return {"steps": int(self._steps[seed_index]), "learners": learners}
-
-    def load_state_dict(self, seed_index: int, state: State) -> None:
-        """Go on from what `state_dict` returned."""
-        self._steps[seed_index] = state["steps"]
-        for name, learner in self._learners.items():
-            learner.load_state(seed_index, state["learners"][name])
-
-    def policy_state(self, seed_index: int) -> State:
-        """Return the actors of one seed."""
-        return {
-            name: learner.actor.member_state(learner.members.rows(seed_index))
-            for name, learner in self._learners.items()
-        }
-
-    def load_policy_state(self, seed_index: int, state: State) -> None:
-        """Act with the actors that `policy_state` returned."""
-        for name, learner in self._learners.items():
-            learner.actor.load_member_state(learner.members.rows(seed_index), state[name])
-
-    def parameters_count(self) -> int:
-        """Return the number of actor and value parameters of one seed."""
-        return sum(learner.parameters_count() for learner in self._learners.values())
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,12 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ioa_marl.agents.base import Agent, Setting, State
+from ioa_marl.agents.base import Setting, State
 from ioa_marl.agents.heads import Heads
 from ioa_marl.agents.members import Members
 from ioa_marl.agents.randomness import Streams
 from ioa_marl.agents.replay import Batch, NStepReturns, StackedReplay
+from ioa_marl.agents.role_learners import LearnerPerRole
 from ioa_marl.agents.schedules import geometric
 from ioa_marl.agents.stacked import (
     StackedMLP,
@@ -88,7 +89,7 @@ class SoftConfig:
         check_number(self, "learning_starts", low=0)
 
 
-class SoftAgent(Agent):
+class SoftAgent(LearnerPerRole["SoftLearner"]):
     """Discrete SAC; each role it plays has its own networks."""
 
     learner_class: ClassVar[type[SoftLearner]]
@@ -98,7 +99,6 @@ class SoftAgent(Agent):
     def __init__(self, setting: Setting, config: SoftConfig) -> None:
         super().__init__(setting, config)
         self._learners = {role.name: self.learner_class(setting, config, role) for role in setting.plays}
-        self._steps = np.zeros(len(setting.seeds), np.int64)
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Sample from the actors, or take their most likely actions."""
@@ -112,7 +112,6 @@ class SoftAgent(Agent):
 
     def learn(self) -> Mapping[str, NDArray[np.float64]] | None:
         """Update once for every ``update_every`` environment steps that have passed."""
-        # All seeds of a group are at the same step; each one's schedule is its own step count.
         now, before = int(self._steps[0]), int(self._steps[0]) - self.setting.num_envs
         if now < self.config.learning_starts:
             return None
@@ -127,33 +126,6 @@ class SoftAgent(Agent):
     def _temperature(self, progress: float) -> float:
         c = self.config
         return geometric(c.alpha_start, c.alpha_end, c.alpha_fraction, progress)
-
-    def state_dict(self, seed_index: int) -> State:
-        """Return networks, optimisers, memory, open returns and random streams of one seed."""
-        learners = {name: learner.state(seed_index) for name, learner in self._learners.items()}
-        return {"steps": int(self._steps[seed_index]), "learners": learners}
-
-    def load_state_dict(self, seed_index: int, state: State) -> None:
-        """Go on from what `state_dict` returned."""
-        self._steps[seed_index] = state["steps"]
-        for name, learner in self._learners.items():
-            learner.load_state(seed_index, state["learners"][name])
-
-    def policy_state(self, seed_index: int) -> State:
-        """Return the actors of one seed."""
-        return {
-            name: learner.actor.member_state(learner.members.rows(seed_index))
-            for name, learner in self._learners.items()
-        }
-
-    def load_policy_state(self, seed_index: int, state: State) -> None:
-        """Act with the actors that `policy_state` returned."""
-        for name, learner in self._learners.items():
-            learner.actor.load_member_state(learner.members.rows(seed_index), state[name])
-
-    def parameters_count(self) -> int:
-        """Return the number of actor and critic parameters of one seed."""
-        return sum(learner.parameters_count() for learner in self._learners.values())
 
 
 class SoftLearner:
