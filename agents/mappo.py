@@ -23,7 +23,7 @@ from ioa_marl.agents.heads import Heads
 from ioa_marl.agents.members import Members
 from ioa_marl.agents.randomness import Streams
 from ioa_marl.agents.role_learners import LearnerPerRole
-from ioa_marl.agents.rollouts import StateRollout, deal, generalised_advantages
+from ioa_marl.agents.rollouts import StateRollout, deal, generalised_advantages, rollout_steps
 from ioa_marl.agents.schedules import geometric
 from ioa_marl.agents.stacked import StackedMLP, adam, descend, kept, load_optimiser_state, optimiser_state
 from ioa_marl.envs.core import Arrays, Role
@@ -31,8 +31,6 @@ from ioa_marl.envs.vector import Transition
 from ioa_marl.errors import UserError
 from ioa_marl.markets.parameters import check_number, require
 
-MIN_STEPS_OF_SEVERAL = 16
-"""Shortest rollout where several agents act, some of which may be waiting."""
 FIRST_POLICY_SCALE = 0.01
 """Factor of the initial weights of the actors' last layer: the first policy is nearly uniform, whatever is seen."""
 SMALLEST_DEVIATION = 1e-8
@@ -173,8 +171,7 @@ class MAPPOLearner:
 
         together = setting.num_envs * role.count // self.members.separate
         alone = len(setting.roles) == 1 and role.count == 1
-        steps = max(1 if alone else MIN_STEPS_OF_SEVERAL, config.rollout_size // together)
-        self.rollout = StateRollout(setting, role, steps)
+        self.rollout = StateRollout(setting, role, rollout_steps(config.rollout_size, together, several=not alone))
         # Whose state a member's value looks at, and how many rows of a member have the same state.
         self._seed_of = torch.arange(count, device=self.device)[:, None] // self.members.separate
         self._rows_of_a_state = role.count // self.members.separate

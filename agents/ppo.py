@@ -22,14 +22,13 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
 from ioa_marl.agents.base import Agent, Setting, State
+from ioa_marl.agents.rollouts import generalised_advantages, rollout_steps
 from ioa_marl.agents.schedules import linear
 from ioa_marl.envs.core import Arrays, Role
 from ioa_marl.envs.vector import Transition
 from ioa_marl.errors import UserError
 from ioa_marl.markets.parameters import check_number, require
 
-MIN_STEPS_OF_SEVERAL = 16
-"""Shortest rollout of a role whose agents may wait for each other."""
 MAX_INDEXED_AGENTS = 64
 """Up to so many agents of a role see a one-hot index of themselves."""
 
@@ -100,31 +99,16 @@ class MaskedRolloutBuffer(RolloutBuffer):
         self.open_decision = np.zeros(self.n_envs, dtype=np.bool_)
 
     def compute_returns_and_advantage(self, last_values: Tensor, dones: NDArray[Any]) -> None:
-        """Generalised advantage estimation on each agent's own time line.
+        """Estimate what decisions were worth; what an open one will bring is not known, and it is not trained on.
 
-        A decision that is still open at the end serves only to bootstrap the one before it.
+        Where an episode was truncated, its last rewards hold the value of what would have followed: every end is one.
         """
-        # What follows a termination counts nothing, even where it is not a number.
-        value = np.where(np.asarray(dones, np.bool_), np.float32(0.0), last_values.cpu().numpy().flatten())
-        advantage = np.zeros_like(value)
-        pending = np.zeros_like(value)
-        still_open = self.open_decision.copy()
-        for t in reversed(range(self.buffer_size)):
-            ended = dones if t == self.buffer_size - 1 else self.episode_starts[t + 1]
-            going_on = 1.0 - ended.astype(np.float32)
-            value, advantage, pending = value * going_on, advantage * going_on, pending * going_on
-            still_open &= going_on > 0
-            reward = self.rewards[t] + pending
-            delta = reward + self.gamma * value - self.values[t]
-            gae = delta + self.gamma * self.gae_lambda * advantage
-            active = self.active[t].copy()
-            gae = np.where(still_open, 0.0, gae)
-            self.active[t] &= ~still_open
-            still_open &= ~active
-            self.advantages[t] = np.where(active, gae, 0.0)
-            value = np.where(active, self.values[t], value)
-            advantage = np.where(active, gae, advantage)
-            pending = np.where(active, 0.0, reward)
+        ended = np.concatenate([self.episode_starts[1:], np.asarray(dones, np.float32)[None]]) > 0
+        following = np.broadcast_to(last_values.numpy(force=True).reshape(-1), self.values.shape)
+        self.advantages, self.active = generalised_advantages(
+            self.rewards, self.values, following, self.active, ended, np.zeros_like(ended), self.open_decision,
+            self.gamma, self.gae_lambda,
+        )  # fmt: skip
         self.returns = self.advantages + self.values
 
     def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:
@@ -221,7 +205,7 @@ class PPOLearner:
         self.num_envs = setting.num_envs
         self.columns = setting.num_envs * role.count
         self.indexed = 1 < role.count <= MAX_INDEXED_AGENTS
-        n_steps = max(1 if role.count == 1 else MIN_STEPS_OF_SEVERAL, config.rollout_size // self.columns)
+        n_steps = rollout_steps(config.rollout_size, self.columns, several=role.count > 1)
         if n_steps * self.columns < 2:
             raise UserError(f"rollout_size={config.rollout_size} is not allowed: use 2 or more")
         generator = np.random.SeedSequence([seed, setting.purpose(role)]).generate_state(2, np.uint32)

@@ -11,6 +11,24 @@ from ioa_marl.agents.base import Setting, State, action_heads
 from ioa_marl.envs.core import Role
 from ioa_marl.envs.vector import Transition
 
+MIN_STEPS_OF_SEVERAL = 16
+"""Shortest rollout where several agents act, some of which may be waiting."""
+
+
+def rollout_steps(transitions: int, together: int, *, several: bool) -> int:
+    """Return the length of a rollout in steps of the markets.
+
+    Parameters
+    ----------
+    transitions : int
+        How many are to be collected.
+    together : int
+        How many each step brings.
+    several : bool
+        Whether agents may be waiting for others.
+    """
+    return max(MIN_STEPS_OF_SEVERAL if several else 1, transitions // together)
+
 
 class StateRollout:
     """The steps of one role since the last update, with the global state; all seeds are at the same step.

@@ -73,7 +73,7 @@ def test_advantages_are_those_of_the_definition_on_each_agents_own_time(history)
 
 @given(histories())
 @settings(max_examples=100, deadline=None)
-def test_advantages_are_those_of_ppo(history):
+def test_ppos_buffer_which_adds_the_value_beyond_a_truncation_to_the_reward_finds_the_same_advantages(history):
     rewards, values, next_values, active, terminated, truncated, waiting = history
     steps, columns = rewards.shape
     box = spaces.Box(0.0, 1.0, (1,), np.float32)
