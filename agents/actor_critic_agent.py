@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +17,8 @@ from ioa_marl.agents.joint_replay import JointBatch, JointReplay
 from ioa_marl.agents.joint_views import ActionCode, View
 from ioa_marl.agents.randomness import Streams
 from ioa_marl.agents.role_learners import LearnerPerRole
-from ioa_marl.envs.core import Arrays
+from ioa_marl.agents.schedules import first_update, updates_due
+from ioa_marl.envs.core import Arrays, Role
 from ioa_marl.envs.vector import Transition
 
 
@@ -36,6 +37,11 @@ class ActorCriticAgent(LearnerPerRole[RoleLearner]):
         self._sampling = Streams(setting.seeds, setting.purpose(setting.plays[0]) + 3)
         self._memory = JointReplay(setting, list(self.roles.values()), config.buffer_size, config.n_step, config.gamma)
 
+    @classmethod
+    def first_update(cls, config: ActorCriticConfig, role: Role, acting: Sequence[Role], num_envs: int) -> int:
+        """Return when the memory is first learnt from."""
+        return first_update(num_envs, config.learning_starts, config.update_every)
+
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Draw from the actors, now and then uniformly, or take their most likely actions."""
         seen = {
@@ -52,12 +58,9 @@ class ActorCriticAgent(LearnerPerRole[RoleLearner]):
 
     def learn(self) -> Mapping[str, NDArray[np.float64]] | None:
         """Update once for every ``update_every`` environment steps that have passed."""
-        now, before = int(self._steps[0]), int(self._steps[0]) - self.setting.num_envs
-        if now < self.config.learning_starts:
-            return None
-        every = self.config.update_every
+        c, now = self.config, int(self._steps[0])
         figures: dict[str, Tensor] = {}
-        for _ in range(now // every - before // every):
+        for _ in range(updates_due(now, self.setting.num_envs, c.learning_starts, c.update_every)):
             figures = self.update(self.config.entropy(now / self.setting.budget))
         return {key: value.numpy(force=True).astype(np.float64) for key, value in figures.items()} or None
 

@@ -100,6 +100,25 @@ class Agent(ABC):
         """
         return config
 
+    @classmethod
+    def first_update(cls, config: Any, role: Role, acting: Sequence[Role], num_envs: int) -> int:
+        """Return how many environment steps per seed it takes until a role is first learnt; 0 where nobody knows.
+
+        A run with a smaller budget is refused.
+
+        Parameters
+        ----------
+        config : dataclass
+            Instance of `config_class`.
+        role : Role
+            A role that the agent plays.
+        acting : sequence of Role
+            All roles that act in the run.
+        num_envs : int
+            Markets per seed: so many environment steps are made at a time.
+        """
+        return 0
+
     def attach(self, game: Game) -> None:
         """Be told which game is played from now on; only privileged scripted policies look at it."""
         return

@@ -8,7 +8,7 @@ clipped value loss.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ioa_marl.agents.base import Setting, State
 from ioa_marl.agents.heads import Heads
-from ioa_marl.agents.members import Members
+from ioa_marl.agents.members import Members, separate_networks
 from ioa_marl.agents.randomness import Streams
 from ioa_marl.agents.role_learners import LearnerPerRole
 from ioa_marl.agents.rollouts import StateRollout, deal, generalised_advantages, rollout_steps
@@ -92,6 +92,12 @@ class MAPPOConfig:
             check_number(self, name, low=low, high=high)
 
 
+def rollout_length(config: MAPPOConfig, role: Role, acting: Sequence[Role], num_envs: int) -> int:
+    """Return the steps of the markets between two updates of a role."""
+    together = num_envs * role.count // separate_networks(role)
+    return rollout_steps(config.rollout_size, together, several=len(acting) > 1 or role.count > 1)
+
+
 class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
     """Multi-agent PPO; each role it plays has its own networks."""
 
@@ -106,6 +112,11 @@ class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
         if setting.state_features == 0:
             raise UserError("mappo learns from the market's global state, which has no features here")
         self._learners = {role.name: MAPPOLearner(setting, config, role) for role in setting.plays}
+
+    @classmethod
+    def first_update(cls, config: MAPPOConfig, role: Role, acting: Sequence[Role], num_envs: int) -> int:
+        """Return when the first rollout is full."""
+        return num_envs * rollout_length(config, role, acting, num_envs)
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Sample from the actors, or take their most likely actions."""
@@ -169,9 +180,7 @@ class MAPPOLearner:
         self.actor_optimiser = adam(self.actor.parameters(), config.actor_lr)
         self.critic_optimiser = adam(self.critic.parameters(), config.critic_lr)
 
-        together = setting.num_envs * role.count // self.members.separate
-        alone = len(setting.roles) == 1 and role.count == 1
-        self.rollout = StateRollout(setting, role, rollout_steps(config.rollout_size, together, several=not alone))
+        self.rollout = StateRollout(setting, role, rollout_length(config, role, setting.roles, setting.num_envs))
         # Whose state a member's value looks at, and how many rows of a member have the same state.
         self._seed_of = torch.arange(count, device=self.device)[:, None] // self.members.separate
         self._rows_of_a_state = role.count // self.members.separate

@@ -16,6 +16,11 @@ MAX_SEPARATE_AGENTS = 64
 """Up to so many agents of a role have networks of their own; more share one."""
 
 
+def separate_networks(role: Role, share_above: int = MAX_SEPARATE_AGENTS) -> int:
+    """Return how many networks of a kind a role has for each seed: one for each agent, or one that all share."""
+    return role.count if role.count <= share_above else 1
+
+
 class Members:
     """The stack of one role: a member for each seed and agent, or one for each seed where the agents share.
 
@@ -33,7 +38,7 @@ class Members:
 
     def __init__(self, setting: Setting, role: Role, share_above: int = MAX_SEPARATE_AGENTS) -> None:
         self.role, self.seeds, self.num_envs = role, len(setting.seeds), setting.num_envs
-        self.separate = role.count if role.count <= share_above else 1
+        self.separate = separate_networks(role, share_above)
         self.count = self.seeds * self.separate
 
     @property

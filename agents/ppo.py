@@ -6,7 +6,7 @@ up to 64 agents.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -80,6 +80,11 @@ class PPOConfig:
         require(all(1 <= n <= 65536 for n in self.hidden), "hidden", list(self.hidden), "widths from 1 to 65536")
 
 
+def rollout_length(config: PPOConfig, role: Role, num_envs: int) -> int:
+    """Return the steps of the markets between two updates of a role."""
+    return rollout_steps(config.rollout_size, num_envs * role.count, several=role.count > 1)
+
+
 class MaskedRolloutBuffer(RolloutBuffer):
     """A rollout buffer that knows which rows are decisions of their agent.
 
@@ -146,6 +151,11 @@ class PPOAgent(Agent):
             {role.name: PPOLearner(setting, config, role, seed) for role in setting.plays} for seed in setting.seeds
         ]
 
+    @classmethod
+    def first_update(cls, config: PPOConfig, role: Role, acting: Sequence[Role], num_envs: int) -> int:
+        """Return when the first rollout is full."""
+        return num_envs * rollout_length(config, role, num_envs)
+
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Sample actions, or take the most likely ones."""
         return {
@@ -205,7 +215,7 @@ class PPOLearner:
         self.num_envs = setting.num_envs
         self.columns = setting.num_envs * role.count
         self.indexed = 1 < role.count <= MAX_INDEXED_AGENTS
-        n_steps = rollout_steps(config.rollout_size, self.columns, several=role.count > 1)
+        n_steps = rollout_length(config, role, setting.num_envs)
         if n_steps * self.columns < 2:
             raise UserError(f"rollout_size={config.rollout_size} is not allowed: use 2 or more")
         generator = np.random.SeedSequence([seed, setting.purpose(role)]).generate_state(2, np.uint32)

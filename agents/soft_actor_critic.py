@@ -7,7 +7,7 @@ temperature that falls geometrically over training.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,7 +23,7 @@ from ioa_marl.agents.members import Members
 from ioa_marl.agents.randomness import Streams
 from ioa_marl.agents.replay import Batch, NStepReturns, StackedReplay
 from ioa_marl.agents.role_learners import LearnerPerRole
-from ioa_marl.agents.schedules import geometric
+from ioa_marl.agents.schedules import first_update, geometric, updates_due
 from ioa_marl.agents.stacked import (
     StackedMLP,
     StackedModule,
@@ -100,6 +100,11 @@ class SoftAgent(LearnerPerRole["SoftLearner"]):
         super().__init__(setting, config)
         self._learners = {role.name: self.learner_class(setting, config, role) for role in setting.plays}
 
+    @classmethod
+    def first_update(cls, config: SoftConfig, role: Role, acting: Sequence[Role], num_envs: int) -> int:
+        """Return when the memory is first learnt from."""
+        return first_update(num_envs, config.learning_starts, config.update_every)
+
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Sample from the actors, or take their most likely actions."""
         return {name: learner.act(observations[name], deterministic) for name, learner in self._learners.items()}
@@ -112,12 +117,9 @@ class SoftAgent(LearnerPerRole["SoftLearner"]):
 
     def learn(self) -> Mapping[str, NDArray[np.float64]] | None:
         """Update once for every ``update_every`` environment steps that have passed."""
-        now, before = int(self._steps[0]), int(self._steps[0]) - self.setting.num_envs
-        if now < self.config.learning_starts:
-            return None
-        every = self.config.update_every
+        c, now = self.config, int(self._steps[0])
         figures: dict[str, Tensor] = {}
-        for _ in range(now // every - before // every):
+        for _ in range(updates_due(now, self.setting.num_envs, c.learning_starts, c.update_every)):
             for name, learner in self._learners.items():
                 found = learner.update(self._temperature(now / self.setting.budget))
                 figures.update({f"{name}/{key}": value for key, value in found.items()})

@@ -211,6 +211,7 @@ def resolve(values: Mapping[str, Any]) -> RunSpec:
     num_envs = integer(values, "num_envs", 1, 1_000_000)
     if budget < num_envs:
         raise UserError(f"budget={budget} is not allowed: use at least num_envs={num_envs}, one step of each")
+    _check_something_is_learnt(agents, game_class, roles, budget, num_envs)
     evaluation = build(EvaluationConfig, values["evaluation"], "evaluation")
     check_episodes(evaluation)
     preset = preset_of(game_class, env_config, str(env.get("preset")))
@@ -221,6 +222,23 @@ def resolve(values: Mapping[str, Any]) -> RunSpec:
         game_class, env_config, preset, agents, budget, num_envs,
         device, evaluation, parse_seeds(values["seeds"]), Path(runs),
     )  # fmt: skip
+
+
+def _check_something_is_learnt(
+    agents: tuple[AgentSpec, ...], game_class: type[Game], roles: Mapping[str, Role], budget: int, num_envs: int
+) -> None:
+    """Refuse a run that would be over before a learner has made a single update."""
+    acting = [role for name, role in roles.items() if any(name in agent.roles for agent in agents)]
+    for agent in agents:
+        if not agent.agent_class.learns_in(game_class, agent.roles):
+            continue
+        for name in agent.roles:
+            first = agent.agent_class.first_update(agent.config, roles[name], acting, num_envs)
+            if budget < first:
+                raise UserError(
+                    f"budget={budget} is not allowed: use at least {first}, "
+                    f"the environment steps after which {agent.name} first learns as {name}"
+                )
 
 
 def preset_of(game_class: type[Game], config: Any, claimed: str | None) -> str:

@@ -17,7 +17,7 @@ from ioa_marl.errors import UserError
 
 HERE = Path(__file__).parent
 PLUGINS = ("example_plugin", "broken_plugin")
-SHORT = ("budget=640", "seeds=1", "evaluation.episodes=5", "evaluation.points=1")
+SHORT = ("budget=1024", "seeds=1", "evaluation.episodes=5", "evaluation.points=1")
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ def store(tmp_path_factory):
     """A trained learner beside a random buyer side."""
     runs = tmp_path_factory.mktemp("store")
     done = ioa_marl(
-        "train", "env=double_dutch/mixed", "agent=sac", "roles.buyer.agent=random", "seeds=[3]", "budget=640",
+        "train", "env=double_dutch/mixed", "agent=sac", "roles.buyer.agent=random", "seeds=[3]", "budget=1024",
         "evaluation.episodes=4", "evaluation.points=1", f"runs={runs}", "--quiet",
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
@@ -122,7 +122,7 @@ def test_the_same_command_writes_the_same_bytes():
 
 @pytest.mark.parametrize("episode", [0, 3])
 def test_figures_of_a_checkpoint_are_those_of_its_evaluation(seed_folder, episode):
-    (table,) = SeedFolder(seed_folder).episodes(640)
+    (table,) = SeedFolder(seed_folder).episodes(1024)
     row = table.slice(episode, 1).to_pylist()[0]
     seen = watch(from_checkpoint(seed_folder), Path("seen.gif"), episode=episode, every=1000)
     assert row["episode"] == episode
