@@ -86,20 +86,23 @@ def train(context: typer.Context) -> None:
 @app.command("list")
 @_one_line
 def list_names() -> None:
-    """List environments and agents, where each comes from, and plug-ins that are broken."""
+    """List environments and agents with their presets, where each comes from, and plug-ins that are broken."""
     from rich.console import Console
     from rich.table import Table
 
     from ioa_marl import registry
+    from ioa_marl.training.compose import presets
 
     console = Console()
     titles: dict[registry.Kind, str] = {"environment": "Environments", "agent": "Agents"}
     for kind, title in titles.items():
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-        for column in ("name", "from", ""):
+        for column in ("name", "from", "presets: NAME/PRESET"):
             table.add_column(column, overflow="fold")
         for entry in registry.listing(kind):
-            table.add_row(entry.name, entry.source, f"BROKEN: {entry.error}" if entry.error else "")
+            table.add_row(
+                entry.name, entry.source, f"BROKEN: {entry.error}" if entry.error else ", ".join(presets(entry))
+            )
         console.print(table, "")
 
 

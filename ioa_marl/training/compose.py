@@ -133,6 +133,21 @@ def _options(group: str) -> set[str]:
     return {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
 
 
+def presets(entry: registry.Entry) -> list[str]:
+    """Return what may follow the name of a market or agent, as in ``env=NAME/PRESET``.
+
+    A market's first preset, which its name alone stands for, is left out, and so is what is there to be refused.
+    """
+    if entry.kind == "environment":
+        game_class = registry.load_env(entry.name)
+        return [preset for preset in list(game_class.presets)[1:] if preset not in game_class.infeasible]
+    if entry.source != "ioa_marl":
+        return []
+    return sorted(
+        preset for name, _, preset in (o.partition("/") for o in _options("agent")) if preset and name == entry.name
+    )
+
+
 def _conf_folder() -> Path:
     import ioa_marl.conf
 

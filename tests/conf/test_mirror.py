@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
+from typer.testing import CliRunner
 
 import ioa_marl.conf
 from ioa_marl import registry
+from ioa_marl.cli import app
 from ioa_marl.evaluation.protocol import EvaluationConfig
 from ioa_marl.markets.parameters import ParameterError
 from ioa_marl.training.compose import specification
@@ -57,6 +59,24 @@ def test_agent_preset_lists_only_settings_that_differ_from_the_defaults_of_its_a
     if preset != "paper":
         spec = specification([f"env={preset.replace('-', '/')}", f"agent={choice}"])
         assert plain(dataclasses.asdict(spec.agents[0].config)) == values
+
+
+def test_list_shows_every_preset_that_can_be_asked_for():
+    done = CliRunner().invoke(app, ["list"], env={"COLUMNS": "300"})
+    assert done.exit_code == 0, done.output
+    shown = {"env": set(), "agent": set()}
+    group = "env"
+    for line in done.stdout.splitlines():
+        group = "agent" if line.strip() == "Agents" else group
+        name, _, presets = line.partition(" ioa_marl ")
+        shown[group] |= {f"{name.strip()}/{preset.strip()}" for preset in presets.split(",") if preset.strip()}
+    files = {
+        group: {path.relative_to(CONF / group).with_suffix("").as_posix() for path in (CONF / group).glob("*/*.yaml")}
+        for group in shown
+    }
+    refused = {f"{name}/{preset}" for name in OWN_ENVS for preset in registry.load_env(name).infeasible}
+    assert shown == {"env": files["env"] - refused, "agent": files["agent"]}
+    assert "sac/stackelberg" in shown["agent"]
 
 
 def test_every_agent_yaml_is_registered():

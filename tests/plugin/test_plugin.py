@@ -66,12 +66,12 @@ def test_list_names_what_is_broken_and_what_is_refused_beside_all_that_works(ioa
     assert done.returncode == 0, done.stderr
     rows = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert "example_agent example_plugin 1.2" in rows
-    assert "posted_price example_plugin 1.2" in rows
+    assert "posted_price example_plugin 1.2 plenty" in rows
     missing = "ModuleNotFoundError: No module named 'library_that_is_not_installed'"
     assert f"broken_agent broken_plugin 0.3 BROKEN: {missing}" in rows
     assert any(row.startswith("missing_market broken_plugin 0.3 BROKEN: AttributeError: ") for row in rows)
     for taken in ("sac", "double_dutch"):
-        assert f"{taken} ioa_marl" in rows
+        assert any(row.startswith(f"{taken} ioa_marl ") for row in rows)
         assert f"{taken} broken_plugin 0.3 BROKEN: the name is taken by ioa_marl" in rows
     assert sum("BROKEN" in row for row in rows) == 4
 
