@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ioa_marl.markets import slicing_solver as s
+from ioa_marl.markets import slicing_warm as warm
 from ioa_marl.markets._numba import kernel
 from ioa_marl.markets.parameters import require
 
@@ -21,6 +22,8 @@ TOLERANCE = 1e-11
 """Relative duality gap at which the solver stops."""
 CERTIFIED = 1e-8
 """Relative duality gap up to which a result counts as converged."""
+_WATCH_ALL = 30
+"""Providers up to which a walk watches all of them."""
 LARGEST_WORTH, SMALLEST_WORTH = 1e12, 1e-12
 LARGEST_RATE, SMALLEST_RATE = 1e6, 1e-6
 
@@ -39,7 +42,9 @@ class Optima(NamedTuple):
     gap: s.Array
     """float64 (batch,): certified relative duality gap: SW* is at most this much too low, relative to itself."""
     iterations: s.Array
-    """int64 (batch,): Newton steps."""
+    """int64 (batch,): Newton steps, or straight pieces of the walk where the optimum was reached by one."""
+    cold: s.Array
+    """int64 (batch,): how many problems were solved from scratch because a warm start did not reach the tolerance."""
     others: s.Array
     """float64 (batch, n): SW*₋ᵢ, the optimum without provider i; only where payments were asked for."""
     others_price: s.Array
@@ -58,6 +63,7 @@ def allocate_optima(batch: int, providers: int) -> Optima:
         welfare=np.zeros(batch),
         gap=np.zeros(batch),
         iterations=np.zeros(batch, np.int64),
+        cold=np.zeros(batch, np.int64),
         others=np.zeros(shape),
         others_price=np.zeros((*shape, s.RESOURCES)),
         others_gap=np.zeros(shape),
@@ -137,28 +143,136 @@ def _keep_as_it_is(i: int, row: int, out: Optima) -> None:
 
 
 @kernel
+def _solve_cold(
+    worth: s.Array, rate: s.Array, b: int, row: int, i: int, tolerance: float, w: s.Workspace, out: Optima
+) -> int:
+    """Solve market ``b`` without provider ``i`` (-1: with everybody) from scratch; returns how many may buy."""
+    for j in range(worth.shape[1]):
+        w.inside[j] = i < 0
+    count, missing = 0, 1
+    while missing > 0:
+        count = _choose(worth, rate, b, i, w, out.price, row)
+        if count == 0:
+            # Prices that one provider made too high for all others say nothing about the market without it.
+            for j in range(worth.shape[1]):
+                w.inside[j] = True
+            count = _choose(worth, rate, b, i, w, out.price, row)
+        missing = 0
+        if count > 0:
+            s.solve(worth, rate, b, count, tolerance, w)
+            missing = _outsiders(worth, rate, b, i, w)
+    return count
+
+
+@kernel
+def _solve_warm(
+    worth: s.Array, rate: s.Array, b: int, row: int, i: int, tolerance: float, w: s.Workspace, out: Optima
+) -> bool:
+    """Walk to the optimum from ``out.price``, or, without provider ``i``, from the corner kept.
+
+    Returns whether the tolerance was reached.
+    """
+    listed, before = int(w.walk.watched[0]), -1
+    while before < listed:
+        listed = warm.enter_at(out.price, row, w.walk) if i < 0 else warm.enter_without(i, listed, w.walk)
+        pieces = warm.walk(rate, b, listed, w.walk)
+        w.report[s.ITERATIONS] = pieces
+        w.walk.watched[0] = listed
+        if pieces < 0 or not warm.settle(worth, rate, b, listed, w):
+            return False
+        before = listed
+        listed = warm.add_near(worth, rate, b, listed, w)
+        w.walk.watched[0] = listed
+    return bool(w.report[s.BOUND] <= w.report[s.VALUE] * (1.0 + tolerance))
+
+
+@kernel
+def _keep_corner(n: int, w: s.Workspace) -> None:
+    """Keep where the walk has ended, for the problems without each provider."""
+    warm.copy_corner(w.walk.at, w.walk.kept)
+    # The more providers, the less prices fall when one leaves, and the fewer need be watched.
+    w.walk.watched[0] = warm.list_near(3.0 / math.sqrt(n) if n > _WATCH_ALL else np.inf, w.walk)
+
+
+@kernel
+def solve(
+    worth: s.Array,
+    rate: s.Array,
+    b: int,
+    row: int,
+    payments: bool,
+    first: bool,
+    rest: bool,
+    tolerance: float,
+    w: s.Workspace,
+    out: Optima,
+) -> None:
+    """Solve market ``b``; ``first`` and ``rest`` say whether to start it, and those without each provider, warm.
+
+    One loop over all problems, so that each way to solve one is compiled in one place. Provider ``i`` is left out; -1
+    is nobody.
+    """
+    n = worth.shape[1]
+    out.cold[row] = 0
+    if first or (rest and payments):
+        warm.prepare(worth, rate, b, w.walk)
+    i, known, walking = -1, False, first
+    while i < (n if payments else 0):
+        if i >= 0 and n > 1 and out.utility[row, i] <= tolerance * out.welfare[row]:
+            _keep_as_it_is(i, row, out)
+            i += 1
+            continue
+        reached, count = False, n
+        if walking:
+            reached = _solve_warm(worth, rate, b, row, i, tolerance, w, out)
+        if not reached and not (i < 0 and known):
+            out.cold[row] += walking or (rest and i >= 0)
+            count = _solve_cold(worth, rate, b, row, i, tolerance, w, out)
+        if i >= 0:
+            _keep_without(i, row, count, w, out)
+            i += 1
+            continue
+        if not known:
+            if reached:
+                warm.hand_over(w)
+            _keep_optimum(worth, rate, b, row, w, out)
+        if reached:
+            _keep_corner(n, w)
+        # What was found from scratch is no corner yet: a walk from its prices ends at one.
+        walking = rest and (reached or not known)
+        i = -1 if walking and not reached and payments else 0
+        known = True
+
+
+@kernel
 def solve_market(
     worth: s.Array, rate: s.Array, b: int, row: int, payments: bool, tolerance: float, w: s.Workspace, out: Optima
 ) -> None:
-    """Write the optimum of market ``b`` into row ``row``, and with ``payments`` also that without each provider."""
-    n = worth.shape[1]
-    for excluded in range(-1, n if payments else 0):
-        if excluded >= 0 and n > 1 and out.utility[row, excluded] <= tolerance * out.welfare[row]:
-            _keep_as_it_is(excluded, row, out)
-            continue
-        for i in range(n):
-            w.inside[i] = excluded < 0
-        count, missing = 0, 1
-        while missing > 0:
-            count = _choose(worth, rate, b, excluded, w, out.price, row)
-            missing = 0
-            if count > 0:
-                s.solve(worth, rate, b, count, tolerance, w)
-                missing = _outsiders(worth, rate, b, excluded, w)
-        if excluded < 0:
-            _keep_optimum(worth, rate, b, row, w, out)
-        else:
-            _keep_without(excluded, row, count, w, out)
+    """Write the optimum of market ``b`` into row ``row``, and with ``payments`` also that without each provider.
+
+    The optimum is found from scratch, and depends on nothing but the market; those without a provider start from it.
+    """
+    solve(worth, rate, b, row, payments, False, True, tolerance, w, out)
+
+
+@kernel
+def resolve_market(
+    worth: s.Array, rate: s.Array, b: int, row: int, payments: bool, tolerance: float, w: s.Workspace, out: Optima
+) -> None:
+    """As `solve_market`, but start from the prices that ``out.price[row]`` has, as those of a market much like it.
+
+    Welfare is the same to the tolerance, but not to the last bit; where several divisions are optimal, this one is not
+    in the middle of them.
+    """
+    solve(worth, rate, b, row, payments, True, True, tolerance, w, out)
+
+
+@kernel
+def solve_separately(
+    worth: s.Array, rate: s.Array, b: int, row: int, payments: bool, tolerance: float, w: s.Workspace, out: Optima
+) -> None:
+    """As `solve_market`, with every problem solved from scratch: slower, and independent of warm starts."""
+    solve(worth, rate, b, row, payments, False, False, tolerance, w, out)
 
 
 @kernel
@@ -188,6 +302,15 @@ def solve_markets(worth: s.Array, rate: s.Array, payments: bool, tolerance: floa
         solve_market(worth, rate, b, b, payments, tolerance, w, out)
 
 
+@kernel
+def resolve_markets(
+    worth: s.Array, rate: s.Array, payments: bool, tolerance: float, w: s.Workspace, out: Optima
+) -> None:
+    """Solve every market of a batch from the prices in its row; see `resolve_market`."""
+    for b in range(worth.shape[0]):
+        resolve_market(worth, rate, b, b, payments, tolerance, w, out)
+
+
 @dataclass(frozen=True)
 class WelfareOptimum:
     """The division of the resources with the largest total utility, and how far from it it can be at most."""
@@ -205,7 +328,7 @@ class WelfareOptimum:
     converged: bool
     """Whether the relative gap is at most 1e-8."""
     iterations: int
-    """Newton steps."""
+    """Newton steps, or straight pieces of the walk from given prices; see ``slicing_warm``."""
 
     @property
     def relative_gap(self) -> float:
@@ -247,11 +370,20 @@ def checked_market(worth: ArrayLike, rates: ArrayLike) -> tuple[NDArray[np.float
     return beta, xi
 
 
-def _solved(worth: ArrayLike, rates: ArrayLike, payments: bool, tolerance: float) -> Optima:
+def _solved(
+    worth: ArrayLike, rates: ArrayLike, payments: bool, tolerance: float, prices: ArrayLike | None = None
+) -> Optima:
     beta, xi = checked_market(worth, rates)
     require(1e-13 <= tolerance <= 1.0, "tolerance", tolerance, "a number from 1e-13 to 1")
     out = allocate_optima(1, len(beta))
-    solve_markets(beta[None], xi[None], payments, tolerance, s.workspace(len(beta)), out)
+    if prices is None:
+        solve_markets(beta[None], xi[None], payments, tolerance, s.workspace(len(beta)), out)
+        return out
+    start = np.asarray(prices, np.float64)
+    usable = start.shape == (s.RESOURCES,) and bool(np.all((start >= 0.0) & np.isfinite(start)))
+    require(usable, "prices", start.tolist(), f"{s.RESOURCES} finite numbers of at least 0")
+    out.price[0] = start
+    resolve_markets(beta[None], xi[None], payments, tolerance, s.workspace(len(beta)), out)
     return out
 
 
@@ -268,7 +400,9 @@ def _optimum(out: Optima) -> WelfareOptimum:
     )
 
 
-def welfare_optimum(worth: ArrayLike, rates: ArrayLike, tolerance: float = TOLERANCE) -> WelfareOptimum:
+def welfare_optimum(
+    worth: ArrayLike, rates: ArrayLike, tolerance: float = TOLERANCE, prices: ArrayLike | None = None
+) -> WelfareOptimum:
     """Divide three resources so that Σ_i β_i (1 − exp(−ξ_i·s_i)) is largest (Eqs. 9 and 39).
 
     Parameters
@@ -279,6 +413,8 @@ def welfare_optimum(worth: ArrayLike, rates: ArrayLike, tolerance: float = TOLER
         ξ: how fast utility saturates in each resource; 0 where the resource is of no use, else 1e-6 to 1e6.
     tolerance : float, default 1e-11
         Relative duality gap to stop at.
+    prices : array_like, shape (3,), optional
+        Prices of a market that is much like it, to start from: faster, and the same to the tolerance.
 
     Returns
     -------
@@ -301,10 +437,12 @@ def welfare_optimum(worth: ArrayLike, rates: ArrayLike, tolerance: float = TOLER
     >>> two.converged, bool(two.shares[0, 0] > 0.999), bool(two.shares[1, 1] > 0.999)
     (True, True, True)
     """
-    return _optimum(_solved(worth, rates, False, tolerance))
+    return _optimum(_solved(worth, rates, False, tolerance, prices))
 
 
-def clarke_payments(worth: ArrayLike, rates: ArrayLike, tolerance: float = TOLERANCE) -> ClarkeOutcome:
+def clarke_payments(
+    worth: ArrayLike, rates: ArrayLike, tolerance: float = TOLERANCE, prices: ArrayLike | None = None
+) -> ClarkeOutcome:
     """Run the exact VCG auction on reported worths and rates: optimum, and SW*₋ᵢ − Σ_{j≠i} u_j(s*) for everybody.
 
     Parameters
@@ -315,6 +453,8 @@ def clarke_payments(worth: ArrayLike, rates: ArrayLike, tolerance: float = TOLER
         Reported ξ.
     tolerance : float, default 1e-11
         Relative duality gap to stop at. Payments are exact to about as much of the welfare.
+    prices : array_like, shape (3,), optional
+        Prices of a market that is much like it, to start from: faster, and the same to the tolerance.
 
     Returns
     -------
@@ -331,7 +471,7 @@ def clarke_payments(worth: ArrayLike, rates: ArrayLike, tolerance: float = TOLER
     >>> bool(0.0 < outcome.payments[0] < outcome.optimum.utilities[0])
     True
     """
-    out = _solved(worth, rates, True, tolerance)
+    out = _solved(worth, rates, True, tolerance, prices)
     optimum = _optimum(out)
     return ClarkeOutcome(
         optimum=optimum,

@@ -18,17 +18,15 @@ is the certified gap.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ioa_marl.markets._numba import kernel
+from ioa_marl.markets.slicing_space import RESOURCES as RESOURCES
+from ioa_marl.markets.slicing_space import Array as Array
+from ioa_marl.markets.slicing_space import Workspace as Workspace
+from ioa_marl.markets.slicing_space import workspace as workspace
 
-Array = NDArray[Any]
-
-RESOURCES = 3
-"""Bandwidth, computing, cache."""
 MAX_ITERATIONS = 200
 _BACK_OFF = 0.99
 """How much of the way to the boundary of the positive numbers a step may go."""
@@ -42,69 +40,6 @@ _SMALLEST = 1e-300
 
 VALUE, BOUND, ITERATIONS = range(3)
 """Columns of ``Workspace.report``: utility of the shares, upper bound from the prices, Newton steps."""
-
-
-class Workspace(NamedTuple):
-    """Scratch arrays of the solver for one problem at a time with up to n providers."""
-
-    chosen: Array
-    """int64 (n,): the providers of the present problem; only the first ``count`` entries hold."""
-    inside: Array
-    """bool (n,): whether a provider is among the chosen."""
-    marginal: Array
-    """float64 (n,): m of each chosen provider, in the order of ``chosen`` as all that follow."""
-    marginal_step: Array
-    """float64 (n,)."""
-    excess: Array
-    """float64 (n,): ln m + ξ·s − ln β."""
-    share: Array
-    """float64 (n, 3)."""
-    share_step: Array
-    """float64 (n, 3)."""
-    slack: Array
-    """float64 (n, 3)."""
-    slack_step: Array
-    """float64 (n, 3)."""
-    price: Array
-    """float64 (3,)."""
-    price_step: Array
-    """float64 (3,)."""
-    price_before: Array
-    """float64 (3,): the price step of the predictor."""
-    spare: Array
-    """float64 (3,)."""
-    spare_step: Array
-    """float64 (3,)."""
-    used: Array
-    """float64 (3,): Σ_i s_ik."""
-    wanted: Array
-    """int64 (3,): how many of the chosen providers have a use for the resource."""
-    schur: Array
-    """float64 (3, 3): matrix of the price step, and its Cholesky factor."""
-    right: Array
-    """float64 (3,): right-hand side of the price step."""
-    report: Array
-    """float64 (3,): see ``VALUE``."""
-
-
-def workspace(providers: int) -> Workspace:
-    """Return scratch arrays for problems of up to ``providers`` providers."""
-    n = providers
-    per_provider = {name: np.zeros(n) for name in ("marginal", "marginal_step", "excess")}
-    per_pair = {name: np.zeros((n, RESOURCES)) for name in ("share", "share_step", "slack", "slack_step")}
-    per_resource = {
-        name: np.zeros(RESOURCES)
-        for name in ("price", "price_step", "price_before", "spare", "spare_step", "used", "right", "report")
-    }
-    return Workspace(
-        chosen=np.arange(n),
-        inside=np.zeros(n, np.bool_),
-        wanted=np.zeros(RESOURCES, np.int64),
-        schur=np.zeros((RESOURCES, RESOURCES)),
-        **per_provider,
-        **per_pair,
-        **per_resource,
-    )
 
 
 @kernel
