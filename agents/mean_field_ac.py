@@ -20,7 +20,7 @@ from torch import Tensor
 from ioa_marl.agents.actor_critic import ActorCriticConfig, RoleLearner
 from ioa_marl.agents.actor_critic_agent import ActorCriticAgent
 from ioa_marl.agents.joint_views import View, mean_of_all, mean_of_others, summed
-from ioa_marl.envs.core import Arrays
+from ioa_marl.envs.core import Arrays, AsksForExternality, Game
 from ioa_marl.errors import UserError
 
 LARGEST_PASS = 2**17
@@ -166,6 +166,11 @@ class MeanFieldACAgent(ActorCriticAgent):
     centralised_critic: ClassVar[bool] = True
     version: ClassVar[int] = 1
 
+    def attach(self, game: Game) -> None:
+        """Offer the market's bank what the critics know of the others' welfare without an agent."""
+        if isinstance(game, AsksForExternality) and game.externality_role in self._learners:
+            game.take_externality(Criticism(self, game))
+
     def externality(
         self,
         role: str,
@@ -235,3 +240,39 @@ class MeanFieldACAgent(ActorCriticAgent):
             else:
                 done[name] = torch.zeros(*shape, code.width, device=device)
         return seen, done
+
+
+class Criticism:
+    """The externality that a market's bank asks for, in the market's own shapes.
+
+    Parameters
+    ----------
+    agent : MeanFieldACAgent
+        Whose critics are asked.
+    game : AsksForExternality
+        Who asks.
+    """
+
+    def __init__(self, agent: MeanFieldACAgent, game: AsksForExternality) -> None:
+        self._agent, self._role, self._hold = agent, game.externality_role, game.externality_hold
+
+    def __call__(
+        self,
+        before: Mapping[str, NDArray[np.float32]],
+        after: Mapping[str, NDArray[np.float32]],
+        largest: NDArray[np.float64],
+        largest_of_others: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Return estimates for markets side by side, (seeds · markets, agents); see `MeanFieldACAgent.externality`."""
+        seeds = len(self._agent.setting.seeds)
+
+        def split(x: NDArray[Any]) -> NDArray[Any]:
+            return x.reshape(seeds, -1, *x.shape[1:])
+
+        found = self._agent.externality(
+            self._role,
+            ({name: split(x) for name, x in before.items()}, {}),
+            ({name: split(x) for name, x in after.items()}, {}),
+            hold=self._hold, largest=split(largest), largest_of_others=split(largest_of_others),
+        )  # fmt: skip
+        return found.reshape(-1, found.shape[-1])

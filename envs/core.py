@@ -12,7 +12,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -125,8 +125,8 @@ class Game(ABC):
     """What each preset changes of the defaults; the first one is the default."""
     default_learning: ClassVar[tuple[str, ...]]
     """Roles that learn unless told otherwise."""
-    metric_names: ClassVar[tuple[str, ...]]
-    """Keys of `Step.metrics`."""
+    metric_names: tuple[str, ...]
+    """Keys of `Step.metrics`. A game with settings that have figures of their own says so on the instance."""
     objectives: ClassVar[Mapping[str, str]]
     """For each thing that is scored, a role or a group of roles, the metric from which its score is made."""
     minimised: ClassVar[frozenset[str]] = frozenset()
@@ -194,6 +194,17 @@ class Game(ABC):
             if key not in known:
                 raise ParameterError(key, changes[key], f"one of the settings {', '.join(sorted(known))}")
         return cls.config_class(**{**cls.presets[name], **changes})
+
+    @classmethod
+    def check_players(cls, config: Any, players: Mapping[str, type]) -> None:
+        """Refuse a market that needs more of the agents than that they act; ``players`` are their classes by role.
+
+        Raises
+        ------
+        ParameterError
+            Naming the setting that asks for more.
+        """
+        return
 
     @classmethod
     @abstractmethod
@@ -351,3 +362,16 @@ class Game(ABC):
     @abstractmethod
     def render(self, mode: str, index: int = 0) -> Any:
         """Draw market ``index``: text for ``ansi``, a uint8 array (height, width, 3) for ``rgb_array``."""
+
+
+@runtime_checkable
+class AsksForExternality(Protocol):
+    """A game whose bank lets an agent tell what the others' welfare would be without each agent of a role."""
+
+    externality_role: str
+    """The role."""
+    externality_hold: NDArray[np.int64]
+    """Its action that changes nothing, shape (heads,)."""
+
+    def take_externality(self, estimator: Any) -> None:
+        """Take an estimator; see `ioa_marl.markets.dual_currency.ExternalityEstimator`."""

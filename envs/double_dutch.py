@@ -170,7 +170,7 @@ class DoubleDutchGame(Game):
     config_class: ClassVar[type[Any]] = DoubleDutchConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     default_learning: ClassVar[tuple[str, ...]] = ("auctioneer",)
-    metric_names: ClassVar[tuple[str, ...]] = k.METRICS
+    metric_names: tuple[str, ...] = k.METRICS
     objectives: ClassVar[Mapping[str, str]] = {"auctioneer": "return"}
     uninformed: ClassVar[Mapping[str, str]] = {"auctioneer": "fixed_step"}
     board_metrics: ClassVar[tuple[str, ...]] = ("efficiency", "messages", "ticks")

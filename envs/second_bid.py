@@ -206,7 +206,7 @@ class SecondBidGame(PhasedGame):
         "pareto": {**PRESETS["pareto"], "information": "history"},
     }
     default_learning: ClassVar[tuple[str, ...]] = ("auctioneer",)
-    metric_names: ClassVar[tuple[str, ...]] = k.METRICS
+    metric_names: tuple[str, ...] = k.METRICS
     objectives: ClassVar[Mapping[str, str]] = {"auctioneer": "surplus"}
     uninformed: ClassVar[Mapping[str, str]] = {"auctioneer": "constant_rho"}
     board_metrics: ClassVar[tuple[str, ...]] = ("efficiency", "revenue", "delay", "uav_share")

@@ -217,7 +217,7 @@ class StackelbergGame(PhasedGame):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     infeasible: ClassVar[frozenset[str]] = frozenset({"literal"})
     default_learning: ClassVar[tuple[str, ...]] = LEADERS
-    metric_names: ClassVar[tuple[str, ...]] = (
+    metric_names: tuple[str, ...] = (
         "nash_conv", "relative_nash_conv", "leader_profit", "relative_profit", "follower_welfare", "social_welfare",
         "price_distance", "participation", "pure_equilibrium",
     )  # fmt: skip

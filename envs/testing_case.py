@@ -246,7 +246,7 @@ def _check_outcome(case: Case, game: Game, step: Step, age: NDArray[np.int64], t
         case.ensure(np.isfinite(step.rewards[name]), f"a reward of {name} is not finite", t)
         _check_seen(case, game, "final_observations", name, step.final_observations[name], ended, t)
     _check_final_state(case, game, step, ended, t)
-    names = case.game_class.metric_names
+    names = game.metric_names
     case.ensure(set(step.metrics) == set(names), f"metrics are {sorted(step.metrics)}, not metric_names", t)
     for name, values in step.metrics.items():
         case.ensure(is_array(values, (n,), np.float64), f"metric {name} is not float64 ({n},)", t)

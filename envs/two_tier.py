@@ -243,7 +243,7 @@ class TwoTierGame(PhasedGame):
     config_class: ClassVar[type[Any]] = TwoTierConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     default_learning: ClassVar[tuple[str, ...]] = (*LEADERS, "auctioneer")
-    metric_names: ClassVar[tuple[str, ...]] = (
+    metric_names: tuple[str, ...] = (
         "mobile_regret", "fixed_regret", "auction_regret", "mobile_profit", "fixed_profit", "aerial_profit",
         "follower_welfare", "social_welfare", "mobile_price", "fixed_price", "participation", "overloaded", "unserved",
         "buyers", "trades", "clearing_price", "auction_return", "auction_efficiency", "messages",

@@ -10,12 +10,14 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ioa_marl.envs import dual_currency
 from ioa_marl.envs.core import Arrays, PolicyFactory, Role
 from ioa_marl.envs.phased import PhasedGame, check_common
 from ioa_marl.envs.spaces import unit_box
 from ioa_marl.envs.vcg_slicing_policies import POLICIES
 from ioa_marl.markets import slicing_kernels as k
 from ioa_marl.markets._numba import machine_code
+from ioa_marl.markets.dual_currency import ExternalityEstimator
 from ioa_marl.markets.parameters import check_integer, require
 from ioa_marl.markets.slicing import PRESETS, SlicingParams, allocate_market
 from ioa_marl.markets.slicing_optimum import (
@@ -198,10 +200,13 @@ class VCGSlicingGame(PhasedGame):
     config_class: ClassVar[type[Any]] = VCGSlicingConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     default_learning: ClassVar[tuple[str, ...]] = ("slice",)
-    metric_names: ClassVar[tuple[str, ...]] = k.METRICS
+    metric_names: tuple[str, ...] = k.METRICS
     objectives: ClassVar[Mapping[str, str]] = {"slice": "welfare"}
     uninformed: ClassVar[Mapping[str, str]] = {"slice": "hold"}
-    reward_settings: ClassVar[Mapping[str, Any]] = {"slice_reward": "increment"}
+    # What the bank believes changes neither the network's actions nor, while bids are true, the allocation.
+    reward_settings: ClassVar[Mapping[str, Any]] = {
+        "slice_reward": "increment", "reward_scale": 10.0, "externality": "exact", "voi": "exact",
+    }  # fmt: skip
     board_metrics: ClassVar[tuple[str, ...]] = ("welfare_ratio", "final_ratio", "overcharged")
     policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
     instanced: ClassVar[bool] = True
@@ -219,19 +224,24 @@ class VCGSlicingGame(PhasedGame):
         learning: Sequence[str] | None = None,
         autoreset: bool = True,
     ) -> None:
+        if config.banked:
+            self.metric_names = k.METRICS + k.BANK_METRICS
         super().__init__(config, num_envs, learning, autoreset)
         n = config.providers
         self._numbers = config.numbers()
         self._counts = config.counts(self.learning, config.observation == "extended")
         self._changes, self._multipliers = np.array(config.changes), np.array(config.multipliers)
         self._space, self._solution = workspace(n), allocate_optima(1, n)
-        self._reported = np.zeros((num_envs if self.learns["vsp"] else 0, n))
+        self.bank = dual_currency.DualCurrency(self) if config.banked else None
+        self._reports = self.learns["vsp"] and not config.banked
+        self._reported = np.zeros((num_envs if self._reports else 0, n))
+        self._draws = np.zeros((0, n, 4)) if self.bank is None else self.bank.draws
         self._no_rewards = np.zeros((0, n), np.float32)
         rewards = self._opening.rewards
         mask = np.zeros(num_envs, np.bool_)
         self._play_slices = machine_code(
             k.play_slices, self.market, self._numbers, self._counts, self._changes, mask,
-            np.zeros((num_envs, n, 3), np.int64),
+            np.zeros((num_envs, n, 3), np.int64), self._draws,
             rewards.get("slice", self._no_rewards), rewards.get("vsp", self._no_rewards), mask,
         )  # fmt: skip
         seen = np.zeros((1, 1, 1), np.float32)
@@ -243,19 +253,22 @@ class VCGSlicingGame(PhasedGame):
         n = config.providers
         features = k.SLICE_FEATURES_EXTENDED if config.observation == "extended" else k.SLICE_FEATURES
         changes = spaces.MultiDiscrete([len(config.changes)] * 3)
+        seen = dual_currency.VSP_FEATURES if config.banked else k.VSP_FEATURES
         return {
             "slice": Role("slice", n, unit_box(features), changes, "oracle"),
-            "vsp": Role("vsp", n, unit_box(k.VSP_FEATURES), spaces.Discrete(len(config.multipliers)), "truthful"),
+            "vsp": Role("vsp", n, unit_box(seen), spaces.Discrete(len(config.multipliers)), "truthful"),
         }
 
     def _allocate(self) -> k.SlicingState:
         return allocate_market(self.num_envs, self.config)
 
     def _accounts(self) -> int:
-        return self.config.providers + 1
+        return self.config.providers + (2 if self.config.banked else 1)
 
     def _open(self, which: NDArray[np.bool_]) -> None:
         k.open_markets(self.market, self._numbers, self._counts, which)
+        if self.bank is not None:
+            self.bank.open(which)
 
     def _play(
         self,
@@ -266,37 +279,84 @@ class VCGSlicingGame(PhasedGame):
         terminated: NDArray[np.bool_],
     ) -> None:
         if phase == 0:
-            if "vsp" in actions:
+            if self.bank is not None:
+                self.bank.take_bids(which, actions.get("vsp"))
+            elif "vsp" in actions:
                 gap = k.report_types(
                     self.market, which, actions["vsp"], self._multipliers, self._reported, self._space, self._solution
                 )
                 require_certified(gap)
             return
+        if self.bank is not None:
+            self.bank.before_change(which, actions["slice"])
         self._play_slices(
-            self.market, self._numbers, self._counts, self._changes, which, actions["slice"],
+            self.market, self._numbers, self._counts, self._changes, which, actions["slice"], self._draws,
             rewards.get("slice", self._no_rewards), rewards.get("vsp", self._no_rewards), terminated,
         )  # fmt: skip
+        if self.bank is not None:
+            self.bank.settle(which, rewards.get("vsp"))
 
     def _observe(self, observations: Arrays) -> None:
         if "slice" in observations:
             self._observe_slices(self.market, self._numbers, self._counts, observations["slice"])
         if "vsp" in observations:
+            if self.bank is not None:
+                self.bank.observe(observations["vsp"])
+                return
             k.observe_vsps(self.market, self._numbers, self._counts, observations["vsp"])
+
+    def observe_into(self, out: Arrays) -> None:
+        """Write what the agents of the roles in ``out`` see into it, (batch, agents, features) each."""
+        self._observe(out)
+
+    externality_role = "slice"
+
+    @property
+    def externality_hold(self) -> NDArray[np.int64]:
+        """The change of nothing, for each of the three resources."""
+        return np.full(3, self.config.hold, np.int64)
+
+    def take_externality(self, estimator: ExternalityEstimator) -> None:
+        """Ask ``estimator`` for what the others could have without each provider, if that is what the settings say."""
+        if self.bank is not None:
+            self.bank.critic = estimator
+
+    @classmethod
+    def check_players(cls, config: Any, players: Mapping[str, type]) -> None:
+        """Refuse ``externality="critic"`` where the slices' agent has no critic that could tell."""
+        able = "slice" in players and hasattr(players["slice"], "externality")
+        require(
+            config.externality != "critic" or able,
+            "externality", config.externality,
+            "exact or estimated, or let an agent play slice whose critic can tell it (mean_field_ac)",
+        )  # fmt: skip
+
+    def _write_active(self, active: Arrays) -> None:
+        super()._write_active(active)
+        if self.config.fewest_providers is not None:
+            present = self.market.count[:, None] > np.arange(self.config.providers)
+            for mask in active.values():
+                mask &= present
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return super()._arrays() | ({} if self.bank is None else self.bank.arrays())
 
     def _measure(self, which: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
         if not self.full_metrics:
             k.measure_quickly(self.market, self._counts, which, metrics, ledger)
-            return
-        self.solve_optima(which)
-        k.measure_markets(self.market, self._counts, which, metrics, ledger)
+        else:
+            self.solve_optima(which)
+            k.measure_markets(self.market, self._counts, which, metrics, ledger)
+        if self.bank is not None:
+            self.bank.measure(which, metrics, ledger)
 
     def report_keys(self) -> NDArray[np.uint64]:
         """Return a row per market that changes whenever the reported types may have changed, (batch, words)."""
         market = self.market
-        words = [market.instance]
+        words = [market.instance, market.count.astype(np.uint64)]
         if self.config.redraw == "episode":
             words = [market.seed, market.stream, market.episode]
-        if self.learns["vsp"]:
+        if self._reports:
             opening = np.full(self.num_envs, self.openings)
             moment = (market.rounds, market.phase, opening)  # reports are new in the middle of a round
             words = [*words, market.episode, *(word.astype(np.uint64) for word in moment)]
@@ -306,7 +366,7 @@ class VCGSlicingGame(PhasedGame):
         """Return groups of markets, of those in ``which``, that have the same reported types."""
         rows = np.flatnonzero(which)
         keys = self.report_keys()[rows]
-        if self.learns["vsp"]:  # reports are the providers' own
+        if self._reports:  # reports are the providers' own
             return [rows[i : i + 1] for i in range(len(rows))]
         _, group = np.unique(keys, axis=0, return_inverse=True)
         return [rows[group.reshape(-1) == g] for g in range(group.max(initial=-1) + 1)]
@@ -319,27 +379,35 @@ class VCGSlicingGame(PhasedGame):
             _solve(reported, market.rate, int(group[0]), False, self._space, solution)
             shares[group] = solution.share[0]
 
+    def solve(self, worth: NDArray[np.float64], rate: NDArray[np.float64], b: int, payments: bool, out: Optima) -> None:
+        """Write the certified optimum of row ``b`` of types (batch, n) and (batch, n, 3) into ``out``."""
+        _solve(worth, rate, b, payments, self._space, out)
+
     def solve_optima(self, which: NDArray[np.bool_]) -> None:
         """Make SW* known in the markets ``which`` and, where providers are truthful, SW*₋ᵢ too."""
         market, solution = self.market, self._solution
-        payments = not self.learns["vsp"]
+        payments = not self._reports
         for group in self._groups(which & (market.known != k.SOLVED)):
             _solve(market.worth, market.rate, int(group[0]), payments, self._space, solution)
-            market.optimum[group] = solution.welfare[0]
+            market.optimum[group], market.ideal[group] = solution.welfare[0], solution.utility[0]
             if payments:
                 market.others[group] = solution.others[0]
             market.known[group] = k.SOLVED
 
     def state(self) -> NDArray[np.float32]:
-        """Return shares, worths, rates and reports of all providers and the round, (batch, 8·providers + 1)."""
+        """Return shares, worths, rates and reports of all providers and the round, (batch, 8·providers + 1).
+
+        With a bank five more of each provider: belief, last loan, value of information, and α and its estimate.
+        """
         market, config = self.market, self.config
-        relative = market.share * config.providers
+        relative = market.share * market.count[:, None, None]
         parts = [
             (relative / (1.0 + relative)).reshape(self.num_envs, -1),
             market.worth / config.worth[1],
             market.rate.reshape(self.num_envs, -1) / max(config.rate[1], 1e-300),
             market.multiplier / config.multipliers[-1],
             market.rounds[:, None] / config.rounds,
+            *([] if self.bank is None else self.bank.state()),
         ]
         return np.clip(np.concatenate(parts, axis=1), 0.0, 1.0).astype(np.float32)
 
@@ -360,9 +428,11 @@ class VCGSlicingGame(PhasedGame):
         bounds = np.zeros(len(seeds))
         for b, (seed, stream) in enumerate(zip(seeds, streams, strict=True)):
             instance = given[b] if config.instance is None else config.instance
-            key = (int(instance),) if config.redraw == "never" else (int(seed), int(stream))
+            alone = config.redraw == "episode" or config.fewest_providers is not None
+            key = (int(instance), int(seed), int(stream)) if alone else (int(instance),)
             if key not in solved:
                 state.seed[0], state.stream[0], state.instance[0] = seed, stream, instance
+                state.count[0] = k.draw_count(0, state, counts)
                 k.draw_types(0, state, numbers, counts)
                 _solve(state.worth, state.rate, 0, False, space, solution)
                 solved[key] = float(solution.welfare[0])

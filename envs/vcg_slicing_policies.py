@@ -39,7 +39,7 @@ class Greedy:
         """Return (batch, providers, 3) indices of changes."""
         market = self._game.market
         marginals = (market.worth - market.utility)[..., None] * market.rate
-        above = marginals > marginals.mean(axis=1, keepdims=True)
+        above = marginals > marginals.sum(axis=1, keepdims=True) / market.count[:, None, None]
         return np.where(above, len(self._game.config.changes) - 1, 0)
 
 
@@ -53,7 +53,8 @@ class _Towards(ABC):
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, providers, 3) indices of changes."""
-        wanted = np.log(np.maximum(self._target(), 1e-300) / self._game.market.share)
+        held = self._game.market.share
+        wanted = np.log(np.maximum(self._target(), 1e-300) / np.where(held > 0.0, held, 1.0))  # 0: who is absent
         return np.searchsorted(self._boundaries, wanted)
 
     @abstractmethod
@@ -65,7 +66,7 @@ class EqualSplit(_Towards):
     """Steer to 1/N of each resource for everybody."""
 
     def _target(self) -> NDArray[np.float64]:
-        return np.array(1.0 / self._game.config.providers)
+        return 1.0 / self._game.market.count[:, None, None]
 
 
 class Kelly(_Towards):

@@ -142,7 +142,7 @@ def _play_group(
     seeds = len(instances)
     game = VectorGame(game_class, config, [EVALUATION_SEED] * seeds, episodes, learning, first_episode, instances)
     shape = (seeds, episodes)
-    out = {name: np.zeros(shape) for name in game_class.metric_names}
+    out = {name: np.zeros(shape) for name in game.game.metric_names}
     rewards = {f"reward_{role}": np.zeros(shape) for role in game.game.learning}
     length = np.zeros(shape)
     for transition, running in evaluation_steps(game, agents):

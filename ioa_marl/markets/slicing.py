@@ -22,6 +22,10 @@ from ioa_marl.markets.slicing_solver import RESOURCES
 
 SLICE_REWARDS = ("difference", "increment", "utility", "bids", "own")
 REDRAWS = ("never", "episode")
+MECHANISMS = ("vcg", "dual_currency", "dual_currency_no_interest")
+EXTERNALITIES = ("exact", "estimated", "critic")
+VALUATIONS = ("exact", "network")
+NOISES = ("share", "as_printed")
 LOWEST_RATE = 1e-4
 """Smallest upper end of the range of ξ."""
 MOST_COMPARED = 5000
@@ -34,6 +38,9 @@ class SlicingParams:
 
     providers: int = 10
     """Number N of service providers."""
+    fewest_providers: int | None = None
+    """Smallest number of providers: every episode has a number drawn uniformly from here to ``providers``, the first
+    ones of the instance. None: always all of them."""
     worth: tuple[float, float] = (100.0, 200.0)
     """Range of β, the utility of unlimited resources [units of utility], uniform per provider."""
     rate: tuple[float, float] = (0.0, 10.0)
@@ -55,10 +62,35 @@ class SlicingParams:
     """Reward of a slice's agent: ``difference``, ``increment``, ``utility``, ``bids`` or ``own``."""
     reward_scale: float = 10.0
     """Factor on the rewards ``difference`` and ``increment``."""
+    mechanism: str = "vcg"
+    """What providers pay: ``vcg`` (the exact Clarke payment of their reports), ``dual_currency`` (intention bids, loans
+    and taxes by a bank) or ``dual_currency_no_interest`` (the same without interest on loans)."""
+    externality: str = "exact"
+    """How the bank knows what the others could have without a provider: ``exact``, ``estimated`` (from utilities that
+    it fits to its bills) or ``critic`` (from the critic of the slices' agent). Only with a bank."""
+    voi: str = "exact"
+    """How the bank values information for its pool: ``exact`` (utilities at the optimum) or ``network`` (a small
+    network per provider, trained on bills). Only with a bank."""
+    noise: str = "share"
+    """Unit of the noise that overbidding adds to shares: ``share`` or ``as_printed`` (N times SW* larger). Only with a
+    bank."""
+    profit_rate: tuple[float, float] = (0.5, 1.5)
+    """Range of α, gross profit per utility, uniform per provider. Only with a bank."""
+    profit_mean: float = 10.0
+    """Mean μ of the part w of gross profit that does not depend on utility. Only with a bank."""
+    profit_deviation: float = 5.0
+    """Standard deviation σ of that part. Only with a bank."""
+    belief_weight: float = 0.9
+    """Weight of the past in a provider's belief of its utility, a moving average of what it reported. Only with a
+    bank."""
+    prior_bills: int = 20
+    """Rounds before the episode that the bank has bills of, from random allocations. Only with a bank."""
+    bills: int = 64
+    """Newest bills that the bank keeps. Only with a bank."""
 
     def __post_init__(self) -> None:
         """Refuse what the market cannot be run with, naming key, value and what is allowed."""
-        for name in ("worth", "rate", "start_spread", "changes", "multipliers"):
+        for name in ("worth", "rate", "start_spread", "changes", "multipliers", "profit_rate"):
             self._make_tuple(name)
         check_integer(self, "providers", 1, 1_000_000)
         check_integer(self, "rounds", 1, 10_000)
@@ -71,13 +103,44 @@ class SlicingParams:
         self._check_grid("multipliers", 1.0, 1e-3, 1e3)
         check_number(self, "floor", low=1e-6, high=1.0)
         check_number(self, "reward_scale", low=1e-6, high=1e6)
-        for name, allowed in (("slice_reward", SLICE_REWARDS), ("redraw", REDRAWS)):
+        for name, allowed in (
+            ("slice_reward", SLICE_REWARDS), ("redraw", REDRAWS), ("mechanism", MECHANISMS),
+            ("externality", EXTERNALITIES), ("voi", VALUATIONS), ("noise", NOISES),
+        ):  # fmt: skip
             require(getattr(self, name) in allowed, name, getattr(self, name), " or ".join(allowed))
+        self._check_bank()
+        if self.fewest_providers is not None:
+            check_integer(self, "fewest_providers", 1, self.providers)
         require(
             self.slice_reward != "difference" or self.providers <= MOST_COMPARED,
             "slice_reward", self.slice_reward,
             f"increment, utility, bids or own with more than {MOST_COMPARED} providers: it takes their number squared",
         )  # fmt: skip
+
+    def _check_bank(self) -> None:
+        """Check what only a bank uses; without one, that it is left alone."""
+        check_range(self, "profit_rate", 1e-3, 1e3)
+        check_number(self, "profit_mean", low=-1e6, high=1e6)
+        check_number(self, "profit_deviation", low=0.0, high=1e6)
+        check_number(self, "belief_weight", low=0.0, high=1.0)
+        # Two points make a line; the fourth and later ones tell a utility function from another.
+        check_integer(self, "prior_bills", 2, 100_000)
+        check_integer(self, "bills", 2, 100_000)
+        usual = SlicingParams.__dataclass_fields__
+        if not self.banked:
+            for name in ("externality", "voi", "noise"):
+                value = getattr(self, name)
+                require(value == usual[name].default, name, value, f"{usual[name].default} with mechanism=vcg")
+        require(
+            self.externality != "critic" or self.slice_reward in ("utility", "bids"),
+            "slice_reward", self.slice_reward,
+            "utility or bids with externality=critic: a critic of these knows the welfare of a round",
+        )  # fmt: skip
+
+    @property
+    def banked(self) -> bool:
+        """Whether a bank settles the rounds."""
+        return self.mechanism != "vcg"
 
     def _make_tuple(self, name: str) -> None:
         value = getattr(self, name)
@@ -108,7 +171,7 @@ class SlicingParams:
         out[k.WORTH_LOW], out[k.WORTH_HIGH] = self.worth
         out[k.RATE_LOW], out[k.RATE_HIGH] = self.rate
         out[k.START_LOW], out[k.START_HIGH] = self.start_spread
-        out[k.FLOOR] = self.floor / self.providers
+        out[k.FLOOR] = self.floor
         out[k.REWARD_SCALE] = self.reward_scale
         out[k.MARGINAL_SCALE] = max(sum(self.worth) / 2 * sum(self.rate) / 2, 1e-12)
         return out
@@ -121,7 +184,9 @@ class SlicingParams:
         out[k.SLICE_REWARD] = SLICE_REWARDS.index(self.slice_reward)
         out[k.HOLD] = self.hold
         out[k.EXTENDED] = extended
-        out[k.LEARN_VSP] = "vsp" in learning
+        out[k.LEARN_VSP] = "vsp" in learning and not self.banked
+        out[k.FEWEST] = self.providers if self.fewest_providers is None else self.fewest_providers
+        out[k.BANKED] = self.banked
         return out
 
 
@@ -133,6 +198,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "n50": {"providers": 50},
     "city": {"providers": 1000},
     "internet": {"providers": 100_000, "slice_reward": "increment"},
+    "dual_currency": {"mechanism": "dual_currency"},
+    "no_interest": {"mechanism": "dual_currency_no_interest"},
 }
 """What each preset changes of the defaults."""
 
@@ -141,14 +208,20 @@ def allocate_market(batch: int, params: SlicingParams) -> k.SlicingState:
     """Return a zeroed state for ``batch`` markets."""
     providers = params.providers
     words = {name: np.zeros(batch, np.uint64) for name in ("seed", "stream", "instance", "episode", "drawn")}
-    whole = {name: np.zeros(batch, np.int64) for name in ("phase", "cycles", "rounds", "known")}
+    whole = {name: np.zeros(batch, np.int64) for name in ("phase", "cycles", "rounds", "known", "count")}
     pairs = {name: np.zeros((batch, providers, RESOURCES)) for name in ("rate", "share", "held")}
     single = {
         name: np.zeros((batch, providers))
-        for name in ("worth", "multiplier", "utility", "earned", "paid", "payment", "others")
+        for name in ("worth", "multiplier", "bid", "utility", "earned", "paid", "payment", "others", "ideal")
     }
     return k.SlicingState(
-        **words, **whole, **pairs, **single, optimum=np.zeros(batch), history=np.zeros((batch, params.rounds + 1))
+        **words,
+        **whole,
+        **pairs,
+        **single,
+        optimum=np.zeros(batch),
+        spread=np.zeros(batch),
+        history=np.zeros((batch, params.rounds + 1)),
     )
 
 

@@ -30,16 +30,19 @@ METRICS = (
     "payments",
     "overcharged",
 )
+BANK_METRICS = ("net_profit", "interest", "bid_ratio", "noise", "rate_error")
+"""Figures that there are only with a bank; they come after the others."""
 M_WELFARE, M_RATIO, M_FINAL, M_OPTIMUM, M_EQUAL, M_PAYMENTS, M_OVERCHARGED = range(7)
+M_PROFIT, M_INTEREST, M_BIDS, M_NOISE, M_RATE_ERROR = range(7, 12)
 
 WORTH_LOW, WORTH_HIGH, RATE_LOW, RATE_HIGH, START_LOW, START_HIGH = range(6)
 FLOOR, REWARD_SCALE, MARGINAL_SCALE = range(6, 9)
 N_NUMBERS = 9
-"""Entries of the float parameter vector; ``FLOOR`` is a share, ``MARGINAL_SCALE`` is mean β times mean ξ."""
+"""Entries of the float parameter vector; ``FLOOR`` is in equal shares, ``MARGINAL_SCALE`` is mean β times mean ξ."""
 
-ROUNDS, REDRAW, SLICE_REWARD, HOLD, EXTENDED, LEARN_VSP = range(6)
-N_COUNTS = 6
-"""Entries of the integer parameter vector."""
+ROUNDS, REDRAW, SLICE_REWARD, HOLD, EXTENDED, LEARN_VSP, FEWEST, BANKED = range(8)
+N_COUNTS = 8
+"""Entries of the integer parameter vector; ``BANKED`` is 1 where a bank settles the rounds, see `dual_currency`."""
 DIFFERENCE, INCREMENT, UTILITY, BIDS, OWN = range(5)
 """Values of ``SLICE_REWARD``."""
 
@@ -48,8 +51,9 @@ NOTHING, DRAWN, SOLVED = range(3)
 
 SLICE_FEATURES, SLICE_FEATURES_EXTENDED, VSP_FEATURES = 6, 12, 9
 
-TYPES, TYPES_OF_EPISODE, START = 400, 401, 402
-"""Purposes of the random draws: β and ξ of an instance, of an episode; shares at the start."""
+TYPES, TYPES_OF_EPISODE, START, PRESENT, FLUCTUATION = 400, 401, 402, 403, 404
+"""Purposes of the random draws: β and ξ of an instance, of an episode; shares at the start; the number of providers;
+noise of a round."""
 
 
 class SlicingState(NamedTuple):
@@ -73,12 +77,18 @@ class SlicingState(NamedTuple):
     """int64 (batch,): whether the types of ``drawn`` are held (1), and their optimum as well (2)."""
     drawn: Array
     """uint64 (batch,): the instance whose types are held."""
+    count: Array
+    """int64 (batch,): providers of this episode, the first ones; the others have rate 0 and no share."""
+    spread: Array
+    """float64 (batch,): standard deviation of the noise on each share of the round [shares]."""
     worth: Array
     """float64 (batch, n): β."""
     rate: Array
     """float64 (batch, n, 3): ξ."""
     multiplier: Array
     """float64 (batch, n): reported over true β."""
+    bid: Array
+    """float64 (batch, n): intention bid [units of utility]; only with a bank."""
     share: Array
     """float64 (batch, n, 3): the allocation."""
     held: Array
@@ -93,6 +103,8 @@ class SlicingState(NamedTuple):
     """float64 (batch, n): Σ of payments over the rounds played; as ``payment``."""
     others: Array
     """float64 (batch, n): SW*₋ᵢ of the reports."""
+    ideal: Array
+    """float64 (batch, n): true utility at the optimum; only with a bank."""
     optimum: Array
     """float64 (batch,): SW* of the true types."""
     history: Array
@@ -113,10 +125,18 @@ def draw_types(b: int, state: SlicingState, numbers: Array, counts: Array) -> No
         state.rate[b, i, 1] = numbers[RATE_LOW] + spread * to_unit(w2)
         state.rate[b, i, 2] = numbers[RATE_LOW] + spread * to_unit(w3)
         for k in range(RESOURCES):
-            if state.rate[b, i, k] < SMALLEST_RATE:
+            if state.rate[b, i, k] < SMALLEST_RATE or i >= state.count[b]:
                 state.rate[b, i, k] = 0.0  # below what the solver is made for, and of no use
     state.drawn[b] = state.instance[b]
     state.known[b] = DRAWN
+
+
+@kernel
+def draw_count(b: int, state: SlicingState, counts: Array) -> int:
+    """Draw the number of providers of the episode, uniform from ``FEWEST`` to all."""
+    n = state.worth.shape[1]
+    w0, _, _, _ = philox_block(state.seed[b], state.stream[b], 1, state.episode[b], PRESENT)
+    return counts[FEWEST] + min(int(to_unit(w0) * (n - counts[FEWEST] + 1)), n - counts[FEWEST])
 
 
 @kernel
@@ -124,9 +144,9 @@ def rescale(b: int, state: SlicingState) -> None:
     """Divide the shares of each resource by their sum."""
     for k in range(RESOURCES):
         total = 0.0
-        for i in range(state.share.shape[1]):
+        for i in range(state.count[b]):
             total += state.share[b, i, k]
-        for i in range(state.share.shape[1]):
+        for i in range(state.count[b]):
             state.share[b, i, k] /= total
 
 
@@ -146,24 +166,29 @@ def update_utilities(b: int, state: SlicingState) -> float:
 @kernel
 def open_market(b: int, state: SlicingState, numbers: Array, counts: Array) -> None:
     """Start an episode: types if they are not held yet, shares around the equal split."""
-    if counts[REDRAW] == 1 or state.known[b] == NOTHING or state.drawn[b] != state.instance[b]:
+    n = draw_count(b, state, counts)
+    same = state.known[b] != NOTHING and state.drawn[b] == state.instance[b] and state.count[b] == n
+    state.count[b] = n
+    if counts[REDRAW] == 1 or not same:
         draw_types(b, state, numbers, counts)
-    n = state.worth.shape[1]
     spread = numbers[START_HIGH] - numbers[START_LOW]
-    for i in range(n):
+    for i in range(state.worth.shape[1]):
         w0, w1, w2, _ = philox_block(state.seed[b], state.stream[b], i + 1, state.episode[b], START)
         state.share[b, i, 0] = (numbers[START_LOW] + spread * to_unit(w0)) / n
         state.share[b, i, 1] = (numbers[START_LOW] + spread * to_unit(w1)) / n
         state.share[b, i, 2] = (numbers[START_LOW] + spread * to_unit(w2)) / n
+        for k in range(RESOURCES if i >= n else 0):
+            state.share[b, i, k] = 0.0
         state.multiplier[b, i] = 1.0
         state.earned[b, i] = 0.0
         state.payment[b, i] = 0.0
         state.paid[b, i] = 0.0
     rescale(b, state)
-    for i in range(n):
+    for i in range(state.worth.shape[1]):
         for k in range(RESOURCES):
             state.held[b, i, k] = state.share[b, i, k]
     state.rounds[b] = 0
+    state.spread[b] = 0.0
     for t in range(state.history.shape[1]):
         state.history[b, t] = 0.0
     state.history[b, 0] = update_utilities(b, state)
@@ -186,11 +211,12 @@ def change_shares(
     Returns the sums of the three columns before they were rescaled to 1.
     """
     t0, t1, t2 = 0.0, 0.0, 0.0
-    for i in range(state.worth.shape[1]):
+    lowest = numbers[FLOOR] / state.count[b]
+    for i in range(state.count[b]):
         for k in range(RESOURCES):
             state.held[b, i, k] = state.share[b, i, k]
             changed = state.share[b, i, k] * (1.0 + changes[actions[b, i, k]])
-            state.share[b, i, k] = max(changed, numbers[FLOOR])
+            state.share[b, i, k] = max(changed, lowest)
         t0 += state.share[b, i, 0]
         t1 += state.share[b, i, 1]
         t2 += state.share[b, i, 2]
@@ -207,7 +233,7 @@ def welfare_without_change(b: int, i: int, state: SlicingState, floor: float, t0
     n2 = t2 + h2 - state.share[b, i, 2] * t2
     f0, f1, f2 = t0 / n0, t1 / n1, t2 / n2
     total, unserved = 0.0, 0.0
-    for j in range(state.worth.shape[1]):
+    for j in range(state.count[b]):
         y = state.rate[b, j, 0] * state.share[b, j, 0] * f0
         y += state.rate[b, j, 1] * state.share[b, j, 1] * f1
         y += state.rate[b, j, 2] * state.share[b, j, 2] * f2
@@ -222,9 +248,39 @@ def welfare_without_change(b: int, i: int, state: SlicingState, floor: float, t0
 def total_worth(b: int, state: SlicingState) -> float:
     """Σβ, the welfare of unlimited resources."""
     total = 0.0
-    for i in range(state.worth.shape[1]):
+    for i in range(state.count[b]):
         total += state.worth[b, i]
     return total
+
+
+@kernel
+def draw_fluctuations(state: SlicingState, which: Array, out: Array) -> None:
+    """Write four standard normal numbers per provider of the coming round, (batch, n, 4), by Box and Muller."""
+    n = state.worth.shape[1]
+    for b in range(state.worth.shape[0]):
+        if which[b]:
+            for i in range(n):
+                block = state.rounds[b] * n + i + 1
+                w0, w1, w2, w3 = philox_block(state.seed[b], state.stream[b], block, state.episode[b], FLUCTUATION)
+                first, second = math.sqrt(-2.0 * math.log1p(-to_unit(w0))), math.sqrt(-2.0 * math.log1p(-to_unit(w1)))
+                out[b, i, 0] = first * math.cos(2.0 * math.pi * to_unit(w2))
+                out[b, i, 1] = first * math.sin(2.0 * math.pi * to_unit(w2))
+                out[b, i, 2] = second * math.cos(2.0 * math.pi * to_unit(w3))
+                out[b, i, 3] = second * math.sin(2.0 * math.pi * to_unit(w3))
+
+
+@kernel
+def disturb(b: int, state: SlicingState, draws: Array) -> None:
+    """Add ``spread`` × ``draws``, (batch, n, ≥ 3) standard normal, to every share; clip at 0 and rescale."""
+    n = state.count[b]
+    for k in range(RESOURCES):
+        total = 0.0
+        for i in range(n):
+            state.share[b, i, k] = max(state.share[b, i, k] + state.spread[b] * draws[b, i, k], 0.0)
+            total += state.share[b, i, k]
+        for i in range(n):
+            # All clipped, which takes noise far above the shares: nobody is preferred.
+            state.share[b, i, k] = state.share[b, i, k] / total if total > 0.0 else 1.0 / n
 
 
 @kernel
@@ -235,40 +291,46 @@ def play_slices(
     changes: Array,
     which: Array,
     actions: Array,
+    draws: Array,
     slice_rewards: Array,
     vsp_rewards: Array,
     terminated: Array,
 ) -> None:
-    """Change the allocation of the markets ``which`` and settle the round.
+    """Change the allocation of the markets ``which`` and settle the round, as far as no bank does.
 
-    Rewards of roles that do not learn have no rows. Units are Σβ, for ``own`` and for the providers the mean β.
+    ``draws`` is the noise of `disturb`. A difference reward is that of the change alone, before noise. Rewards of roles
+    that do not learn have no rows. Units are Σβ, for ``own`` and for the providers the mean β.
     """
     kind, scale = counts[SLICE_REWARD], numbers[REWARD_SCALE]
-    n = state.worth.shape[1]
     for b in range(state.worth.shape[0]):
         if not which[b]:
             continue
+        n = state.count[b]
         before = state.history[b, state.rounds[b]]
         t0, t1, t2 = change_shares(b, state, numbers, changes, actions)
         welfare = update_utilities(b, state)
+        everything = total_worth(b, state)
+        for i in range(n if slice_rewards.shape[0] > 0 and kind == DIFFERENCE else 0):
+            unchanged = welfare_without_change(b, i, state, numbers[FLOOR] / n, t0, t1, t2)
+            slice_rewards[b, i] = np.float32(scale * (welfare - unchanged) / everything)
+        if state.spread[b] > 0.0:
+            disturb(b, state, draws)
+            welfare = update_utilities(b, state)
         state.rounds[b] += 1
         state.history[b, state.rounds[b]] = welfare
         terminated[b] = state.rounds[b] >= counts[ROUNDS]
-        everything, bids = total_worth(b, state), 0.0
+        bids = 0.0
         for i in range(n):
             state.earned[b, i] += state.utility[b, i]
-            bids += state.multiplier[b, i] * state.utility[b, i]
-        for i in range(n if counts[LEARN_VSP] == 1 else 0):
+            bids += state.bid[b, i] if counts[BANKED] == 1 else state.multiplier[b, i] * state.utility[b, i]
+        for i in range(n if counts[LEARN_VSP] == 1 and counts[BANKED] == 0 else 0):
             # Eq. 2 at the allocation made, which need not be the optimum of the reports.
             state.payment[b, i] = state.others[b, i] - (bids - state.multiplier[b, i] * state.utility[b, i])
             state.paid[b, i] += state.payment[b, i]
             vsp_rewards[b, i] = np.float32((state.utility[b, i] - state.payment[b, i]) * n / everything)
-        for i in range(n if slice_rewards.shape[0] > 0 else 0):
+        for i in range(n if slice_rewards.shape[0] > 0 and kind != DIFFERENCE else 0):
             reward = welfare
-            if kind == DIFFERENCE:
-                unchanged = welfare_without_change(b, i, state, numbers[FLOOR], t0, t1, t2)
-                reward = scale * (welfare - unchanged)
-            elif kind == INCREMENT:
+            if kind == INCREMENT:
                 reward = scale * (welfare - before)
             elif kind == BIDS:
                 reward = bids
@@ -310,9 +372,9 @@ def _relative(x: float) -> Any:
 @kernel
 def observe_slices(state: SlicingState, numbers: Array, counts: Array, out: Array) -> None:
     """Write own share and the others' mean share of each resource, and marginal utilities if they are on."""
-    n = state.worth.shape[1]
-    rest = max(n - 1, 1)
     for b in range(state.worth.shape[0]):
+        n = state.count[b]
+        rest = max(n - 1, 1)
         m0, m1, m2 = 0.0, 0.0, 0.0
         if counts[EXTENDED] == 1:
             for i in range(n):
@@ -331,13 +393,19 @@ def observe_slices(state: SlicingState, numbers: Array, counts: Array, out: Arra
                 out[b, i, 9] = _relative(max(m0 - own0, 0.0) / rest)
                 out[b, i, 10] = _relative(max(m1 - own1, 0.0) / rest)
                 out[b, i, 11] = _relative(max(m2 - own2, 0.0) / rest)
+        for i in range(n, out.shape[1]):
+            for f in range(out.shape[2]):
+                out[b, i, f] = np.float32(0.0)
 
 
 @kernel
 def observe_vsps(state: SlicingState, numbers: Array, counts: Array, out: Array) -> None:
     """Write own β and ξ, own shares, the last payment over β, and the round."""
-    n = state.worth.shape[1]
     for b in range(state.worth.shape[0]):
+        n = state.count[b]
+        for i in range(n, out.shape[1]):
+            for f in range(out.shape[2]):
+                out[b, i, f] = np.float32(0.0)
         for i in range(n):
             out[b, i, 0] = np.float32(state.worth[b, i] / numbers[WORTH_HIGH])
             for k in range(RESOURCES):
@@ -350,7 +418,7 @@ def observe_vsps(state: SlicingState, numbers: Array, counts: Array, out: Array)
 @kernel
 def equal_split_welfare(b: int, state: SlicingState) -> float:
     """Welfare of giving everybody 1/n of each resource."""
-    n = state.worth.shape[1]
+    n = state.count[b]
     welfare = 0.0
     for i in range(n):
         y = (state.rate[b, i, 0] + state.rate[b, i, 1] + state.rate[b, i, 2]) / n
@@ -384,10 +452,12 @@ def measure_markets(state: SlicingState, counts: Array, which: Array, metrics: A
     Where payments were not asked for every round, reports were the truth throughout, and the payments of all rounds
     follow from the sums of the utilities.
     """
-    n = state.worth.shape[1]
     for b in range(state.worth.shape[0]):
         if not which[b]:
             continue
+        n = state.count[b]
+        for i in range(n, ledger.shape[1]):
+            ledger[b, i] = 0.0
         rounds, best = state.rounds[b], state.optimum[b]
         last, total, bids = state.history[b, rounds], 0.0, 0.0
         for t in range(rounds):
@@ -412,3 +482,5 @@ def measure_markets(state: SlicingState, counts: Array, which: Array, metrics: A
         metrics[b, M_EQUAL] = equal_split_welfare(b, state) / best if best > 0.0 else 1.0
         metrics[b, M_PAYMENTS] = received / max(rounds, 1)
         metrics[b, M_OVERCHARGED] = overcharged
+        for column in range(M_OVERCHARGED + 1, metrics.shape[1]):
+            metrics[b, column] = np.nan

@@ -198,6 +198,7 @@ def resolve(values: Mapping[str, Any]) -> RunSpec:
     env_config = build(game_class.config_class, settings, "env")
     roles = game_class.make_roles(env_config)
     agents = _agents(values, game_class, roles)
+    game_class.check_players(env_config, {role: agent.agent_class for agent in agents for role in agent.roles})
     device = parse_device(values["device"])
     for agent in agents:
         for role in agent.roles:

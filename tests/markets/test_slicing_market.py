@@ -34,8 +34,8 @@ def play(params, state, actions, vsps=False):
     terminated = np.zeros(markets, np.bool_)
     counts = params.counts(("slice", "vsp") if vsps else ("slice",))
     k.play_slices(
-        state, params.numbers(), counts, np.array(params.changes), np.ones(markets, np.bool_), actions, *rewards,
-        terminated,
+        state, params.numbers(), counts, np.array(params.changes), np.ones(markets, np.bool_), actions,
+        np.zeros((0, n, 4)), *rewards, terminated,
     )  # fmt: skip
     return (*rewards, terminated)
 

@@ -54,7 +54,7 @@ class PostedPriceGame(Game):
     config_class: ClassVar[type[Any]] = PostedPriceConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"scarce": {}, "plenty": {"stock": 8}}
     default_learning: ClassVar[tuple[str, ...]] = ("seller",)
-    metric_names: ClassVar[tuple[str, ...]] = ("revenue", "sold")
+    metric_names: tuple[str, ...] = ("revenue", "sold")
     objectives: ClassVar[Mapping[str, str]] = {"seller": "revenue"}
     uninformed: ClassVar[Mapping[str, str]] = {"seller": "constant"}
     board_metrics: ClassVar[tuple[str, ...]] = ("sold",)
