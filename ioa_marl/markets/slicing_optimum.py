@@ -13,10 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ioa_marl.markets import slicing_corner as corner
 from ioa_marl.markets import slicing_solver as s
 from ioa_marl.markets import slicing_warm as warm
 from ioa_marl.markets._numba import kernel
 from ioa_marl.markets.parameters import require
+from ioa_marl.markets.slicing_space import WATCHED
 
 TOLERANCE = 1e-11
 """Relative duality gap at which the solver stops."""
@@ -71,7 +73,7 @@ def allocate_optima(batch: int, providers: int) -> Optima:
 
 
 @kernel
-def _choose(worth: s.Array, rate: s.Array, b: int, excluded: int, w: s.Workspace, prices: s.Array, row: int) -> int:
+def _choose(worth: s.Array, rate: s.Array, b: int, excluded: int, w: s.Interior, prices: s.Array, row: int) -> int:
     """List everybody but ``excluded`` who may buy at prices somewhat below ``prices[row]``; returns how many.
 
     The more providers, the less prices fall when one leaves. Who is missed is taken in afterwards.
@@ -92,7 +94,7 @@ def _choose(worth: s.Array, rate: s.Array, b: int, excluded: int, w: s.Workspace
 
 
 @kernel
-def _outsiders(worth: s.Array, rate: s.Array, b: int, excluded: int, w: s.Workspace) -> int:
+def _outsiders(worth: s.Array, rate: s.Array, b: int, excluded: int, w: s.Interior) -> int:
     """Take in everybody left out who would buy at the prices found; returns how many."""
     count = 0
     for i in range(worth.shape[1]):
@@ -103,7 +105,7 @@ def _outsiders(worth: s.Array, rate: s.Array, b: int, excluded: int, w: s.Worksp
 
 
 @kernel
-def _keep_optimum(worth: s.Array, rate: s.Array, b: int, row: int, w: s.Workspace, out: Optima) -> None:
+def _keep_optimum(worth: s.Array, rate: s.Array, b: int, row: int, w: s.Interior, out: Optima) -> None:
     """Copy the solution of the market with everybody; resources that nobody wants are split equally."""
     n = worth.shape[1]
     out.welfare[row] = 0.0
@@ -122,7 +124,7 @@ def _keep_optimum(worth: s.Array, rate: s.Array, b: int, row: int, w: s.Workspac
 
 
 @kernel
-def _keep_without(i: int, row: int, count: int, w: s.Workspace, out: Optima) -> None:
+def _keep_without(i: int, row: int, count: int, w: s.Interior, out: Optima) -> None:
     """Keep the optimum without provider ``i``: what was found, or what s* gives the others if that is more."""
     rest = out.welfare[row] - out.utility[row, i]
     value, bound = (w.report[s.VALUE], w.report[s.BOUND]) if count > 0 else (0.0, 0.0)
@@ -144,7 +146,7 @@ def _keep_as_it_is(i: int, row: int, out: Optima) -> None:
 
 @kernel
 def _solve_cold(
-    worth: s.Array, rate: s.Array, b: int, row: int, i: int, tolerance: float, w: s.Workspace, out: Optima
+    worth: s.Array, rate: s.Array, b: int, row: int, i: int, tolerance: float, w: s.Interior, out: Optima
 ) -> int:
     """Solve market ``b`` without provider ``i`` (-1: with everybody) from scratch; returns how many may buy."""
     for j in range(worth.shape[1]):
@@ -172,26 +174,26 @@ def _solve_warm(
 
     Returns whether the tolerance was reached.
     """
-    listed, before = int(w.walk.watched[0]), -1
+    listed, before = int(w.walk.counts[WATCHED]), -1
     while before < listed:
         listed = warm.enter_at(out.price, row, w.walk) if i < 0 else warm.enter_without(i, listed, w.walk)
         pieces = warm.walk(rate, b, listed, w.walk)
-        w.report[s.ITERATIONS] = pieces
-        w.walk.watched[0] = listed
+        w.inner.report[s.ITERATIONS] = pieces
+        w.walk.counts[WATCHED] = listed
         if pieces < 0 or not warm.settle(worth, rate, b, listed, w):
             return False
         before = listed
         listed = warm.add_near(worth, rate, b, listed, w)
-        w.walk.watched[0] = listed
-    return bool(w.report[s.BOUND] <= w.report[s.VALUE] * (1.0 + tolerance))
+        w.walk.counts[WATCHED] = listed
+    return bool(w.inner.report[s.BOUND] <= w.inner.report[s.VALUE] * (1.0 + tolerance))
 
 
 @kernel
 def _keep_corner(n: int, w: s.Workspace) -> None:
     """Keep where the walk has ended, for the problems without each provider."""
-    warm.copy_corner(w.walk.at, w.walk.kept)
+    corner.copy_corner(w.walk.at, w.walk.kept)
     # The more providers, the less prices fall when one leaves, and the fewer need be watched.
-    w.walk.watched[0] = warm.list_near(3.0 / math.sqrt(n) if n > _WATCH_ALL else np.inf, w.walk)
+    w.walk.counts[WATCHED] = warm.list_near(3.0 / math.sqrt(n) if n > _WATCH_ALL else np.inf, w.walk)
 
 
 @kernel
@@ -215,7 +217,7 @@ def solve(
     n = worth.shape[1]
     out.cold[row] = 0
     if first or (rest and payments):
-        warm.prepare(worth, rate, b, w.walk)
+        corner.prepare(worth, rate, b, w.walk)
     i, known, walking = -1, False, first
     while i < (n if payments else 0):
         if i >= 0 and n > 1 and out.utility[row, i] <= tolerance * out.welfare[row]:
@@ -227,15 +229,15 @@ def solve(
             reached = _solve_warm(worth, rate, b, row, i, tolerance, w, out)
         if not reached and not (i < 0 and known):
             out.cold[row] += walking or (rest and i >= 0)
-            count = _solve_cold(worth, rate, b, row, i, tolerance, w, out)
+            count = _solve_cold(worth, rate, b, row, i, tolerance, w.inner, out)
         if i >= 0:
-            _keep_without(i, row, count, w, out)
+            _keep_without(i, row, count, w.inner, out)
             i += 1
             continue
         if not known:
             if reached:
                 warm.hand_over(w)
-            _keep_optimum(worth, rate, b, row, w, out)
+            _keep_optimum(worth, rate, b, row, w.inner, out)
         if reached:
             _keep_corner(n, w)
         # What was found from scratch is no corner yet: a walk from its prices ends at one.

@@ -24,6 +24,7 @@ import numpy as np
 from ioa_marl.markets._numba import kernel
 from ioa_marl.markets.slicing_space import RESOURCES as RESOURCES
 from ioa_marl.markets.slicing_space import Array as Array
+from ioa_marl.markets.slicing_space import Interior as Interior
 from ioa_marl.markets.slicing_space import Workspace as Workspace
 from ioa_marl.markets.slicing_space import workspace as workspace
 
@@ -39,11 +40,11 @@ _DEEPEST = 600.0
 _SMALLEST = 1e-300
 
 VALUE, BOUND, ITERATIONS = range(3)
-"""Columns of ``Workspace.report``: utility of the shares, upper bound from the prices, Newton steps."""
+"""Columns of ``Interior.report``: utility of the shares, upper bound from the prices, Newton steps."""
 
 
 @kernel
-def start(worth: Array, rate: Array, b: int, count: int, w: Workspace) -> None:
+def start(worth: Array, rate: Array, b: int, count: int, w: Interior) -> None:
     """Put the chosen providers at half the equal split, or less, and prices above every marginal utility."""
     for k in range(RESOURCES):
         w.wanted[k] = 0
@@ -78,7 +79,7 @@ def start(worth: Array, rate: Array, b: int, count: int, w: Workspace) -> None:
 
 
 @kernel
-def solve_prices(w: Workspace) -> None:
+def solve_prices(w: Interior) -> None:
     """Solve ``schur`` · ``price_step`` = ``right`` by Cholesky; resources that nobody wants keep price 0."""
     h, g = w.schur, w.right
     for k in range(RESOURCES):
@@ -105,7 +106,7 @@ def solve_prices(w: Workspace) -> None:
 
 
 @kernel
-def gather(rate: Array, b: int, count: int, target: float, correct: bool, w: Workspace) -> None:
+def gather(rate: Array, b: int, count: int, target: float, correct: bool, w: Interior) -> None:
     """Sum the system of the price step over the chosen providers; ``target`` is the μ that is aimed at.
 
     ``correct`` adds the second-order terms of the steps that the workspace holds.
@@ -150,7 +151,7 @@ def gather(rate: Array, b: int, count: int, target: float, correct: bool, w: Wor
 
 
 @kernel
-def directions(rate: Array, b: int, count: int, target: float, correct: bool, w: Workspace) -> float:
+def directions(rate: Array, b: int, count: int, target: float, correct: bool, w: Interior) -> float:
     """Write the steps that follow from the price step; returns the largest part of them that keeps all positive."""
     longest = 1.0
     for k in range(RESOURCES):
@@ -195,7 +196,7 @@ def directions(rate: Array, b: int, count: int, target: float, correct: bool, w:
 
 
 @kernel
-def complementarity(rate: Array, b: int, count: int, w: Workspace, step: float) -> float:
+def complementarity(rate: Array, b: int, count: int, w: Interior, step: float) -> float:
     """μ after ``step`` of the way: the mean of the products s·z and t·λ."""
     total, pairs = 0.0, 0
     for k in range(RESOURCES):
@@ -222,7 +223,7 @@ def benefit_price(rate: Array, b: int, i: int, price: Array) -> float:
 
 
 @kernel
-def move(worth: Array, rate: Array, b: int, count: int, step: float, w: Workspace) -> float:
+def move(worth: Array, rate: Array, b: int, count: int, step: float, w: Interior) -> float:
     """Go ``step`` of the way; returns the largest |excess|.
 
     Where m has come far from β exp(−ξ·s), it is set to that, or as near to it as prices allow, with the slack that
@@ -267,7 +268,7 @@ def net_benefit(worth: float, price: float) -> float:
 
 
 @kernel
-def certify(worth: Array, rate: Array, b: int, count: int, w: Workspace) -> float:
+def certify(worth: Array, rate: Array, b: int, count: int, w: Interior) -> float:
     """Report the utility of the shares, scaled to use each resource up, and the bound; returns the gap over it."""
     value, bound = 0.0, 0.0
     for k in range(RESOURCES):
@@ -286,7 +287,7 @@ def certify(worth: Array, rate: Array, b: int, count: int, w: Workspace) -> floa
 
 
 @kernel
-def newton_step(rate: Array, b: int, count: int, mean: float, careful: bool, w: Workspace) -> float:
+def newton_step(rate: Array, b: int, count: int, mean: float, careful: bool, w: Interior) -> float:
     """Find the next steps from the μ of now; returns how much of them may be gone."""
     target, correct, longest = 0.0, False, 1.0
     for attempt in range(2):
@@ -302,7 +303,7 @@ def newton_step(rate: Array, b: int, count: int, mean: float, careful: bool, w: 
 
 
 @kernel
-def solve(worth: Array, rate: Array, b: int, count: int, tolerance: float, w: Workspace) -> None:
+def solve(worth: Array, rate: Array, b: int, count: int, tolerance: float, w: Interior) -> None:
     """Solve the problem of the chosen providers of market ``b`` to a relative gap of ``tolerance``."""
     start(worth, rate, b, count, w)
     pairs = w.wanted[0] + w.wanted[1] + w.wanted[2]

@@ -13,25 +13,31 @@ RESOURCES = 3
 """Bandwidth, computing, cache."""
 
 
+BUYERS, TIED_WHO, TIED_TO = range(3)
+"""Rows of ``Corner.counts``; the last has two."""
+PRICE, SLOPE, LEVEL, PART = range(4)
+"""Rows of ``Corner.numbers``; the last has two."""
+CAPACITY, CAPACITY_STEP, PRICE_STEP, WEIGHT, OFFSET, RESIDUAL, TOTAL, PART_STEP = range(8)
+"""Rows of ``Walk.numbers``; the last has two."""
+WATCHED, WHO, KIND, RESOURCE, SLOT, GROUP = range(6)
+"""Columns of ``Walk.counts``; the last has three."""
+
+
 class Corner(NamedTuple):
-    """Who buys what at some prices. Most buy one resource; the few who are indifferent between several are tied."""
+    """Who buys what at some prices. Most buy one resource; the few who are indifferent between several are tied.
+
+    Few arrays with several rows each, here and below: kernels take long to compile that pass many.
+    """
 
     buys: Array
-    """int64 (n,): the resource that a provider buys, or one of ``slicing_warm.OUT``, ``TIED``, ``ABSENT``."""
-    tied: Array
-    """int64 (2,): providers that divide their purchase between resources; -1 where there is none."""
-    on: Array
-    """bool (2, 3): the resources that each of them buys."""
-    part: Array
-    """float64 (2, 3): their shares of those."""
-    log_price: Array
-    """float64 (3,): p = ln λ; 0 for a resource that nobody wants."""
-    buyers: Array
-    """int64 (3,): how many buy this resource only."""
-    slope: Array
-    """float64 (3,): Σ 1/ξ over these: what they buy less of when p rises by 1."""
-    level: Array
-    """float64 (3,): Σ ln(β ξ)/ξ over these: what they would buy at p = 0."""
+    """int64 (n,): the resource that a provider buys, or one of ``slicing_corner.OUT``, ``TIED``, ``ABSENT``."""
+    counts: Array
+    """int64 (4, 3). ``BUYERS``: how many buy this resource only. ``TIED_WHO``: up to two providers that divide what
+    they buy between resources, else -1. ``TIED_TO``, a row for each of them: 1 for the resources that it buys."""
+    numbers: Array
+    """float64 (5, 3). ``PRICE``: p = ln λ; 0 for a resource that nobody wants. ``SLOPE``: Σ 1/ξ over those who buy this
+    resource only, what they buy less of when p rises by 1. ``LEVEL``: Σ ln(β ξ)/ξ over them, what they would buy at
+    p = 0. ``PART``, a row for each who is tied: shares."""
 
 
 class Walk(NamedTuple):
@@ -48,35 +54,21 @@ class Walk(NamedTuple):
     unit: Array
     """float64 (n, 3): 1/ξ; 0 where ξ is 0."""
     near: Array
-    """int64 (n,): the providers that are watched; only the first ``watched`` entries hold."""
-    watched: Array
-    """int64 (1,)."""
+    """int64 (n,): the providers that are watched; only the first ``counts[WATCHED]`` entries hold."""
     listed: Array
     """bool (n,): whether a provider is among them."""
-    capacity: Array
-    """float64 (3,): what there is of each resource on the way."""
-    capacity_step: Array
-    """float64 (3,): how that changes; a whole step ends at 1."""
-    log_price_step: Array
-    """float64 (3,)."""
-    part_step: Array
-    """float64 (2, 3)."""
-    group: Array
-    """int64 (3,): the first of the resources whose price ratios are fixed by those who are tied."""
-    weight: Array
-    """float64 (3,): price relative to that of the first one."""
-    offset: Array
-    """float64 (3,): logarithm of ``weight``."""
-    residual: Array
-    """float64 (3,): what is left of a resource for those who are tied."""
-    total: Array
-    """float64 (2,): benefit ξ·s that each of those wants."""
-    event: Array
-    """int64 (4,): see ``slicing_warm.WHO``."""
+    counts: Array
+    """int64 (8,). The next event: provider ``WHO`` (-1: none), ``KIND``, ``RESOURCE``, and ``SLOT`` of who is tied.
+    ``GROUP``: for each resource the first of those whose price ratios are fixed by who is tied."""
+    numbers: Array
+    """float64 (9, 3). ``CAPACITY``: what there is of each resource on the way. ``CAPACITY_STEP``: how that changes; a
+    whole step ends at 1. ``PRICE_STEP``, ``PART_STEP``: how p and divided shares change. ``WEIGHT``: price relative to
+    that of the first in the group. ``OFFSET``: its logarithm. ``RESIDUAL``: what is left of a resource for those who
+    are tied. ``TOTAL``: benefit ξ·s that each of those wants."""
 
 
-class Workspace(NamedTuple):
-    """Scratch arrays of the solver for one problem at a time with up to n providers."""
+class Interior(NamedTuple):
+    """Scratch arrays of the interior-point solver for one problem at a time with up to n providers."""
 
     chosen: Array
     """int64 (n,): the providers of the present problem; only the first ``count`` entries hold."""
@@ -116,59 +108,55 @@ class Workspace(NamedTuple):
     """float64 (3,): right-hand side of the price step."""
     report: Array
     """float64 (3,): see ``slicing_solver.VALUE``."""
+
+
+class Workspace(NamedTuple):
+    """Scratch arrays of all that solves slicing markets."""
+
+    inner: Interior
+    """Those of the interior-point solver, where every result is handed over."""
     walk: Walk
-    """What warm starts need."""
+    """Those of warm starts."""
 
 
-def _corner(providers: int) -> Corner:
-    pairs = (2, RESOURCES)
-    per_resource = {name: np.zeros(RESOURCES) for name in ("log_price", "slope", "level")}
-    return Corner(
-        buys=np.zeros(providers, np.int64),
-        tied=np.full(2, -1),
-        on=np.zeros(pairs, np.bool_),
-        part=np.zeros(pairs),
-        buyers=np.zeros(RESOURCES, np.int64),
-        **per_resource,
-    )
-
-
-def _walk(providers: int) -> Walk:
-    n = providers
-    names = ("capacity", "capacity_step", "log_price_step", "weight", "offset", "residual")
-    return Walk(
-        at=_corner(n),
-        kept=_corner(n),
-        log_worth=np.zeros(n),
-        log_rate=np.zeros((n, RESOURCES)),
-        unit=np.zeros((n, RESOURCES)),
-        near=np.zeros(n, np.int64),
-        watched=np.zeros(1, np.int64),
-        listed=np.zeros(n, np.bool_),
-        part_step=np.zeros((2, RESOURCES)),
-        group=np.zeros(RESOURCES, np.int64),
-        total=np.zeros(2),
-        event=np.zeros(4, np.int64),
-        **{name: np.zeros(RESOURCES) for name in names},
-    )
-
-
-def workspace(providers: int) -> Workspace:
-    """Return scratch arrays for problems of up to ``providers`` providers."""
-    n = providers
+def _interior(n: int) -> Interior:
     per_provider = {name: np.zeros(n) for name in ("marginal", "marginal_step", "excess")}
     per_pair = {name: np.zeros((n, RESOURCES)) for name in ("share", "share_step", "slack", "slack_step")}
     per_resource = {
         name: np.zeros(RESOURCES)
         for name in ("price", "price_step", "price_before", "spare", "spare_step", "used", "right", "report")
     }
-    return Workspace(
+    return Interior(
         chosen=np.arange(n),
         inside=np.zeros(n, np.bool_),
         wanted=np.zeros(RESOURCES, np.int64),
         schur=np.zeros((RESOURCES, RESOURCES)),
-        walk=_walk(n),
         **per_provider,
         **per_pair,
         **per_resource,
     )
+
+
+def _corner(n: int) -> Corner:
+    return Corner(
+        buys=np.zeros(n, np.int64),
+        counts=np.zeros((TIED_TO + 2, RESOURCES), np.int64),
+        numbers=np.zeros((PART + 2, RESOURCES)),
+    )
+
+
+def workspace(providers: int) -> Workspace:
+    """Return scratch arrays for problems of up to ``providers`` providers."""
+    n = providers
+    walk = Walk(
+        at=_corner(n),
+        kept=_corner(n),
+        log_worth=np.zeros(n),
+        log_rate=np.zeros((n, RESOURCES)),
+        unit=np.zeros((n, RESOURCES)),
+        near=np.zeros(n, np.int64),
+        listed=np.zeros(n, np.bool_),
+        counts=np.zeros(GROUP + RESOURCES, np.int64),
+        numbers=np.zeros((PART_STEP + 2, RESOURCES)),
+    )
+    return Workspace(_interior(n), walk)

@@ -24,126 +24,56 @@ import numpy as np
 
 from ioa_marl.markets import slicing_solver as s
 from ioa_marl.markets._numba import kernel
-from ioa_marl.markets.slicing_space import RESOURCES, Array, Corner, Walk, Workspace
+from ioa_marl.markets.slicing_corner import (
+    ABSENT,
+    OUT,
+    TIED,
+    copy_corner,
+    count_buyers,
+    drop,
+    first_of,
+    held_by,
+    is_bought,
+    join,
+    log_benefit_price,
+    part_from,
+    tie,
+    untie,
+    would_buy,
+)
+from ioa_marl.markets.slicing_space import (
+    BUYERS,
+    CAPACITY,
+    CAPACITY_STEP,
+    GROUP,
+    KIND,
+    LEVEL,
+    OFFSET,
+    PART,
+    PART_STEP,
+    PRICE,
+    PRICE_STEP,
+    RESIDUAL,
+    RESOURCE,
+    RESOURCES,
+    SLOPE,
+    SLOT,
+    TIED_TO,
+    TIED_WHO,
+    TOTAL,
+    WEIGHT,
+    WHO,
+    Array,
+    Walk,
+    Workspace,
+)
 
-ABSENT, OUT, TIED = -2, -1, RESOURCES
-"""What ``Corner.buys`` can be but a resource: not in this market, buys nothing, buys several."""
-WHO, KIND, RESOURCE, SLOT = range(4)
-"""Columns of ``Walk.event``: provider (-1: nothing happens), what it does, with which resource; row of ``tied``."""
 ENTER, LEAVE, TIE, DROP = range(4)
 """Kinds of event: begins to buy, stops buying, becomes indifferent to one more resource, buys no more of one."""
 MOST_PIVOTS = 200
 """Straight pieces after which a walk is given up."""
 _LOWEST = -650.0
 """exp(this), over the largest rate, is still a normal number."""
-
-
-@kernel
-def prepare(worth: Array, rate: Array, b: int, w: Walk) -> None:
-    """Write what all walks in market ``b`` need."""
-    for j in range(worth.shape[1]):
-        w.log_worth[j] = math.log(worth[b, j])
-        for k in range(RESOURCES):
-            used = rate[b, j, k] > 0.0
-            w.log_rate[j, k] = math.log(rate[b, j, k]) if used else -np.inf
-            w.unit[j, k] = 1.0 / rate[b, j, k] if used else 0.0
-
-
-@kernel
-def copy_corner(source: Corner, target: Corner) -> None:
-    """Make ``target`` what ``source`` is."""
-    for j in range(source.buys.shape[0]):
-        target.buys[j] = source.buys[j]
-    for k in range(RESOURCES):
-        target.log_price[k], target.buyers[k] = source.log_price[k], source.buyers[k]
-        target.slope[k], target.level[k] = source.slope[k], source.level[k]
-    for slot in range(2):
-        target.tied[slot] = source.tied[slot]
-        for k in range(RESOURCES):
-            target.on[slot, k], target.part[slot, k] = source.on[slot, k], source.part[slot, k]
-
-
-@kernel
-def _join(j: int, k: int, w: Walk) -> None:
-    """Let ``j`` buy resource ``k`` only."""
-    w.at.buys[j] = k
-    w.at.buyers[k] += 1
-    w.at.slope[k] += w.unit[j, k]
-    w.at.level[k] += w.unit[j, k] * (w.log_worth[j] + w.log_rate[j, k])
-
-
-@kernel
-def _part(j: int, k: int, w: Walk) -> float:
-    """Let ``j`` no longer be one of those who buy only ``k``; returns the share that it had."""
-    at = w.at
-    at.buys[j] = OUT
-    at.buyers[k] -= 1
-    at.slope[k] -= w.unit[j, k]
-    at.level[k] -= w.unit[j, k] * (w.log_worth[j] + w.log_rate[j, k])
-    if at.buyers[k] == 0:
-        at.slope[k], at.level[k] = 0.0, 0.0
-    return max(w.log_worth[j] + w.log_rate[j, k] - at.log_price[k], 0.0) * w.unit[j, k]
-
-
-@kernel
-def _count_buyers(listed: int, w: Walk) -> None:
-    """Sum the buyers of each resource afresh."""
-    at = w.at
-    for k in range(RESOURCES):
-        at.buyers[k], at.slope[k], at.level[k] = 0, 0.0, 0.0
-    for m in range(listed):
-        j = w.near[m]
-        if 0 <= at.buys[j] < TIED:
-            _join(j, at.buys[j], w)
-
-
-@kernel
-def _is_bought(k: int, at: Corner) -> bool:
-    """Whether somebody buys ``k``, if only to the amount 0."""
-    bought = at.buyers[k] > 0
-    for slot in range(2):
-        bought = bought or (at.tied[slot] >= 0 and at.on[slot, k])
-    return bool(bought)
-
-
-@kernel
-def _benefit(j: int, w: Walk) -> float:
-    """Return ln q_j = min_k (p_k − ln ξ_jk)."""
-    p, r = w.at.log_price, w.log_rate
-    return min(p[0] - r[j, 0], min(p[1] - r[j, 1], p[2] - r[j, 2]))
-
-
-@kernel
-def _tie(j: int, k: int, w: Walk) -> bool:
-    """Let ``j``, who buys other resources, be tied to ``k`` as well; returns whether there is room for that."""
-    at = w.at
-    slot = 0 if at.tied[0] == j or (at.tied[0] < 0 and at.tied[1] != j) else 1
-    if at.tied[slot] != j:
-        if at.tied[slot] >= 0:
-            return False
-        before = at.buys[j]
-        for m in range(RESOURCES):
-            at.on[slot, m], at.part[slot, m] = m == before, 0.0
-        at.part[slot, before] = _part(j, before, w)
-        at.tied[slot] = j
-        at.buys[j] = TIED
-    at.on[slot, k] = True
-    at.part[slot, k] = 0.0
-    return True
-
-
-@kernel
-def _drop(slot: int, k: int, w: Walk) -> None:
-    """Let who is tied in ``slot`` buy no more of ``k``."""
-    at = w.at
-    at.on[slot, k], at.part[slot, k] = False, 0.0
-    left, last = 0, 0
-    for m in range(RESOURCES):
-        if at.on[slot, m]:
-            left, last = left + 1, m
-    if left == 1:
-        _join(at.tied[slot], last, w)
-        at.tied[slot] = -1
 
 
 @kernel
@@ -154,25 +84,25 @@ def _find_buyers(listed: int, w: Walk) -> int:
     """
     at = w.at
     for k in range(RESOURCES):
-        if _is_bought(k, at):
+        if is_bought(k, at):
             continue
         best, who = -np.inf, -1
         for j in range(at.buys.shape[0]):
             if at.buys[j] != ABSENT:
-                price = min(w.log_worth[j], _benefit(j, w)) + w.log_rate[j, k]
+                price = min(w.log_worth[j], log_benefit_price(j, w)) + w.log_rate[j, k]
                 if price > best:
                     best, who = price, j
-        at.log_price[k] = best if who >= 0 else 0.0
-        w.capacity[k] = 0.0
-        w.capacity_step[k] = 1.0 if who >= 0 else 0.0
+        at.numbers[PRICE, k] = best if who >= 0 else 0.0
+        w.numbers[CAPACITY, k] = 0.0
+        w.numbers[CAPACITY_STEP, k] = 1.0 if who >= 0 else 0.0
         if who >= 0 and not w.listed[who]:
             w.listed[who] = True
             w.near[listed] = who
             listed += 1
         if who >= 0 and at.buys[who] == OUT:
-            _join(who, k, w)
+            join(who, k, w)
         elif who >= 0:
-            _tie(who, k, w)  # of two slots one is free, since this resource was in none
+            tie(who, k, w)  # of two slots one is free, since this resource was in none
     return listed
 
 
@@ -182,20 +112,21 @@ def enter_at(prices: Array, row: int, w: Walk) -> int:
     at, n = w.at, w.log_worth.shape[0]
     for k in range(RESOURCES):
         # A resource that nobody wanted had no price.
-        at.log_price[k] = math.log(prices[row, k]) if prices[row, k] > 0.0 else np.inf
-    at.tied[0], at.tied[1] = -1, -1
+        at.numbers[PRICE, k] = math.log(prices[row, k]) if prices[row, k] > 0.0 else np.inf
+    for slot in range(2):
+        untie(slot, at)
     for j in range(n):
         w.near[j], w.listed[j] = j, True
-        lowest = _benefit(j, w)
+        lowest = log_benefit_price(j, w)
         at.buys[j] = OUT
         for k in range(RESOURCES):
-            if lowest < w.log_worth[j] and at.log_price[k] - w.log_rate[j, k] == lowest:
+            if lowest < w.log_worth[j] and at.numbers[PRICE, k] - w.log_rate[j, k] == lowest:
                 at.buys[j] = k
-    _count_buyers(n, w)
+    count_buyers(n, w)
     for k in range(RESOURCES):
-        if at.buyers[k] > 0:
-            w.capacity[k] = at.level[k] - at.log_price[k] * at.slope[k]
-            w.capacity_step[k] = 1.0 - w.capacity[k]
+        if at.counts[BUYERS, k] > 0:
+            w.numbers[CAPACITY, k] = at.numbers[LEVEL, k] - at.numbers[PRICE, k] * at.numbers[SLOPE, k]
+            w.numbers[CAPACITY_STEP, k] = 1.0 - w.numbers[CAPACITY, k]
     return _find_buyers(n, w)
 
 
@@ -207,16 +138,16 @@ def enter_without(i: int, listed: int, w: Walk) -> int:
     for k in range(RESOURCES):
         held = 0.0
         if at.buys[i] == k:
-            held = _part(i, k, w)
+            held = part_from(i, k, w)
         for slot in range(2):
-            if at.tied[slot] == i and at.on[slot, k]:
-                held = at.part[slot, k]
-        w.capacity[k], w.capacity_step[k] = 1.0 - held, held
-        if not _is_bought(k, w.kept):
-            w.capacity_step[k] = 0.0
+            if at.counts[TIED_WHO, slot] == i:
+                held = at.numbers[PART + slot, k]
+        w.numbers[CAPACITY, k], w.numbers[CAPACITY_STEP, k] = 1.0 - held, held
+        if not is_bought(k, w.kept):
+            w.numbers[CAPACITY_STEP, k] = 0.0
     for slot in range(2):
-        if at.tied[slot] == i:
-            at.tied[slot] = -1
+        if at.counts[TIED_WHO, slot] == i:
+            untie(slot, at)
     at.buys[i] = ABSENT
     return _find_buyers(listed, w)
 
@@ -229,7 +160,7 @@ def list_near(near: float, w: Walk) -> int:
     """
     listed = 0
     for j in range(w.log_worth.shape[0]):
-        w.listed[j] = w.kept.buys[j] != OUT or w.log_worth[j] > _benefit(j, w) - near
+        w.listed[j] = w.kept.buys[j] != OUT or w.log_worth[j] > log_benefit_price(j, w) - near
         if w.listed[j]:
             w.near[listed] = j
             listed += 1
@@ -241,47 +172,40 @@ def _connect(rate: Array, b: int, w: Walk) -> bool:
     """Group resources by who is tied to them; returns False where somebody's tie closes a circle."""
     at = w.at
     for k in range(RESOURCES):
-        w.group[k], w.weight[k], w.offset[k] = k, 1.0, 0.0
+        w.counts[GROUP + k], w.numbers[WEIGHT, k], w.numbers[OFFSET, k] = k, 1.0, 0.0
     for slot in range(2):
-        j, first = at.tied[slot], -1
-        for k in range(RESOURCES):
-            if j < 0 or not at.on[slot, k]:
+        j, first = at.counts[TIED_WHO, slot], first_of(slot, at)
+        for k in range(first + 1, RESOURCES):
+            if at.counts[TIED_TO + slot, k] == 0:
                 continue
-            if first < 0:
-                first = k
-                continue
-            joined = w.group[k]
-            if joined == w.group[first]:
+            joined = w.counts[GROUP + k]
+            if joined == w.counts[GROUP + first]:
                 return False
-            scale = w.weight[first] * rate[b, j, k] * w.unit[j, first] / w.weight[k]
-            shift = w.offset[first] + w.log_rate[j, k] - w.log_rate[j, first] - w.offset[k]
+            scale = w.numbers[WEIGHT, first] * rate[b, j, k] * w.unit[j, first] / w.numbers[WEIGHT, k]
+            shift = w.numbers[OFFSET, first] + w.log_rate[j, k] - w.log_rate[j, first] - w.numbers[OFFSET, k]
             for m in range(RESOURCES):
-                if w.group[m] == joined:
-                    w.group[m] = w.group[first]
-                    w.weight[m] *= scale
-                    w.offset[m] += shift
+                if w.counts[GROUP + m] == joined:
+                    w.counts[GROUP + m] = w.counts[GROUP + first]
+                    w.numbers[WEIGHT, m] *= scale
+                    w.numbers[OFFSET, m] += shift
     return True
 
 
 @kernel
-def _split(rate: Array, b: int, w: Walk, part: Array) -> None:
-    """Write what those who are tied buy, from the ``residual`` of each resource and the ``total`` of each of them."""
-    at = w.at
-    both = at.tied[0] >= 0 and at.tied[1] >= 0
-    shared = -1
+def _split(rate: Array, b: int, w: Walk, out: Array, line: int) -> None:
+    """Write what those who are tied buy, from the ``RESIDUAL`` of each resource and the ``TOTAL`` of each of them."""
+    on, shared = w.at.counts, -1
     for k in range(RESOURCES):
-        if both and at.on[0, k] and at.on[1, k]:
+        if on[TIED_TO, k] + on[TIED_TO + 1, k] == 2:
             shared = k
-    for slot in range(2):
-        j = at.tied[slot]
-        for k in range(RESOURCES):
-            part[slot, k] = w.residual[k] if j >= 0 and at.on[slot, k] and k != shared else 0.0
+    elsewhere = 0.0
+    for k in range(RESOURCES):
+        for slot in range(2):
+            out[line + slot, k] = w.numbers[RESIDUAL, k] if on[TIED_TO + slot, k] == 1 and k != shared else 0.0
+        elsewhere += rate[b, max(on[TIED_WHO, 0], 0), k] * out[line, k]
     if shared >= 0:
-        elsewhere = 0.0
-        for k in range(RESOURCES):
-            elsewhere += rate[b, at.tied[0], k] * part[0, k]
-        part[0, shared] = (w.total[0] - elsewhere) * w.unit[at.tied[0], shared]
-        part[1, shared] = w.residual[shared] - part[0, shared]
+        out[line, shared] = (w.numbers[TOTAL, 0] - elsewhere) * w.unit[on[TIED_WHO, 0], shared]
+        out[line + 1, shared] = w.numbers[RESIDUAL, shared] - out[line, shared]
 
 
 @kernel
@@ -291,72 +215,72 @@ def _direct(rate: Array, b: int, w: Walk) -> bool:
     if not _connect(rate, b, w):
         return False
     for k in range(RESOURCES):
-        if w.group[k] != k:
+        if w.counts[GROUP + k] != k:
             continue
         more, slope = 0.0, 0.0
         for m in range(RESOURCES):
-            if w.group[m] == k:
-                more += w.weight[m] * w.capacity_step[m]
-                slope += w.weight[m] * at.slope[m]
+            if w.counts[GROUP + m] == k:
+                more += w.numbers[WEIGHT, m] * w.numbers[CAPACITY_STEP, m]
+                slope += w.numbers[WEIGHT, m] * at.numbers[SLOPE, m]
         for slot in range(2):
-            j, first = at.tied[slot], -1
-            for m in range(RESOURCES):
-                if j >= 0 and at.on[slot, m] and w.group[m] == k and first < 0:
-                    first = m
-                    slope += w.weight[m] * w.unit[j, m]
+            j, m = at.counts[TIED_WHO, slot], first_of(slot, at)
+            if m < RESOURCES and w.counts[GROUP + m] == k:
+                slope += w.numbers[WEIGHT, m] * w.unit[j, m]
         if slope <= 0.0 and more != 0.0:
             return False
         for m in range(RESOURCES):
-            if w.group[m] == k:
-                w.log_price_step[m] = -more / slope if slope > 0.0 else 0.0
+            if w.counts[GROUP + m] == k:
+                w.numbers[PRICE_STEP, m] = -more / slope if slope > 0.0 else 0.0
     for k in range(RESOURCES):
-        w.residual[k] = w.capacity_step[k] + w.log_price_step[k] * at.slope[k]
+        w.numbers[RESIDUAL, k] = w.numbers[CAPACITY_STEP, k] + w.numbers[PRICE_STEP, k] * at.numbers[SLOPE, k]
     for slot in range(2):
-        for k in range(RESOURCES):
-            if at.tied[slot] >= 0 and at.on[slot, k]:
-                w.total[slot] = -w.log_price_step[k]
-    _split(rate, b, w, w.part_step)
+        k = first_of(slot, at)
+        w.numbers[TOTAL, slot] = -w.numbers[PRICE_STEP, k] if k < RESOURCES else 0.0
+    _split(rate, b, w, w.numbers, PART_STEP)
     return True
 
 
 @kernel
 def _note(who: int, kind: int, resource: int, slot: int, w: Walk) -> None:
     """Write down the next event."""
-    w.event[WHO], w.event[KIND], w.event[RESOURCE], w.event[SLOT] = who, kind, resource, slot
+    w.counts[WHO], w.counts[KIND], w.counts[RESOURCE], w.counts[SLOT] = who, kind, resource, slot
 
 
 @kernel
 def _next_event(listed: int, longest: float, w: Walk) -> float:
     """Find what happens first within ``longest`` of the way; returns how far that is."""
-    at, p, d, r = w.at, w.at.log_price, w.log_price_step, w.log_rate
+    at, p, d, r = w.at, w.at.numbers, w.numbers, w.log_rate
     step = longest
-    w.event[WHO] = -1
+    w.counts[WHO] = -1
     for m in range(listed):
         j = w.near[m]
         buys = at.buys[j]
         if buys == OUT:
             for k in range(RESOURCES):
                 # Written as products: most are not the next, and a division is dear.
-                if p[k] - r[j, k] - w.log_worth[j] < -d[k] * step:
-                    step = max(p[k] - r[j, k] - w.log_worth[j], 0.0) / -d[k]
+                if p[PRICE, k] - r[j, k] - w.log_worth[j] < -d[PRICE_STEP, k] * step:
+                    step = max(p[PRICE, k] - r[j, k] - w.log_worth[j], 0.0) / -d[PRICE_STEP, k]
                     _note(j, ENTER, k, 0, w)
         elif buys >= 0:
             slot = -1
             if buys == TIED:
-                slot = 0 if at.tied[0] == j else 1
+                slot = 0 if at.counts[TIED_WHO, 0] == j else 1
                 for k in range(RESOURCES):
-                    if at.on[slot, k]:
+                    if at.counts[TIED_TO + slot, k] == 1:
                         buys = k
-                        if at.part[slot, k] < -w.part_step[slot, k] * step:
-                            step = max(at.part[slot, k], 0.0) / -w.part_step[slot, k]
+                        if at.numbers[PART + slot, k] < -w.numbers[PART_STEP + slot, k] * step:
+                            step = max(at.numbers[PART + slot, k], 0.0) / -w.numbers[PART_STEP + slot, k]
                             _note(j, DROP, k, slot, w)
-            here = p[buys] - r[j, buys]
+            here = p[PRICE, buys] - r[j, buys]
             for k in range(RESOURCES):
-                if w.group[k] != w.group[buys] and p[k] - r[j, k] - here < (d[buys] - d[k]) * step:
-                    step = max(p[k] - r[j, k] - here, 0.0) / (d[buys] - d[k])
+                if (
+                    w.counts[GROUP + k] != w.counts[GROUP + buys]
+                    and p[PRICE, k] - r[j, k] - here < (d[PRICE_STEP, buys] - d[PRICE_STEP, k]) * step
+                ):
+                    step = max(p[PRICE, k] - r[j, k] - here, 0.0) / (d[PRICE_STEP, buys] - d[PRICE_STEP, k])
                     _note(j, TIE, k, slot, w)
-            if slot < 0 and w.log_worth[j] - here < d[buys] * step:
-                step = max(w.log_worth[j] - here, 0.0) / d[buys]
+            if slot < 0 and w.log_worth[j] - here < d[PRICE_STEP, buys] * step:
+                step = max(w.log_worth[j] - here, 0.0) / d[PRICE_STEP, buys]
                 _note(j, LEAVE, buys, 0, w)
     return step
 
@@ -364,15 +288,15 @@ def _next_event(listed: int, longest: float, w: Walk) -> float:
 @kernel
 def _pivot(w: Walk) -> bool:
     """Let the event happen; returns False where that would need a third one who is tied."""
-    j, kind, k = w.event[WHO], w.event[KIND], w.event[RESOURCE]
+    j, kind, k = w.counts[WHO], w.counts[KIND], w.counts[RESOURCE]
     if kind == ENTER:
-        _join(j, k, w)
+        join(j, k, w)
     elif kind == LEAVE:
-        _part(j, k, w)
+        part_from(j, k, w)
     elif kind == DROP:
-        _drop(w.event[SLOT], k, w)
+        drop(w.counts[SLOT], k, w)
     else:
-        return _tie(j, k, w)
+        return tie(j, k, w)
     return True
 
 
@@ -385,11 +309,11 @@ def walk(rate: Array, b: int, listed: int, w: Walk) -> int:
             return -1
         step = _next_event(listed, left, w)
         for k in range(RESOURCES):
-            w.at.log_price[k] += step * w.log_price_step[k]
+            w.at.numbers[PRICE, k] += step * w.numbers[PRICE_STEP, k]
             for slot in range(2):
-                w.at.part[slot, k] += step * w.part_step[slot, k]
+                w.at.numbers[PART + slot, k] += step * w.numbers[PART_STEP + slot, k]
         left -= step
-        if w.event[WHO] < 0:
+        if w.counts[WHO] < 0:
             return pivot + 1
         if not _pivot(w):
             return -1
@@ -400,44 +324,31 @@ def walk(rate: Array, b: int, listed: int, w: Walk) -> int:
 def _clear(rate: Array, b: int, listed: int, w: Walk) -> None:
     """Solve for the prices at which those who buy use up capacities of 1, without the rounding of the way."""
     at = w.at
-    _count_buyers(listed, w)
+    count_buyers(listed, w)
     for k in range(RESOURCES):
-        if w.group[k] != k or not _is_bought(k, at):
+        if w.counts[GROUP + k] != k or not is_bought(k, at):
             continue
         level, slope = 0.0, 0.0
         for m in range(RESOURCES):
-            if w.group[m] == k:
-                level += w.weight[m] * (at.level[m] - w.offset[m] * at.slope[m] - 1.0)
-                slope += w.weight[m] * at.slope[m]
+            if w.counts[GROUP + m] == k:
+                bought = at.numbers[LEVEL, m] - w.numbers[OFFSET, m] * at.numbers[SLOPE, m]
+                level += w.numbers[WEIGHT, m] * (bought - 1.0)
+                slope += w.numbers[WEIGHT, m] * at.numbers[SLOPE, m]
         for slot in range(2):
-            j, first = at.tied[slot], -1
-            for m in range(RESOURCES):
-                if j >= 0 and at.on[slot, m] and w.group[m] == k and first < 0:
-                    first = m
-                    level += w.weight[m] * w.unit[j, m] * (w.log_worth[j] + w.log_rate[j, m] - w.offset[m])
-                    slope += w.weight[m] * w.unit[j, m]
+            j, m = at.counts[TIED_WHO, slot], first_of(slot, at)
+            if m < RESOURCES and w.counts[GROUP + m] == k:
+                weight = w.numbers[WEIGHT, m] * w.unit[j, m]
+                level += weight * (w.log_worth[j] + w.log_rate[j, m] - w.numbers[OFFSET, m])
+                slope += weight
         for m in range(RESOURCES):
-            if w.group[m] == k:
-                at.log_price[m] = level / slope + w.offset[m]
+            if w.counts[GROUP + m] == k:
+                at.numbers[PRICE, m] = level / slope + w.numbers[OFFSET, m]
     for k in range(RESOURCES):
-        w.residual[k] = 1.0 - (at.level[k] - at.log_price[k] * at.slope[k])
+        w.numbers[RESIDUAL, k] = 1.0 - (at.numbers[LEVEL, k] - at.numbers[PRICE, k] * at.numbers[SLOPE, k])
     for slot in range(2):
-        if at.tied[slot] >= 0:
-            w.total[slot] = w.log_worth[at.tied[slot]] - _benefit(at.tied[slot], w)
-    _split(rate, b, w, at.part)
-
-
-@kernel
-def held_by(j: int, k: int, w: Walk) -> float:
-    """Return the share of ``k`` that ``j`` buys."""
-    at = w.at
-    if at.buys[j] == k:
-        return float(max(w.log_worth[j] + w.log_rate[j, k] - at.log_price[k], 0.0) * w.unit[j, k])
-    share = 0.0
-    for slot in range(2):
-        if at.tied[slot] == j and at.on[slot, k]:
-            share = max(at.part[slot, k], 0.0)
-    return share
+        j = at.counts[TIED_WHO, slot]
+        w.numbers[TOTAL, slot] = w.log_worth[j] - log_benefit_price(j, w) if j >= 0 else 0.0
+    _split(rate, b, w, at.numbers, PART)
 
 
 @kernel
@@ -450,27 +361,27 @@ def settle(worth: Array, rate: Array, b: int, listed: int, w: Workspace) -> bool
     _clear(rate, b, listed, w.walk)
     bound, value = 0.0, 0.0
     for k in range(RESOURCES):
-        w.wanted[k] = 1 if _is_bought(k, at) else 0
-        w.price[k] = math.exp(max(at.log_price[k], _LOWEST)) if w.wanted[k] == 1 else 0.0
-        w.used[k] = 0.0
-        bound += w.price[k]
+        w.inner.wanted[k] = 1 if is_bought(k, at) else 0
+        w.inner.price[k] = math.exp(max(at.numbers[PRICE, k], _LOWEST)) if w.inner.wanted[k] == 1 else 0.0
+        w.inner.used[k] = 0.0
+        bound += w.inner.price[k]
     for m in range(listed):
         j = w.walk.near[m]
         for k in range(RESOURCES):
             if at.buys[j] == k or at.buys[j] == TIED:
-                w.used[k] += held_by(j, k, w.walk)
+                w.inner.used[k] += held_by(j, k, w.walk)
     for m in range(listed):
         j = w.walk.near[m]
         if at.buys[j] >= 0:
             y = 0.0
             for k in range(RESOURCES):
                 if at.buys[j] == k or at.buys[j] == TIED:
-                    y += rate[b, j, k] * held_by(j, k, w.walk) / w.used[k] if w.wanted[k] == 1 else 0.0
+                    y += rate[b, j, k] * held_by(j, k, w.walk) / w.inner.used[k] if w.inner.wanted[k] == 1 else 0.0
             value -= worth[b, j] * math.expm1(-y)
-        if at.buys[j] != ABSENT and would_buy(worth, rate, b, j, w.price):
-            bound += s.net_benefit(worth[b, j], s.benefit_price(rate, b, j, w.price))
-    w.report[s.VALUE] = value
-    w.report[s.BOUND] = max(bound, value)
+        if at.buys[j] != ABSENT and would_buy(worth, rate, b, j, w.inner.price):
+            bound += s.net_benefit(worth[b, j], s.benefit_price(rate, b, j, w.inner.price))
+    w.inner.report[s.VALUE] = value
+    w.inner.report[s.BOUND] = max(bound, value)
     return bool(value <= bound * (1.0 + 1e-9) and bound < np.inf)
 
 
@@ -479,22 +390,14 @@ def hand_over(w: Workspace) -> None:
     """Write the shares of everybody, who must be listed, where the interior-point solver has them."""
     for j in range(w.walk.at.buys.shape[0]):
         for k in range(RESOURCES):
-            w.share[j, k] = held_by(j, k, w.walk)
-
-
-@kernel
-def would_buy(worth: Array, rate: Array, b: int, j: int, price: Array) -> bool:
-    """Whether ``j`` buys anything at these prices."""
-    buys = worth[b, j] * rate[b, j, 0] > price[0]
-    buys = buys or worth[b, j] * rate[b, j, 1] > price[1]
-    return bool(buys or worth[b, j] * rate[b, j, 2] > price[2])
+            w.inner.share[j, k] = held_by(j, k, w.walk)
 
 
 @kernel
 def add_near(worth: Array, rate: Array, b: int, listed: int, w: Workspace) -> int:
     """List everybody left out who would buy at the prices found; returns how many are listed then."""
     for j in range(worth.shape[1]):
-        if not w.walk.listed[j] and w.walk.at.buys[j] != ABSENT and would_buy(worth, rate, b, j, w.price):
+        if not w.walk.listed[j] and w.walk.at.buys[j] != ABSENT and would_buy(worth, rate, b, j, w.inner.price):
             w.walk.listed[j] = True
             w.walk.near[listed] = j
             listed += 1
