@@ -144,8 +144,12 @@ def test_a_seed_that_no_run_can_have_is_not_scored(seed):
         external.score("double_dutch", lambda seen: np.zeros(len(seen), int), seed=seed, episodes=2)
 
 
-def test_how_slices_are_rewarded_changes_no_reference():
+@pytest.mark.parametrize("change", [{"slice_reward": "own"}, {"reward_scale": 0.5}], ids=str)
+def test_how_slices_are_rewarded_changes_no_reference_and_none_is_computed_twice(change):
     slicing = registry.load_env("vcg_slicing")
-    configs = [slicing.make_config(slice_reward=reward, rounds=5) for reward in ("difference", "own")]
-    one, other = (protocol.references(slicing, config, 3) for config in configs)
+    configs = [slicing.make_config(rounds=5), slicing.make_config(rounds=5, **change)]
+    one, other = (protocol.compute_references(slicing, config, 3) for config in configs)
     assert one == other
+    usual, changed = (protocol.references(slicing, config, 3) for config in configs)
+    assert usual is changed
+    assert usual == one
