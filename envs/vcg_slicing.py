@@ -1,4 +1,4 @@
-"""The slicing market with exact VCG payments as a game; see `VCGSlicingGame`."""
+"""The slicing market, with exact VCG payments or the dual-currency auction, as a game; see `VCGSlicingGame`."""
 
 from __future__ import annotations
 
@@ -76,12 +76,24 @@ class VCGSlicingGame(PhasedGame):
     the payment lies between 0 and the own utility, and no misreport pays. Away from the optimum it can exceed the
     utility: at the equal split, typically everybody pays more than it gets (metric `overcharged`).
 
+    With `mechanism="dual_currency"` nobody reports a utility function. A bank issues a currency in units of utility and
+    settles every round, from bills of the rounds before: (1) it values the providers' information, f_i, and has the
+    pool Σf; (2) every provider bids what it expects, x_i, a multiple of its belief, which is a moving average of its
+    own utility; (3) it borrows K_i = Σf · x_i / Σx; (4) the slices' agents change the shares, to which noise is added
+    if the bids exceed the largest welfare, N(0, Δ²) with Δ = max(Σx − SW*, 0) / (N·SW*); (5) the provider earns G_i =
+    α_i u_i + w_i and is taxed Z_i = α̂_i (I_i + |K_i − U_i*|): the harm I_i = SW*₋ᵢ − Σ_{j≠i} u_j to the others, and
+    interest on the difference between its loan and its utility at the optimum; (6) the round becomes a bill, from which
+    the bank infers α̂ anew. `dual_currency_no_interest` leaves the interest out.
+
     ## Roles
 
     | Role | Agents | Default | Scripted policies |
     | --- | --- | --- | --- |
     | `slice` | `providers` | learns | `oracle`, `greedy`, `equal_split`, `kelly`, `hold` |
     | `vsp` | `providers` | `truthful` | `truthful`, `shaded` (`multiplier`) |
+
+    With `fewest_providers` every episode has a number of providers of its own: the agents of those who are absent are
+    never active and see zeros.
 
     A round has two phases: first the providers report, then the slices change. Truthful providers report inside the
     step. `oracle` steers to the exact optimum of the reported types; `greedy` gives the largest change where the own
@@ -110,12 +122,16 @@ class VCGSlicingGame(PhasedGame):
     `vsp`: float32 in [0, 1], 9 features: own worth over the largest possible, own rates over the largest possible (3),
     f(s·N) of the own shares (3), last payment over own worth (clipped), rounds played over `rounds`.
 
+    `vsp` with a bank: 8 features, since it knows no utility function: belief, last loan, last Σx over N, each over the
+    largest possible worth; last tax over that and the largest α (clipped); f(s·N) of the own shares (3); rounds played
+    over `rounds`.
+
     ## Action space
 
     | Role | Space | Meaning |
     | --- | --- | --- |
     | `slice` | `MultiDiscrete` of `len(changes)`, three times | index of the relative change of each share |
-    | `vsp` | `Discrete(len(multipliers))` | index of the factor on the reported worth; rates are reported truly |
+    | `vsp` | `Discrete(len(multipliers))` | index of the factor on the reported worth, with a bank on the belief |
 
     A share does not fall below `floor`/N before rescaling.
 
@@ -128,10 +144,13 @@ class VCGSlicingGame(PhasedGame):
     | `difference` | `reward_scale` × (welfare − welfare if this agent had changed nothing) |
     | `increment` | `reward_scale` × (welfare − welfare before the round), common to all |
     | `utility` | welfare, common to all |
-    | `bids` | reported utilities Σ û_j(s), common to all: Eq. 27 |
+    | `bids` | reported utilities Σ û_j(s), with a bank the bids Σ x_j, common to all: Eq. 27 |
     | `own` | N × own utility |
 
-    `vsp`, every round: (true utility − Clarke payment computed from all reports) / mean β.
+    Where noise follows a change, `difference` is that of the change alone.
+
+    `vsp`, every round: (true utility − Clarke payment computed from all reports) / mean β; with a bank (gross profit −
+    tax) / mean β.
 
     ## Starting state
 
@@ -159,6 +178,19 @@ class VCGSlicingGame(PhasedGame):
     The ledger has the receipts of every provider and, last, of the network, over all rounds played. While providers
     are truthful, payments are computed when the episode ends: the optima without each provider stay the same, so they
     follow from sums of utilities. Where providers learn, they are computed every round.
+    With a bank `payments` are taxes, `overcharged` are those whose last tax exceeds their gross profit, and there are
+    five figures more:
+
+    | Name | Meaning |
+    | --- | --- |
+    | `net_profit` | Σ (G − Z), mean over the rounds played |
+    | `interest` | taxes for loans, mean over the rounds played |
+    | `bid_ratio` | Σx over SW*, mean over the rounds played |
+    | `noise` | Δ, mean over the rounds played |
+    | `rate_error` | mean absolute error of α̂ over α, at the end |
+
+    Its ledger has the receipts of every provider, the bank and, last, the providers' customers.
+
     With `full_metrics` off nothing is solved: all metrics are NaN but `welfare` and, where providers learn, `payments`;
     the ledger then has the receipts where providers learn, and else zeros.
 
@@ -174,12 +206,23 @@ class VCGSlicingGame(PhasedGame):
     | `n20`, `n30`, `n40`, `n50` | 20 to 50 providers |
     | `city` | 1 000 providers |
     | `internet` | 100 000 providers, `slice_reward="increment"` (a difference for each costs their number squared) |
+    | `dual_currency`, `no_interest` | 10 providers and a bank, with and without interest on loans |
 
     ## Fidelity
 
     Differences from the printed model, each necessary or measured:
 
-    - Externalities and payments are exact (Eq. 2), not estimates of a critic, and there is neither bank nor currency.
+    - With `mechanism="vcg"` externalities and payments are exact (Eq. 2), and there is neither bank nor currency.
+    - The printed Δ (Eq. 16) adds units of utility to shares; it is divided by SW* here, unless `noise="as_printed"`.
+    - α̂ is fitted with an intercept: the printed Eq. 34 is biased when the mean of w is not 0. The tax follows the
+      allocation, on which it depends; the printed Algorithm 1 has it before.
+    - `externality="exact"` gives the bank the true SW*₋ᵢ and U*; `estimated` those of utility functions that it fits to
+      its bills; `critic` is the paper's: Eqs. 30-33 from the target critic of the slices' agent (`mean_field_ac`), for
+      which `slice_reward` has to be `utility` or `bids`. The bank starts every episode with `prior_bills` bills from
+      random allocations; the paper presupposes such a history.
+    - `voi="exact"` is Eq. 11 itself, the utility at the optimum; `network` the paper's regression (Eqs. 29 and 35).
+    - The paper says that the mechanism makes truth dominant. Loans are scale invariant: if all bid the same multiple
+      below 1 of what they expect, everybody gets what the truth gives. Truth is an equilibrium, not dominant.
     - The reward printed, the sum of bids (Eq. 27), is `slice_reward="bids"`. A common reward hides what one agent did;
       the default is its difference reward. Scores use true welfare with every reward.
     - A floor keeps shares from 0, from which relative changes would not lead back; the paper's normalisation is silent.
