@@ -154,7 +154,7 @@ class DualCurrency:
     def before_change(self, which: NDArray[np.bool_], actions: NDArray[np.int64]) -> None:
         """Draw the noise of the round, and keep what settling it needs of the moment before."""
         k.draw_fluctuations(self._game.market, which, self.draws)
-        self.bank.change[which] = self._changes[actions[which]]
+        self.bank.change[which] = self._changes[actions[which]] * self._present[which, :, None]
         if self._config.externality == "critic":
             if self.critic is None:
                 raise ParameterError(

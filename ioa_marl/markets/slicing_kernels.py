@@ -352,7 +352,7 @@ def report_types(
     for b in range(state.worth.shape[0]):
         if which[b]:
             for i in range(state.worth.shape[1]):
-                state.multiplier[b, i] = multipliers[actions[b, i]]
+                state.multiplier[b, i] = multipliers[actions[b, i]] if i < state.count[b] else 1.0
                 reported[b, i] = state.worth[b, i] * state.multiplier[b, i]
             solve_market(reported, state.rate, b, 0, True, TOLERANCE, w, out)
             for i in range(state.worth.shape[1]):
