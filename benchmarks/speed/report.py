@@ -93,9 +93,9 @@ def number(value: float, unit: str = "") -> str:
     return f"{value:.{digits}f}{'' if unit == '×' else ' '}{unit}".rstrip()
 
 
-def as_markdown(results: dict[str, Any]) -> str:
+def as_markdown(results: dict[str, Any], title: str = TITLE) -> str:
     """Return the table."""
-    lines = [*TITLE.splitlines(), "", measured_with(results), "", *figure_lines(results["figures"])]
+    lines = [*title.splitlines(), "", measured_with(results), "", *figure_lines(results["figures"])]
     if results["skipped"]:
         lines += ["", *skipped_lines(results["skipped"])]
     return "\n".join(lines) + "\n"
@@ -140,6 +140,12 @@ def write(results: dict[str, Any], folder: Path) -> None:
     write_page(folder)
 
 
+def write_solvers(results: dict[str, Any], folder: Path) -> None:
+    """Write the figures of solvers, over those of before, and the page again."""
+    _write_json(results, folder / "solvers.json")
+    write_page(folder)
+
+
 def write_markets(results: dict[str, Any], folder: Path) -> None:
     """Write what was measured of all markets, with its plots, over that of before, and the page again."""
     import markets_report
@@ -171,8 +177,11 @@ def write_page(folder: Path) -> None:
         path = folder / name
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
-    figures, markets, learners = (found(f"{name}.json") for name in ("results", "markets", "learners"))
+    names = ("results", "solvers", "markets", "learners")
+    figures, solvers, markets, learners = (found(f"{name}.json") for name in names)
     parts = [as_markdown(figures) if figures is not None else TITLE]
+    if solvers is not None:
+        parts.append(as_markdown(solvers, "## Solvers\n"))
     if learners is not None:
         parts.append("\n".join(learners_report.as_markdown(learners)) + "\n")
     if markets is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import single_thread  # noqa: F401 - before everything that starts threads
 from measure import FULL, QUICK, Effort, Figure, SkippedError
-from report import as_json, conditions, print_figure, write, write_learners, write_markets
+from report import as_json, conditions, print_figure, write, write_learners, write_markets, write_solvers
 
 GROUPS = {
     "a": "peers:single",
@@ -20,6 +20,8 @@ GROUPS = {
     "g": "startup:startup",
 }
 """Groups of figures: module and function."""
+SOLVER_GROUPS = {"m": "warm_starts:warm_starts"}
+"""The same for solvers within the markets; results in a file of their own."""
 MARKETS = "markets"
 """The part that is about every market and has no targets."""
 LEARNERS = "learners"
@@ -29,7 +31,7 @@ LEARNER_GROUPS = ("h", "i", "j", "k", "l")
 
 def measure(group: str, effort: Effort) -> list[Figure]:
     """Return the figures of one group."""
-    module, _, function = GROUPS[group].partition(":")
+    module, _, function = {**GROUPS, **SOLVER_GROUPS}[group].partition(":")
     figures: list[Figure] = getattr(importlib.import_module(module), function)(effort)
     return figures
 
@@ -54,7 +56,7 @@ def measure_groups(groups: list[str], effort: Effort) -> tuple[list[Figure], dic
 def chosen_groups(text: str) -> list[str]:
     """Return the groups named in ``a,b``."""
     groups = [name.strip() for name in text.split(",")]
-    known = [*GROUPS, *LEARNER_GROUPS, MARKETS, LEARNERS]
+    known = [*GROUPS, *SOLVER_GROUPS, *LEARNER_GROUPS, MARKETS, LEARNERS]
     for name in groups:
         if name not in known:
             raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(known)}")
@@ -75,7 +77,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measure how fast the markets are, on one thread.")
     parser.add_argument("--quick", action="store_true", help="a few short rounds: whether it runs, not how fast")
     parser.add_argument(
-        "--only", type=chosen_groups, default=[*GROUPS, MARKETS, LEARNERS], metavar="a,b", help="groups to measure"
+        "--only",
+        type=chosen_groups,
+        default=[*GROUPS, *SOLVER_GROUPS, MARKETS, LEARNERS],
+        metavar="a,b",
+        help="groups to measure",
     )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the results")
     add_peers(parser)
@@ -85,6 +91,10 @@ def main(arguments: list[str] | None = None) -> int:
     if groups:
         figures, skipped = measure_groups(groups, effort)
         write(as_json(figures, skipped, effort), options.out)
+    solvers = [group for group in options.only if group in SOLVER_GROUPS]
+    if solvers:
+        figures, skipped = measure_groups(solvers, effort)
+        write_solvers(as_json(figures, skipped, effort), options.out)
     if MARKETS in options.only:
         from markets import measure_markets
 

@@ -84,7 +84,7 @@ def part_from(j: int, k: int, w: Walk) -> float:
     at.numbers[LEVEL, k] -= w.unit[j, k] * (w.log_worth[j] + w.log_rate[j, k])
     if at.counts[BUYERS, k] == 0:
         at.numbers[SLOPE, k], at.numbers[LEVEL, k] = 0.0, 0.0
-    return max(w.log_worth[j] + w.log_rate[j, k] - at.numbers[PRICE, k], 0.0) * w.unit[j, k]
+    return float(max(w.log_worth[j] + w.log_rate[j, k] - at.numbers[PRICE, k], 0.0) * w.unit[j, k])
 
 
 @kernel
@@ -109,7 +109,7 @@ def is_bought(k: int, at: Corner) -> bool:
 def log_benefit_price(j: int, w: Walk) -> float:
     """Return ln q_j = min_k (p_k − ln ξ_jk)."""
     p, r = w.at.numbers, w.log_rate
-    return min(p[PRICE, 0] - r[j, 0], min(p[PRICE, 1] - r[j, 1], p[PRICE, 2] - r[j, 2]))
+    return float(min(p[PRICE, 0] - r[j, 0], min(p[PRICE, 1] - r[j, 1], p[PRICE, 2] - r[j, 2])))
 
 
 @kernel

@@ -87,6 +87,16 @@ def test_runner_writes_figures_and_reasons(tmp_path):
         assert "| a1 |" in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_warm_starts_are_timed_beside_solvers_that_find_the_same(load):
+    module = load("warm_starts")
+    solvers = (module.solve_separately, module.solve_market, module.resolve_market)
+    outs = [module.allocate_optima(1, 10) for _ in solvers]
+    runs = [module.solver_run(solver, 10, out) for solver, out in zip(solvers, outs, strict=True)]
+    assert module.verify(runs, outs) == 0.0
+    with pytest.raises(AssertionError):
+        module.verify([runs[0], lambda steps: None], [outs[0], module.allocate_optima(1, 10)])
+
+
 def test_runner_refuses_an_unknown_group(tmp_path):
     command = [sys.executable, str(SPEED / "run.py"), "--only", "a,z", "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

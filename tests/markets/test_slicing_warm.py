@@ -43,7 +43,9 @@ def check_agreement(worth, rates, found, scratch):
     walked = found.utility[0] > TOLERANCE * found.welfare[0]
     # Rounding: a bound is a sum of up to a thousand numbers.
     assert np.all(found.others_gap[0][walked] <= TOLERANCE + 1e-13)
-    assert np.all(dual_values(worth, rates, found.others_price[0]) >= found.others[0] - 1e-12 * welfare)
+    # What everybody gains is the difference of numbers as large as their worth, even where it is tiny.
+    rounding = 1e-12 * welfare + 1e-15 * worth.sum()
+    assert np.all(dual_values(worth, rates, found.others_price[0]) >= found.others[0] - rounding)
 
 
 def dual_values(worth, rates, prices):
@@ -57,7 +59,7 @@ def dual_values(worth, rates, prices):
 
 
 @pytest.mark.parametrize(
-    ("providers", "markets"), [(2, 400), (3, 400), (5, 400), (10, 400), (20, 200), (50, 60), (200, 3)]
+    ("providers", "markets"), [(2, 400), (3, 400), (5, 400), (10, 400), (20, 200), (50, 60), (200, 2)]
 )
 def test_random_markets_agree_with_those_solved_from_scratch_and_hardly_any_is(providers, markets):
     cold = 0
