@@ -120,4 +120,5 @@ def _forward(weights: dict[str, Tensor], x: Tensor) -> Tensor:
         return torch.baddbmm(bias.flatten(0, 1), seen, weight.flatten(0, 1))
 
     hidden = torch.tanh(layer(x.reshape(-1, bills, features), weights["w1"], weights["b1"]))
-    return layer(hidden, weights["w2"], weights["b2"]).unflatten(0, members)
+    out: Tensor = layer(hidden, weights["w2"], weights["b2"]).unflatten(0, members)
+    return out

@@ -80,15 +80,15 @@ class DualCurrency:
 
     @property
     def _present(self) -> NDArray[np.bool_]:
-        return self._game.market.count[:, None] > np.arange(self._config.providers)
+        return self._game.market.present[:, None] > np.arange(self._config.providers)
 
     def open(self, which: NDArray[np.bool_]) -> None:
         """Start the books of the markets ``which``, whose episode has just been opened."""
         market, config, bank = self._game.market, self._config, self.bank
         rows = np.flatnonzero(which)
         per_episode = config.redraw == "episode"
-        for b in rows:
-            count, episode = int(market.count[b]), int(market.episode[b])
+        for b in rows.tolist():
+            count, episode = int(market.present[b]), int(market.episode[b])
             key = (int(market.seed[b]), int(market.stream[b]))
             rates = (key, episode) if per_episode else ((int(market.instance[b]), 0), 0)
             bank.profit_rate[b] = books.draw_profit_rates(config, *rates)
@@ -120,7 +120,7 @@ class DualCurrency:
     def _regress(self, rows: NDArray[np.intp], steps: int) -> None:
         bank, config = self.bank, self._config
         assert self._networks is not None
-        count = self._game.market.count[rows, None, None, None]
+        count = self._game.market.present[rows, None, None, None]
         self._networks.learn(
             rows, bank.bill_held[rows] * count, bank.bill_change[rows], bank.bill_utility[rows] / config.worth[1],
             books.known_bills(bank, rows), steps,
@@ -133,7 +133,7 @@ class DualCurrency:
         if self._networks is None:
             bank.voi[rows] = market.ideal[rows]
         else:
-            held = market.held[rows] * market.count[rows, None, None]
+            held = market.held[rows] * market.present[rows, None, None]
             found = self._networks.estimate(rows, held, bank.change[rows]) * config.worth[1]
             bank.voi[rows] = np.maximum(found, 0.0) * self._present[rows]
         if config.externality == "critic":
@@ -146,7 +146,7 @@ class DualCurrency:
         bank.total_bid[rows] = bids.sum(axis=1)
         bank.bids_sum[rows] += bank.total_bid[rows]
         scale = dc.noise_scale(
-            bids, bank.best[rows].sum(axis=1), market.count[rows], as_printed=config.noise == "as_printed"
+            bids, bank.best[rows].sum(axis=1), market.present[rows], as_printed=config.noise == "as_printed"
         )
         market.spread[rows] = scale
         bank.noise[rows] += scale
@@ -179,7 +179,7 @@ class DualCurrency:
         interest = config.mechanism == "dual_currency"
         flows = dc.settle(rate, bank.without[rows], believed, bank.best[rows], bank.loan[rows], gross, interest)
         if rewards is not None:
-            unit = np.where(present, market.worth[rows], 0.0).sum(axis=1) / market.count[rows]
+            unit = np.where(present, market.worth[rows], 0.0).sum(axis=1) / market.present[rows]
             rewards[rows] = flows.profit / unit[:, None]
         harm = np.where(present, dc.externalities(bank.without[rows], believed), 0.0)
         report = books.Report(market.held[rows], bank.change[rows], market.share[rows], utility, harm, market.bid[rows])
@@ -209,9 +209,9 @@ class DualCurrency:
         top = config.worth[1]
         out[..., 0] = bank.belief / top
         out[..., 1] = bank.loan / top
-        out[..., 2] = (bank.total_bid / (market.count * top))[:, None]
+        out[..., 2] = (bank.total_bid / (market.present * top))[:, None]
         out[..., 3] = bank.tax / (top * config.profit_rate[1])
-        relative = market.share * market.count[:, None, None]
+        relative = market.share * market.present[:, None, None]
         out[..., 4:7] = relative / (1.0 + relative)
         out[..., 7] = (market.rounds / config.rounds)[:, None]
         np.clip(out, 0.0, 1.0, out=out)
@@ -244,7 +244,7 @@ class DualCurrency:
         charged = present & (bank.tax[rows] > bank.bill_gross[rows, last]) & (market.rounds[rows, None] > 0)
         metrics[rows, k.M_OVERCHARGED] = charged.sum(axis=1)
         error = np.abs(bank.estimate[rows] / bank.profit_rate[rows] - 1.0)
-        metrics[rows, k.M_RATE_ERROR] = np.where(present, error, 0.0).sum(axis=1) / market.count[rows]
+        metrics[rows, k.M_RATE_ERROR] = np.where(present, error, 0.0).sum(axis=1) / market.present[rows]
         known = market.known[rows] == k.SOLVED
         best = np.where(known, market.optimum[rows], np.nan)
         metrics[rows, k.M_BIDS] = bank.bids_sum[rows] / (rounds * best)

@@ -377,7 +377,7 @@ class VCGSlicingGame(PhasedGame):
     def _write_active(self, active: Arrays) -> None:
         super()._write_active(active)
         if self.config.fewest_providers is not None:
-            present = self.market.count[:, None] > np.arange(self.config.providers)
+            present = self.market.present[:, None] > np.arange(self.config.providers)
             for mask in active.values():
                 mask &= present
 
@@ -396,7 +396,7 @@ class VCGSlicingGame(PhasedGame):
     def report_keys(self) -> NDArray[np.uint64]:
         """Return a row per market that changes whenever the reported types may have changed, (batch, words)."""
         market = self.market
-        words = [market.instance, market.count.astype(np.uint64)]
+        words = [market.instance, market.present.astype(np.uint64)]
         if self.config.redraw == "episode":
             words = [market.seed, market.stream, market.episode]
         if self._reports:
@@ -443,7 +443,7 @@ class VCGSlicingGame(PhasedGame):
         With a bank five more of each provider: belief, last loan, value of information, and α and its estimate.
         """
         market, config = self.market, self.config
-        relative = market.share * market.count[:, None, None]
+        relative = market.share * market.present[:, None, None]
         parts = [
             (relative / (1.0 + relative)).reshape(self.num_envs, -1),
             market.worth / config.worth[1],
@@ -475,7 +475,7 @@ class VCGSlicingGame(PhasedGame):
             key = (int(instance), int(seed), int(stream)) if alone else (int(instance),)
             if key not in solved:
                 state.seed[0], state.stream[0], state.instance[0] = seed, stream, instance
-                state.count[0] = k.draw_count(0, state, counts)
+                state.present[0] = k.draw_count(0, state, counts)
                 k.draw_types(0, state, numbers, counts)
                 _solve(state.worth, state.rate, 0, False, space, solution)
                 solved[key] = float(solution.welfare[0])

@@ -39,7 +39,7 @@ class Greedy:
         """Return (batch, providers, 3) indices of changes."""
         market = self._game.market
         marginals = (market.worth - market.utility)[..., None] * market.rate
-        above = marginals > marginals.sum(axis=1, keepdims=True) / market.count[:, None, None]
+        above = marginals > marginals.sum(axis=1, keepdims=True) / market.present[:, None, None]
         return np.where(above, len(self._game.config.changes) - 1, 0)
 
 
@@ -66,7 +66,7 @@ class EqualSplit(_Towards):
     """Steer to 1/N of each resource for everybody."""
 
     def _target(self) -> NDArray[np.float64]:
-        return 1.0 / self._game.market.count[:, None, None]
+        return 1.0 / self._game.market.present[:, None, None]
 
 
 class Kelly(_Towards):

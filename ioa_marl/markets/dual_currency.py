@@ -135,7 +135,8 @@ def loans(pool: Floats, bids: Floats) -> Floats:
     """
     total = bids.sum(axis=-1)
     share = np.divide(bids, total[..., None], out=np.zeros_like(bids), where=total[..., None] > 0.0)
-    return np.asarray(pool)[..., None] * share
+    out: Floats = np.asarray(pool)[..., None] * share
+    return out
 
 
 def noise_scale(bids: Floats, best: Floats, count: NDArray[np.int64] | int, as_printed: bool = False) -> Floats:
@@ -158,7 +159,7 @@ def noise_scale(bids: Floats, best: Floats, count: NDArray[np.int64] | int, as_p
     excess = np.maximum(bids.sum(axis=-1) - best, 0.0) / count
     if as_printed:
         return np.asarray(excess)
-    return np.divide(excess, best, out=np.zeros_like(excess), where=best > 0.0)
+    return np.asarray(np.divide(excess, best, out=np.zeros_like(excess), where=best > 0.0))
 
 
 def disturbed(shares: Floats, scale: Floats, draws: Floats) -> Floats:
@@ -190,7 +191,7 @@ def externalities(without: Floats, utilities: Floats) -> Floats:
     utilities : ndarray, shape (…, providers)
         u_j(s̃) as the bank believes, at the allocation after noise.
     """
-    return without - (utilities.sum(axis=-1, keepdims=True) - utilities)
+    return np.asarray(without - (utilities.sum(axis=-1, keepdims=True) - utilities))
 
 
 def settle(
@@ -221,7 +222,7 @@ def settle(
 class Moments(NamedTuple):
     """Running moments of (utility, gross profit) pairs, from which α̂ follows; shape (…, providers) each."""
 
-    count: Floats
+    pairs: Floats
     """Number of pairs."""
     utility: Floats
     """Mean utility."""
@@ -235,7 +236,7 @@ class Moments(NamedTuple):
 
 def add_to_moments(moments: Moments, utility: Floats, gross: Floats) -> Moments:
     """Return the moments with one more pair each (Welford's update, which does not cancel)."""
-    count = moments.count + 1.0
+    count = moments.pairs + 1.0
     ahead, aside = utility - moments.utility, gross - moments.gross
     mean = moments.utility + ahead / count
     return Moments(
@@ -266,7 +267,7 @@ def estimated_rate(moments: Moments) -> Floats:
     that is none.
     """
     ratio = np.divide(moments.gross, moments.utility, out=np.ones_like(moments.gross), where=moments.utility > 0.0)
-    level = 1e-18 * moments.count * moments.utility**2
+    level = 1e-18 * moments.pairs * moments.utility**2
     return np.divide(moments.product, moments.square, out=ratio, where=moments.square > level)
 
 
@@ -302,7 +303,7 @@ def balanced_bids(best: Floats, others: Floats) -> Floats:
     matrix, right = interest_system(best, others)
     if not len(others):
         raise np.linalg.LinAlgError("everybody is in the group: every multiple of U* bears no interest")
-    return np.linalg.solve(matrix, right)
+    return np.asarray(np.linalg.solve(matrix, right), np.float64)
 
 
 def interest_system(best: Floats, others: Floats) -> tuple[Floats, Floats]:

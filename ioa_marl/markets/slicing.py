@@ -208,7 +208,7 @@ def allocate_market(batch: int, params: SlicingParams) -> k.SlicingState:
     """Return a zeroed state for ``batch`` markets."""
     providers = params.providers
     words = {name: np.zeros(batch, np.uint64) for name in ("seed", "stream", "instance", "episode", "drawn")}
-    whole = {name: np.zeros(batch, np.int64) for name in ("phase", "cycles", "rounds", "known", "count")}
+    whole = {name: np.zeros(batch, np.int64) for name in ("phase", "cycles", "rounds", "known", "present")}
     pairs = {name: np.zeros((batch, providers, RESOURCES)) for name in ("rate", "share", "held")}
     single = {
         name: np.zeros((batch, providers))

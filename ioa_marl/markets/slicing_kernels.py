@@ -77,7 +77,7 @@ class SlicingState(NamedTuple):
     """int64 (batch,): whether the types of ``drawn`` are held (1), and their optimum as well (2)."""
     drawn: Array
     """uint64 (batch,): the instance whose types are held."""
-    count: Array
+    present: Array
     """int64 (batch,): providers of this episode, the first ones; the others have rate 0 and no share."""
     spread: Array
     """float64 (batch,): standard deviation of the noise on each share of the round [shares]."""
@@ -125,7 +125,7 @@ def draw_types(b: int, state: SlicingState, numbers: Array, counts: Array) -> No
         state.rate[b, i, 1] = numbers[RATE_LOW] + spread * to_unit(w2)
         state.rate[b, i, 2] = numbers[RATE_LOW] + spread * to_unit(w3)
         for k in range(RESOURCES):
-            if state.rate[b, i, k] < SMALLEST_RATE or i >= state.count[b]:
+            if state.rate[b, i, k] < SMALLEST_RATE or i >= state.present[b]:
                 state.rate[b, i, k] = 0.0  # below what the solver is made for, and of no use
     state.drawn[b] = state.instance[b]
     state.known[b] = DRAWN
@@ -136,7 +136,8 @@ def draw_count(b: int, state: SlicingState, counts: Array) -> int:
     """Draw the number of providers of the episode, uniform from ``FEWEST`` to all."""
     n = state.worth.shape[1]
     w0, _, _, _ = philox_block(state.seed[b], state.stream[b], 1, state.episode[b], PRESENT)
-    return counts[FEWEST] + min(int(to_unit(w0) * (n - counts[FEWEST] + 1)), n - counts[FEWEST])
+    more = int(n - counts[FEWEST])
+    return int(n) - more + min(int(to_unit(w0) * (more + 1)), more)
 
 
 @kernel
@@ -144,9 +145,9 @@ def rescale(b: int, state: SlicingState) -> None:
     """Divide the shares of each resource by their sum."""
     for k in range(RESOURCES):
         total = 0.0
-        for i in range(state.count[b]):
+        for i in range(state.present[b]):
             total += state.share[b, i, k]
-        for i in range(state.count[b]):
+        for i in range(state.present[b]):
             state.share[b, i, k] /= total
 
 
@@ -167,8 +168,8 @@ def update_utilities(b: int, state: SlicingState) -> float:
 def open_market(b: int, state: SlicingState, numbers: Array, counts: Array) -> None:
     """Start an episode: types if they are not held yet, shares around the equal split."""
     n = draw_count(b, state, counts)
-    same = state.known[b] != NOTHING and state.drawn[b] == state.instance[b] and state.count[b] == n
-    state.count[b] = n
+    same = state.known[b] != NOTHING and state.drawn[b] == state.instance[b] and state.present[b] == n
+    state.present[b] = n
     if counts[REDRAW] == 1 or not same:
         draw_types(b, state, numbers, counts)
     spread = numbers[START_HIGH] - numbers[START_LOW]
@@ -211,8 +212,8 @@ def change_shares(
     Returns the sums of the three columns before they were rescaled to 1.
     """
     t0, t1, t2 = 0.0, 0.0, 0.0
-    lowest = numbers[FLOOR] / state.count[b]
-    for i in range(state.count[b]):
+    lowest = numbers[FLOOR] / state.present[b]
+    for i in range(state.present[b]):
         for k in range(RESOURCES):
             state.held[b, i, k] = state.share[b, i, k]
             changed = state.share[b, i, k] * (1.0 + changes[actions[b, i, k]])
@@ -233,7 +234,7 @@ def welfare_without_change(b: int, i: int, state: SlicingState, floor: float, t0
     n2 = t2 + h2 - state.share[b, i, 2] * t2
     f0, f1, f2 = t0 / n0, t1 / n1, t2 / n2
     total, unserved = 0.0, 0.0
-    for j in range(state.count[b]):
+    for j in range(state.present[b]):
         y = state.rate[b, j, 0] * state.share[b, j, 0] * f0
         y += state.rate[b, j, 1] * state.share[b, j, 1] * f1
         y += state.rate[b, j, 2] * state.share[b, j, 2] * f2
@@ -248,7 +249,7 @@ def welfare_without_change(b: int, i: int, state: SlicingState, floor: float, t0
 def total_worth(b: int, state: SlicingState) -> float:
     """Σβ, the welfare of unlimited resources."""
     total = 0.0
-    for i in range(state.count[b]):
+    for i in range(state.present[b]):
         total += state.worth[b, i]
     return total
 
@@ -272,7 +273,7 @@ def draw_fluctuations(state: SlicingState, which: Array, out: Array) -> None:
 @kernel
 def disturb(b: int, state: SlicingState, draws: Array) -> None:
     """Add ``spread`` × ``draws``, (batch, n, ≥ 3) standard normal, to every share; clip at 0 and rescale."""
-    n = state.count[b]
+    n = state.present[b]
     for k in range(RESOURCES):
         total = 0.0
         for i in range(n):
@@ -305,7 +306,7 @@ def play_slices(
     for b in range(state.worth.shape[0]):
         if not which[b]:
             continue
-        n = state.count[b]
+        n = state.present[b]
         before = state.history[b, state.rounds[b]]
         t0, t1, t2 = change_shares(b, state, numbers, changes, actions)
         welfare = update_utilities(b, state)
@@ -352,7 +353,7 @@ def report_types(
     for b in range(state.worth.shape[0]):
         if which[b]:
             for i in range(state.worth.shape[1]):
-                state.multiplier[b, i] = multipliers[actions[b, i]] if i < state.count[b] else 1.0
+                state.multiplier[b, i] = multipliers[actions[b, i]] if i < state.present[b] else 1.0
                 reported[b, i] = state.worth[b, i] * state.multiplier[b, i]
             solve_market(reported, state.rate, b, 0, True, TOLERANCE, w, out)
             for i in range(state.worth.shape[1]):
@@ -373,7 +374,7 @@ def _relative(x: float) -> Any:
 def observe_slices(state: SlicingState, numbers: Array, counts: Array, out: Array) -> None:
     """Write own share and the others' mean share of each resource, and marginal utilities if they are on."""
     for b in range(state.worth.shape[0]):
-        n = state.count[b]
+        n = state.present[b]
         rest = max(n - 1, 1)
         m0, m1, m2 = 0.0, 0.0, 0.0
         if counts[EXTENDED] == 1:
@@ -402,7 +403,7 @@ def observe_slices(state: SlicingState, numbers: Array, counts: Array, out: Arra
 def observe_vsps(state: SlicingState, numbers: Array, counts: Array, out: Array) -> None:
     """Write own β and ξ, own shares, the last payment over β, and the round."""
     for b in range(state.worth.shape[0]):
-        n = state.count[b]
+        n = state.present[b]
         for i in range(n, out.shape[1]):
             for f in range(out.shape[2]):
                 out[b, i, f] = np.float32(0.0)
@@ -418,7 +419,7 @@ def observe_vsps(state: SlicingState, numbers: Array, counts: Array, out: Array)
 @kernel
 def equal_split_welfare(b: int, state: SlicingState) -> float:
     """Welfare of giving everybody 1/n of each resource."""
-    n = state.count[b]
+    n = state.present[b]
     welfare = 0.0
     for i in range(n):
         y = (state.rate[b, i, 0] + state.rate[b, i, 1] + state.rate[b, i, 2]) / n
@@ -455,7 +456,7 @@ def measure_markets(state: SlicingState, counts: Array, which: Array, metrics: A
     for b in range(state.worth.shape[0]):
         if not which[b]:
             continue
-        n = state.count[b]
+        n = state.present[b]
         for i in range(n, ledger.shape[1]):
             ledger[b, i] = 0.0
         rounds, best = state.rounds[b], state.optimum[b]

@@ -38,7 +38,7 @@ def rounds(game, count, multiplier=1.0, policy="oracle"):
         (BOTH, {"processes": True}),
         (("vsp",), {"mechanism": "dual_currency_no_interest", "max_cycles": 5}),
         (BOTH, {"externality": "estimated", "bills": 4}),
-        (BOTH, {"voi": "network", "noise": "as_printed"}),
+        (BOTH, {"voi": "network", "noise": "as_printed", "prior_bills": 4, "rounds": 2, "providers": 2}),
         (BOTH, {"redraw": "episode", "observation": "extended", "slice_reward": "bids"}),
         (BOTH, {"fewest_providers": 2, "externality": "estimated"}),
     ],
@@ -159,7 +159,7 @@ def test_books_can_be_saved_and_restored_to_the_bit(settings):
 
 def test_absent_providers_have_nothing_do_nothing_and_are_not_counted():
     game = make(batch=40, fewest_providers=2, learning=BOTH, autoreset=False)
-    count = game.market.count
+    count = game.market.present
     assert set(count) == {2, 3, 4, 5}
     for step in rounds(game, 6, multiplier=1.1):
         absent = np.arange(5) >= count[:, None]
@@ -181,7 +181,7 @@ def test_providers_of_an_instance_stay_the_same_when_others_come_and_go():
     game.reset(np.arange(4, dtype=np.uint64))
     seen = set()
     for _ in range(12):
-        count = game.market.count
+        count = game.market.present
         seen |= set(count.tolist())
         assert np.all(game.market.worth == game.market.worth[0])
         present = np.arange(5) < count[:, None]
@@ -198,7 +198,7 @@ def test_references_are_the_optima_of_the_providers_that_are_there():
     game = VCGSlicingGame(config, 6)
     game.reset(seeds, streams)
     for b in range(6):
-        n = game.market.count[b]
+        n = game.market.present[b]
         expected = clarke_payments(game.market.worth[b, :n], game.market.rate[b, :n]).optimum.welfare
         assert bounds[b] == pytest.approx(expected, rel=1e-8)
 

@@ -44,7 +44,7 @@ def test_learners_train_where_agents_are_absent_for_whole_episodes(name, tmp_pat
     counts = set()
     for _ in range(STEPS):
         trainer._step()
-        counts |= set(trainer.game.game.market.count.tolist())
+        counts |= set(trainer.game.game.market.present.tolist())
     assert counts == {1, 2, 3}
     assert trainer.figures
     assert all(np.isfinite(value).all() for value in trainer.figures.values())
