@@ -53,7 +53,7 @@ MARKETS = {
     "double_dutch": Market(100_000, 64, 0.1, 0.995, 10, 16),
     "second_bid": Market(100_000, 64, 0.02, 0.0, 1, 16),
     "stackelberg": Market(100_000, 64, 0.5, 0.0, 1, 16),
-    "two_tier": Market(20_000, 16, 0.5, 0.0, 1, 8, phases=2),
+    "two_tier": Market(20_000, 16, 0.5, 0.0, 1, 16, phases=2),
     "vcg_slicing": Market(20_000, 16, 20.0, 0.9, 1, 8),
 }
 
