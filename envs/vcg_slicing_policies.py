@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs.policies import policy
 from ioa_marl.markets.parameters import require
+from ioa_marl.markets.quantised_vcg import MOST_QUANTA, quantised_optimum
 from ioa_marl.markets.slicing_baselines import kelly_split
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ class Kelly(_Towards):
         return kelly_split(market.worth * market.multiplier, market.rate)
 
 
-class Oracle(_Towards):
-    """Steer to the welfare optimum of the reported types, which are the true ones unless providers misreport."""
+class _Remembering(_Towards):
+    """Steer to an allocation that depends on the reported types only, and is kept until they change."""
 
     def __init__(self, game: VCGSlicingGame) -> None:
         super().__init__(game)
@@ -91,9 +92,43 @@ class Oracle(_Towards):
         if keys.shape == self._keys.shape:
             stale = np.any(keys != self._keys, axis=1)
         if stale.any():
-            self._game.write_reported_optimum(stale, self._shares)
+            self._renew(stale)
             self._keys = keys
         return self._shares
+
+    @abstractmethod
+    def _renew(self, stale: NDArray[np.bool_]) -> None:
+        """Write the allocation of the markets ``stale``."""
+
+
+class Oracle(_Remembering):
+    """Steer to the welfare optimum of the reported types, which are the true ones unless providers misreport."""
+
+    def _renew(self, stale: NDArray[np.bool_]) -> None:
+        self._game.write_reported_optimum(stale, self._shares)
+
+
+class QuantisedVCG(_Remembering):
+    """Steer to the optimum of the reported types in whole units of 1/``quanta`` of each resource."""
+
+    def __init__(self, game: VCGSlicingGame, quanta: int = 20) -> None:
+        super().__init__(game)
+        usable = isinstance(quanta, int) and 1 <= quanta <= MOST_QUANTA
+        require(usable, "quanta", quanta, f"a whole number from 1 to {MOST_QUANTA}")
+        self._quanta = quanta
+
+    def _renew(self, stale: NDArray[np.bool_]) -> None:
+        market = self._game.market
+        reported = (market.worth * market.multiplier)[..., None]
+        types = np.concatenate([reported, market.rate], axis=2)[stale]
+        different, which = np.unique(types, axis=0, return_inverse=True)  # many markets have the same providers
+        shares = np.zeros((len(different), *market.rate.shape[1:]))
+        for row, reports in enumerate(different):
+            found = quantised_optimum(reports[:, 0], reports[:, 1:], self._quanta)
+            if not found.converged:
+                raise ArithmeticError("a quantised optimum is not certified: too many bundles are as good as the best")
+            shares[row] = found.shares
+        self._shares[stale] = shares[which.reshape(-1)]
 
 
 class Truthful:
@@ -119,6 +154,7 @@ class Shaded(Truthful):
 POLICIES: dict[str, dict[str, PolicyFactory]] = {
     "slice": {
         "oracle": policy(Oracle),
+        "qvcg": policy(QuantisedVCG),
         "greedy": policy(Greedy),
         "equal_split": policy(EqualSplit),
         "kelly": policy(Kelly),
