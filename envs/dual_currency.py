@@ -217,6 +217,15 @@ class DualCurrency:
         np.clip(out, 0.0, 1.0, out=out)
         out *= self._present[..., None]
 
+    def charges(self, b: int) -> Floats:
+        """Return what the providers of market ``b`` were charged in the last round [utility], (n,)."""
+        bank = self.bank
+        last = (bank.bill_count[b] - 1) % bank.bill_harm.shape[1]
+        charged = bank.bill_harm[b, last]
+        if self._config.mechanism == "dual_currency":
+            charged = charged + np.abs(bank.bill_loan[b, last] - bank.bill_best[b, last])
+        return np.asarray(charged)
+
     def state(self) -> list[Floats]:
         """Return what the global state has of the bank, (batch, n) each, to be clipped to [0, 1]."""
         config, bank = self._config, self.bank

@@ -55,6 +55,11 @@ class _View:
     optimum: float
     equal_split: float
 
+    bids: float | None
+    """Sum of the bids of the last round; None without a bank."""
+    noise: float
+    """Standard deviation of the noise on shares in that round."""
+
     @property
     def ratio(self) -> float:
         """Present welfare over the optimal one."""
@@ -82,6 +87,14 @@ class _View:
             f"{what}; {'nobody pays' if not unhappy else _count(unhappy, 'pays', 'pay')} more than the slice is worth"
         )
 
+    @property
+    def bidding(self) -> str:
+        """What was bid in the last round, where there is a bank."""
+        if self.bids is None:
+            return ""
+        what = f"bids are {self.bids / max(self.optimum, 1e-300):.1%} of the largest welfare"
+        return what + (f", which moves shares by {self.noise:.1g}" if self.noise > 0.0 else "")
+
 
 def _count(number: int, one: str, many: str | None = None) -> str:
     word = one if number == 1 else many or one + "s"
@@ -100,19 +113,23 @@ def _clarke(worth: bytes, rate: bytes) -> ClarkeOutcome:
 
 
 def _view(game: VCGSlicingGame, b: int, most: int) -> _View:
-    market, n = game.market, game.config.providers
-    worth, rate, played = market.worth[b], market.rate[b], int(market.rounds[b])
+    market, n = game.market, int(game.market.present[b])
+    n = n or game.config.providers  # before the first reset
+    worth, rate, played = market.worth[b, :n], market.rate[b, :n], int(market.rounds[b])
+    bank = game.bank
     known = bool(market.known[b] != k.NOTHING)
     best_shares, optimum = np.zeros((n, 3)), 0.0
     payments = np.zeros(n) if not known and n <= _PRICED else None
     if known:
         found = _optimum(worth.tobytes(), rate.tobytes())
         best_shares, optimum = found.shares, found.welfare
-        if game.learns["vsp"]:
+        if bank is not None:
+            payments = bank.charges(b)[:n] if played else None
+        elif game.learns["vsp"]:
             # The reports that are held may be those of a round that is not played yet.
-            payments = market.payment[b].copy() if played else None
+            payments = market.payment[b, :n].copy() if played else None
         elif n <= _PRICED:
-            present = market.utility[b]
+            present = market.utility[b, :n]
             payments = _clarke(worth.tobytes(), rate.tobytes()).welfare_without - (present.sum() - present)
     held = best_shares.max(axis=1)
     largest = np.argsort(-held, kind="stable")
@@ -123,13 +140,15 @@ def _view(game: VCGSlicingGame, b: int, most: int) -> _View:
         last=game.config.rounds,
         rows=rows,
         hidden=largest[most:],
-        shares=market.share[b].copy(),
+        shares=market.share[b, :n].copy(),
         best_shares=best_shares,
-        utilities=market.utility[b].copy(),
+        utilities=market.utility[b, :n].copy(),
         payments=payments,
         history=market.history[b, : played + 1].copy(),
         optimum=optimum,
         equal_split=float(utilities(worth, rate, np.full((n, 3), 1.0 / n)).sum()),
+        bids=float(bank.bank.total_bid[b]) if bank is not None and played else None,
+        noise=float(market.spread[b]),
     )
 
 
@@ -171,7 +190,9 @@ def _draw_header(drawn: Figure, view: _View) -> None:
         0.97, 0.957, view.headline, fontsize=13, fontweight="bold", color=r.PAPER, ha="right", va="center",
         bbox={"boxstyle": "round,pad=0.45", "facecolor": r.INK, "edgecolor": r.INK},
     )  # fmt: skip
-    drawn.text(0.03, 0.912, view.sentence, fontsize=12, color=r.MUTED, va="center")
+    # What the tiles say of payments gives way to the bids.
+    sentence = f"{_count(len(view.utilities), 'provider')}; {view.bidding}" if view.bidding else view.sentence
+    drawn.text(0.03, 0.912, sentence, fontsize=12, color=r.MUTED, va="center")
     y = 0.848
     r.tile(drawn, 0.03, y, "welfare", f"{view.history[-1]:,.1f}", f"of {view.optimum:,.1f}")
     r.progress_bar(drawn, 0.03, y - 0.062, 0.21, view.ratio, r.GREEN)
@@ -290,6 +311,7 @@ def text(game: VCGSlicingGame, index: int = 0) -> str:
     lines = [
         f"Slicing market  ·  {view.headline}",
         view.sentence,
+        *([view.bidding] if view.bidding else []),
         "",
         f"welfare {_amount(view.history[-1])} of {_amount(view.optimum)}   ▕{r.text_bar(view.ratio, 30)}▏"
         f" {view.ratio:.1%}   equal split {_amount(view.equal_split)}",

@@ -134,3 +134,24 @@ def test_environment_and_text_need_no_matplotlib():
         "assert not {'matplotlib', 'torch'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_with_a_bank_pictures_show_what_was_bid_and_charged_and_only_who_is_there():
+    config = VCGSlicingGame.make_config(mechanism="dual_currency", fewest_providers=4, profit_deviation=0.0)
+    game = VCGSlicingGame(config, 3, ("slice", "vsp"), autoreset=False)
+    game.reset(np.zeros(3, np.uint64))
+    steer = game.scripted("greedy", "slice")
+    assert "bids" not in game.render("ansi", 1)  # nothing is bid yet
+    for _ in range(4):
+        game.step({"slice": steer(), "vsp": np.full((3, 10), config.multipliers.index(1.5))})
+    bank, count = game.bank.bank, int(game.market.present[1])
+    assert count < 10
+    lines = game.render("ansi", 1).splitlines()
+    assert max(map(len, lines)) <= 100
+    ratio = bank.total_bid[1] / game.market.optimum[1]
+    assert lines[2] == f"bids are {ratio:.1%} of the largest welfare, which moves shares by {game.market.spread[1]:.1g}"
+    rows = [line for line in lines if line.startswith("vsp ")]
+    assert len(rows) == count
+    charged = bank.tax[1, :count] / bank.profit_rate[1, :count]  # without fluctuation the bank's rates are exact
+    assert sorted(float(row.split()[-1]) for row in rows) == pytest.approx(sorted(charged), abs=0.06)
+    assert game.render("rgb_array", 1).shape[2] == 3
