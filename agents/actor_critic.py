@@ -23,6 +23,7 @@ from ioa_marl.agents.base import Setting, State
 from ioa_marl.agents.heads import Heads, gumbel, straight_through
 from ioa_marl.agents.joint_replay import JointBatch
 from ioa_marl.agents.joint_views import ActionCode, View
+from ioa_marl.agents.layers import affine
 from ioa_marl.agents.members import MAX_SEPARATE_AGENTS, Members
 from ioa_marl.agents.randomness import Streams
 from ioa_marl.agents.schedules import geometric, linear
@@ -260,8 +261,46 @@ class RoleLearner:
 
     def values(self, network: StackedMLP, inputs: Tensor) -> Tensor:
         """Return the critics' values (members, copies, rows)."""
-        x = inputs if self.copies == 1 else inputs.repeat_interleave(self.copies, dim=0)
-        found: Tensor = network(x).squeeze(-1).unflatten(0, (self.members.count, self.copies))
+        found: Tensor = network(self.twice(inputs)).squeeze(-1).unflatten(0, (self.members.count, self.copies))
+        return found
+
+    def smaller(self, values: Tensor) -> Tensor:
+        """Turn what the critics return, (critics, …, 1), into the smaller value of two, (members, …)."""
+        values = values.squeeze(-1)
+        if self.copies == 2:
+            values = values.unflatten(0, (-1, 2)).min(dim=1).values
+        return values
+
+    def own_values(self, view: View, own: Tensor, chosen: Tensor | None) -> Tensor:
+        """Return the critics' values of own actions in place of those of the view.
+
+        Parameters
+        ----------
+        view : View
+            The moment.
+        own : Tensor
+            (members, rows, width): own actions, which gradients run through.
+        chosen : Tensor, optional
+            As in `critic_inputs`.
+
+        Returns
+        -------
+        Tensor
+            (members, rows), the smaller one of two critics.
+        """
+        return self.smaller(self.critics(self.twice(self.critic_inputs(view, own, chosen))))
+
+    def twice(self, x: Tensor) -> Tensor:
+        """Repeat members, (members, …), for their critics, of which there may be two."""
+        return x if self.copies == 1 else x.repeat_interleave(self.copies, dim=0)
+
+    def weights_of_own(self) -> Tensor:
+        """Return what the critics' first layer makes of the own action, (critics, width, units)."""
+        weight = self.critics.weights[0]
+        columns = self.own_columns()
+        columns = self.twice(columns.repeat(self.members.count // len(columns), 1))
+        columns = columns.expand(len(weight), -1)  # a lone critic has a shadow
+        found: Tensor = weight.gather(1, columns[:, :, None].expand(-1, -1, weight.shape[2]))
         return found
 
     @torch.no_grad()
@@ -285,25 +324,15 @@ class RoleLearner:
             (members, rows, heads, outcomes), the smaller one of two critics; meaningless where no outcome is.
         """
         network = self.critics
-
-        def stack(x: Tensor) -> Tensor:
-            return network.padded(x if self.copies == 1 else x.repeat_interleave(self.copies, dim=0))
-
-        weight = network.weights[0]
-        columns = stack(self.own_columns().repeat(self.members.count // len(self.own_columns()), 1))
-        of_own = weight.gather(1, columns[:, :, None].expand(-1, -1, weight.shape[2])).unflatten(
-            1, (self.heads.count, self.heads.outcomes)
-        )
-        whole = torch.baddbmm(network.biases[0], stack(self.critic_inputs(view, own, chosen)), weight)
-        done = stack(own).unflatten(-1, (self.heads.count, self.heads.outcomes))
+        whole = affine(self.twice(self.critic_inputs(view, own, chosen)), network.weights[0], network.biases[0])
+        of_own = self.weights_of_own().unflatten(1, (self.heads.count, self.heads.outcomes))
+        done = self.heads.split(self.twice(own))
         found = []
         for head in range(self.heads.count):
-            without = whole - torch.bmm(done[:, :, head], of_own[:, head])
-            hidden = network.activation(without[:, :, None] + of_own[:, None, head])
-            found.append(network.stacked(hidden.flatten(1, 2), first=1).unflatten(1, (-1, self.heads.outcomes)))
-        values = torch.stack(found, dim=2).squeeze(-1)[: self.members.count * self.copies]
-        smaller: Tensor = values.unflatten(0, (self.members.count, self.copies)).min(dim=1).values
-        return smaller
+            without = affine(done[:, :, head], -of_own[:, head], whole)
+            hidden = network.activation(without[:, :, None] + of_own[: len(without), None, head])
+            found.append(network(hidden.flatten(1, 2), first=1).unflatten(1, (-1, self.heads.outcomes)))
+        return self.smaller(torch.stack(found, dim=2))
 
     def update(self, batch: JointBatch, now: View, then: View, entropy: float) -> dict[str, Tensor]:
         """Make one gradient step of critics and actor; returns figures (seeds,)."""
@@ -328,7 +357,7 @@ class RoleLearner:
     ) -> Tensor:
         name = self.role.name
         with torch.no_grad():
-            later = self.values(self.target_critics, self.critic_inputs(then, None, chosen)).min(dim=1).values
+            later = self.smaller(self.target_critics(self.twice(self.critic_inputs(then, None, chosen))))
             discounts = self.stacked(batch.discounts[name], chosen)
             # What follows a termination counts nothing, even where it is not a number.
             target = self.stacked(batch.returns[name], chosen) + torch.where(discounts > 0, discounts * later, 0.0)
@@ -340,9 +369,9 @@ class RoleLearner:
     def _update_actor(
         self, batch: JointBatch, now: View, chosen: Tensor | None, weights: Tensor, entropy: float
     ) -> tuple[Tensor, Tensor]:
-        c, allowed = self.config, self.heads.allowed
+        c = self.config
         raw = self.heads.split(self.actor(self.stacked(self.actor_inputs(now.observations), chosen)))
-        logits = raw.masked_fill(~allowed, -torch.inf)
+        logits = self.heads.masked(raw, -torch.inf)
         uniforms = self.noise.uniform(self.members.separate, *logits.shape[1:]).reshape(logits.shape)
         noise = gumbel(torch.from_numpy(uniforms).to(self.device, torch.float32))
         own = straight_through(logits, c.temperature, noise).flatten(-2)
@@ -350,10 +379,10 @@ class RoleLearner:
             value = self.heads.weighted(logits.softmax(-1), self.outcome_values(now, own.detach(), chosen))
         else:
             with frozen(self.critics):
-                value = self.values(self.critics, self.critic_inputs(now, own, chosen)).min(dim=1).values
+                value = self.own_values(now, own, chosen)
         log_pi = logits.log_softmax(-1)
-        surprise = -self.heads.weighted(log_pi.exp(), log_pi.masked_fill(~allowed, 0.0))
-        penalty = torch.where(allowed, raw.square(), 0.0).sum((-1, -2)) / sum(self.heads.sizes)
+        surprise = -self.heads.weighted(log_pi.exp(), self.heads.masked(log_pi, 0.0))
+        penalty = self.heads.masked(raw.square(), 0.0).sum((-1, -2)) / sum(self.heads.sizes)
         objective = c.logit_penalty * penalty - value - entropy * surprise
         asked = self.stacked(batch.active[self.role.name], chosen) & (weights > 0)
         count = asked.sum(-1).clamp(min=1)

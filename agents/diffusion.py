@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ioa_marl.agents.layers import affine
 from ioa_marl.agents.stacked import Activation, StackedMLP, StackedModule
 
 TIME_FEATURES = 16
@@ -160,23 +161,19 @@ class StackedDenoiser(StackedModule):
         Tensor
             (members, batch, outputs).
         """
-        rows = self.members
-        if rows == 1:  # a lone member computes as two: see StackedMLP
-            observations = torch.cat([observations, observations])
-            noise = None if noise is None else torch.cat([noise, noise])
-            rows = 2
         of_logits, of_time, of_state = self.first.weights[0].split(self.splits, dim=1)
-        times = self.time.stacked(self.embeddings.expand(rows, -1, -1))
-        times = torch.bmm(times, of_time)
-        state = torch.baddbmm(self.first.biases[0], observations, of_state)
-        x = state.new_zeros(rows, state.shape[1], self.splits[0]) if noise is None else noise[:, 0]
+        times = self.time(self.embeddings.expand(self.members, -1, -1))
+        times = affine(times, of_time, times.new_zeros(len(of_time), 1, of_time.shape[2]))
+        state = affine(observations, of_state, self.first.biases[0])
+        x = state.new_zeros(*state.shape[:2], self.splits[0]) if noise is None else noise[:, 0]
+        relu = self.activation is torch.relu_
         steps = self.schedule.steps
         for t in range(steps, 0, -1):
-            hidden = self.activation(torch.baddbmm(state + times[:, t - 1 : t], x, of_logits))
-            predicted = self.rest.stacked(hidden)
+            hidden = affine(x, of_logits, state + times[:, t - 1 : t], relu=relu)
+            predicted = self.rest(hidden if relu else self.activation(hidden))
             if self.bound is None:
                 predicted = torch.tanh(predicted)
             x, deviation = denoised(self.schedule, t, x, predicted, self.bound)
             if noise is not None and t > 1:
                 x = x + deviation * noise[:, steps + 1 - t]
-        return x[: self.members]
+        return x

@@ -30,6 +30,8 @@ class Heads:
         self.sizes = action_heads(space)
         self.count, self.outcomes = len(self.sizes), max(self.sizes)
         self.single = isinstance(space, gymnasium.spaces.Discrete)
+        self.full = min(self.sizes) == self.outcomes
+        """Whether all outcomes exist: nothing need be masked then."""
         self.allowed = (torch.arange(self.outcomes) < torch.tensor(self.sizes)[:, None]).to(device)
 
     @property
@@ -44,11 +46,15 @@ class Heads:
 
     def logits(self, flat: Tensor) -> Tensor:
         """Turn (…, width) into (…, heads, outcomes), −inf where an outcome does not exist."""
-        return self.split(flat).masked_fill(~self.allowed, -torch.inf)
+        return self.masked(self.split(flat), -torch.inf)
+
+    def masked(self, x: Tensor, value: float) -> Tensor:
+        """Put a value where an outcome does not exist, (…, heads, outcomes)."""
+        return x if self.full else x.masked_fill(~self.allowed, value)
 
     def weighted(self, weights: Tensor, values: Tensor) -> Tensor:
         """Return Σ weights · values over the outcomes that exist, (…, heads, outcomes) to (…)."""
-        return torch.where(self.allowed, weights * values, 0.0).sum((-1, -2))
+        return self.masked(weights * values, 0.0).sum((-1, -2))
 
     def one_hot(self, actions: Tensor) -> Tensor:
         """Turn int64 (…, heads) into float32 (…, width)."""

@@ -19,6 +19,7 @@ from ioa_marl.agents.actor_critic import ActorCriticConfig, RoleLearner
 from ioa_marl.agents.actor_critic_agent import ActorCriticAgent
 from ioa_marl.agents.base import Setting
 from ioa_marl.agents.joint_views import View
+from ioa_marl.agents.layers import affine
 
 MANY_AGENTS = 30
 """Number of agents above which the critics' inputs cost more than they are worth."""
@@ -64,17 +65,26 @@ class CentralisedLearner(RoleLearner):
         parts = [view.observations[other].flatten(2) for other in self.roles]
         parts += [view.actions[other].flatten(2) for other in self.roles if other != name]
         common = torch.cat(parts, dim=-1)  # (seeds, batch, …), the same for all agents
-        actions = view.actions[name]
         if chosen is not None:
             return self._seen_by_shared(view, common, own, chosen)
         agents = self.role.count
-        whole = actions[:, None]
-        if own is not None:
-            mine = own.unflatten(0, (self.members.seeds, agents))[:, :, :, None]
-            diagonal = torch.eye(agents, dtype=torch.bool, device=self.device)[:, None, :, None]
-            whole = torch.where(diagonal, mine, whole)
-        whole = whole.flatten(3).expand(-1, agents, -1, -1)
-        return torch.cat([common[:, None].expand(-1, agents, -1, -1), whole], dim=-1).flatten(0, 1)
+        if own is None:  # of a lone seed they stay one and the same array
+            whole = torch.cat([common, view.actions[name].flatten(2)], dim=-1)
+            return whole[:, None].expand(-1, agents, -1, -1).flatten(0, 1)
+        mine = own.unflatten(0, (self.members.seeds, agents))[:, :, :, None]
+        diagonal = torch.eye(agents, dtype=torch.bool, device=self.device)[:, None, :, None]
+        replaced = torch.where(diagonal, mine, view.actions[name][:, None]).flatten(3)
+        return torch.cat([common[:, None].expand(-1, agents, -1, -1), replaced], dim=-1).flatten(0, 1)
+
+    def own_values(self, view: View, own: Tensor, chosen: Tensor | None) -> Tensor:
+        """Return the critics' values of own actions: their first layer has few inputs that any gradient asks for."""
+        with torch.no_grad():
+            seen = self.twice(self.critic_inputs(view, None, chosen))
+            whole = affine(seen, self.critics.weights[0], self.critics.biases[0])
+            of_own = self.weights_of_own()
+        changed = self.twice(own - self.stacked(view.actions[self.role.name], chosen))
+        hidden = affine(changed, of_own, whole, relu=True)
+        return self.smaller(self.critics(hidden, first=1))
 
     def _seen_by_shared(self, view: View, common: Tensor, own: Tensor | None, chosen: Tensor) -> Tensor:
         name, some = self.role.name, chosen.shape[2]

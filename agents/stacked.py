@@ -1,4 +1,4 @@
-"""Networks of many members in one: a parameter has the shape (members, in, out) and a layer is one ``baddbmm``.
+"""Networks of many members in one: a parameter has the shape (members, in, out), and a layer computes all members.
 
 Members never mix: the loss is summed over them, gradients are clipped per member, and the optimiser works
 elementwise, so a member trained among ten equals the one trained alone to the bit.
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ioa_marl.agents.allocation import keep_freed_memory
+from ioa_marl.agents.layers import affine
 
 # MKL's batched product otherwise rounds by where in memory a member's matrix lies, and so by its neighbours. It
 # reads this before its first product.
@@ -26,6 +27,10 @@ os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 keep_freed_memory()
 
 Activation = Callable[[Tensor], Tensor]
+
+
+VECTOR = 16
+"""Numbers that the widest registers of a processor hold."""
 
 
 class StackedModule(nn.Module):
@@ -80,29 +85,17 @@ class StackedMLP(StackedModule):
             for shape, into in (((n_in, n_out), self.weights), ((1, n_out), self.biases)):
                 u = torch.from_numpy(uniforms(shape[0] * shape[1])).to(torch.float32)
                 values = ((2.0 * u - 1.0) * bound).reshape(members, *shape)
-                into.append(nn.Parameter(self.padded(values).contiguous()))
+                # A lone member has a shadow, since it would otherwise take another matrix routine than among several.
+                into.append(nn.Parameter(torch.cat([values, values]) if members == 1 else values.contiguous()))
         # A ParameterList takes longer to walk through than a small layer to compute.
         self._layers = list(zip(self.weights, self.biases, strict=True))
 
-    def padded(self, x: Tensor) -> Tensor:
-        """Give a lone member a shadow."""
-        # A lone member would take another matrix routine, which rounds differently than among several.
-        return torch.cat([x, x]) if self.members == 1 else x
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (members, batch, in) to (members, batch, out)."""
-        # The gradient of a slice is contiguous, whatever comes after: sums over it have one order for any members.
-        return self.stacked(self.padded(x))[: self.members]
-
-    def stacked(self, x: Tensor, first: int = 0) -> Tensor:
-        """Map an input that has a row for a lone member's shadow too, (2, batch, in) for one member.
-
-        It is what layer ``first`` sees.
-        """
-        last = len(self._layers) - 1
+    def forward(self, x: Tensor, first: int = 0) -> Tensor:
+        """Map (members, batch, in) to (members, batch, out); the input is what layer ``first`` sees."""
+        last, relu = len(self._layers) - 1, self.activation is torch.relu_
         for i, (weight, bias) in enumerate(self._layers[first:], first):
-            x = torch.baddbmm(bias, x, weight)
-            if i < last:
+            x = affine(x, weight, bias, relu=relu and i < last)
+            if i < last and not relu:
                 x = self.activation(x)
         return x
 
@@ -120,7 +113,7 @@ def clip_per_member(parameters: Iterable[Tensor], max_norm: float) -> None:
     # One after another: a sum over a stack is ordered differently at the end of the member axis.
     squared = torch.zeros_like(gradients[0].flatten(1)[:, 0])
     for g in gradients:
-        squared += g.flatten(1).square().sum(1)
+        squared += torch.linalg.vector_norm(g.flatten(1), dim=1).square()
     scale = (max_norm / (squared.sqrt() + 1e-6)).clamp(max=1.0)
     for g in gradients:
         g.mul_(scale.view(-1, *[1] * (g.dim() - 1)))
@@ -133,16 +126,23 @@ def follow(target: StackedModule, source: StackedModule, tau: float) -> None:
 
 
 def adam(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0) -> torch.optim.Adam:
-    """Return the optimiser of stacked networks; the fused variant rounds a stack's end differently."""
-    return torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, foreach=True)
+    """Return the optimiser of stacked networks.
+
+    The fused variant is faster, but rounds the numbers that are left over after the last full vector differently.
+    It is taken where all of a member's numbers are in full vectors, whatever the number of members.
+    """
+    runs = itertools.groupby(parameters, lambda p: p[0].numel() % VECTOR == 0)
+    groups = [{"params": list(run), "fused": full, "foreach": not full} for full, run in runs]
+    return torch.optim.Adam(groups, lr=lr, weight_decay=weight_decay)
 
 
 def descend(optimiser: torch.optim.Optimizer, network: StackedModule, losses: Tensor, max_norm: float) -> None:
     """Make a gradient step of every member on its own loss, (members,), clipped per member."""
-    for p in network.all_parameters:
-        p.grad = None
-    losses.sum().backward()
-    clip_per_member(network.all_parameters, max_norm)
+    parameters = network.all_parameters
+    # Not by `backward`, which would copy gradients.
+    for p, gradient in zip(parameters, torch.autograd.grad(losses.sum(), parameters), strict=True):
+        p.grad = gradient.contiguous()
+    clip_per_member(parameters, max_norm)
     optimiser.step()
 
 
