@@ -218,7 +218,8 @@ def solve(
     out.cold[row] = 0
     if first or (rest and payments):
         corner.prepare(worth, rate, b, w.walk)
-    i, known, walking = -1, False, first
+    # Not the literal -1: for a constant, Numba compiles everything below once more.
+    i, known, walking = min(n, 0) - 1, False, first
     while i < (n if payments else 0):
         if i >= 0 and n > 1 and out.utility[row, i] <= tolerance * out.welfare[row]:
             _keep_as_it_is(i, row, out)
