@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs.policies import policy
 from ioa_marl.markets.parameters import require
-from ioa_marl.markets.quantised_vcg import MOST_QUANTA, quantised_optimum
 from ioa_marl.markets.slicing_baselines import kelly_split
 
 if TYPE_CHECKING:
@@ -112,10 +111,12 @@ class QuantisedVCG(_Remembering):
     """Steer to the optimum of the reported types in whole units of 1/``quanta`` of each resource."""
 
     def __init__(self, game: VCGSlicingGame, quanta: int = 20) -> None:
+        from ioa_marl.markets import quantised_vcg  # here: SciPy's solvers are slow to load
+
         super().__init__(game)
-        usable = isinstance(quanta, int) and 1 <= quanta <= MOST_QUANTA
-        require(usable, "quanta", quanta, f"a whole number from 1 to {MOST_QUANTA}")
-        self._quanta = quanta
+        most = quantised_vcg.MOST_QUANTA
+        require(isinstance(quanta, int) and 1 <= quanta <= most, "quanta", quanta, f"a whole number from 1 to {most}")
+        self._quanta, self._solve = quanta, quantised_vcg.quantised_optimum
 
     def _renew(self, stale: NDArray[np.bool_]) -> None:
         market = self._game.market
@@ -124,7 +125,7 @@ class QuantisedVCG(_Remembering):
         different, which = np.unique(types, axis=0, return_inverse=True)  # many markets have the same providers
         shares = np.zeros((len(different), *market.rate.shape[1:]))
         for row, reports in enumerate(different):
-            found = quantised_optimum(reports[:, 0], reports[:, 1:], self._quanta)
+            found = self._solve(reports[:, 0], reports[:, 1:], self._quanta)
             if not found.converged:
                 raise ArithmeticError("a quantised optimum is not certified: too many bundles are as good as the best")
             shares[row] = found.shares
