@@ -114,7 +114,9 @@ class DualCurrency:
         worth, rate = utility_fit.fitted_types(bank.fit)
         rate = np.where(present[..., None], rate, 0.0)
         for b in rows:
-            self._game.solve(worth, rate, int(b), True, solution)
+            solution.price[0] = bank.price[b]
+            self._game.solve_again(worth, rate, int(b), solution)
+            bank.price[b] = solution.price[0]
             bank.best[b], bank.without[b] = solution.utility[0], solution.others[0]
 
     def _regress(self, rows: NDArray[np.intp], steps: int) -> None:

@@ -26,6 +26,7 @@ from ioa_marl.markets.slicing_optimum import (
     allocate_optima,
     largest_gap,
     require_certified,
+    resolve_market,
     solve_market,
 )
 from ioa_marl.markets.slicing_solver import Workspace, workspace
@@ -422,9 +423,13 @@ class VCGSlicingGame(PhasedGame):
             _solve(reported, market.rate, int(group[0]), False, self._space, solution)
             shares[group] = solution.share[0]
 
-    def solve(self, worth: NDArray[np.float64], rate: NDArray[np.float64], b: int, payments: bool, out: Optima) -> None:
-        """Write the certified optimum of row ``b`` of types (batch, n) and (batch, n, 3) into ``out``."""
-        _solve(worth, rate, b, payments, self._space, out)
+    def solve_again(self, worth: NDArray[np.float64], rate: NDArray[np.float64], b: int, out: Optima) -> None:
+        """Write the certified optima of row ``b`` of types, (batch, n) and (batch, n, 3), into ``out``.
+
+        With everybody and without each provider, starting from the prices that ``out`` has.
+        """
+        resolve_market(worth, rate, b, 0, True, TOLERANCE, self._space, out)
+        require_certified(largest_gap(True, out))
 
     def solve_optima(self, which: NDArray[np.bool_]) -> None:
         """Make SW* known in the markets ``which`` and, where providers are truthful, SW*₋ᵢ too."""

@@ -93,6 +93,8 @@ class Bank(NamedTuple):
     """(batch, n, 4): the fitted utility functions, see `utility_fit`."""
     damping: Floats
     """(batch, n): damping of that fit."""
+    price: Floats
+    """(batch, 3): prices at the optimum of the fitted utilities, from which the next round's is found."""
 
 
 def allocate_bank(batch: int, params: SlicingParams) -> Bank:
@@ -107,6 +109,7 @@ def allocate_bank(batch: int, params: SlicingParams) -> Bank:
         **{
             f"bill_{name}": np.zeros((batch, kept, n)) for name in ("utility", "gross", "bid", "loan", "best", "harm")
         },
+        price=np.zeros((batch, RESOURCES)),
         pairs=np.zeros((batch, len(Moments._fields), n)),
         change=np.zeros((batch, n, RESOURCES)),
         flows=np.zeros((batch, flows, n)),
