@@ -161,8 +161,8 @@ def quantised_optimum(
     Returns
     -------
     QuantisedOptimum
-        With the certificate; ``converged`` says whether to trust it. It is false only where very many bundles are as
-        good as the best, as among providers that are all alike.
+        With the certificate; ``converged`` says whether to trust it. It can be false only where more than 100 000
+        bundles are nearly as good as the best.
 
     Raises
     ------

@@ -196,7 +196,7 @@ def test_no_misreport_found_pays_in_whole_units_or_in_the_lottery():
     assert lottery_regret(worth, rates, 4, tries=20, seed=1) < SLACK
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("all alike", "equal ratios")])
+@pytest.mark.parametrize("kind", KINDS)
 def test_hard_markets_are_solved_and_bounded(kind):
     for seed in range(6):
         worth, rates = hard_market(kind, seed)
@@ -212,7 +212,7 @@ def test_hard_markets_are_solved_and_bounded(kind):
         assert found.welfare <= mixed.welfare * (1 + SLACK) <= divisible * (1 + 2 * SLACK)
 
 
-def test_where_very_many_allocations_are_as_good_the_result_is_feasible_and_says_whether_it_is_proven():
+def test_where_very_many_allocations_are_as_good_one_of_them_is_found_and_proven():
     worth, rates = np.full(3, 150.0), np.full((3, 3), 2.0)
     found = quantised_optimum(worth, rates, 5)
     # 15 units of equal use to everybody: five each.
