@@ -28,11 +28,8 @@ TRANSITIONS = 5000
 """Remembered on both sides."""
 TEMPERATURE = 0.05
 
-LONE = (
-    "a lone seed computes as two, which gives it the bits that it has among others, and at this width most of the "
-    "time is arithmetic; what a seed costs among others is i3"
-)
-"""Why one seed alone is slow."""
+LONE = "narrow layers compute a lone seed as two, which gives it the bits that it has among others; i3 counts both"
+"""What one seed alone costs more."""
 
 
 def make_learner(batch: int, seeds: int = 1, **changes: Any) -> DiffusionSACLearner:
