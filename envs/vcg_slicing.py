@@ -90,7 +90,7 @@ class VCGSlicingGame(PhasedGame):
 
     | Role | Agents | Default | Scripted policies |
     | --- | --- | --- | --- |
-    | `slice` | `providers` | learns | `oracle`, `greedy`, `equal_split`, `kelly`, `hold` |
+    | `slice` | `providers` | learns | `oracle`, `qvcg` (`quanta`), `greedy`, `equal_split`, `kelly`, `hold` |
     | `vsp` | `providers` | `truthful` | `truthful`, `shaded` (`multiplier`) |
 
     With `fewest_providers` every episode has a number of providers of its own: the agents of those who are absent are
@@ -99,10 +99,10 @@ class VCGSlicingGame(PhasedGame):
     A round has two phases: first the providers report, then the slices change. Truthful providers report inside the
     step. `oracle` steers to the exact optimum of the reported types; `greedy` gives the largest change where the own
     marginal utility exceeds the mean, else the smallest; `equal_split` and `kelly` (shares in proportion to worths,
-    divided in proportion to rates) steer to their allocation; `hold` changes nothing. `hold` is the best constant
-    action that all slices share, because every other one, taken by all, is undone by rescaling; it stands on the
-    leaderboard. On a fixed instance a constant of its own for every slice reaches more, about 0.85 on the scale of
-    `paper`: a learner below that need not have learnt more than constants.
+    divided in proportion to rates) steer to their allocation; `qvcg` steers to the optimum in whole units; `hold`
+    changes nothing. `hold` is the best constant action that all slices share, because every other one, taken by all, is
+    undone by rescaling; it stands on the leaderboard. On a fixed instance a constant of its own for every slice reaches
+    more, about 0.85 on the scale of `paper`: a learner below that need not have learnt more than constants.
 
     ## Observation space
 

@@ -63,7 +63,7 @@ def _import(target: str) -> type[Any]:
 
 _SCRIPTED = (
     "oracle", "scripted", "fixed_step", "two_phase", "second_price", "myopic_msb", "ratio_rule", "last_winner",
-    "threshold", "constant_rho", "hold", "equal_split", "kelly", "cost_plus", "posted_pair", "best_response",
+    "threshold", "constant_rho", "hold", "equal_split", "kelly", "qvcg", "cost_plus", "posted_pair", "best_response",
     "fixed_pair",
 )  # fmt: skip
 """Agents that play the scripted policy of their name; a market has it or refuses it."""
