@@ -26,8 +26,8 @@ from ioa_marl.envs.vcg_slicing import VCGSlicingGame
 from ioa_marl.evaluation.audit_collusion import collusion_gain, quantised_vcg
 from ioa_marl.evaluation.audit_slicing import exact_vcg
 from ioa_marl.markets.quantised_vcg import (
-    BYTES_PER_VARIABLE,
     full_bytes,
+    full_variables,
     information_volume,
     quantised_optimum,
     quantised_payments,
@@ -115,13 +115,13 @@ def measure(
         equal.append(float(utilities(worth, rates, equal_split(worth, rates)).sum()))
         variables, converged = max(variables, found.variables), converged and certified
     ratios = [w / best for w, best in zip(welfare, optimal, strict=True)]
-    size = full_bytes(providers, quanta)
     return Row(
         providers, quanta, "whole" if integral else "mixed", method, len(instances), 1 + providers if pay else 1,
         statistics.median(seconds), max(seconds), PRINTED_SECONDS.get(quanta, {}).get(providers, float("nan")),
         statistics.fmean(welfare), statistics.fmean(optimal), statistics.fmean(ratios), min(ratios),
         statistics.fmean(e / best for e, best in zip(equal, optimal, strict=True)), statistics.fmean(payments),
-        variables, size // BYTES_PER_VARIABLE, size, information_volume(providers, quanta=quanta),
+        variables, full_variables(providers, quanta), full_bytes(providers, quanta, integral),
+        information_volume(providers, quanta=quanta),
         int(PRINTED_FLOATS.get(quanta, {}).get(providers, 0)), converged,
     )  # fmt: skip
 
@@ -155,22 +155,22 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
-    """Draw welfare and time against the number of providers."""
+    """Draw the share of the optimal welfare, and time, against the number of providers."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    sizes = sorted({row.providers for row in rows})
-    best = {row.providers: row.optimal_welfare for row in rows}
-    left.plot(sizes, [best[n] for n in sizes], "k--", label="SW*")
+    left.axhline(1.0, color="black", linestyle="--", label="SW*")
     for quanta in sorted({row.quanta for row in rows}):
         chosen = sorted(
             (row for row in rows if row.quanta == quanta and row.reading == "whole" and row.method == "columns"),
             key=lambda row: row.providers,
         )
         x, label = [row.providers for row in chosen], f"QVCG-{1 / quanta:g}"
-        left.plot(x, [row.welfare for row in chosen], "o-", label=label)
-        right.semilogy(x, [row.seconds for row in chosen], "o-", label=label)
-        right.semilogy(x, [row.printed_seconds for row in chosen], "x:", label=f"{label}, as printed")
-    left.set(xlabel="providers", ylabel="welfare")
+        (line,) = left.plot(x, [row.ratio for row in chosen], "o-", label=label)
+        colour = line.get_color()
+        right.semilogy(x, [row.seconds for row in chosen], "o-", label=label, color=colour)
+        printed = [row.printed_seconds for row in chosen]
+        right.semilogy(x, printed, "x:", label=f"{label}, as printed for 500 rounds", color=colour)
+    left.set(xlabel="providers", ylabel="welfare / SW*")
     right.set(xlabel="providers", ylabel="seconds")
     left.legend()
     right.legend(fontsize=7)
@@ -179,13 +179,26 @@ def plot(rows: Sequence[Row], path: Path) -> None:
 
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown table."""
-    head = ["N", "quantum", "bundles", "method", "problems", "s", "s printed", "welfare / SW*", "lowest", "variables"]
-    head += ["of", "full, GB", "floats"]
+    head = [
+        "N",
+        "quantum",
+        "bundles",
+        "method",
+        "problems",
+        "s",
+        "s printed",
+        "welfare",
+        "SW*",
+        "welfare / SW*",
+        "lowest",
+    ]
+    head += ["variables", "of", "full, GB", "floats"]
     lines = [f"| {' | '.join(head)} |", f"|{' ---: |' * len(head)}"]
     for row in rows:
         cells = [
             row.providers, f"{1 / row.quanta:g}", row.reading, row.method, row.problems, f"{row.seconds:.3g}",
-            f"{row.printed_seconds:,.0f}", f"{row.ratio:.5f}", f"{row.ratio_lowest:.5f}", f"{row.variables:,}",
+            f"{row.printed_seconds:,.0f}", f"{row.welfare:.2f}", f"{row.optimal_welfare:.2f}",
+            f"{row.ratio:.5f}", f"{row.ratio_lowest:.5f}", f"{row.variables:,}",
             f"{row.variables_full:,}", f"{row.bytes_full / 1e9:.2g}", f"{row.floats:,}",
         ]  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |")
@@ -204,12 +217,11 @@ def report(rows: Sequence[Row], pairs: Sequence[dict[str, Any]]) -> str:
     ]
     return f"""# Quantised VCG auction
 
-Written by `python benchmarks/slicing/qvcg.py` on {platform.processor() or platform.machine()}, Python
-{platform.python_version()}. Seconds are processor time of all threads for one auction: the optimum and, where the
-problems are 1 + N, all payments. A fixed market needs one auction however many rounds are played. "Printed" is Table
-III of the paper, for 500 rounds on another machine. `mixed` is the linear programme as printed, a lottery over
-bundles; `whole` its integer version. "Variables" is the largest programme that was built, "of" how many there are, and
-"full" what building them all takes in memory.
+Written by `python benchmarks/slicing/qvcg.py` on {platform.machine()}, Python {platform.python_version()}. Seconds are
+processor time of all threads for one auction: the optimum and, where the problems are 1 + N, all payments. A fixed
+market needs one auction however many rounds are played. "Printed" is Table III of the paper, for 500 rounds on another
+machine. `mixed` is the linear programme as printed, a lottery over bundles; `whole` its integer version. "Variables" is
+the largest programme that was built, "of" how many there are, and "full" about what building them all takes in memory.
 
 {table(rows)}
 

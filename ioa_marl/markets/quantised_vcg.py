@@ -37,8 +37,10 @@ METHODS = ("columns", "full")
 MOST_QUANTA = 1000
 MOST_BYTES = 4_000_000_000
 """Memory that ``method="full"`` may take unless told otherwise [bytes]."""
-BYTES_PER_VARIABLE = 1250
-"""What ``method="full"`` takes per variable at its peak, measured with SciPy 1.17 [bytes]."""
+BYTES_PER_VARIABLE = {False: 1250, True: 50_000}
+"""What ``method="full"`` takes per variable with ``integral`` off and on [bytes], measured with SciPy 1.17 on 92 600
+variables: the linear programme at its peak; branch and bound had 42 000 when it was stopped after 104 s, and was still
+growing."""
 
 
 @dataclass(frozen=True)
@@ -93,23 +95,28 @@ class QuantisedOutcome:
         return self.optimum.utilities - self.payments
 
 
-def full_bytes(providers: int, quanta: int) -> int:
+def full_variables(providers: int, quanta: int) -> int:
+    """Return how many variables ``method="full"`` builds: every bundle of every provider but the empty ones."""
+    return int(providers * ((quanta + 1) ** RESOURCES - 1))
+
+
+def full_bytes(providers: int, quanta: int, integral: bool = True) -> int:
     """Return the memory that ``method="full"`` takes, about [bytes]: proportional to its variables."""
-    return int(providers * ((quanta + 1) ** RESOURCES - 1) * BYTES_PER_VARIABLE)
+    return full_variables(providers, quanta) * BYTES_PER_VARIABLE[integral]
 
 
 def _opened(
-    worth: ArrayLike, rates: ArrayLike, quanta: int, method: str, most_bytes: int
+    worth: ArrayLike, rates: ArrayLike, quanta: int, integral: bool, method: str, most_bytes: int
 ) -> tuple[Auction, NDArray[np.float64]]:
     """Check what is given; return the auction and prices to start from."""
     beta, xi = checked_market(worth, rates)
     require(1 <= quanta <= MOST_QUANTA and quanta == int(quanta), "quanta", quanta, f"1 to {MOST_QUANTA}")
     require(method in METHODS, "method", method, " or ".join(METHODS))
-    needed = full_bytes(len(beta), quanta)
+    variables, needed = full_variables(len(beta), quanta), full_bytes(len(beta), quanta, integral)
     if method == "full" and needed > most_bytes:
         raise ParameterError(
             "method", method,
-            f"columns: {len(beta)} providers with {quanta} quanta have {needed // BYTES_PER_VARIABLE:,} variables, "
+            f"columns: {len(beta)} providers with {quanta} quanta have {variables:,} variables, "
             f"which take about {needed / 1e9:.1f} GB, and most_bytes is {most_bytes / 1e9:.1f} GB",
         )  # fmt: skip
     auction = Auction(beta, xi, int(quanta))
@@ -175,7 +182,7 @@ def quantised_optimum(
     >>> found.shares.tolist()[0][:2], found.converged
     ([1.0, 0.0], True)
     """
-    auction, prices = _opened(worth, rates, quanta, method, most_bytes)
+    auction, prices = _opened(worth, rates, quanta, integral, method, most_bytes)
     everybody = np.ones(auction.providers, np.bool_)
     return _optimum(auction, solve_programme(auction, everybody, prices, integral, method))
 
@@ -205,7 +212,7 @@ def quantised_payments(
     >>> bool(0.0 < outcome.payments[0] < outcome.optimum.utilities[0])
     True
     """
-    auction, prices = _opened(worth, rates, quanta, method, most_bytes)
+    auction, prices = _opened(worth, rates, quanta, integral, method, most_bytes)
     solved = solve_programme(auction, np.ones(auction.providers, np.bool_), prices, integral, method)
     optimum = _optimum(auction, solved)
     rest = optimum.welfare - optimum.utilities

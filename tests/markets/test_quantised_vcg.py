@@ -250,7 +250,10 @@ def test_building_everything_is_refused_beyond_the_memory_allowed_saying_what_it
     worth, rates = plain_market(10, 0)
     with pytest.raises(ParameterError, match=r"columns.*10,303,000 variables.*GB"):
         quantised_optimum(worth, rates, 100, method="full")
-    assert full_bytes(10, 100) > 4e9
+    with pytest.raises(ParameterError, match=r"51,515,000 variables, which take about 64\.4 GB"):
+        quantised_payments(*plain_market(50, 0), 100, integral=False, method="full")
+    # Branch and bound takes far more than the linear programme.
+    assert full_bytes(10, 20, integral=False) < 4e9 < full_bytes(10, 20)
     with pytest.raises(ParameterError, match="most_bytes"):
         quantised_payments(worth, rates, 4, method="full", most_bytes=10_000)
 
