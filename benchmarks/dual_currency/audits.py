@@ -36,7 +36,7 @@ from ioa_marl.evaluation.audit_dual_currency_theory import (
     rank_deficiency,
     scale_fixture,
 )
-from ioa_marl.evaluation.bid_play import play_bids
+from ioa_marl.evaluation.bid_play import BidPlay, play_bids
 from ioa_marl.markets.slicing_optimum import welfare_optimum
 
 HERE = Path(__file__).resolve().parent
@@ -140,13 +140,19 @@ def audit_groups(count: int, few: int) -> tuple[list[dict[str, Any]], dict[str, 
     return rows, pairs
 
 
+def play_apart(config: VCGSlicingConfig, factors: NDArray[np.float64], count: int) -> BidPlay:
+    """Play instance i in episode i: in one episode, all instances would have the same random numbers."""
+    parts = [play_bids(config, factors, instances=[i], first_episode=i) for i in range(count)]
+    return BidPlay(**{name: np.concatenate([getattr(part, name) for part in parts], 1) for name in vars(parts[0])})
+
+
 def rate_rows(count: int) -> list[dict[str, Any]]:
     """Return how far the bank's α̂ is off, truth being told."""
     rows = []
     for providers in (4, 5, 10, 20):
         case = Case("", {"providers": providers}, rounds=200)
         config = case.config()
-        play = play_bids(config, np.ones((1, config.rounds, providers)), instances=range(count))
+        play = play_apart(config, np.ones((1, config.rounds, providers)), count)
         for t in (0, 10, 50, 199):
             rate = play.rates[0, :, 0, t]
             rows.append({
@@ -168,7 +174,7 @@ def overbidding_rows(count: int) -> list[dict[str, Any]]:
         factors = np.ones((1 + providers, config.rounds, providers))
         for i in range(providers):
             factors[1 + i, case.first :, i] = 1.5
-        play = play_bids(config, factors, instances=range(count))
+        play = play_apart(config, factors, count)
         profits = play.profits[:, :, 0, case.first :].mean(axis=-2)  # (profiles, instances, providers)
         gains = np.stack([profits[1 + i, :, i] - profits[0, :, i] for i in range(providers)], axis=-1)
         negative = play.rates[0, :, 0, case.first] < 0.0

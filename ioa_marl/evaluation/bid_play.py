@@ -56,6 +56,8 @@ def play_bids(
 ) -> BidPlay:
     """Play profiles of bids, each in the same evaluation episodes.
 
+    An episode has the same random numbers in every profile and every instance: only episodes are independent draws.
+
     Parameters
     ----------
     config : VCGSlicingConfig
