@@ -147,6 +147,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
             low, high = row["score"] - max(row["low"], SHOWN), row["high"] - row["score"]
             axis.errorbar(row["score"], y, xerr=[[low], [high]], fmt="o", color=colour, capsize=3)
         axis.axvline(part[0]["best_constant"], color="tab:orange", linestyle="--", linewidth=1)
+        axis.set_ylim(-0.6, len(part) - 0.4)
         axis.set_yticks(range(len(part)), [row["agent"] for row in part])
         axis.set_xlim(SHOWN - 0.05, 1.1)
         axis.set_title(f"{market} · {scored}")
