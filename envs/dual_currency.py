@@ -139,26 +139,25 @@ class DualCurrency:
             found = self._networks.estimate(rows, held, bank.change[rows]) * config.worth[1]
             bank.voi[rows] = np.maximum(found, 0.0) * self._present[rows]
         if config.externality == "critic":
-            bank.best[rows] = bank.voi[rows]  # line 13 of Algorithm 1
+            bank.best[rows] = bank.voi[rows]
         market.bid[rows] = (
             bank.belief[rows] if actions is None else bank.belief[rows] * self._multipliers[actions[rows]]
         )
         bids = market.bid[rows]
         bank.loan[rows] = dc.loans(bank.voi[rows].sum(axis=1), bids)
         bank.total_bid[rows] = bids.sum(axis=1)
-        bank.bids_sum[rows] += bank.total_bid[rows]
         scale = dc.noise_scale(
             bids, bank.best[rows].sum(axis=1), market.present[rows], as_printed=config.noise == "as_printed"
         )
         market.spread[rows] = scale
-        bank.noise[rows] += scale
 
     def before_change(self, which: NDArray[np.bool_], actions: NDArray[np.int64]) -> None:
         """Draw the noise of the round, and keep what settling it needs of the moment before."""
         k.draw_fluctuations(self._game.market, which, self.draws)
         self.bank.change[which] = self._changes[actions[which]] * self._present[which, :, None]
         if self._config.externality == "critic":
-            if self.critic is None:
+            # Without one taxes are not known, which matters to nobody but to bidders.
+            if self.critic is None and "vsp" in self._game.learning:
                 raise ParameterError(
                     "externality", "critic",
                     "exact or estimated, or let an agent play slice whose critic can tell it (mean_field_ac)",
@@ -169,6 +168,8 @@ class DualCurrency:
         """Tax the providers for the allocation that there is now, book the round, and learn from it."""
         market, config, bank = self._game.market, self._config, self.bank
         rows = np.flatnonzero(which)
+        bank.bids_sum[rows] += bank.total_bid[rows]
+        bank.noise[rows] += market.spread[rows]
         present, utility = self._present[rows], market.utility[rows]
         fluctuation = config.profit_mean + config.profit_deviation * self.draws[rows, :, 3]
         gross = np.where(present, bank.profit_rate[rows] * utility + fluctuation, 0.0)
@@ -194,9 +195,10 @@ class DualCurrency:
             self._regress(rows, STEPS)
 
     def _criticised(self, rows: NDArray[np.intp]) -> Floats:
-        """Ask the critic for SW*₋ᵢ in all markets; returns those of ``rows``."""
+        """Ask the critic for SW*₋ᵢ in all markets; returns those of ``rows``, NaN where nobody can be asked."""
         market, bank = self._game.market, self.bank
-        assert self.critic is not None
+        if self.critic is None:
+            return np.full((len(rows), self._config.providers), np.nan)
         self._game.observe_into(self._seen_next)
         unit = np.where(self._present, market.worth, 0.0).sum(axis=1)
         found = (

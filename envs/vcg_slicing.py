@@ -192,8 +192,8 @@ class VCGSlicingGame(PhasedGame):
 
     Its ledger has the receipts of every provider, the bank and, last, the providers' customers.
 
-    With `full_metrics` off nothing is solved: all metrics are NaN but `welfare` and, where providers learn, `payments`;
-    the ledger then has the receipts where providers learn, and else zeros.
+    With `full_metrics` off and no bank nothing is solved: all metrics are NaN but `welfare` and, where providers
+    learn, `payments`; the ledger then has the receipts where providers learn, and else zeros.
 
     ## Arguments
 
@@ -217,6 +217,9 @@ class VCGSlicingGame(PhasedGame):
     - The printed Δ (Eq. 16) adds units of utility to shares; it is divided by SW* here, unless `noise="as_printed"`.
     - α̂ is fitted with an intercept: the printed Eq. 34 is biased when the mean of w is not 0. The tax follows the
       allocation, on which it depends; the printed Algorithm 1 has it before.
+    - Line 13 of Algorithm 1 values the round by its action; the bank here has to fix Δ before, so with `critic` SW*
+      and U* are the values f_i of the pool. With `voi="exact"` these are the true ones: the paper's bank is
+      `voi="network"`.
     - `externality="exact"` gives the bank the true SW*₋ᵢ and U*; `estimated` those of utility functions that it fits to
       its bills; `critic` is the paper's: Eqs. 30-33 from the target critic of the slices' agent (`mean_field_ac`), for
       which `slice_reward` has to be `utility` or `bids`. The bank starts every episode with `prior_bills` bills from
@@ -247,10 +250,7 @@ class VCGSlicingGame(PhasedGame):
     metric_names: tuple[str, ...] = k.METRICS
     objectives: ClassVar[Mapping[str, str]] = {"slice": "welfare"}
     uninformed: ClassVar[Mapping[str, str]] = {"slice": "hold"}
-    # What the bank believes changes neither the network's actions nor, while bids are true, the allocation.
-    reward_settings: ClassVar[Mapping[str, Any]] = {
-        "slice_reward": "increment", "reward_scale": 10.0, "externality": "exact", "voi": "exact",
-    }  # fmt: skip
+    reward_settings: ClassVar[Mapping[str, Any]] = {"slice_reward": "utility", "reward_scale": 10.0}
     board_metrics: ClassVar[tuple[str, ...]] = ("welfare_ratio", "final_ratio", "overcharged")
     policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
     instanced: ClassVar[bool] = True

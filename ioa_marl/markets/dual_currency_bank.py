@@ -20,6 +20,7 @@ from ioa_marl.markets.dual_currency import (
     add_to_moments,
     estimated_rate,
     moments_of,
+    moving_average,
 )
 from ioa_marl.markets.slicing import SlicingParams
 from ioa_marl.markets.slicing_solver import RESOURCES
@@ -240,6 +241,6 @@ def book(bank: Bank, rows: Rows, report: Report, flows: Flows, weight: float) ->
     total = report.utility.sum(axis=1)
     bank.largest[rows] = np.maximum(bank.largest[rows], total)
     bank.largest_of_others[rows] = np.maximum(bank.largest_of_others[rows], total[:, None] - report.utility)
-    bank.belief[rows] = weight * bank.belief[rows] + (1.0 - weight) * report.utility
+    bank.belief[rows] = moving_average(bank.belief[rows], report.utility, weight)
     bank.tax[rows], bank.interest[rows] = flows.tax, flows.interest
     bank.flows[rows] += np.stack(flows, axis=1)

@@ -72,7 +72,7 @@ class SlicingParams:
     """How the bank values information for its pool: ``exact`` (utilities at the optimum) or ``network`` (a small
     network per provider, trained on bills). Only with a bank."""
     noise: str = "share"
-    """Unit of the noise that overbidding adds to shares: ``share`` or ``as_printed`` (N times SW* larger). Only with a
+    """Unit of the noise that overbidding adds to shares: ``share`` or ``as_printed`` (SW* times larger). Only with a
     bank."""
     profit_rate: tuple[float, float] = (0.5, 1.5)
     """Range of α, gross profit per utility, uniform per provider. Only with a bank."""
@@ -128,9 +128,17 @@ class SlicingParams:
         check_integer(self, "bills", 2, 100_000)
         usual = SlicingParams.__dataclass_fields__
         if not self.banked:
-            for name in ("externality", "voi", "noise"):
+            for name in (
+                "externality", "voi", "noise", "profit_rate", "profit_mean", "profit_deviation", "belief_weight",
+                "prior_bills", "bills",
+            ):  # fmt: skip
                 value = getattr(self, name)
                 require(value == usual[name].default, name, value, f"{usual[name].default} with mechanism=vcg")
+        require(
+            self.externality != "critic" or self.fewest_providers is None,
+            "fewest_providers", self.fewest_providers,
+            "null with externality=critic: its critic does not know who is absent",
+        )  # fmt: skip
         require(
             self.externality != "critic" or self.slice_reward in ("utility", "bids"),
             "slice_reward", self.slice_reward,

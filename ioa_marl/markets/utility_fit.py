@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 UNKNOWNS = 4
 """ln β, ln ξ_1, ln ξ_2, ln ξ_3."""
 PULL = 1e-6
-"""Weight of the prior beside one report, in units of relative errors of utility."""
+"""Weight of the prior beside one report, in units of errors over the root mean square of the reported utilities."""
 LARGEST_MOVE = 1.0
 """Most that an unknown may change in one iteration."""
 
@@ -56,7 +56,9 @@ def fit(
         Iterations.
     """
     x, strength = unknowns.copy(), damping.copy()
-    scale = np.exp(center[0])
+    # What there is to be explained is of the order 1, however small utilities are beside β.
+    known_count = np.maximum(known.sum(axis=1), 1)
+    scale = np.maximum(np.sqrt((reported**2 * known).sum(axis=1) / known_count), 1e-300)[:, None]
     residual, slope = _linearised(x, shares, reported, known, scale)
     error = _error(residual, x, center)
     diagonal = np.arange(UNKNOWNS)
@@ -79,9 +81,9 @@ def fit(
 
 
 def _linearised(
-    x: Floats, shares: Floats, reported: Floats, known: NDArray[np.bool_], scale: float
+    x: Floats, shares: Floats, reported: Floats, known: NDArray[np.bool_], scale: Floats
 ) -> tuple[Floats, Floats]:
-    """Errors of utility in units of the middle β, (problems, reports), and their slopes, (problems, reports, 4)."""
+    """Errors of utility in units of the reported ones, (problems, reports), and slopes, (problems, reports, 4)."""
     worth, rate = fitted_types(x)
     benefit = shares * rate[:, None, :]
     left = np.exp(-benefit.sum(axis=-1))

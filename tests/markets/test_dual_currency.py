@@ -186,7 +186,7 @@ def test_reports_that_are_not_there_do_not_count():
 
 
 def test_the_past_is_feasible_and_rates_of_the_first_providers_do_not_depend_on_how_many_there_are():
-    params = SlicingParams(providers=6, prior_bills=9)
+    params = SlicingParams(providers=6, mechanism="dual_currency", prior_bills=9)
     past = draw_past(params, 4, (7, 0), 2)
     assert past.share.shape == (9, 4, 3)
     assert past.share.sum(axis=1) == pytest.approx(np.ones((9, 3)))
@@ -194,3 +194,19 @@ def test_the_past_is_feasible_and_rates_of_the_first_providers_do_not_depend_on_
     few = draw_profit_rates(SlicingParams(providers=3), (5, 0), 0)
     assert np.array_equal(few, draw_profit_rates(params, (5, 0), 0)[:3])
     assert np.all((few >= 0.5) & (few <= 1.5))
+
+
+def test_small_utilities_are_fitted_as_well_as_large_ones():
+    """Rates of a thousandth: utilities are a thousandth of β, and still within 1% after 64 reports."""
+    params = SlicingParams(rate=(0.0, 1e-3), mechanism="dual_currency", prior_bills=64)
+    rng = np.random.default_rng(8)
+    worth, rate = rng.uniform(100, 200, 10), rng.uniform(0, 1e-3, (10, 3))
+    past = draw_past(params, 10, (1, 2), 0)
+    reported = utilities(worth, rate, past.share).T
+    center = utility_fit.prior_center(params.worth, params.rate)
+    x, _ = utility_fit.fit(
+        np.tile(center, (10, 1)), np.full(10, 1e-2), past.share.swapaxes(0, 1), reported,
+        np.ones(reported.shape, np.bool_), center, 60,
+    )  # fmt: skip
+    fitted = utilities(*utility_fit.fitted_types(x), past.share).T
+    assert np.abs(fitted / reported - 1).max() < 0.01
