@@ -61,7 +61,8 @@ class DualCurrency:
         self._networks: dc.VoIEstimator | None = None
         if game.config.voi == "network":
             self._networks = importlib.import_module(NETWORKS).ValueNetworks(batch, n)
-        self._seen, self._seen_next = self._room(), self._room()
+        asked = game.config.externality == "critic"
+        self._seen, self._seen_next = (self._room() if asked else {} for _ in range(2))
 
     def _room(self) -> Arrays:
         """Return arrays for what everybody sees who acts."""

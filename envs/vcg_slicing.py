@@ -190,7 +190,8 @@ class VCGSlicingGame(PhasedGame):
     | `noise` | Δ, mean over the rounds played |
     | `rate_error` | mean absolute error of α̂ over α, at the end |
 
-    Its ledger has the receipts of every provider, the bank and, last, the providers' customers.
+    Its ledger has the receipts of every provider, the bank and, last, the providers' customers. Taxes are NaN with
+    `externality="critic"` where nobody supplies a critic, which is refused if providers act.
 
     With `full_metrics` off and no bank nothing is solved: all metrics are NaN but `welfare` and, where providers
     learn, `payments`; the ledger then has the receipts where providers learn, and else zeros.

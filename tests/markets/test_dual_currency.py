@@ -153,20 +153,25 @@ def test_a_proper_group_bears_no_interest_only_at_the_truth_but_everybody_at_any
         dc.balanced_bids(ideal, ideal[:0])
 
 
+def fitted_to_the_past(params, worth, rate):
+    """Return slices of ten providers before an episode, their exact reports, and the types fitted to these."""
+    share = draw_past(params, 10, (1, 2), 0).share
+    reported = utilities(worth, rate, share).T
+    center = utility_fit.prior_center(params.worth, params.rate)
+    x, _ = utility_fit.fit(
+        np.tile(center, (10, 1)), np.full(10, 1e-2), share.swapaxes(0, 1), reported,
+        np.ones(reported.shape, np.bool_), center, 60,
+    )  # fmt: skip
+    return share, reported, utility_fit.fitted_types(x)
+
+
 def test_fitted_utilities_are_the_true_ones_once_slices_differ_enough():
     """Four unknowns from 20 exact reports: β and ξ within 1%, except rates that hardly matter."""
     params = SlicingParams()
     rng = np.random.default_rng(8)
     worth, rate = rng.uniform(100, 200, 10), rng.uniform(0.5, 10, (10, 3))
-    past = draw_past(params, 10, (1, 2), 0)
-    reported = utilities(worth, rate, past.share).T
-    center = utility_fit.prior_center(params.worth, params.rate)
-    x, _ = utility_fit.fit(
-        np.tile(center, (10, 1)), np.full(10, 1e-2), past.share.swapaxes(0, 1), reported,
-        np.ones(reported.shape, np.bool_), center, 60,
-    )  # fmt: skip
-    found_worth, found_rate = utility_fit.fitted_types(x)
-    fitted = utilities(found_worth, found_rate, past.share).T
+    share, reported, (found_worth, found_rate) = fitted_to_the_past(params, worth, rate)
+    fitted = utilities(found_worth, found_rate, share).T
     assert np.abs(fitted / reported - 1).max() < 1e-3
     assert clarke_payments(found_worth, found_rate).welfare_without == pytest.approx(
         clarke_payments(worth, rate).welfare_without, rel=0.02
@@ -201,12 +206,6 @@ def test_small_utilities_are_fitted_as_well_as_large_ones():
     params = SlicingParams(rate=(0.0, 1e-3), mechanism="dual_currency", prior_bills=64)
     rng = np.random.default_rng(8)
     worth, rate = rng.uniform(100, 200, 10), rng.uniform(0, 1e-3, (10, 3))
-    past = draw_past(params, 10, (1, 2), 0)
-    reported = utilities(worth, rate, past.share).T
-    center = utility_fit.prior_center(params.worth, params.rate)
-    x, _ = utility_fit.fit(
-        np.tile(center, (10, 1)), np.full(10, 1e-2), past.share.swapaxes(0, 1), reported,
-        np.ones(reported.shape, np.bool_), center, 60,
-    )  # fmt: skip
-    fitted = utilities(*utility_fit.fitted_types(x), past.share).T
+    share, reported, (found_worth, found_rate) = fitted_to_the_past(params, worth, rate)
+    fitted = utilities(found_worth, found_rate, share).T
     assert np.abs(fitted / reported - 1).max() < 0.01
