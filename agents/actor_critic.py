@@ -25,9 +25,10 @@ from ioa_marl.agents.joint_replay import JointBatch
 from ioa_marl.agents.joint_views import ActionCode, View
 from ioa_marl.agents.layers import affine
 from ioa_marl.agents.members import MAX_SEPARATE_AGENTS, Members
+from ioa_marl.agents.optimiser import StackedAdam
 from ioa_marl.agents.randomness import Streams
 from ioa_marl.agents.schedules import geometric, linear
-from ioa_marl.agents.stacked import StackedMLP, adam, descend, follow, load_optimiser_state, optimiser_state
+from ioa_marl.agents.stacked import StackedMLP, descend, follow, load_optimiser_state, optimiser_state
 from ioa_marl.envs.core import Role
 from ioa_marl.errors import UserError
 from ioa_marl.markets.parameters import check_number, require
@@ -164,8 +165,8 @@ class RoleLearner:
         ).to(self.device)
         self.target_actor = copy.deepcopy(self.actor).requires_grad_(False)
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
-        self.actor_optimiser = adam(self.actor.parameters(), config.actor_lr)
-        self.critic_optimiser = adam(self.critics.parameters(), config.critic_lr)
+        self.actor_optimiser = StackedAdam(self.actor.parameters(), config.actor_lr)
+        self.critic_optimiser = StackedAdam(self.critics.parameters(), config.critic_lr)
 
     # What a subclass says.
 

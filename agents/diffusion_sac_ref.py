@@ -29,10 +29,11 @@ from torch import Tensor
 
 from ioa_marl.agents.base import Setting, State
 from ioa_marl.agents.diffusion_sac import ChainAgent, ChainConfig, ChainLearner
+from ioa_marl.agents.optimiser import StackedAdam
 from ioa_marl.agents.randomness import Streams
 from ioa_marl.agents.replay import Batch
 from ioa_marl.agents.soft_actor_critic import SoftLearner
-from ioa_marl.agents.stacked import adam, follow
+from ioa_marl.agents.stacked import follow
 from ioa_marl.envs.core import Role
 from ioa_marl.markets.parameters import check_number
 
@@ -78,8 +79,8 @@ class DiffusionSACRefLearner(ChainLearner):
     def __init__(self, setting: Setting, config: Any, role: Role) -> None:
         super().__init__(setting, config, role)
         self.target_actor = copy.deepcopy(self.actor).requires_grad_(False)
-        self.actor_optimiser = adam(self.actor.parameters(), config.actor_lr, config.weight_decay)
-        self.critic_optimiser = adam(self.critics.parameters(), config.critic_lr, config.weight_decay)
+        self.actor_optimiser = StackedAdam(self.actor.parameters(), config.actor_lr, config.weight_decay)
+        self.critic_optimiser = StackedAdam(self.critics.parameters(), config.critic_lr, config.weight_decay)
         self.evaluation = Streams(setting.seeds, setting.purpose(role) + 5)
 
     def resting_noise(self, observations: Tensor) -> Tensor:

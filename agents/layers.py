@@ -1,4 +1,8 @@
-"""The affine layer of stacked networks, and its gradient, as the matrix routines that are fastest for its shape.
+"""The layers of stacked networks, and their gradients, as the routines that are fastest for their shapes.
+
+A whole network is one step of differentiation. Members are computed some at a time, all layers one after another,
+so that what a layer returns is still in the processor's cache when the next one, or the gradient, needs it; and what
+lies between two matrix products is one pass over the numbers.
 
 Which routine is taken depends on the shape of one member's matrices and not on how many members there are, so that a
 member has the same bits alone as among others.
@@ -6,15 +10,23 @@ member has the same bits alone as among others.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+Activation = Callable[[Tensor], Tensor]
+Layer = tuple[Tensor, Tensor]
+"""Weight (members, in, out) and bias (members, 1, out), with a row for the shadow of a lone member."""
+
 WIDE = 2**23
 """Multiplications of a product from which on every member has one of its own: a batched one is no faster then, and a
 lone member need not compute as two."""
+CACHE = 2**17
+"""Numbers that a layer of the members computed together returns, at most."""
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor, *, relu: bool = False) -> Tensor:
@@ -36,67 +48,134 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor, *, relu: bool = False) -> Te
     Tensor
         (members, rows, out).
     """
-    if torch.compiler.is_compiling():  # which makes its own choice of routines
-        out = torch.baddbmm(bias[: len(x)], x, weight[: len(x)])
-        return torch.relu(out) if relu else out
-    found: Tensor = _Affine.apply(x, weight, bias, relu)  # type: ignore[no-untyped-call]
-    return found
+    return perceptron(x, [(weight, bias)], torch.relu_, to_last=relu)
 
 
-def _both(x: Tensor, stack: Tensor) -> Tensor:
-    """Show a lone member twice where its parameters have a shadow."""
-    # A batched product of one takes another routine than one of several, and rounds differently.
-    return x if len(x) == len(stack) else x.expand(len(stack), -1, -1)
+def perceptron(x: Tensor, layers: Sequence[Layer], activation: Activation, *, to_last: bool = False) -> Tensor:
+    """Return what all layers of every member make of its input.
+
+    Parameters
+    ----------
+    x : Tensor
+        (members, rows, in).
+    layers : sequence of (Tensor, Tensor)
+        Weight and bias of each.
+    activation : callable
+        Between layers.
+    to_last : bool
+        Whether the last layer has an activation as well.
+
+    Returns
+    -------
+    Tensor
+        (members, rows, out).
+    """
+    compiling = torch.compiler.is_compiling()  # PyTorch makes its own choice of routines then
+    if activation in IN_PLACE and not compiling:
+        parameters = itertools.chain.from_iterable(layers)
+        found: Tensor = _Perceptron.apply(x, activation, to_last, *parameters)  # type: ignore[no-untyped-call]
+        return found
+    for i, (weight, bias) in enumerate(layers):
+        x = torch.baddbmm(bias[: len(x)], x, weight[: len(x)]) if compiling else affine(x, weight, bias)
+        if to_last or i < len(layers) - 1:
+            x = activation(x)
+    return x
 
 
-def _product(x: Tensor, y: Tensor, rows: int) -> Tensor:
-    """Return x · y of the first ``rows`` members; those behind are shadows and get a copy."""
-    if x.is_cpu and x.shape[1] * x.shape[2] * y.shape[2] >= WIDE:
-        out = x.new_empty(max(len(x), len(y)), x.shape[1], y.shape[2])
-        for i in range(rows):
-            torch.mm(x[i], y[i], out=out[i])
-        out[rows:] = out[:1]
-        return out
-    return torch.bmm(x, y)
+def _relu_gradient(g: Tensor, out: Tensor, into: Tensor) -> None:
+    torch.ops.aten.threshold_backward.grad_input(g, out, 0, grad_input=into)
 
 
-class _Affine(torch.autograd.Function):
+def _tanh_gradient(g: Tensor, out: Tensor, into: Tensor) -> None:
+    torch.ops.aten.tanh_backward.grad_input(g, out, grad_input=into)
+
+
+IN_PLACE = {torch.relu_: (torch.relu_, _relu_gradient), torch.tanh: (torch.tanh_, _tanh_gradient)}
+"""Activations whose gradient is known from what they return, and both without another array."""
+
+
+class _Perceptron(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
-        members = len(x)
-        if weight.shape[2] == 1:  # a batched product with a column takes four times as long
-            x = x.contiguous()  # sums of another layout round differently
-            out = (x * weight[:members].mT).sum(-1, keepdim=True).add_(bias[:members])
-        elif x.is_cpu and x.shape[1] * weight.shape[1] * weight.shape[2] >= WIDE:
-            out = x.new_empty(members, x.shape[1], weight.shape[2])
-            for i in range(members):
-                torch.addmm(bias[i], x[i], weight[i], out=out[i])
-        else:
-            out = torch.baddbmm(_both(bias, weight), _both(x, weight), weight)[:members]
-        if relu:
-            torch.relu_(out)
-        ctx.save_for_backward(x, weight, out if relu else None)
-        ctx.bias_shape = bias.shape
-        return out
+    def forward(ctx: Any, x: Tensor, activation: Activation, to_last: bool, *layers: Tensor) -> Tensor:
+        weights, biases = layers[::2], layers[1::2]
+        members, stack, rows, count = len(x), len(weights[0]), x.shape[1], len(weights)
+        outs = [x.new_empty(stack, rows, weight.shape[2]) for weight in weights]
+        groups = _together(stack, rows * max(weight.shape[2] for weight in weights))
+        seen, *split = (_parts(t, groups) for t in (x.expand(stack, -1, -1), *weights, *biases, *outs))
+        for b in range(len(groups)):
+            h = seen[b]
+            for i in range(count):
+                weight, bias, out = split[i][b], split[count + i][b], split[2 * count + i][b]
+                _product(h, weight, out, members)
+                h = out.add_(bias)
+                if to_last or i < count - 1:
+                    IN_PLACE[activation][0](h)
+        ctx.save_for_backward(x, *weights, *(outs if to_last else outs[:-1]))
+        ctx.rest = activation, groups, [bias.shape for bias in biases]
+        return outs[-1][:members]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
-        x, weight, out = ctx.saved_tensors
-        of_x, of_weight, of_bias, _ = ctx.needs_input_grad
-        members = len(x)
-        g = gradient.contiguous()
-        if out is not None:
-            g = torch.ops.aten.threshold_backward(g, out, 0)
-        d_x = d_weight = d_bias = None
-        column = weight.shape[2] == 1
-        if of_x:
-            d_x = g * weight[:members].mT if column else _product(_both(g, weight), weight.mT, members)[:members]
-        if of_weight:
-            both, seen = _both(g, weight), _both(x, weight)
-            d_weight = (torch.bmm(both.mT, seen) if column else _product(seen.mT, both, members)).reshape(weight.shape)
-        if of_bias:
-            d_bias = g.sum(1, keepdim=True) if ctx.bias_shape[1] == 1 else g
-            if len(d_bias) < ctx.bias_shape[0]:
-                d_bias = torch.cat([d_bias, d_bias])
-        return d_x, d_weight, d_bias, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        activation, groups, bias_shapes = ctx.rest
+        count = len(bias_shapes)
+        x, *saved = ctx.saved_tensors
+        weights, outs = saved[:count], saved[count:]
+        members, stack = len(x), len(weights[0])
+        of_x, of_layers = ctx.needs_input_grad[0], any(ctx.needs_input_grad[3:])
+        undo = IN_PLACE[activation][1]
+        g = gradient.expand(stack, -1, -1).contiguous()
+        if len(outs) == count:  # activated as well
+            above, g = g, torch.empty_like(g)
+            undo(above, outs[-1], g)
+        d_x = x.new_empty(stack, *x.shape[1:]) if of_x else None
+        d_weights = [weight.new_empty(weight.shape) for weight in weights]
+        d_biases = [weight.new_empty(stack, 1, weight.shape[2]) for weight in weights]
+        # Of one group after the other, so that it stays in the cache.
+        below = [out.new_empty(max(groups), *out.shape[1:]) for out in outs[: count - 1]]
+        parts, *split = (
+            _parts(t, groups) for t in (g, x.expand(stack, -1, -1), *outs[: count - 1], *weights, *d_weights, *d_biases)
+        )
+        for b, size in enumerate(groups):
+            d = parts[b]
+            for i in reversed(range(count)):
+                h, weight, d_weight, d_bias = (split[k * count + i][b] for k in range(4))
+                if of_layers:
+                    _product(h.mT, d, d_weight, members)
+                    torch.sum(d, 1, keepdim=True, out=d_bias)
+                if i > 0:
+                    into = below[i - 1][:size]
+                    _product(d, weight.mT, into, members)
+                    undo(into, h, into)
+                    d = into
+                elif d_x is not None:
+                    _product(d, weight.mT, _parts(d_x, groups)[b], members)
+        if bias_shapes[0][1] > 1:  # the only layer's, with a row for every input
+            d_biases = [g[: bias_shapes[0][0]]]
+        found = itertools.chain.from_iterable(zip(d_weights, d_biases, strict=True))
+        return None if d_x is None else d_x[:members], None, None, *(found if of_layers else [None] * 2 * count)
+
+
+def _together(stack: int, numbers: int) -> list[int]:
+    """Return how many members are computed together, one group after another; a layer of one has so many numbers."""
+    # At least two, since a lone one would take another routine and round differently.
+    count = max(1, stack // max(2, CACHE // numbers))
+    return [stack * (i + 1) // count - stack * i // count for i in range(count)]
+
+
+def _parts(x: Tensor, groups: list[int]) -> Sequence[Tensor]:
+    return (x,) if len(groups) == 1 else x.split(groups)
+
+
+def _product(x: Tensor, y: Tensor, out: Tensor, members: int) -> None:
+    """Write x · y of each member; those behind the last one are shadows."""
+    if y.shape[2] == 1:  # a batched product with a column takes several times as long as one with a row
+        torch.bmm(y.mT, x.mT, out=out.mT)
+    elif x.shape[2] == 1:
+        torch.mul(x, y, out=out)
+    elif x.is_cpu and x.shape[1] * x.shape[2] * y.shape[2] >= WIDE:
+        for i in range(min(members, len(x))):
+            torch.mm(x[i], y[i], out=out[i])
+        out[members:] = out[:1]
+    else:
+        torch.bmm(x, y, out=out)

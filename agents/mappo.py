@@ -21,11 +21,12 @@ from torch import Tensor
 from ioa_marl.agents.base import Setting, State
 from ioa_marl.agents.heads import Heads
 from ioa_marl.agents.members import Members, separate_networks
+from ioa_marl.agents.optimiser import StackedAdam
 from ioa_marl.agents.randomness import Streams
 from ioa_marl.agents.role_learners import LearnerPerRole
 from ioa_marl.agents.rollouts import StateRollout, deal, generalised_advantages, rollout_steps
 from ioa_marl.agents.schedules import geometric
-from ioa_marl.agents.stacked import StackedMLP, adam, descend, kept, load_optimiser_state, optimiser_state
+from ioa_marl.agents.stacked import StackedMLP, descend, kept, load_optimiser_state, optimiser_state
 from ioa_marl.envs.core import Arrays, Role
 from ioa_marl.envs.vector import Transition
 from ioa_marl.errors import UserError
@@ -177,8 +178,8 @@ class MAPPOLearner:
         with torch.no_grad():
             for last in (self.actor.weights[-1], self.actor.biases[-1]):
                 last.mul_(FIRST_POLICY_SCALE)
-        self.actor_optimiser = adam(self.actor.parameters(), config.actor_lr)
-        self.critic_optimiser = adam(self.critic.parameters(), config.critic_lr)
+        self.actor_optimiser = StackedAdam(self.actor.parameters(), config.actor_lr)
+        self.critic_optimiser = StackedAdam(self.critic.parameters(), config.critic_lr)
 
         self.rollout = StateRollout(setting, role, rollout_length(config, role, setting.roles, setting.num_envs))
         # Whose state a member's value looks at, and how many rows of a member have the same state.

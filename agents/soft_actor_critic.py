@@ -20,6 +20,7 @@ from torch import Tensor
 from ioa_marl.agents.base import Setting, State
 from ioa_marl.agents.heads import Heads
 from ioa_marl.agents.members import Members
+from ioa_marl.agents.optimiser import StackedAdam
 from ioa_marl.agents.randomness import Streams
 from ioa_marl.agents.replay import Batch, NStepReturns, StackedReplay
 from ioa_marl.agents.role_learners import LearnerPerRole
@@ -27,7 +28,6 @@ from ioa_marl.agents.schedules import first_update, geometric, updates_due
 from ioa_marl.agents.stacked import (
     StackedMLP,
     StackedModule,
-    adam,
     descend,
     follow,
     load_optimiser_state,
@@ -150,8 +150,8 @@ class SoftLearner:
         self.actor = self.make_actor(weights).to(self.device)
         self.critics = self.make_critics(weights).to(self.device)
         self.targets = copy.deepcopy(self.critics).requires_grad_(False)
-        self.actor_optimiser = adam(self.actor.parameters(), config.actor_lr)
-        self.critic_optimiser = adam(self.critics.parameters(), config.critic_lr)
+        self.actor_optimiser = StackedAdam(self.actor.parameters(), config.actor_lr)
+        self.critic_optimiser = StackedAdam(self.critics.parameters(), config.critic_lr)
         # At least what one step can bring: full windows, and the flush at the end of all episodes.
         largest = (config.n_step + 1) * self.num_envs * role.count // self.members.separate
         capacity = max(min(config.buffer_size, setting.budget), largest)

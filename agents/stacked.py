@@ -10,7 +10,7 @@ import functools
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,18 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ioa_marl.agents.allocation import keep_freed_memory
-from ioa_marl.agents.layers import affine
+from ioa_marl.agents.layers import Activation, perceptron
+from ioa_marl.agents.optimiser import StackedAdam
 
 # MKL's batched product otherwise rounds by where in memory a member's matrix lies, and so by its neighbours. It
 # reads this before its first product.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 keep_freed_memory()
-
-Activation = Callable[[Tensor], Tensor]
-
-
-VECTOR = 16
-"""Numbers that the widest registers of a processor hold."""
 
 
 class StackedModule(nn.Module):
@@ -92,12 +87,7 @@ class StackedMLP(StackedModule):
 
     def forward(self, x: Tensor, first: int = 0) -> Tensor:
         """Map (members, batch, in) to (members, batch, out); the input is what layer ``first`` sees."""
-        last, relu = len(self._layers) - 1, self.activation is torch.relu_
-        for i, (weight, bias) in enumerate(self._layers[first:], first):
-            x = affine(x, weight, bias, relu=relu and i < last)
-            if i < last and not relu:
-                x = self.activation(x)
-        return x
+        return perceptron(x, self._layers[first:], self.activation)
 
 
 def put_members(target: Tensor, members: slice, values: Tensor, count: int) -> None:
@@ -107,43 +97,19 @@ def put_members(target: Tensor, members: slice, values: Tensor, count: int) -> N
         target[1] = target[0]
 
 
-def clip_per_member(parameters: Iterable[Tensor], max_norm: float) -> None:
-    """Scale each member's gradient to a norm of at most ``max_norm``; global clipping would couple members."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    # One after another: a sum over a stack is ordered differently at the end of the member axis.
-    squared = torch.zeros_like(gradients[0].flatten(1)[:, 0])
-    for g in gradients:
-        squared += torch.linalg.vector_norm(g.flatten(1), dim=1).square()
-    scale = (max_norm / (squared.sqrt() + 1e-6)).clamp(max=1.0)
-    for g in gradients:
-        g.mul_(scale.view(-1, *[1] * (g.dim() - 1)))
-
-
 @torch.no_grad()
 def follow(target: StackedModule, source: StackedModule, tau: float) -> None:
     """Move target parameters towards the source: τ = 1 copies."""
     torch._foreach_lerp_(target.all_parameters, source.all_parameters, tau)
 
 
-def adam(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0) -> torch.optim.Adam:
-    """Return the optimiser of stacked networks.
-
-    The fused variant is faster, but rounds the numbers that are left over after the last full vector differently.
-    It is taken where all of a member's numbers are in full vectors, whatever the number of members.
-    """
-    runs = itertools.groupby(parameters, lambda p: p[0].numel() % VECTOR == 0)
-    groups = [{"params": list(run), "fused": full, "foreach": not full} for full, run in runs]
-    return torch.optim.Adam(groups, lr=lr, weight_decay=weight_decay)
-
-
-def descend(optimiser: torch.optim.Optimizer, network: StackedModule, losses: Tensor, max_norm: float) -> None:
+def descend(optimiser: StackedAdam, network: StackedModule, losses: Tensor, max_norm: float) -> None:
     """Make a gradient step of every member on its own loss, (members,), clipped per member."""
-    parameters = network.all_parameters
     # Not by `backward`, which would copy gradients.
+    parameters = network.all_parameters
     for p, gradient in zip(parameters, torch.autograd.grad(losses.sum(), parameters), strict=True):
         p.grad = gradient.contiguous()
-    clip_per_member(parameters, max_norm)
-    optimiser.step()
+    optimiser.descend(max_norm)
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from measure import Effort, Figure, Run, interleave, micro, ratios
 from single_thread import limit_torch
 from torch import Tensor, nn
 
-from ioa_marl.agents.stacked import StackedMLP, adam, descend, follow
+from ioa_marl.agents.optimiser import StackedAdam
+from ioa_marl.agents.stacked import StackedMLP, descend, follow
 
 limit_torch()
 
@@ -82,7 +83,7 @@ class Stack:
         sizes = [case.inputs, case.width, case.width, 1]
         self.critics = StackedMLP(case.agents, sizes, lambda k: rng.random((case.agents, k))).to(dtype)
         self.targets = copy.deepcopy(self.critics).requires_grad_(False)
-        self.optimiser = adam(self.critics.parameters(), LR)
+        self.optimiser = StackedAdam(self.critics.parameters(), LR)
 
     def update(self, data: Data) -> None:
         """Make one gradient step of every critic."""

@@ -15,8 +15,9 @@ from torch import nn
 
 from ioa_marl.agents.base import Setting
 from ioa_marl.agents.greedy import GreedyAgent, GreedyConfig
+from ioa_marl.agents.optimiser import StackedAdam, clipping
 from ioa_marl.agents.random import RandomAgent, RandomConfig
-from ioa_marl.agents.stacked import StackedMLP, adam, clip_per_member, follow
+from ioa_marl.agents.stacked import StackedMLP, descend, follow, load_optimiser_state, optimiser_state
 from ioa_marl.envs.vector import VectorGame
 
 
@@ -56,13 +57,25 @@ def test_deterministic_play_of_a_seed_does_not_depend_on_the_seeds_beside_it_or_
     assert differing(before, [among.agent.state_dict(i) for i in range(5)]) == []
 
 
-SHAPES = {"usual": ((6, 64, 64, 10), 256), "narrow": ((6, 16, 10), 5), "odd": ((3, 5, 7, 3), 9)}
+SHAPES = {
+    "usual": ((6, 64, 64, 10), 256),
+    "critic": ((27, 64, 64, 1), 256),
+    "narrow": ((6, 16, 10), 5),
+    "odd": ((3, 5, 7, 3), 9),
+    "wide": ((20, 256, 256, 1), 128),
+}
 """Widths of the layers, and rows of a batch."""
 
 
 @pytest.mark.parametrize("members", [1, 2, 3, 10, 36])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_network_descends_the_same_path_in_a_stack_of_any_size_and_at_any_place_in_it(shape, members):
+@pytest.mark.parametrize(
+    ("shape", "activation"),
+    [
+        *itertools.product(SHAPES, [torch.relu_, torch.tanh]),
+        *itertools.product(["usual", "critic", "wide"], [torch.nn.functional.silu, torch.nn.functional.mish]),
+    ],
+)
+def test_network_descends_the_same_path_in_a_stack_of_any_size_and_at_any_place_in_it(shape, members, activation):
     largest, steps = 37, 3
     sizes, rows = SHAPES[shape]
     generator = torch.Generator().manual_seed(0)
@@ -72,12 +85,10 @@ def test_network_descends_the_same_path_in_a_stack_of_any_size_and_at_any_place_
 
     def trained(which):
         given = iter(starts)
-        network = StackedMLP(len(which), sizes, lambda k: next(given)[which])
-        target, optimiser = copy.deepcopy(network), adam(network.parameters(), 0.01)
+        network = StackedMLP(len(which), sizes, lambda k: next(given)[which], activation)
+        target, optimiser = copy.deepcopy(network), StackedAdam(network.parameters(), 0.01)
         for x, y in zip(inputs[:, which], aims[:, which], strict=True):
-            optimiser.zero_grad()
-            (network(x) - y).square().sum().backward()
-            optimiser.step()
+            descend(optimiser, network, (network(x) - y).square().mean((1, 2)), 0.5)
             follow(target, network, 0.3)
         everyone = slice(0, len(which))
         return network.member_state(everyone), target.member_state(everyone)
@@ -97,16 +108,11 @@ def test_clipping_of_a_member_does_not_depend_on_how_many_there_are(members):
     ]
 
     def clipped(which):
-        parameters = [nn.Parameter(torch.zeros_like(g[which])) for g in gradients]
-        for p, g in zip(parameters, gradients, strict=True):
-            p.grad = g[which].clone()
-        clip_per_member(parameters, 0.5)
-        return [p.grad for p in parameters]
+        return clipping([g[which].clone() for g in gradients], 0.5)
 
     whole = clipped(slice(0, 131))
     for which in (slice(0, members), slice(131 - members, 131)):
-        for part, all_of_it in zip(clipped(which), whole, strict=True):
-            assert torch.equal(part, all_of_it[which])
+        assert torch.equal(clipped(which), whole[which])
 
 
 def spoil(tree, path=""):
@@ -229,15 +235,39 @@ def test_stack_equals_a_loop_over_plain_networks():
 
 
 def test_clipping_bounds_the_norm_of_each_member_and_leaves_small_gradients_as_they_are():
-    parameters = [nn.Parameter(torch.zeros(3, 2, 2)), nn.Parameter(torch.zeros(3, 1, 2))]
-    parameters[0].grad = torch.stack([torch.full((2, 2), 2.0), torch.full((2, 2), 0.1), torch.zeros(2, 2)])
-    parameters[1].grad = torch.stack([torch.full((1, 2), 1.0), torch.full((1, 2), 0.1), torch.zeros(1, 2)])
-    small = [p.grad[1:].clone() for p in parameters]
-    clip_per_member(parameters, 1.0)
-    norm = torch.cat([p.grad[0].flatten() for p in parameters]).norm()
-    assert norm == pytest.approx(1.0, abs=1e-5)
-    assert parameters[0].grad[0, 0, 0] == pytest.approx(2.0 * parameters[1].grad[0, 0, 0])
-    assert all(torch.equal(p.grad[1:], was) for p, was in zip(parameters, small, strict=True))
+    gradients = [
+        torch.stack([torch.full((2, 2), 2.0), torch.full((2, 2), 0.1), torch.zeros(2, 2)]),
+        torch.stack([torch.full((1, 2), 1.0), torch.full((1, 2), 0.1), torch.zeros(1, 2)]),
+    ]
+    factors = clipping(gradients, 1.0)
+    assert factors[0] * torch.cat([g[0].flatten() for g in gradients]).norm() == pytest.approx(1.0, abs=1e-5)
+    assert factors[1:].tolist() == [1.0, 1.0]
+
+
+def test_optimiser_is_pytorchs_adam_after_clipping_each_member():
+    generator = torch.Generator().manual_seed(0)
+    shapes, members, norm = [(5, 7), (1, 7), (7, 1)], 3, 2.0
+    starts = [torch.randn(members, *shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    ours = [nn.Parameter(start.clone()) for start in starts]
+    theirs = [[nn.Parameter(start[m].clone()) for start in starts] for m in range(members)]
+    stacked = StackedAdam(ours, 0.01, 0.1)
+    single = [torch.optim.Adam(parameters, 0.01, weight_decay=0.1) for parameters in theirs]
+    for step in range(30):
+        drawn = [torch.randn(members, *shape, generator=generator, dtype=torch.float64) for shape in shapes]
+        for m in range(members):
+            for p, g in zip(theirs[m], drawn, strict=True):
+                p.grad = g[m] * (m * step / 30.0)  # some are clipped, some are not
+            nn.utils.clip_grad_norm_(theirs[m], norm)
+            single[m].step()
+        for p, g in zip(ours, drawn, strict=True):
+            p.grad = g * (torch.arange(members)[:, None, None] * step / 30.0)
+        if step == 20:
+            stacked, before = StackedAdam(ours, 0.01, 0.1), stacked
+            load_optimiser_state(stacked, slice(0, members), optimiser_state(before, slice(0, members)), members)
+        stacked.descend(norm)
+    for m in range(members):
+        for p, q in zip(ours, theirs[m], strict=True):
+            torch.testing.assert_close(p[m], q, rtol=0.0, atol=1e-7)  # of clipping's 1e-6 beside the norm
 
 
 def sac_stack(**changes):
