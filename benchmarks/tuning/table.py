@@ -1,7 +1,8 @@
 """Train every learner on every market with its committed settings, five seeds, and write the table of scores.
 
 ``python benchmarks/tuning/table.py [--only MARKET …] [--jobs N] [--runs FOLDER]`` runs what is not in the run store
-yet and writes ``results/README.md``, ``results/scores.csv`` and ``results/scores.png``.
+yet and writes ``results/README.md``, ``results/scores.csv`` and ``results/scores.png``. Rows of markets that the store
+does not hold stay as they are.
 """
 
 from __future__ import annotations
@@ -91,6 +92,22 @@ def _row(board: Board, row: Row, constant: float, random: Row, runs: Path) -> di
     }
 
 
+def with_kept(fresh: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return fresh rows beside those of the other markets, as they are in the table so far."""
+    path, kept = RESULTS / "scores.csv", []
+    if path.exists():
+        markets = {row["market"] for row in fresh}
+        with path.open(newline="") as file:
+            kept = [_numbers(row) for row in csv.DictReader(file) if row["market"] not in markets]
+    return sorted([*kept, *fresh], key=lambda row: (row["market"], row["scored"]))
+
+
+def _numbers(row: dict[str, str]) -> dict[str, Any]:
+    exact = {key: float(row[key]) for key in ("score", "low", "high", "best_constant")}
+    counted = {key: int(row[key]) for key in ("seeds_above_constant", "above_random") if row[key]}
+    return {**row, **exact, **counted}
+
+
 def chosen_settings() -> list[str]:
     """Return a table of what the search chose."""
     lines = [
@@ -173,7 +190,7 @@ def main() -> None:
         delayed(trained)(market, agent, runs) for market, agent in cells
     ):
         print(line, flush=True)
-    rows = [row for board in arrange(read_store(runs)).boards for row in rows_of(board, runs)]
+    rows = with_kept([row for board in arrange(read_store(runs)).boards for row in rows_of(board, runs)])
     RESULTS.mkdir(exist_ok=True)
     with (RESULTS / "scores.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
