@@ -28,6 +28,7 @@ from ioa_marl.agents.members import MAX_SEPARATE_AGENTS, Members
 from ioa_marl.agents.optimiser import StackedAdam
 from ioa_marl.agents.randomness import Streams
 from ioa_marl.agents.schedules import geometric, linear
+from ioa_marl.agents.softmax import log_softmax, softmax
 from ioa_marl.agents.stacked import StackedMLP, descend, follow, load_optimiser_state, optimiser_state
 from ioa_marl.envs.core import Role
 from ioa_marl.errors import UserError
@@ -245,7 +246,7 @@ class RoleLearner:
         logits = self.logits(self.actor, observations)
         if epsilon is not None:
             uniform = self.heads.allowed / self.heads.allowed.sum(-1, keepdim=True)
-            logits = torch.log((1.0 - epsilon) * logits.softmax(-1) + epsilon * uniform)
+            logits = torch.log((1.0 - epsilon) * softmax(logits) + epsilon * uniform)
         chosen = self.heads.choose(logits, None if epsilon is None else self.acting, self.members.seeds)
         out: NDArray[np.int64] = self.members.unstacked(chosen, observations[self.role.name].shape[1])
         return out[..., 0] if self.heads.single else out
@@ -377,11 +378,11 @@ class RoleLearner:
         noise = gumbel(torch.from_numpy(uniforms).to(self.device, torch.float32))
         own = straight_through(logits, c.temperature, noise).flatten(-2)
         if c.actor_gradient == "expected":
-            value = self.heads.weighted(logits.softmax(-1), self.outcome_values(now, own.detach(), chosen))
+            value = self.heads.weighted(softmax(logits), self.outcome_values(now, own.detach(), chosen))
         else:
             with frozen(self.critics):
                 value = self.own_values(now, own, chosen)
-        log_pi = logits.log_softmax(-1)
+        log_pi = log_softmax(logits)
         surprise = -self.heads.weighted(log_pi.exp(), self.heads.masked(log_pi, 0.0))
         penalty = self.heads.masked(raw.square(), 0.0).sum((-1, -2)) / sum(self.heads.sizes)
         objective = c.logit_penalty * penalty - value - entropy * surprise

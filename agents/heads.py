@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ioa_marl.agents.base import action_heads
 from ioa_marl.agents.randomness import Streams
+from ioa_marl.agents.softmax import softmax
 
 
 class Heads:
@@ -72,7 +73,7 @@ class Heads:
             best: NDArray[np.int64] = logits.argmax(-1).numpy(force=True)
             return best
         shape = logits.shape
-        pi = logits.softmax(-1).numpy(force=True).reshape(seeds, -1, self.count, self.outcomes)
+        pi = softmax(logits).numpy(force=True).reshape(seeds, -1, self.count, self.outcomes)
         return streams.categorical(pi).reshape(shape[:-1])
 
 
@@ -95,6 +96,6 @@ def straight_through(logits: Tensor, temperature: float = 1.0, noise: Tensor | N
         Gumbel noise of the same shape: the one-hot vectors are then samples, else the most likely outcomes.
     """
     perturbed = logits if noise is None else logits + noise
-    soft = (perturbed / temperature).softmax(-1)
+    soft = softmax(perturbed / temperature)
     hard = torch.nn.functional.one_hot(perturbed.argmax(-1), logits.shape[-1]).to(soft.dtype)
     return hard - soft.detach() + soft

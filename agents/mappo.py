@@ -26,6 +26,7 @@ from ioa_marl.agents.randomness import Streams
 from ioa_marl.agents.role_learners import LearnerPerRole
 from ioa_marl.agents.rollouts import StateRollout, deal, generalised_advantages, rollout_steps
 from ioa_marl.agents.schedules import geometric
+from ioa_marl.agents.softmax import log_softmax
 from ioa_marl.agents.stacked import StackedMLP, descend, kept, load_optimiser_state, optimiser_state
 from ioa_marl.envs.core import Arrays, Role
 from ioa_marl.envs.vector import Transition
@@ -218,7 +219,7 @@ class MAPPOLearner:
 
     def log_policy(self, observations: Tensor) -> Tensor:
         """Return the logarithms of the actors' probabilities, (members, batch, heads, outcomes)."""
-        return self.heads.logits(self.actor(observations)).log_softmax(-1)
+        return log_softmax(self.heads.logits(self.actor(observations)))
 
     def update(self, progress: float) -> list[tuple[str, Tensor]]:
         """Learn from the rollout, and empty it; returns figures (seeds,), averaged over gradient steps and agents.

@@ -25,6 +25,7 @@ from ioa_marl.agents.randomness import Streams
 from ioa_marl.agents.replay import Batch, NStepReturns, StackedReplay
 from ioa_marl.agents.role_learners import LearnerPerRole
 from ioa_marl.agents.schedules import first_update, geometric, updates_due
+from ioa_marl.agents.softmax import log_softmax
 from ioa_marl.agents.stacked import (
     StackedMLP,
     StackedModule,
@@ -237,7 +238,7 @@ class SoftLearner:
 
     def next_values(self, batch: Batch, alpha: float) -> Tensor:
         """Return what the targets hold the next observations to be worth, entropy included, (members, batch)."""
-        log_pi = self.logits(batch.next_observations).log_softmax(-1)
+        log_pi = log_softmax(self.logits(batch.next_observations))
         values = self.values(self.targets, batch.next_observations).min(dim=1).values
         # −∞ times 0 where an outcome does not exist
         return self.heads.weighted(log_pi.exp(), values - alpha * log_pi)
@@ -254,7 +255,7 @@ class SoftLearner:
         return loss
 
     def _update_actor(self, batch: Batch, alpha: float) -> tuple[Tensor, Tensor]:
-        log_pi = self.logits(batch.observations).log_softmax(-1)
+        log_pi = log_softmax(self.logits(batch.observations))
         pi = log_pi.exp()
         with torch.no_grad():
             values = self.values(self.critics, batch.observations).min(dim=1).values

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,10 +20,9 @@ from torch import Tensor, nn
 from ioa_marl.agents.allocation import keep_freed_memory
 from ioa_marl.agents.layers import Activation, perceptron
 from ioa_marl.agents.optimiser import StackedAdam
+from ioa_marl.agents.rounding import round_alike
 
-# MKL's batched product otherwise rounds by where in memory a member's matrix lies, and so by its neighbours. It
-# reads this before its first product.
-os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+round_alike()
 keep_freed_memory()
 
 
