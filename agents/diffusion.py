@@ -21,13 +21,29 @@ from ioa_marl.agents.stacked import Activation, StackedMLP, StackedModule
 
 TIME_FEATURES = 16
 """Length of the sinusoidal embedding of a denoising step, and of what its network makes of it."""
+FULL = 64
+"""Numbers that PyTorch's activations take at once; what is left over at the end of an array rounds differently."""
+
+
+def alike(activation: Activation) -> Activation:
+    """Return an activation that rounds a member's numbers alike alone and among others, (members, rows, width)."""
+
+    def of_each(x: Tensor) -> Tensor:
+        over = x[0].numel() % FULL
+        if over == 0 or torch.compiler.is_compiling():
+            return activation(x)
+        whole = torch.nn.functional.pad(x.flatten(1), (0, FULL - over))
+        return activation(whole)[:, : x[0].numel()].reshape(x.shape)
+
+    return of_each
+
+
 ACTIVATIONS: dict[str, Activation] = {
     "relu": torch.relu_,
-    "silu": torch.nn.functional.silu,
-    "mish": torch.nn.functional.mish,
+    "silu": alike(torch.nn.functional.silu),
+    "mish": alike(torch.nn.functional.mish),
 }
-"""By name; Mish takes half the time of an update, ReLU next to nothing. SiLU and Mish round what is left over after the
-last full vector differently: a seed is the same alone and among others only if batch times width divides by 16."""
+"""By name; Mish takes half the time of an update, ReLU next to nothing."""
 
 
 @dataclass(frozen=True)
