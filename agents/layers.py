@@ -1,8 +1,8 @@
 """The layers of stacked networks, and their gradients, as the routines that are fastest for their shapes.
 
 A whole network is one step of differentiation. Members are computed some at a time, all layers one after another,
-so that what a layer returns is still in the processor's cache when the next one, or the gradient, needs it; and what
-lies between two matrix products is one pass over the numbers.
+so that what a layer returns is still in the processor's cache when the next one, or the gradient, needs it; and
+gradients pass through activations in place.
 
 Which routine is taken depends on the shape of one member's matrices and not on how many members there are, so that a
 member has the same bits alone as among others.
