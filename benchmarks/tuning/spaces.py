@@ -39,9 +39,11 @@ class Market:
     n_step: int
     """Actions whose rewards are summed, where a learner has n-step returns."""
     update_every: int
-    """Environment steps per update of learners with a replay memory; with few agents twice as many for diffusion."""
+    """Environment steps per update of learners with a replay memory."""
     phases: int = 1
     """Environment steps from one action of an agent to its next one."""
+    diffusion: int = 2
+    """How many times as many environment steps diffusion has per update, each of which costs five passes."""
 
     @property
     def many(self) -> bool:
@@ -50,11 +52,11 @@ class Market:
 
 
 MARKETS = {
-    "double_dutch": Market(100_000, 64, 0.1, 0.995, 10, 16),
+    "double_dutch": Market(100_000, 64, 0.1, 0.995, 10, 4),
     "second_bid": Market(100_000, 64, 0.02, 0.0, 1, 16),
     "stackelberg": Market(100_000, 64, 0.5, 0.0, 1, 16),
-    "two_tier": Market(20_000, 16, 0.5, 0.0, 1, 16, phases=2),
-    "vcg_slicing": Market(20_000, 16, 20.0, 0.9, 1, 8),
+    "two_tier": Market(20_000, 16, 0.5, 0.0, 1, 8, phases=2),
+    "vcg_slicing": Market(20_000, 16, 20.0, 0.9, 1, 8, diffusion=1),
 }
 
 _SOFT: dict[str, tuple[float, float]] = {"actor_lr": (3e-4, 1e-3), "alpha_end": (0.015, 0.05)}
@@ -82,7 +84,7 @@ def fixed(learner: str, market: Market) -> Settings:
     n_step = market.n_step * market.phases if GRIDS[learner] is _DETERMINISTIC else market.n_step
     # Straight through, the gradient points the wrong way at many of 51 prices: see the notes.
     whole = {"actor_gradient": "expected"} if GRIDS[learner] is _DETERMINISTIC else {}
-    slow = 2 if learner == "diffusion_sac" and not market.many else 1
+    slow = market.diffusion if learner == "diffusion_sac" else 1
     return {
         **common, **whole, "n_step": n_step, "update_every": slow * market.update_every,
         "batch_size": 64 if market.many else 256 if learner == "sac" else 128,
