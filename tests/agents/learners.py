@@ -313,7 +313,7 @@ LEARNERS = {
         changes={
             "target": {"ent_coef": 0.01},
             "pair": {"enough": 160},
-            "hand_over": {"enough": 160},
+            "hand_over": {"enough": 160, "ent_coef": 0.1, "ent_coef_end": 0.1},
             "double_dutch": {
                 "num_envs": 64, "enough": 640, "gamma": 1.0, "gae_lambda": 1.0, "rollout_size": 1024,
                 "batch_size": 256, "n_epochs": 4, "hidden": (64,), "learning_rate": 3e-3, "ent_coef": 0.1,

@@ -11,10 +11,10 @@ JOINT = every_joint(2, 2, 2, 2)
 """All coins and actions of two agents."""
 
 
-def trying_everything(learner, game_class):
+def trying_everything(learner, game_class, seeds=(0, 1, 2), **changes):
     """Return a trained session whose agents play uniformly, so that every joint action is known."""
     session = Session(learner, game_class)
-    return Session(learner, game_class, **session.entry.exploring).run_enough()
+    return Session(learner, game_class, seeds=seeds, **session.entry.exploring, **changes).run_enough()
 
 
 def worth_of_pair(session):
@@ -33,7 +33,8 @@ def test_centralised_critic_tells_the_two_contributions_to_a_common_reward_apart
 @every(action_values=True, centralised=False)
 def test_local_critic_knows_its_own_contribution_and_the_mean_of_the_other_one(learner):
     """What the other agent sees and does is 1/2 right on average: no critic of the own side can know more."""
-    found = worth_of_pair(trying_everything(learner, Pair))
+    # Half of the reward is noise to it: with smaller batches the critic wanders by more than the tolerance.
+    found = worth_of_pair(trying_everything(learner, Pair, critic_lr=3e-3, batch_size=512))
     right = JOINT[:, :2] == JOINT[:, 2:]
     mean = np.stack([2.0 * right[:, 0] + 0.5, right[:, 1] + 1.0])[:, :, None]
     np.testing.assert_allclose(found, np.broadcast_to(mean, found.shape), atol=0.25)
