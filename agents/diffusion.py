@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ioa_marl.agents.layers import affine
-from ioa_marl.agents.stacked import Activation, StackedMLP, StackedModule
+from ioa_marl.agents.layers import Activation, affine
+from ioa_marl.agents.stacked import StackedMLP, StackedModule
 
 TIME_FEATURES = 16
 """Length of the sinusoidal embedding of a denoising step, and of what its network makes of it."""

@@ -90,7 +90,10 @@ def _tanh_gradient(g: Tensor, out: Tensor, into: Tensor) -> None:
     torch.ops.aten.tanh_backward.grad_input(g, out, grad_input=into)
 
 
-IN_PLACE = {torch.relu_: (torch.relu_, _relu_gradient), torch.tanh: (torch.tanh_, _tanh_gradient)}
+IN_PLACE: dict[Activation, tuple[Activation, Callable[[Tensor, Tensor, Tensor], None]]] = {
+    torch.relu_: (torch.relu_, _relu_gradient),
+    torch.tanh: (torch.tanh_, _tanh_gradient),
+}
 """Activations whose gradient is known from what they return, and both without another array."""
 
 

@@ -36,7 +36,7 @@ class StackedAdam(torch.optim.Adam):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Set what a copy takes over: its arrays are not those of the original."""
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._arrays = {}
 
     @torch.no_grad()
@@ -64,14 +64,15 @@ class StackedAdam(torch.optim.Adam):
             rate = group["lr"] / (1.0 - keep**steps)
             root = math.sqrt(1.0 - keep_square**steps)
             numbers = (1.0 - keep, keep_square, 1.0 - keep_square, rate, root, group["eps"], group["weight_decay"])
-            _descend(*self._seen(p), gradient.flatten(1).numpy(), scale.numpy(), *map(kind, numbers))
+            mean, square, values = self._seen(p)
+            _descend(values, mean, square, gradient.flatten(1).numpy(), scale.numpy(), *map(kind, numbers))
 
     def _seen(self, p: Tensor) -> tuple[NDArray[Any], ...]:
-        """Return a parameter and its moments as arrays, which are looked up where it does not lie where it lay."""
+        """Return moments and values of a parameter as arrays, looked up anew where it lies elsewhere."""
         place, arrays = self._arrays.get(p, (None, ()))
         if place != p.data_ptr():
             held = self.state[p]
-            arrays = tuple(t.detach().view(len(p), -1).numpy() for t in (p, held["exp_avg"], held["exp_avg_sq"]))
+            arrays = tuple(t.detach().view(len(p), -1).numpy() for t in (held["exp_avg"], held["exp_avg_sq"], p))
             self._arrays[p] = p.data_ptr(), arrays
         return arrays
 

@@ -48,7 +48,8 @@ class _Softmax(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (out,) = ctx.saved_tensors
         weighted = gradient * out
-        return weighted.sub_(out * weighted.sum(-1, keepdim=True))
+        found: Tensor = weighted.sub_(out * weighted.sum(-1, keepdim=True))
+        return found
 
 
 class _LogSoftmax(torch.autograd.Function):
@@ -64,4 +65,5 @@ class _LogSoftmax(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (shares,) = ctx.saved_tensors
-        return gradient - shares * gradient.sum(-1, keepdim=True)
+        found: Tensor = gradient - shares * gradient.sum(-1, keepdim=True)
+        return found
