@@ -37,11 +37,11 @@ class Market:
     gamma: float
     """Discount: 0 where actions do not change what comes next, or only through others who answer at once."""
     n_step: int
-    """Actions whose rewards are summed, where a learner has n-step returns."""
+    """Actions whose rewards are summed by learners that count an agent's actions."""
+    n_step_of_market: int
+    """Environment steps whose rewards are summed by those that learn from whole steps of the market."""
     update_every: int
     """Environment steps per update of learners with a replay memory."""
-    phases: int = 1
-    """Environment steps from one action of an agent to its next one."""
     diffusion: int = 2
     """How many times as many environment steps diffusion has per update, each of which costs five passes."""
 
@@ -52,11 +52,11 @@ class Market:
 
 
 MARKETS = {
-    "double_dutch": Market(100_000, 64, 0.1, 0.995, 10, 4),
-    "second_bid": Market(100_000, 64, 0.02, 0.0, 1, 16),
-    "stackelberg": Market(100_000, 64, 0.5, 0.0, 1, 16),
-    "two_tier": Market(20_000, 16, 0.5, 0.0, 1, 8, phases=2),
-    "vcg_slicing": Market(20_000, 16, 20.0, 0.9, 1, 8, diffusion=1),
+    "double_dutch": Market(100_000, 64, 0.1, 0.995, 10, 3, 4),
+    "second_bid": Market(100_000, 64, 0.02, 0.0, 1, 1, 16),
+    "stackelberg": Market(100_000, 64, 0.5, 0.0, 1, 1, 16),
+    "two_tier": Market(20_000, 16, 0.5, 0.0, 1, 2, 8),
+    "vcg_slicing": Market(20_000, 16, 20.0, 0.9, 1, 1, 8, diffusion=1),
 }
 
 _SOFT: dict[str, tuple[float, float]] = {"actor_lr": (3e-4, 1e-3), "alpha_end": (0.015, 0.05)}
@@ -80,8 +80,7 @@ def fixed(learner: str, market: Market) -> Settings:
         return {**common, "batch_size": 512, "ent_coef_end": 0.0, **({"rollout_size": 5120} if market.many else {})}
     if learner == "mappo":
         return {**common, "rollout_size": 512 if market.many else 2048, "ent_coef_end": 0.001}
-    # Learners from whole steps of the market count its steps, the others an agent's actions.
-    n_step = market.n_step * market.phases if GRIDS[learner] is _DETERMINISTIC else market.n_step
+    n_step = market.n_step_of_market if GRIDS[learner] is _DETERMINISTIC else market.n_step
     # Straight through, the gradient points the wrong way at many of 51 prices: see the notes.
     whole = {"actor_gradient": "expected"} if GRIDS[learner] is _DETERMINISTIC else {}
     slow = market.diffusion if learner == "diffusion_sac" else 1

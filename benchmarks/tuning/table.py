@@ -74,12 +74,17 @@ def rows_of(board: Board, runs: Path) -> list[dict[str, Any]]:
     return [_row(board, row, constant, random, runs) for row in board.rows]
 
 
+def short(label: str) -> str:
+    """Return what plays, without who plays what: ``a+b=x,c=y 1f2e3d`` is x, y."""
+    return ", ".join(dict.fromkeys(part.split()[0].rpartition("=")[2] for part in label.split(",")))
+
+
 def _row(board: Board, row: Row, constant: float, random: Row, runs: Path) -> dict[str, Any]:
     learns = row.run.learns
     return {
         "market": board.env,
         "scored": board.role,
-        "agent": row.run.label,
+        "agent": short(row.run.label),
         "score": round(row.score.value, 4),
         "low": round(row.score.low, 4),
         "high": round(row.score.high, 4),

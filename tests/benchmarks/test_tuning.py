@@ -95,6 +95,11 @@ def test_table_has_five_seeds_of_every_learner_on_everything_that_is_scored(mark
             assert int(row["seeds_above_constant"]) == sum(score > float(row["best_constant"]) for score in seeds)
 
 
+def test_agents_that_play_together_have_a_short_name():
+    assert table.short("mappo") == "mappo"
+    assert table.short("mobile+fixed=best_response,auctioneer=fixed_pair 292b04") == "best_response, fixed_pair"
+
+
 def test_rows_of_other_markets_stay_to_the_letter(tmp_path):
     kept = [row for row in rows("scores.csv") if row["market"] != "second_bid"]
     fresh = [dict.fromkeys(kept[0], "new") | {"market": "second_bid", "scored": "auctioneer"}]
