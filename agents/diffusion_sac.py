@@ -188,4 +188,4 @@ class DiffusionSACAgent(ChainAgent):
 
     config_class: ClassVar[type[Any]] = DiffusionSACConfig
     learner_class: ClassVar[type[SoftLearner]] = DiffusionSACLearner
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2

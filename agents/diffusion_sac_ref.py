@@ -119,4 +119,4 @@ class DiffusionSACRefAgent(ChainAgent):
     config_class: ClassVar[type[Any]] = DiffusionSACRefConfig
     learner_class: ClassVar[type[SoftLearner]] = DiffusionSACRefLearner
     single_agent: ClassVar[bool] = True
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2

@@ -46,4 +46,4 @@ class IndependentACAgent(ActorCriticAgent):
 
     config_class: ClassVar[type[Any]] = IndependentACConfig
     learner_class: ClassVar[type[RoleLearner]] = IndependentLearner
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2

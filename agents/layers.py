@@ -26,7 +26,7 @@ WIDE = 2**23
 """Multiplications of a product from which on every member has one of its own: a batched one is no faster then, and a
 lone member need not compute as two."""
 CACHE = 2**17
-"""Numbers that a layer of the members computed together returns, at most."""
+"""Numbers that a layer of the members computed together returns, about, on a CPU."""
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor, *, relu: bool = False) -> Tensor:
@@ -103,7 +103,8 @@ class _Perceptron(torch.autograd.Function):
         weights, biases = layers[::2], layers[1::2]
         members, stack, rows, count = len(x), len(weights[0]), x.shape[1], len(weights)
         outs = [x.new_empty(stack, rows, weight.shape[2]) for weight in weights]
-        groups = _together(stack, rows * max(weight.shape[2] for weight in weights))
+        widest = rows * max(weight.shape[2] for weight in weights)
+        groups = _together(stack, widest) if x.is_cpu else [stack]
         seen, *split = (_parts(t, groups) for t in (x.expand(stack, -1, -1), *weights, *biases, *outs))
         for b in range(len(groups)):
             h = seen[b]
@@ -154,7 +155,9 @@ class _Perceptron(torch.autograd.Function):
                 elif d_x is not None:
                     _product(d, weight.mT, _parts(d_x, groups)[b], members)
         if bias_shapes[0][1] > 1:  # the only layer's, with a row for every input
-            d_biases = [g[: bias_shapes[0][0]]]
+            d_biases = [g]
+        # A lone member's shadow is no row of a bias that was made without one.
+        d_biases = [d_bias[: shape[0]] for d_bias, shape in zip(d_biases, bias_shapes, strict=True)]
         found = itertools.chain.from_iterable(zip(d_weights, d_biases, strict=True))
         return None if d_x is None else d_x[:members], None, None, *(found if of_layers else [None] * 2 * count)
 
@@ -162,7 +165,7 @@ class _Perceptron(torch.autograd.Function):
 def _together(stack: int, numbers: int) -> list[int]:
     """Return how many members are computed together, one group after another; a layer of one has so many numbers."""
     # At least two, since a lone one would take another routine and round differently.
-    count = max(1, stack // max(2, CACHE // numbers))
+    count = max(1, stack // max(2, CACHE // max(1, numbers)))
     return [stack * (i + 1) // count - stack * i // count for i in range(count)]
 
 

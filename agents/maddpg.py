@@ -101,7 +101,7 @@ class MADDPGAgent(ActorCriticAgent):
     config_class: ClassVar[type[Any]] = MADDPGConfig
     learner_class: ClassVar[type[RoleLearner]] = CentralisedLearner
     centralised_critic: ClassVar[bool] = True
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __init__(self, setting: Setting, config: MADDPGConfig) -> None:
         super().__init__(setting, config)

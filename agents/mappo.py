@@ -108,6 +108,7 @@ class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
     on_policy: ClassVar[bool] = True
     centralised_critic: ClassVar[bool] = True
     needs_state: ClassVar[bool] = True
+    version: ClassVar[int] = 1
 
     def __init__(self, setting: Setting, config: MAPPOConfig) -> None:
         super().__init__(setting, config)

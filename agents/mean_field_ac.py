@@ -164,7 +164,7 @@ class MeanFieldACAgent(ActorCriticAgent):
     config_class: ClassVar[type[Any]] = MeanFieldACConfig
     learner_class: ClassVar[type[RoleLearner]] = MeanFieldLearner
     centralised_critic: ClassVar[bool] = True
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def attach(self, game: Game) -> None:
         """Offer the market's bank what the critics know of the others' welfare without an agent."""

@@ -32,7 +32,7 @@ class StackedAdam(torch.optim.Adam):
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0) -> None:
         super().__init__(parameters, lr=lr, weight_decay=weight_decay)
-        self._arrays: dict[Tensor, tuple[int, tuple[NDArray[Any], ...]]] = {}
+        self._arrays: dict[Tensor, tuple[tuple[int, ...], tuple[NDArray[Any], ...]]] = {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Set what a copy takes over: its arrays are not those of the original."""
@@ -66,14 +66,17 @@ class StackedAdam(torch.optim.Adam):
             numbers = (1.0 - keep, keep_square, 1.0 - keep_square, rate, root, group["eps"], group["weight_decay"])
             mean, square, values = self._seen(p)
             _descend(values, mean, square, gradient.flatten(1).numpy(), scale.numpy(), *map(kind, numbers))
+            torch.autograd.graph.increment_version(p)  # a graph of what it was must not be used any more
 
     def _seen(self, p: Tensor) -> tuple[NDArray[Any], ...]:
-        """Return moments and values of a parameter as arrays, looked up anew where it lies elsewhere."""
-        place, arrays = self._arrays.get(p, (None, ()))
-        if place != p.data_ptr():
-            held = self.state[p]
-            arrays = tuple(t.detach().view(len(p), -1).numpy() for t in (held["exp_avg"], held["exp_avg_sq"], p))
-            self._arrays[p] = p.data_ptr(), arrays
+        """Return moments and values of a parameter as arrays, looked up anew where they lie elsewhere."""
+        held = self.state[p]
+        tensors = held["exp_avg"], held["exp_avg_sq"], p
+        now = tuple(t.data_ptr() for t in tensors)
+        places, arrays = self._arrays.get(p, ((), ()))
+        if places != now:
+            arrays = tuple(t.detach().view(len(p), -1).numpy() for t in tensors)
+            self._arrays[p] = now, arrays
         return arrays
 
 

@@ -2,9 +2,9 @@
 
 A stack's products are one batch, and where a member's matrix lies in it depends on its neighbours. MKL promises not to
 look at that only in its strict mode, in which products take a fifth longer, with few columns three times as long. On
-Intel's processors with AVX2 or AVX-512 none of 300 000 products of random shapes depended on it in the mode for
-aligned arrays either (`tests/agents/test_rounding.py` tries some on the processor at hand); others are told to be
-strict.
+an Intel processor with AVX-512, and on the same one told to use AVX2, none of some 200 000 products of random shapes
+depended on it in any mode (`tests/agents/test_rounding.py` tries some on the processor at hand); told to use SSE4.2,
+products of a single row did but in strict mode. Other processors are told to be strict.
 """
 
 from __future__ import annotations

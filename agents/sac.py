@@ -36,4 +36,4 @@ class SACAgent(SoftAgent):
 
     config_class: ClassVar[type[Any]] = SACConfig
     learner_class: ClassVar[type[SoftLearner]] = SACLearner
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2

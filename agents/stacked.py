@@ -103,8 +103,8 @@ def follow(target: StackedModule, source: StackedModule, tau: float) -> None:
 
 def descend(optimiser: StackedAdam, network: StackedModule, losses: Tensor, max_norm: float) -> None:
     """Make a gradient step of every member on its own loss, (members,), clipped per member."""
-    # Not by `backward`, which would copy gradients.
     parameters = network.all_parameters
+    # Not by `backward`, which would copy gradients.
     for p, gradient in zip(parameters, torch.autograd.grad(losses.sum(), parameters), strict=True):
         p.grad = gradient.contiguous()
     optimiser.descend(max_norm)

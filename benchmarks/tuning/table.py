@@ -1,8 +1,8 @@
 """Train every learner on every market with its committed settings, five seeds, and write the table of scores.
 
 ``python benchmarks/tuning/table.py [--only MARKET …] [--jobs N] [--runs FOLDER]`` runs what is not in the run store
-yet and writes ``results/README.md``, ``results/scores.csv`` and ``results/scores.png``. Rows of markets that the store
-does not hold stay as they are.
+yet and writes ``results/README.md``, ``results/scores.csv`` and ``results/scores.png``. Rows of other markets
+stay as they are.
 """
 
 from __future__ import annotations
@@ -195,7 +195,8 @@ def main() -> None:
         delayed(trained)(market, agent, runs) for market, agent in cells
     ):
         print(line, flush=True)
-    rows = with_kept([row for board in arrange(read_store(runs)).boards for row in rows_of(board, runs)])
+    boards = [board for board in arrange(read_store(runs)).boards if board.env in args.only]
+    rows = with_kept([row for board in boards for row in rows_of(board, runs)])
     RESULTS.mkdir(exist_ok=True)
     with (RESULTS / "scores.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")

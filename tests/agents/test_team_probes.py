@@ -11,10 +11,10 @@ JOINT = every_joint(2, 2, 2, 2)
 """All coins and actions of two agents."""
 
 
-def trying_everything(learner, game_class, seeds=(0, 1, 2), **changes):
+def trying_everything(learner, game_class, **changes):
     """Return a trained session whose agents play uniformly, so that every joint action is known."""
     session = Session(learner, game_class)
-    return Session(learner, game_class, seeds=seeds, **session.entry.exploring, **changes).run_enough()
+    return Session(learner, game_class, **session.entry.exploring, **changes).run_enough()
 
 
 def worth_of_pair(session):
