@@ -28,6 +28,7 @@ from ioa_marl.agents.diffusion import ACTIVATIONS, StackedDenoiser, variance_pre
 from ioa_marl.agents.randomness import Streams
 from ioa_marl.agents.replay import Batch
 from ioa_marl.agents.soft_actor_critic import SoftAgent, SoftConfig, SoftLearner
+from ioa_marl.agents.softmax import softmax
 from ioa_marl.agents.stacked import StackedMLP
 from ioa_marl.envs.core import Role
 from ioa_marl.markets.parameters import ParameterError, check_integer, check_number, require
@@ -129,7 +130,7 @@ class ChainLearner(SoftLearner):
         states = observations[:, :MEASURED_STATES]
         repeated = states.repeat_interleave(MEASURED_DRAWS, dim=1)
         chains = self.actor(repeated, self.drawn(self.measuring, repeated.shape[1]))
-        pi = self.heads.logits(chains).softmax(-1).unflatten(1, (-1, MEASURED_DRAWS)).mean(2)
+        pi = softmax(self.heads.logits(chains)).unflatten(1, (-1, MEASURED_DRAWS)).mean(2)
         return -self.heads.weighted(pi, pi.clamp(min=torch.finfo(pi.dtype).tiny).log()).mean(-1)
 
     def update(self, alpha: float) -> dict[str, Tensor]:

@@ -33,6 +33,7 @@ from ioa_marl.agents.optimiser import StackedAdam
 from ioa_marl.agents.randomness import Streams
 from ioa_marl.agents.replay import Batch
 from ioa_marl.agents.soft_actor_critic import SoftLearner
+from ioa_marl.agents.softmax import softmax
 from ioa_marl.agents.stacked import follow
 from ioa_marl.envs.core import Role
 from ioa_marl.markets.parameters import check_number
@@ -79,8 +80,10 @@ class DiffusionSACRefLearner(ChainLearner):
     def __init__(self, setting: Setting, config: Any, role: Role) -> None:
         super().__init__(setting, config, role)
         self.target_actor = copy.deepcopy(self.actor).requires_grad_(False)
-        self.actor_optimiser = StackedAdam(self.actor.parameters(), config.actor_lr, config.weight_decay)
-        self.critic_optimiser = StackedAdam(self.critics.parameters(), config.critic_lr, config.weight_decay)
+        self.actor_optimiser = StackedAdam(self.actor.parameters(), config.actor_lr, weight_decay=config.weight_decay)
+        self.critic_optimiser = StackedAdam(
+            self.critics.parameters(), config.critic_lr, weight_decay=config.weight_decay
+        )
         self.evaluation = Streams(setting.seeds, setting.purpose(role) + 5)
 
     def resting_noise(self, observations: Tensor) -> Tensor:
@@ -93,7 +96,7 @@ class DiffusionSACRefLearner(ChainLearner):
     def next_values(self, batch: Batch, alpha: float) -> Tensor:
         """Return what the targets hold the next observations to be worth, (members, batch); no entropy."""
         noise = self.drawn(self.noise, batch.next_observations.shape[1])
-        pi = self.heads.logits(self.target_actor(batch.next_observations, noise)).softmax(-1)
+        pi = softmax(self.heads.logits(self.target_actor(batch.next_observations, noise)))
         return self.heads.weighted(pi, self.values(self.targets, batch.next_observations).min(dim=1).values)
 
     def update(self, alpha: float) -> dict[str, Tensor]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ioa_marl.markets._numba import kernel
 
@@ -19,25 +19,7 @@ class StackedAdam(torch.optim.Adam):
 
     PyTorch's fused variant rounds the numbers that are left over after the last full vector differently, and what
     comes before its arithmetic takes longer than a small network's does.
-
-    Parameters
-    ----------
-    parameters : iterable of Parameter
-        (members, …) each.
-    lr : float
-        Learning rate.
-    weight_decay : float, default 0
-        Factor of the parameters that is added to their gradients.
     """
-
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0) -> None:
-        super().__init__(parameters, lr=lr, weight_decay=weight_decay)
-        self._arrays: dict[Tensor, tuple[tuple[int, ...], tuple[NDArray[Any], ...]]] = {}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Set what a copy takes over: its arrays are not those of the original."""
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._arrays = {}
 
     @torch.no_grad()
     def descend(self, max_norm: float) -> None:
@@ -64,20 +46,10 @@ class StackedAdam(torch.optim.Adam):
             rate = group["lr"] / (1.0 - keep**steps)
             root = math.sqrt(1.0 - keep_square**steps)
             numbers = (1.0 - keep, keep_square, 1.0 - keep_square, rate, root, group["eps"], group["weight_decay"])
-            mean, square, values = self._seen(p)
-            _descend(values, mean, square, gradient.flatten(1).numpy(), scale.numpy(), *map(kind, numbers))
+            tensors = (p.detach(), held["exp_avg"], held["exp_avg_sq"], gradient)
+            arrays = [t.view(len(p), -1).numpy() for t in tensors]  # of what is in place, never of a copy
+            _descend(*arrays, scale.numpy(), *map(kind, numbers))
             torch.autograd.graph.increment_version(p)  # a graph of what it was must not be used any more
-
-    def _seen(self, p: Tensor) -> tuple[NDArray[Any], ...]:
-        """Return moments and values of a parameter as arrays, looked up anew where they lie elsewhere."""
-        held = self.state[p]
-        tensors = held["exp_avg"], held["exp_avg_sq"], p
-        now = tuple(t.data_ptr() for t in tensors)
-        places, arrays = self._arrays.get(p, ((), ()))
-        if places != now:
-            arrays = tuple(t.detach().view(len(p), -1).numpy() for t in tensors)
-            self._arrays[p] = now, arrays
-        return arrays
 
 
 def clipping(gradients: Sequence[Tensor], max_norm: float) -> Tensor:

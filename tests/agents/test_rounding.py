@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from ioa_marl.agents import rounding
-from ioa_marl.agents.stacked import StackedMLP  # noqa: F401 - sets the mode
 
 ROWS = [1, 2, 3, 5, 8, 10, 16, 64, 100, 128]
 WIDTHS = [1, 2, 3, 7, 11, 16, 27, 64, 100, 128, 200]

@@ -246,7 +246,7 @@ def test_optimiser_is_pytorchs_adam_after_clipping_each_member():
     starts = [torch.randn(members, *shape, generator=generator, dtype=torch.float64) for shape in shapes]
     ours = [nn.Parameter(start.clone()) for start in starts]
     theirs = [[nn.Parameter(start[m].clone()) for start in starts] for m in range(members)]
-    stacked = StackedAdam(ours, 0.01, 0.1)
+    stacked = StackedAdam(ours, 0.01, weight_decay=0.1)
     single = [torch.optim.Adam(parameters, 0.01, weight_decay=0.1) for parameters in theirs]
     for step in range(30):
         drawn = [torch.randn(members, *shape, generator=generator, dtype=torch.float64) for shape in shapes]
@@ -258,7 +258,7 @@ def test_optimiser_is_pytorchs_adam_after_clipping_each_member():
         for p, g in zip(ours, drawn, strict=True):
             p.grad = g * (torch.arange(members)[:, None, None] * step / 30.0)
         if step == 20:
-            stacked, before = StackedAdam(ours, 0.01, 0.1), stacked
+            stacked, before = StackedAdam(ours, 0.01, weight_decay=0.1), stacked
             load_optimiser_state(stacked, slice(0, members), optimiser_state(before, slice(0, members)), members)
         stacked.descend(norm)
     for m in range(members):
