@@ -47,8 +47,8 @@ class StackedAdam(torch.optim.Adam):
             root = math.sqrt(1.0 - keep_square**steps)
             numbers = (1.0 - keep, keep_square, 1.0 - keep_square, rate, root, group["eps"], group["weight_decay"])
             tensors = (p.detach(), held["exp_avg"], held["exp_avg_sq"], gradient)
-            arrays = [t.view(len(p), -1).numpy() for t in tensors]  # of what is in place, never of a copy
-            _descend(*arrays, scale.numpy(), *map(kind, numbers))
+            values, mean, square, slope = (t.view(len(p), -1).numpy() for t in tensors)  # never of a copy
+            _descend(values, mean, square, slope, scale.numpy(), *map(kind, numbers))
             torch.autograd.graph.increment_version(p)  # a graph of what it was must not be used any more
 
 
