@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from ioa_marl import registry
-from ioa_marl.checkpoint import write_atomically
 from ioa_marl.envs.core import Game
+from ioa_marl.files import write_atomically
 from ioa_marl.training.gif import Palette, packed
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from ioa_marl.errors import UserError
+from ioa_marl.files import write_atomically
 
 FORMAT = "ioa_marl checkpoint 1"
 LATEST = Path("checkpoint") / "latest.safetensors"
@@ -24,22 +24,6 @@ LATEST = Path("checkpoint") / "latest.safetensors"
 
 class UnreadableCheckpointError(UserError):
     """A checkpoint exists and cannot be used."""
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data`` so that at any moment either the old or the new file is there, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        kept = "; the previous one is intact" if path.exists() else ""
-        raise UserError(f"cannot write {path}: {error.strerror or error}{kept}") from error
 
 
 def save(path: Path, tree: Mapping[str, Any]) -> None:

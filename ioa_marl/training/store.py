@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 import yaml
 from numpy.typing import NDArray
 
-from ioa_marl.checkpoint import LATEST, write_atomically
+from ioa_marl.checkpoint import LATEST
 from ioa_marl.errors import UserError
+from ioa_marl.files import write_atomically
 
 PACKAGES = (
     "ioa_marl", "numpy", "numba", "torch", "stable_baselines3", "gymnasium", "pettingzoo", "hydra-core",

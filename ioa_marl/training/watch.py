@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from ioa_marl.agents.base import Agent
-from ioa_marl.checkpoint import write_atomically
 from ioa_marl.envs.core import Arrays, Game
 from ioa_marl.errors import UserError
 from ioa_marl.evaluation.protocol import evaluation_config, make_agent
+from ioa_marl.files import write_atomically
 from ioa_marl.markets.seeds import EVALUATION_SEED
 from ioa_marl.training.check import open_checkpoint
 from ioa_marl.training.compose import specification
