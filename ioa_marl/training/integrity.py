@@ -1,0 +1,89 @@
+"""What binds a row of a leaderboard: checksums of everything that a board shows, written when a seed is done.
+
+A checksum catches damage. Whoever changes a number on purpose can write a new checksum as well; that is caught by
+playing the seed's checkpoint again, see `ioa_marl.training.check`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ioa_marl.checkpoint import LATEST
+from ioa_marl.files import DamagedFileError, sha256_of
+
+RECORDS = ("config.yaml", "provenance.json", "evaluation.parquet")
+"""Files of a seed that a board reads beside ``result.json``."""
+WEIGHTS = (LATEST.as_posix(), "checkpoint/best.safetensors")
+"""Checkpoints of a seed."""
+CURVES = "events.out.tfevents.*"
+"""TensorBoard files of a seed."""
+REMEDY = "the same train command makes the row again"
+
+
+@dataclass(frozen=True)
+class Integrity:
+    """Whether a row is what was written."""
+
+    problem: str
+    """The file that is not what it was, with the remedy, in one line; empty where nothing was noticed."""
+    checked: bool
+    """Whether the row has checksums. Those of earlier versions have none."""
+    replayable: bool
+    """Whether there is a checkpoint to play the row again with."""
+
+
+def seal(folder: Path, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a finished seed's result with checksums of the files in ``folder`` and of itself.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the seed; everything but ``result.json`` has been written.
+    result : mapping
+        What ``result.json`` will hold: plain JSON values.
+    """
+    files = [name for name in (*RECORDS, *WEIGHTS) if (folder / name).exists()]
+    files += sorted(path.name for path in folder.glob(CURVES))
+    sealed = {**result, "files": {name: sha256_of(folder / name) for name in files}}
+    return {**sealed, "checksum": checksum(sealed)}
+
+
+def checksum(result: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a result without its checksum, as 64 hexadecimal digits."""
+    bound = {key: value for key, value in result.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
+
+
+def check_row(folder: Path, result: Mapping[str, Any], *, weights: bool = False) -> Integrity:
+    """Compare a finished seed's result and files with the checksums that were written with them.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the seed.
+    result : mapping
+        Its ``result.json``.
+    weights : bool, default False
+        Whether checkpoints and TensorBoard files are read as well; a board does not show them.
+    """
+    replayable = not result.get("external") and (folder / LATEST).is_file()
+    if "checksum" not in result:
+        return Integrity("", False, replayable)
+    files = result.get("files")
+    if result["checksum"] != checksum(result) or not isinstance(files, Mapping):
+        return Integrity(f"{folder / 'result.json'} does not match its checksum: {REMEDY}", True, replayable)
+    for name, expected in files.items():
+        if name not in RECORDS and not weights:
+            continue
+        try:
+            found = sha256_of(folder / name)
+        except DamagedFileError as error:
+            return Integrity(f"{error}: {REMEDY}", True, replayable)
+        if found != expected:
+            return Integrity(f"{folder / name} does not match its checksum: {REMEDY}", True, replayable)
+    return Integrity("", True, replayable)
