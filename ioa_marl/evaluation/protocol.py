@@ -22,6 +22,7 @@ from ioa_marl.agents.scripted import ScriptedAgent, ScriptedConfig
 from ioa_marl.envs.core import Arrays, Game
 from ioa_marl.envs.vector import Transition, VectorGame
 from ioa_marl.errors import UserError
+from ioa_marl.markets.parameters import without_unchanged
 from ioa_marl.markets.seeds import EVALUATION_SEED, MAX_TRAINING_SEED
 from ioa_marl.paths import cache_folder
 
@@ -196,7 +197,7 @@ def references(
         "env": game_class.name,
         "version": game_class.version,
         "module": game_class.__module__,
-        "config": dataclasses.asdict(evaluation_config(config)),
+        "config": without_unchanged(game_class.config_class, dataclasses.asdict(evaluation_config(config))),
         "episodes": [first_episode, episodes],
         "instance": instance,
     }

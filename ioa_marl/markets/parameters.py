@@ -71,3 +71,35 @@ def make_preset(
     for key, value in changes.items():
         require(key in known, key, value, f"one of the settings {', '.join(known)}")
     return config_class(**{**presets[name], **changes})
+
+
+_UNCHANGED = "ioa_marl: value that changes nothing"
+
+
+def added_setting(default: Any) -> Any:
+    """Return a dataclass field for a setting that is added to a published market, agent or protocol.
+
+    Its default must leave everything as it was. As long as a run has the default, the run's digest, the board it is on
+    and the cached references are those from before there was the setting.
+
+    Parameters
+    ----------
+    default : bool, int, float, str, None or tuple
+        The value with which nothing changes.
+    """
+    return dataclasses.field(default=default, metadata={_UNCHANGED: default})
+
+
+def unchanged_settings(config_class: Any) -> dict[str, Any]:
+    """Return the settings that were added later, with the value of each that changes nothing."""
+    return {
+        field.name: field.metadata[_UNCHANGED]
+        for field in dataclasses.fields(config_class)
+        if _UNCHANGED in field.metadata
+    }
+
+
+def without_unchanged(config_class: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings without those that were added later and change nothing; keys are field names."""
+    neutral = unchanged_settings(config_class)
+    return {key: value for key, value in settings.items() if key not in neutral or value != neutral[key]}

@@ -18,9 +18,10 @@ from ioa_marl.agents.scripted import ScriptedConfig, given_settings
 from ioa_marl.envs.core import Game, Role
 from ioa_marl.errors import UserError, unknown_name
 from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, EvaluationConfig, check_episodes, evaluation_config
-from ioa_marl.markets.parameters import ParameterError
+from ioa_marl.markets.parameters import ParameterError, without_unchanged
 from ioa_marl.markets.seeds import MAX_TRAINING_SEED
 from ioa_marl.settings import build, plain
+from ioa_marl.training.sources import source_fingerprint
 
 RUNNER_VERSION = 1
 """Raised whenever the runner makes something else of the same settings."""
@@ -43,10 +44,6 @@ class AgentSpec:
     def as_dict(self) -> dict[str, Any]:
         """Return name and settings."""
         return {"name": self.name, **dataclasses.asdict(self.config)}
-
-    def identity(self) -> dict[str, Any]:
-        """Return name and those settings that decide what it does."""
-        return {key: value for key, value in self.as_dict().items() if key not in self.agent_class.incidental}
 
     def prepared(self, acting: Mapping[str, Role], prefix: str) -> AgentSpec:
         """Return it as the run will have it; a mistake becomes one line that names ``prefix.key``."""
@@ -120,11 +117,39 @@ class RunSpec:
     @property
     def digest(self) -> str:
         """Hash of everything that changes the result."""
-        what = {**self.resolved(), "agents": {"+".join(a.roles): plain(a.identity()) for a in self.agents}}
+        text = json.dumps(self.identity(self.resolved()), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def identity(self, described: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what decides a result, of a description of a run of the same market and agents.
+
+        Settings that were added later and change nothing are left out, so that a run keeps its digest.
+
+        Parameters
+        ----------
+        described : mapping
+            What `resolved` returned, now or when an earlier version wrote it.
+        """
+        what = {key: value for key, value in described.items() if key != "seed"}
         if not self.learns:
             what = {key: value for key, value in what.items() if key not in ("budget", "num_envs", "device")}
-        text = json.dumps(what, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        classes = {"+".join(agent.roles): agent.agent_class for agent in self.agents}
+        agents = {}
+        for roles, choice in described["agents"].items():
+            agent_class = classes.get(roles)
+            if agent_class is not None:
+                choice = without_unchanged(agent_class.config_class, choice)
+                choice = {key: value for key, value in choice.items() if key not in agent_class.incidental}
+            agents[roles] = choice
+        env = without_unchanged(self.game_class.config_class, described["env"])
+        evaluation = without_unchanged(EvaluationConfig, described["evaluation"])
+        return {**what, "env": env, "agents": agents, "evaluation": evaluation}
+
+    @property
+    def code(self) -> dict[str, str | None]:
+        """Fingerprints of the source files of market and agents, by what they are."""
+        agents = {f"agent {agent.name}": source_fingerprint(agent.agent_class) for agent in self.agents}
+        return {f"market {self.game_class.name}": source_fingerprint(self.game_class), **agents}
 
     @property
     def folder(self) -> Path:

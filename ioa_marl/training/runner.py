@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
@@ -17,14 +20,46 @@ from ioa_marl import checkpoint
 from ioa_marl.agents.base import Agent, Setting
 from ioa_marl.envs.vector import VectorGame
 from ioa_marl.errors import UserError
+from ioa_marl.files import DamagedFileError
 from ioa_marl.evaluation.audit_bidders import ConstantGain, audited_members, best_constant_gain, bidders
 from ioa_marl.evaluation.protocol import make_agent, play_episodes, references, scores
 from ioa_marl.training.config import RunSpec
 from ioa_marl.training.events import Curves
-from ioa_marl.training.store import SeedFolder, episode_table, now, provenance
+from ioa_marl.training.integrity import REMEDY, seal
+from ioa_marl.training.resume import read_checkpoint
+from ioa_marl.training.store import (
+    InUseError,
+    SeedFolder,
+    episode_table,
+    finite,
+    installed_versions,
+    now,
+    provenance,
+    table_digest,
+)
+
+_log = logging.getLogger("ioa_marl")
 
 Report = Callable[[int, Mapping[str, float]], None]
 """Called with the environment steps done and the latest mean scores."""
+Notify = Callable[[str], None]
+"""Called with what a person should know, in one line."""
+WAIT = 0.2
+"""Seconds between two looks at a seed that another process trains."""
+
+
+class SeedsFailedError(UserError):
+    """Some seeds of a run cannot go on; the others can.
+
+    Parameters
+    ----------
+    reasons : mapping of int to str
+        Why, by seed.
+    """
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        super().__init__("; ".join(dict.fromkeys(reasons.values())))
+        self.reasons = dict(reasons)
 
 
 class Trainer:
@@ -68,7 +103,7 @@ class Trainer:
         self.evaluations = {round(self.iterations * k / points) for k in range(1, points + 1)}
         self.iteration = 0
         self.train_seconds = 0.0
-        self.tables: list[list[pa.Table]] = [[] for _ in self.seeds]
+        self.tables: list[dict[int, pa.Table]] = [{} for _ in self.seeds]
         self.best = np.full(len(self.seeds), -np.inf)
         self.figures: dict[str, NDArray[np.float64]] = {}
         self.latest_scores: dict[str, NDArray[np.float64]] = {}
@@ -78,16 +113,86 @@ class Trainer:
         """Environment steps done, per seed."""
         return self.iteration * self.spec.num_envs
 
-    def resume(self, saved: Sequence[Mapping[str, Any]]) -> None:
-        """Go on from the seeds' checkpoints, which must be of the same step."""
+    def resume(self, saved: Sequence[Mapping[str, Any]], notify: Notify) -> None:
+        """Go on from the seeds' checkpoints, which must be of the same step.
+
+        Raises
+        ------
+        SeedsFailedError
+            If a checkpoint does not hold what the markets and agents of this run are made of.
+        """
         self.iteration = int(saved[0]["iteration"])
         self.train_seconds = sum(float(state["train_seconds"]) for state in saved)
+        failed = {}
         for i, state in enumerate(saved):
-            self.game.restore(i, state["game"])
-            for agent, agent_state in zip(self.agents, state["agents"], strict=True):
-                agent.load_state_dict(i, agent_state)
+            try:
+                self._restore(i, state)
+            except Exception as error:  # what a strange state makes an agent do cannot be foreseen
+                told = " ".join(str(error).split())[:200]
+                what = told if isinstance(error, _Unlike) else f"cannot be used: {type(error).__name__}: {told}"
+                failed[self.seeds[i]] = f"{self.folders[i].latest} {what}: remove it to train this seed anew"
+        if failed:
+            raise SeedsFailedError(failed)
+        for i, state in enumerate(saved):
             self.best[i] = state["best"]
-            self.tables[i] = self.folders[i].episodes(self.steps)
+            self._restore_tables(i, state, notify)
+        if any(self.steps in self.expected() and self.steps not in tables for tables in self.tables):
+            self._evaluate([])
+
+    def _restore(self, i: int, state: Mapping[str, Any]) -> None:
+        """Set one seed to a checkpoint, and make sure that it then is what the checkpoint holds."""
+        self.game.restore(i, state["game"])
+        places = [("game", self.game.save(i), state["game"])]
+        for agent, agent_state in zip(self.agents, state["agents"], strict=True):
+            agent.load_state_dict(i, agent_state)
+            places.append((type(agent).__name__, agent.state_dict(i), agent_state))
+        for name, held, wanted in places:
+            where = checkpoint.difference(held, wanted)
+            if where is not None:
+                raise _Unlike(f"holds what is not taken over as it is ({name}: {where})")
+
+    def _restore_tables(self, i: int, state: Mapping[str, Any], notify: Notify) -> None:
+        """Take over the evaluated episodes; those that are missing are played again where a checkpoint allows it."""
+        folder = self.folders[i]
+        try:
+            tables = folder.episodes()
+        except DamagedFileError as error:
+            notify(f"{error}; what the checkpoints allow is evaluated again")
+            tables = {}
+        known = {int(step): digest for step, digest in state.get("evaluations", ())}
+        wanted = self.expected()
+        whole = {
+            step: table
+            for step, table in tables.items()
+            if step in wanted and table_digest(table) == known.get(step, table_digest(table))
+        }
+        if wanted - whole.keys() and folder.best.exists():
+            whole |= self._replayed_best(i, wanted - whole.keys(), notify)
+        lost = sorted(wanted - whole.keys() - {self.steps})
+        if lost:
+            notify(
+                f"{folder.tables} lacks the evaluations at {', '.join(map(str, lost))} steps, and no checkpoint of them "
+                "is left: the run goes on, and its result says so"
+            )
+        self.tables[i] = {step: whole[step] for step in sorted(whole)}
+
+    def _replayed_best(self, i: int, missing: set[int], notify: Notify) -> dict[int, pa.Table]:
+        """Evaluate the best checkpoint of a seed again, if it is of a step whose evaluation is missing."""
+        seed = self.seeds[i]
+        alone = dataclasses.replace(self.spec, seeds=(seed,))
+        try:
+            saved = read_checkpoint(alone, seed, self.folders[i].best, complete=False)
+        except UserError as error:
+            notify(str(error))
+            return {}
+        step = int(saved["steps"])
+        if step not in missing:
+            return {}
+        return {step: episode_table(step, evaluate(alone, load_agents(alone, saved), [seed]), 0)}
+
+    def expected(self) -> set[int]:
+        """Return the steps at which there have been evaluations by now."""
+        return {k * self.spec.num_envs for k in self.evaluations if k <= self.iteration}
 
     def run(self, report: Report | None = None) -> None:
         """Train to the end of the budget, evaluating and saving on the way."""
@@ -135,7 +240,11 @@ class Trainer:
         found = scores(spec.game_class, spec.env_config, episodes, spec.learning, instances=self.seeds)
         self.latest_scores = found
         for i in range(len(self.seeds)):
-            self.tables[i].append(episode_table(self.steps, episodes, i))
+            if self.steps in self.tables[i]:  # of another seed that goes on beside it
+                continue
+            self.tables[i][self.steps] = episode_table(self.steps, episodes, i)
+            if not curves:
+                continue
             values = {f"score/{role}": float(value[i]) for role, value in found.items()}
             values |= {f"evaluation/{name}": float(value[i].mean()) for name, value in episodes.items()}
             values |= {f"train/{k}": float(v[i]) for k, v in self.figures.items() if np.isfinite(v[i])}
@@ -144,29 +253,36 @@ class Trainer:
     def _save(self) -> None:
         """Write the evaluated episodes, the best policy, and last the checkpoint that makes them count."""
         for i, folder in enumerate(self.folders):
-            folder.write_episodes(self.tables[i])
-            first = next(iter(self.latest_scores.values()), None)
-            if first is not None and first[i] > self.best[i]:
-                self.best[i] = float(first[i])
-                checkpoint.save(folder.best, self._policy(i))
-            checkpoint.save(
-                folder.latest,
-                {
-                    **self._policy(i),
-                    "iteration": self.iteration,
-                    # A seed's share: it may go on in another company.
-                    "train_seconds": self.train_seconds / len(self.seeds),
-                    "best": float(self.best[i]),
-                    "game": self.game.save(i),
-                    "agents": [agent.state_dict(i) for agent in self.agents],
-                },
-            )
+            with _blamed(self.seeds[i]):
+                self._save_seed(i, folder)
+
+    def _save_seed(self, i: int, folder: SeedFolder) -> None:
+        folder.write_episodes(list(self.tables[i].values()))
+        first = next(iter(self.latest_scores.values()), None)
+        if first is not None and first[i] > self.best[i]:
+            self.best[i] = float(first[i])
+            checkpoint.save(folder.best, self._policy(i))
+        checkpoint.save(
+            folder.latest,
+            {
+                **self._policy(i),
+                "iteration": self.iteration,
+                # A seed's share of the time: it may go on beside other seeds.
+                "train_seconds": self.train_seconds / len(self.seeds),
+                "evaluations": [[step, table_digest(table)] for step, table in self.tables[i].items()],
+                "libraries": installed_versions(),
+                "best": float(self.best[i]),
+                "game": self.game.save(i),
+                "agents": [agent.state_dict(i) for agent in self.agents],
+            },
+        )
 
     def _policy(self, i: int) -> dict[str, Any]:
         return {
             "spec": {**self.spec.resolved(), "seed": self.seeds[i]},
             "steps": self.steps,
             "policies": [agent.policy_state(i) for agent in self.agents],
+            "code": self.spec.code,
         }
 
     @cached_property
@@ -177,7 +293,7 @@ class Trainer:
     def result(self, i: int) -> dict[str, Any]:
         """Return what ``result.json`` says of a finished seed."""
         spec = self.spec
-        final = self.tables[i][-1]
+        final = self.tables[i][self.steps]
         metrics = {
             name: float(np.mean(final[name].to_numpy()))
             for name in final.column_names
@@ -206,6 +322,8 @@ class Trainer:
             "train_seconds": self.train_seconds,
             "seeds_together": len(self.seeds),
             "parameters": sum(agent.parameters_count() for agent in self.agents),
+            "code": spec.code,
+            **({"lost_evaluations": lost} if (lost := sorted(self.expected() - self.tables[i].keys())) else {}),
         }
 
 
@@ -257,61 +375,180 @@ def describe(spec: RunSpec, seed: int) -> dict[str, Any]:
     }
 
 
-def train_seeds(spec: RunSpec, seeds: Sequence[int], report: Report | None = None) -> None:
+def train_seeds(
+    spec: RunSpec, seeds: Sequence[int], report: Report | None = None, notify: Notify = _log.warning
+) -> None:
     """Train seeds that are not done yet, going on from checkpoints where there are any.
 
     Seeds at the same step train side by side, whatever step that is: a seed's result does not depend on the seeds
-    beside it.
+    beside it. A seed that another process trains is waited for; if that process does not finish it, it is trained here.
+
+    Parameters
+    ----------
+    spec : RunSpec
+        The run.
+    seeds : sequence of int
+        Some of its seeds.
+    report : callable, optional
+        Told how far training is.
+    notify : callable, optional
+        Told what a person should know; by default it is logged as a warning.
+
+    Raises
+    ------
+    SeedsFailedError
+        If something is wrong with single seeds; all others have been trained then.
     """
-    folders = {seed: SeedFolder(spec.seed_folder(seed)) for seed in seeds}
-    locked: list[SeedFolder] = []
-    try:
-        for folder in folders.values():
-            folder.lock()
-            locked.append(folder)
-        waiting = [seed for seed in seeds if folders[seed].result().get("status") != "done"]
-        saved = {seed: checkpoint.load(folders[seed].latest) for seed in waiting if folders[seed].latest.exists()}
-        groups: dict[int, list[int]] = {}
-        for seed in waiting:
-            groups.setdefault(int(saved[seed]["iteration"]) if seed in saved else 0, []).append(seed)
-        failures = []
-        for iteration, group in sorted(groups.items()):
-            states = [saved[s] for s in group] if iteration else []
+    failed: dict[int, str] = {}
+    crashes: list[Exception] = []
+    waiting = list(seeds)
+    while waiting:
+        folders = _locked(spec, waiting, failed, notify)
+        try:
+            crashes += _train_locked(spec, folders, failed, report, notify)
+        finally:
+            for folder in folders.values():
+                folder.unlock()
+        waiting = [seed for seed in waiting if seed not in folders and seed not in failed]
+    if crashes:
+        raise crashes[0]
+    if failed:
+        raise SeedsFailedError(failed)
+
+
+def _locked(spec: RunSpec, seeds: Sequence[int], failed: dict[int, str], notify: Notify) -> dict[int, SeedFolder]:
+    """Lock the folders that are free; wait for one where all are in use."""
+    told = False
+    while True:
+        folders: dict[int, SeedFolder] = {}
+        for seed in seeds:
+            if seed in failed:
+                continue
+            folder = SeedFolder(spec.seed_folder(seed))
             try:
-                _train_group(spec, group, [folders[s] for s in group], states, report)
+                folder.lock()
+            except InUseError:
+                continue
+            except UserError as error:
+                failed[seed] = str(error)
+                continue
+            folders[seed] = folder
+        if folders or all(seed in failed for seed in seeds):
+            return folders
+        if not told:
+            names = ", ".join(f"seed_{seed}" for seed in seeds if seed not in failed)
+            notify(f"{spec.folder}: {names} in use by another process, which is waited for")
+            told = True
+        time.sleep(WAIT)
+
+
+def _train_locked(
+    spec: RunSpec,
+    folders: Mapping[int, SeedFolder],
+    failed: dict[int, str],
+    report: Report | None,
+    notify: Notify,
+) -> list[Exception]:
+    """Train what is missing of some seeds whose folders are locked; returns what went wrong with whole groups."""
+    crashes: list[Exception] = []
+    groups: dict[int, list[int]] = {}
+    for seed in [seed for seed, folder in folders.items() if not folder.finished()]:
+        try:
+            saved = _open(spec, seed, folders[seed], notify)
+        except UserError as error:
+            failed[seed] = str(error)
+            _write_failure(spec, seed, folders[seed], "failed", str(error))
+            continue
+        groups.setdefault(int(saved["iteration"]) if saved else 0, []).append(seed)
+    for _, group in sorted(groups.items()):
+        while group:
+            try:
+                _train_group(spec, group, [folders[seed] for seed in group], report, notify)
+                group = []
+            except SeedsFailedError as error:  # the others go on from their last checkpoints
+                failed |= error.reasons
+                group = [seed for seed in group if seed not in error.reasons]
             except Exception as error:  # the other groups can still be done
-                failures.append(error)
-        if failures:
-            raise failures[0]
-    finally:
-        for folder in locked:
-            folder.unlock()
+                crashes.append(error)
+                group = []
+    return crashes
+
+
+def _open(spec: RunSpec, seed: int, folder: SeedFolder, notify: Notify) -> dict[str, Any] | None:
+    """Return the checkpoint of a seed, None where there is none, after making sure that the seed can be trained.
+
+    Raises
+    ------
+    UserError
+        If the checkpoint cannot be used, or something else is in the place of a file.
+    """
+    problem = folder.problem()
+    if problem:
+        notify(problem.replace(REMEDY, "it is made again"))
+    folder.check_places()
+    if not os.path.lexists(folder.latest):
+        return None
+    saved = read_checkpoint(spec, seed, folder.latest)
+    used = saved.get("libraries", {})
+    other = [
+        f"{name} {used[name]}, now {now}" for name, now in installed_versions().items() if used.get(name, now) != now
+    ]
+    if other:
+        notify(f"{folder.path} goes on with other libraries than it began with: {', '.join(other)}")
+    return saved
 
 
 def _train_group(
-    spec: RunSpec,
-    seeds: Sequence[int],
-    folders: Sequence[SeedFolder],
-    saved: Sequence[Mapping[str, Any]],
-    report: Report | None,
+    spec: RunSpec, seeds: Sequence[int], folders: Sequence[SeedFolder], report: Report | None, notify: Notify
 ) -> None:
+    """Train seeds that are at the same step."""
     began = provenance()
     try:
+        # Read again: after a seed has failed, the others go on from what they have saved since.
+        saved = [_open(spec, seed, folder, notify) for seed, folder in zip(seeds, folders, strict=True)]
         for seed, folder in zip(seeds, folders, strict=True):
-            folder.write_config({**spec.resolved(), "seed": seed})
-            folder.write_provenance(began)
-            folder.write_result({**describe(spec, seed), "status": "running", "started": began["started"]})
+            with _blamed(seed):
+                folder.write_config({**spec.resolved(), "seed": seed})
+                folder.write_provenance(began)
+                folder.write_result({**describe(spec, seed), "status": "running", "started": began["started"]})
         trainer = Trainer(spec, seeds, folders)
-        if saved:
-            trainer.resume(saved)
+        states = [state for state in saved if state is not None and state["iteration"] > 0]
+        if states:
+            trainer.resume(states, notify)
         trainer.run(report)
         for i, (seed, folder) in enumerate(zip(seeds, folders, strict=True)):
-            folder.write_provenance({**began, "ended": now()})
-            folder.write_result({**describe(spec, seed), "status": "done", **trainer.result(i)})
+            with _blamed(seed):
+                folder.write_provenance({**began, "ended": now()})
+                done = finite({**describe(spec, seed), "status": "done", **trainer.result(i)})
+                folder.write_result(seal(folder.path, done))
+    except SeedsFailedError as error:
+        for seed, folder in zip(seeds, folders, strict=True):
+            if seed in error.reasons:
+                _write_failure(spec, seed, folder, "failed", error.reasons[seed])
+        raise
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = (f"{type(error).__name__}: {error}".splitlines() or [""])[0]
         for seed, folder in zip(seeds, folders, strict=True):
-            with suppress(UserError):  # a full disk: the error that is under way says so
-                folder.write_result({**describe(spec, seed), "status": status, "error": reason, "ended": now()})
+            _write_failure(spec, seed, folder, status, reason)
         raise
+
+
+@contextmanager
+def _blamed(seed: int) -> Iterator[None]:
+    """Say that a mistake concerns one seed only."""
+    try:
+        yield
+    except UserError as error:
+        raise SeedsFailedError({seed: str(error)}) from error
+
+
+def _write_failure(spec: RunSpec, seed: int, folder: SeedFolder, status: str, reason: str) -> None:
+    if folder.finished():  # of a group whose other seeds failed
+        return
+    with suppress(UserError):  # a full disk: the error that is under way says so
+        folder.write_result({**describe(spec, seed), "status": status, "error": reason, "ended": now()})
+
+
+class _Unlike(Exception):
+    """What was loaded is not what is there then."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
+import math
 import os
 import platform
 import subprocess
@@ -23,11 +25,16 @@ from numpy.typing import NDArray
 
 from ioa_marl.checkpoint import LATEST
 from ioa_marl.errors import UserError
-from ioa_marl.files import write_atomically
+from ioa_marl.files import DamagedFileError, check_readable, read_json, write_atomically
+from ioa_marl.training.integrity import RECORDS, REMEDY, check_row, check_weights
 
 PACKAGES = (
-    "ioa_marl", "numpy", "numba", "torch", "stable_baselines3", "gymnasium", "pettingzoo", "hydra-core",
+    "numpy", "numba", "torch", "stable_baselines3", "gymnasium", "pettingzoo", "hydra-core",
 )  # fmt: skip
+
+
+class InUseError(UserError):
+    """Another process holds a seed's folder."""
 
 
 class SeedFolder:
@@ -41,31 +48,60 @@ class SeedFolder:
         self.path = path
         self.latest = path / LATEST
         self.best = path / "checkpoint" / "best.safetensors"
+        self.tables = path / "evaluation.parquet"
         self._lock: filelock.BaseFileLock | None = None
         self._existed = True
 
     def lock(self) -> None:
-        """Keep other processes away from this seed until `unlock` or the end of this process."""
+        """Keep other processes away from this seed until `unlock` or the end of this process.
+
+        Raises
+        ------
+        InUseError
+            If another process has locked it.
+        UserError
+            If the folder cannot be written to.
+        """
         try:
             self._existed = self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = filelock.FileLock(self.path / ".lock")
-            self._lock.acquire(timeout=0)
+            file = self.path / ".lock"
+            if os.path.lexists(file) and not file.is_file() and not file.is_dir():
+                file.unlink()  # a pipe or device in its place would be locked for all seeds, or for nobody
+            self._acquire(file)
             for leftover in self.path.rglob(".*.tmp"):  # of a process that was killed while it wrote
                 leftover.unlink()
-        except filelock.Timeout as error:
-            self._lock = None
-            raise UserError(f"{self.path} is in use by another process") from error
         except OSError as error:
+            self._release()
             raise UserError(f"cannot write to {self.path}: {error.strerror or error}") from error
+
+    def _acquire(self, file: Path) -> None:
+        """Lock a file that stays: one that its former owner is about to remove would protect nothing."""
+        while True:
+            lock = filelock.FileLock(file)
+            try:
+                lock.acquire(timeout=0)
+            except filelock.Timeout as error:
+                raise InUseError(f"{self.path} is in use by another process") from error
+            self._lock = lock
+            try:
+                if os.path.samestat(file.stat(), os.fstat(lock._context.lock_file_fd or -1)):
+                    return
+            except FileNotFoundError:
+                self.path.mkdir(parents=True, exist_ok=True)
+            self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def unlock(self) -> None:
         """Let other processes have it."""
         if self._lock is not None:
-            self._lock.release()
-            self._lock = None
             if not self._existed and not (self.path / "result.json").exists():
                 self._remove_empty()
+            self._release()
 
     def _remove_empty(self) -> None:
         """Take back the folders that locking made, where nothing came of it."""
@@ -74,13 +110,38 @@ class SeedFolder:
             for folder in (self.path, *list(self.path.parents)[:4]):
                 folder.rmdir()
 
+    def check_places(self) -> None:
+        """Refuse a folder in which something else lies where a file is to be written.
+
+        Raises
+        ------
+        UserError
+            In one line that names it.
+        """
+        for place in (*(self.path / name for name in ("result.json", *RECORDS)), self.latest, self.best):
+            if place.is_dir():
+                raise UserError(f"{place} is a folder where a file belongs: remove it, and run the same command again")
+
     def result(self) -> dict[str, Any]:
-        """Return ``result.json``, or an empty dictionary."""
+        """Return ``result.json``, or an empty dictionary where there is none that can be read."""
         try:
-            held: dict[str, Any] = json.loads((self.path / "result.json").read_text())
-        except (OSError, ValueError):
+            held = read_json(self.path / "result.json")
+        except DamagedFileError:
             return {}
-        return held
+        return held if isinstance(held, dict) else {}
+
+    def problem(self) -> str:
+        """Return what is wrong with the row of a seed that was done, in one line that names the file, or nothing."""
+        result = self.result()
+        if not result and os.path.lexists(self.path / "result.json"):
+            return f"{self.path / 'result.json'} is damaged: {REMEDY}"
+        if result.get("status") != "done":
+            return ""
+        return check_row(self.path, result).problem or check_weights(self.path, result)
+
+    def finished(self) -> bool:
+        """Whether the seed is done and its row is what was written."""
+        return self.result().get("status") == "done" and not self.problem()
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Replace ``result.json``."""
@@ -94,31 +155,56 @@ class SeedFolder:
     def write_provenance(self, provenance: Mapping[str, Any]) -> None:
         """Write ``provenance.json``; what it said of earlier parts of the run is kept under ``earlier``."""
         path = self.path / "provenance.json"
-        held = json.loads(path.read_text()) if path.exists() else {}
+        held: Any = {}
+        if os.path.lexists(path):
+            try:
+                held = read_json(path)
+            except DamagedFileError as error:
+                held = {"started": None, "lost": error.reason}
+        if not isinstance(held, dict) or not isinstance(held.get("earlier", []), list):
+            held = {"started": None, "lost": "did not hold what belongs there"}
         earlier = held.pop("earlier", [])
-        if held and held["started"] != provenance["started"]:
+        if held and held.get("started") != provenance["started"]:
             earlier.append(held)
         write_json(path, {**provenance, "earlier": earlier})
 
-    def episodes(self, up_to: int) -> list[pa.Table]:
-        """Return the evaluated episodes of up to ``up_to`` training steps, one table per evaluation."""
-        path = self.path / "evaluation.parquet"
-        if not path.exists():
-            return []
-        table = pq.read_table(path)
-        steps = [step for step in table["step"].unique().to_pylist() if step <= up_to]
-        return [table.filter(pa.compute.equal(table["step"], step)) for step in steps]
+    def episodes(self) -> dict[int, pa.Table]:
+        """Return the evaluated episodes, a table per training step at which there was an evaluation.
+
+        Raises
+        ------
+        DamagedFileError
+            If the file cannot be read.
+        """
+        if not os.path.lexists(self.tables):
+            return {}
+        check_readable(self.tables)
+        try:
+            table = pq.read_table(self.tables)
+            steps = [int(step) for step in table["step"].unique().to_pylist()]
+            return {step: table.filter(pa.compute.equal(table["step"], step)).combine_chunks() for step in steps}
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            raise DamagedFileError(self.tables, "is damaged") from error
 
     def write_episodes(self, tables: Sequence[pa.Table]) -> None:
         """Replace ``evaluation.parquet``."""
         sink = pa.BufferOutputStream()
         pq.write_table(pa.concat_tables(tables), sink)
-        write_atomically(self.path / "evaluation.parquet", sink.getvalue().to_pybytes())
+        write_atomically(self.tables, sink.getvalue().to_pybytes())
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write readable JSON atomically."""
-    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+    """Write readable JSON atomically; what is not a finite number is written as null."""
+    write_atomically(path, (json.dumps(finite(value), indent=2, allow_nan=False) + "\n").encode())
+
+
+def finite(value: Any) -> Any:
+    """Return nested values with None in place of numbers that JSON has no word for."""
+    if isinstance(value, Mapping):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def episode_table(step: int, episodes: Mapping[str, NDArray[np.float64]], seed_index: int) -> pa.Table:
@@ -131,7 +217,7 @@ def episode_table(step: int, episodes: Mapping[str, NDArray[np.float64]], seed_i
 def provenance() -> dict[str, Any]:
     """Return where and with what this process computes."""
     return {
-        "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "versions": {"ioa_marl": _version("ioa_marl"), **installed_versions()},
         "commit": _commit(),
         "machine": {
             "system": platform.platform(),
@@ -141,6 +227,11 @@ def provenance() -> dict[str, Any]:
         "command": sys.argv[1:],
         "started": now(),
     }
+
+
+def installed_versions() -> dict[str, str | None]:
+    """Return the versions of the libraries that numbers depend on."""
+    return {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()}
 
 
 def now() -> str:
@@ -173,3 +264,13 @@ def _commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def table_digest(table: pa.Table) -> str:
+    """Return a fingerprint of evaluated episodes: the first 16 digits of a SHA-256 over names and values."""
+    found = hashlib.sha256()
+    for name in table.column_names:
+        values = np.ascontiguousarray(table[name].to_numpy())
+        found.update(f"{name} {values.dtype} {values.shape}".encode())
+        found.update(values.tobytes())
+    return found.hexdigest()[:16]

@@ -1,0 +1,87 @@
+"""Whether a checkpoint is the one of the run that wants to go on from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ioa_marl import checkpoint
+from ioa_marl.checkpoint import UnreadableCheckpointError
+from ioa_marl.training.config import RunSpec
+
+REMEDY = "remove it to train this seed anew"
+
+
+def read_checkpoint(spec: RunSpec, seed: int, path: Path, complete: bool = True) -> dict[str, Any]:
+    """Return the checkpoint of a seed of a run.
+
+    Parameters
+    ----------
+    spec : RunSpec
+        The run.
+    seed : int
+        The seed.
+    path : Path
+        The file.
+    complete : bool, default True
+        Whether training must be able to go on from it; the best checkpoint holds a policy only.
+
+    Raises
+    ------
+    UnreadableCheckpointError
+        If it is damaged, or of another run, seed, step or version; in one line that names the file and the remedy.
+    """
+    try:
+        saved = checkpoint.load(path)
+    except UnreadableCheckpointError as error:
+        raise UnreadableCheckpointError(f"{error}: {REMEDY}") from error
+    try:
+        problem = _problem(spec, seed, saved) or (_misfit(spec, saved) if complete else "")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        problem = f"is no checkpoint of a run: {type(error).__name__} {error}"
+    if problem:
+        raise UnreadableCheckpointError(f"{path} {problem}: {REMEDY}")
+    return saved
+
+
+def _problem(spec: RunSpec, seed: int, saved: Mapping[str, Any]) -> str:
+    """Return what is another one in a checkpoint, or nothing."""
+    described = saved["spec"]
+    if described["seed"] != seed:
+        return f"is of seed {described['seed']}, not of seed {seed}"
+    installed = spec.resolved()
+    if described["versions"] != installed["versions"]:
+        made = ", ".join(different_versions(described["versions"], installed["versions"]))
+        return f"was made with other versions than those installed ({made})"
+    for name, was, now in _differences(spec.identity(described), spec.identity(installed), ""):
+        return f"is of another run: {name} is {was} there, {now} here"
+    return ""
+
+
+def _misfit(spec: RunSpec, saved: Mapping[str, Any]) -> str:
+    iteration, steps = int(saved["iteration"]), int(saved["steps"])
+    last = spec.budget // spec.num_envs if spec.learns else 0
+    if not 0 <= iteration <= last or steps != iteration * spec.num_envs:
+        return f"is of no step of this run: iteration {iteration}, {steps} steps"
+    if len(saved["agents"]) != len(spec.agents) or not isinstance(saved["game"], Mapping):
+        return "is no checkpoint of a run: agents or markets are missing"
+    return ""
+
+
+def different_versions(made: Mapping[str, Any], installed: Mapping[str, Any]) -> list[str]:
+    """Return each version that is not the installed one, as ``env 0, now 1``."""
+    return [f"{name} {was}, now {now}" for name, was, now in _differences(made, installed, "")]
+
+
+def _differences(one: Any, two: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(one, Mapping) and isinstance(two, Mapping):
+        for key in _keys(one, two):
+            inner = f"{name}.{key}" if name else str(key)
+            yield from _differences(one.get(key, "absent"), two.get(key, "absent"), inner)
+    elif one != two:
+        yield name, one, two
+
+
+def _keys(*mappings: Mapping[str, Any]) -> Iterable[str]:
+    return dict.fromkeys(key for mapping in mappings for key in mapping)
