@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from ioa_marl.errors import UserError
 from ioa_marl.files import write_atomically
+from ioa_marl.trees import difference
+
+__all__ = ["FORMAT", "LATEST", "UnreadableCheckpointError", "difference", "digest", "load", "save"]
 
 FORMAT = "ioa_marl checkpoint 1"
 LATEST = Path("checkpoint") / "latest.safetensors"
