@@ -79,7 +79,7 @@ def _rows(market: str, learner: str, setting: dict[str, float], runs: Path) -> l
     from ioa_marl.evaluation.protocol import scores
     from ioa_marl.training.check import open_checkpoint
     from ioa_marl.training.compose import specification
-    from ioa_marl.training.runner import evaluate
+    from ioa_marl.training.play import evaluate
     from ioa_marl.training.store import SeedFolder
 
     torch.set_num_threads(1)

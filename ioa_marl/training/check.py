@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ioa_marl import checkpoint
 from ioa_marl.agents.base import Agent
 from ioa_marl.errors import UserError
-from ioa_marl.evaluation.protocol import check_episodes, scores
+from ioa_marl.evaluation.protocol import check_episodes, references, scores
+from ioa_marl.files import DamagedFileError, read_yaml
 from ioa_marl.training.config import RunSpec, from_resolved
-from ioa_marl.training.runner import bidder_gains, evaluate, load_agents
-from ioa_marl.training.store import SeedFolder
+from ioa_marl.training.integrity import check_row
+from ioa_marl.training.play import bidder_gains, evaluate, load_agents
+from ioa_marl.training.resume import different_versions
+from ioa_marl.training.seeds import describe
+from ioa_marl.training.store import SeedFolder, episode_table, finite, installed_versions, table_digest
+
+MOST_DIFFERENCES = 10
+"""Differences that a report names one by one."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,14 @@ class CheckpointScore:
     bidder_gain: dict[str, dict[str, Any]]
     """Per role of bidders what its agents would gain by constant actions, if that was asked for; see `ConstantGain`."""
     confirmed: bool | None
-    """Whether ``result.json`` has the same numbers to the bit; None where it is not about this evaluation."""
+    """Whether everything recorded of the row is the same to the bit; None where the row is not about this evaluation.
+    """
+    differences: tuple[str, ...] = ()
+    """What is recorded and what was found, a line each, where they differ."""
+    checked: tuple[str, ...] = ()
+    """What was compared with what, a line each."""
+    hints: tuple[str, ...] = ()
+    """What may explain a difference, a line each."""
 
 
 @dataclass(frozen=True)
@@ -96,17 +114,110 @@ def evaluate_checkpoint(path: Path, episodes: int | None = None, bidder_gain: bo
     agents = opened.agents()
     played = evaluate(spec, agents, spec.seeds, first)
     found = scores(spec.game_class, spec.env_config, played, spec.learning, first, spec.seeds)
-    metrics = {name: float(values.mean()) for name, values in played.items()}
     gains = bidder_gains(spec, agents, spec.seeds, first) if bidder_gain or spec.evaluation.bidder_gain else {}
     audit = {role: gain.of_seed(0) for role, gain in gains.items()}
-    result = SeedFolder(file.parent.parent).result()
-    comparable = first == 0 and result.get("env_steps") == saved["steps"] and episodes is None
-    confirmed = None
-    if comparable:
-        confirmed = result["metrics"] == metrics and result.get("bidder_gains", audit) == audit
-    return CheckpointScore(
-        file, int(saved["steps"]), {role: float(v[0]) for role, v in found.items()}, metrics, audit, confirmed
+    score = CheckpointScore(
+        file,
+        int(saved["steps"]),
+        {role: float(v[0]) for role, v in found.items()},
+        {name: float(values.mean()) for name, values in played.items()},
+        audit,
+        None,
     )
+    folder = SeedFolder(file.parent.parent)
+    if file.name != folder.latest.name or episodes is not None or not os.path.lexists(folder.path / "result.json"):
+        return score
+    if folder.result().get("status") in ("running", "interrupted", "failed"):
+        return score
+    return _compared(score, opened, agents, folder, played)
+
+
+def _compared(
+    score: CheckpointScore,
+    opened: OpenedCheckpoint,
+    agents: Sequence[Agent],
+    folder: SeedFolder,
+    played: Mapping[str, NDArray[np.float64]],
+) -> CheckpointScore:
+    """Compare what was played, and what the checkpoint says of its run, with everything that the row shows."""
+    spec, saved, result = opened.spec, opened.saved, folder.result()
+    integrity = check_row(folder.path, result, weights=True)
+    anchors = references(spec.game_class, spec.env_config, spec.evaluation.episodes, instance=spec.seeds[0])
+    recorded_gains = result.get("bidder_gains", score.bidder_gain)
+    pairs: dict[str, tuple[Any, Any]] = {
+        "scores": (result.get("scores"), score.scores),
+        "references": (result.get("references") or anchors.as_dict(), anchors.as_dict()),
+        "metrics": (result.get("metrics"), score.metrics),
+        "bidder_gains": (recorded_gains, score.bidder_gain or recorded_gains),
+    }
+    replayed = list(pairs)
+    described = {**describe(spec, spec.seeds[0]), "env_steps": int(saved["steps"])}
+    pairs |= {key: (result.get(key), value) for key, value in described.items()}
+    pairs["parameters"] = (result.get("parameters"), sum(agent.parameters_count() for agent in agents))
+    pairs["seed of the folder"] = (folder.path.name, f"seed_{spec.seeds[0]}")
+    pairs["digest of the folder"] = (folder.path.resolve().parent.name, spec.digest)
+    differences = [integrity.problem] if integrity.problem else []
+    for name, (recorded, value) in pairs.items():
+        how = "played" if name in replayed else "in the checkpoint"
+        differences += [
+            f"{at}: {was} recorded, {now} {how}" for at, was, now in _unequal(name, recorded, finite(value))
+        ]
+    differences += _of_settings(folder, spec, saved["spec"]) + _of_episodes(folder, score.steps, played)
+    checked = (
+        f"played again and compared to the bit: scores, references, metrics, {spec.evaluation.episodes} episodes",
+        "compared with the checkpoint: names, digest, seed, budget, steps, parameters, settings, versions",
+        "compared with their checksums: checkpoints, learning curves, earlier evaluations, times, provenance"
+        if integrity.checked
+        else "not checked, since an earlier version wrote no checksums: checkpoints, learning curves, times",
+    )
+    hints = [
+        f"code of {name} changed since"
+        for name, fingerprint in spec.code.items()
+        if saved.get("code", {}).get(name, fingerprint) != fingerprint
+    ]
+    libraries = saved.get("libraries", {})
+    hints += [f"{line} (library)" for line in different_versions(libraries, installed_versions()) if libraries]
+    return dataclasses.replace(
+        score, confirmed=not differences, differences=tuple(differences), checked=checked, hints=tuple(hints)
+    )
+
+
+def _unequal(name: str, recorded: Any, found: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield where nested JSON values differ; what is not a number is null in both."""
+    if isinstance(recorded, Mapping) and isinstance(found, Mapping):
+        for key in dict.fromkeys([*recorded, *found]):
+            yield from _unequal(f"{name}.{key}", recorded.get(key, "nothing"), found.get(key, "nothing"))
+    elif finite(recorded) != finite(found) or type(recorded) is bool is not type(found):
+        yield name, recorded, found
+
+
+def _of_settings(folder: SeedFolder, spec: RunSpec, described: Mapping[str, Any]) -> list[str]:
+    """Return in what ``config.yaml``, which a board reads, differs from the settings in the checkpoint."""
+    try:
+        config = read_yaml(folder.path / "config.yaml")
+        held, wanted = (spec.identity(each) for each in (config, described))
+        held["seed"], wanted["seed"] = config.get("seed"), described["seed"]
+    except DamagedFileError as error:
+        return [str(error)]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return [f"{folder.path / 'config.yaml'} does not describe a run"]
+    return [
+        f"config.yaml: {name.removeprefix('.')} is {was}, {now} in the checkpoint"
+        for name, was, now in _unequal("", held, wanted)
+    ]
+
+
+def _of_episodes(folder: SeedFolder, steps: int, played: Mapping[str, NDArray[np.float64]]) -> list[str]:
+    """Return whether the recorded episodes of the last evaluation are those that were played."""
+    try:
+        tables = folder.episodes()
+    except DamagedFileError as error:
+        return [str(error)]
+    if steps not in tables:
+        return [f"{folder.tables} has no episodes at {steps} steps"]
+    if table_digest(tables[steps]) != table_digest(episode_table(steps, played, 0)):
+        return [f"{folder.tables}: the episodes at {steps} steps are not those that were played"]
+    return []
 
 
 def report(found: CheckpointScore) -> str:
@@ -122,6 +233,11 @@ def report(found: CheckpointScore) -> str:
             how = "no constant is better" if action is None else f"by action {action}"
             lines.append(f"    {f'{role}_{agent}':<20} {value:.6f}{spread} {how}")
     if found.confirmed is not None:
-        verdict = "confirmed to the bit" if found.confirmed else "NOT CONFIRMED: the recorded numbers differ"
-        lines.append(f"  recorded row: {verdict}")
+        lines.append(f"  recorded row: {'confirmed to the bit' if found.confirmed else 'NOT CONFIRMED'}")
+        lines += [f"    {line}" for line in found.differences[:MOST_DIFFERENCES]]
+        if len(found.differences) > MOST_DIFFERENCES:
+            lines.append(f"    and {len(found.differences) - MOST_DIFFERENCES} more differences")
+        if not found.confirmed:
+            lines += [f"    perhaps because: {hint}" for hint in found.hints]
+        lines += [f"    {line}" for line in found.checked]
     return "\n".join(lines)

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,8 +17,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from ioa_marl.errors import ParameterError, UserError
 from ioa_marl.evaluation.statistics import estimate
+from ioa_marl.files import DamagedFileError, read_yaml
 from ioa_marl.training.config import RunSpec, resolve
-from ioa_marl.training.runner import Report, train_seeds
+from ioa_marl.training.failures import Notify, SeedsFailedError
+from ioa_marl.training.resume import different_versions
+from ioa_marl.training.runner import Report
+from ioa_marl.training.seeds import train_seeds
 from ioa_marl.training.store import SeedFolder
 
 FAILURES = "IOA_MARL_FAILURES"
@@ -35,6 +39,9 @@ def job(config: DictConfig) -> None:
         assert isinstance(values, dict)
         spec = resolve({str(key): value for key, value in values.items() if key != "hydra"})
         run(spec)
+    except SeedsFailedError as error:
+        for message in dict.fromkeys(error.reasons.values()):
+            _failed(message, "user")
     except (UserError, ParameterError) as error:
         _failed(str(error), "user")
     except KeyboardInterrupt:
@@ -55,15 +62,23 @@ def _failed(message: str, kind: str) -> None:
 def run(spec: RunSpec) -> None:
     """Train what is missing of a run, with a progress bar on a terminal."""
     console = Console(stderr=True)
+
+    def notify(message: str) -> None:
+        console.print(f"ioa-marl: {message}", highlight=False, markup=False, soft_wrap=True)
+
     title = f"{spec.env_label}  {spec.agent_label}"
-    done = [s for s in spec.seeds if SeedFolder(spec.seed_folder(s)).result().get("status") == "done"]
+    done = [seed for seed in spec.seeds if SeedFolder(spec.seed_folder(seed)).finished()]
     missing = [s for s in spec.seeds if s not in done]
+    if done:
+        _tell_of_changed_code(spec, done, notify)
     if not missing:
         console.print(f"{title}  {len(done)} seeds already done: {spec.folder}", highlight=False)
         return
+    if not spec.folder.exists():
+        _tell_of_older_versions(spec, notify)
     started = time.perf_counter()
     with _progress(f"{title}  {len(missing)} seeds", spec.budget, console) as report:
-        train_seeds(spec, missing, report)
+        train_seeds(spec, missing, report, notify)
     results = [SeedFolder(spec.seed_folder(seed)).result() for seed in spec.seeds]
     parts = []
     for role in results[0].get("scores", {}):
@@ -72,6 +87,44 @@ def run(spec: RunSpec) -> None:
     summary = "  ".join(parts) or "no scored role"
     seconds = time.perf_counter() - started
     console.print(f"{title}  {len(missing)} seeds  {summary}  {seconds:.0f} s", highlight=False)
+
+
+def _tell_of_changed_code(spec: RunSpec, done: Sequence[int], notify: Notify) -> None:
+    """Say when rows that are not made again were made with other code of the same version."""
+    now, seeds = spec.code, {}
+    for seed in done:
+        recorded = SeedFolder(spec.seed_folder(seed)).result().get("code")
+        if isinstance(recorded, Mapping):
+            for name in (name for name, fingerprint in now.items() if recorded.get(name, fingerprint) != fingerprint):
+                seeds.setdefault(name, []).append(seed)
+    for name, changed in seeds.items():
+        notify(
+            f"code of {name} changed since {_listed(changed)} of {spec.folder} ended; if that changes results, raise "
+            "its version, and the same command trains anew"
+        )
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    names = [f"seed_{seed}" for seed in seeds]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more seeds" if len(names) > 3 else "")
+
+
+def _tell_of_older_versions(spec: RunSpec, notify: Notify) -> None:
+    """Say when the same run is in the store as an older version made it: it stays, and is not this one."""
+    installed = spec.resolved()
+    wanted = {key: value for key, value in spec.identity(installed).items() if key != "versions"}
+    for folder in sorted(spec.folder.parent.glob("*/")):
+        config = next(iter(sorted(folder.glob("seed_*/config.yaml"))), None)
+        if config is None:
+            continue
+        try:
+            described = read_yaml(config)
+            same = {key: value for key, value in spec.identity(described).items() if key != "versions"} == wanted
+            other = different_versions(described["versions"], installed["versions"])
+        except (DamagedFileError, AttributeError, KeyError, TypeError, ValueError):
+            continue  # a damaged description is no reason to keep silent about the others, or to stop
+        if same and other:
+            notify(f"{folder} holds this run as an older version made it ({', '.join(other)}); it stays as it is")
 
 
 @contextmanager

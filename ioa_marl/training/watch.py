@@ -27,7 +27,7 @@ from ioa_marl.training.check import open_checkpoint
 from ioa_marl.training.compose import specification
 from ioa_marl.training.config import RunSpec
 from ioa_marl.training.gif import Gif
-from ioa_marl.training.runner import evaluate
+from ioa_marl.training.play import evaluate
 
 if TYPE_CHECKING:
     from ioa_marl.envs.rendering import Window

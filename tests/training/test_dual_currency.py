@@ -10,7 +10,8 @@ from ioa_marl.errors import UserError
 from ioa_marl.markets.parameters import ParameterError
 from ioa_marl.training.check import evaluate_checkpoint
 from ioa_marl.training.config import resolve
-from ioa_marl.training.runner import Trainer, train_seeds
+from ioa_marl.training.runner import Trainer
+from ioa_marl.training.seeds import train_seeds
 from ioa_marl.training.store import SeedFolder
 
 SMALL = {

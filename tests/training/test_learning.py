@@ -5,7 +5,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from ioa_marl.training.config import resolve
-from ioa_marl.training.runner import train_seeds
+from ioa_marl.training.seeds import train_seeds
 from ioa_marl.training.store import SeedFolder
 
 

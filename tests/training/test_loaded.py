@@ -17,7 +17,9 @@ from ioa_marl.errors import ParameterError, UserError
 from ioa_marl.evaluation.protocol import play_episodes
 from ioa_marl.training.check import evaluate_checkpoint
 from ioa_marl.training.config import resolve
-from ioa_marl.training.runner import Trainer, load_agents, train_seeds
+from ioa_marl.training.play import load_agents
+from ioa_marl.training.runner import Trainer
+from ioa_marl.training.seeds import train_seeds
 
 SMALL = {"stations": 3, "tasks": 4}
 SIZE = {"budget": 320, "num_envs": 8, "evaluation": {"points": 2, "episodes": 4}, "device": "cpu"}

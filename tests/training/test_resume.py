@@ -27,7 +27,7 @@ from ioa_marl.cli import app
 from ioa_marl.errors import UserError
 from ioa_marl.paths import cache_folder
 from ioa_marl.training.config import resolve
-from ioa_marl.training.runner import train_seeds
+from ioa_marl.training.seeds import train_seeds
 
 LEARNERS = {
     "sac": {"learning_starts": 100, "batch_size": 32, "width": 16},

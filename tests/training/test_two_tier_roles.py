@@ -6,7 +6,7 @@ import pytest
 
 from ioa_marl import registry
 from ioa_marl.training.config import resolve
-from ioa_marl.training.runner import train_seeds
+from ioa_marl.training.seeds import train_seeds
 from ioa_marl.training.store import SeedFolder
 
 SMALL = {"wireless": 6, "mobile": 3, "fixed": 3, "aerial": 4, "capacity": [0.5, 12.0], "rounds": 4}

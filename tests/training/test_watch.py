@@ -122,7 +122,7 @@ def test_the_same_command_writes_the_same_bytes():
 
 @pytest.mark.parametrize("episode", [0, 3])
 def test_figures_of_a_checkpoint_are_those_of_its_evaluation(seed_folder, episode):
-    (table,) = SeedFolder(seed_folder).episodes(1024)
+    (table,) = SeedFolder(seed_folder).episodes().values()
     row = table.slice(episode, 1).to_pylist()[0]
     seen = watch(from_checkpoint(seed_folder), Path("seen.gif"), episode=episode, every=1000)
     assert row["episode"] == episode

@@ -1,0 +1,50 @@
+"""What plays a run's policies in evaluation: the agents of a checkpoint, the episodes, what bidders could gain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ioa_marl.agents.base import Agent
+from ioa_marl.evaluation.audit_bidders import ConstantGain, audited_members, best_constant_gain, bidders
+from ioa_marl.evaluation.protocol import make_agent, play_episodes
+from ioa_marl.training.config import RunSpec
+
+
+def evaluate(
+    spec: RunSpec, agents: Sequence[Agent], seeds: Sequence[int], first_episode: int = 0
+) -> dict[str, NDArray[np.float64]]:
+    """Play the evaluation episodes with the agents of a run, trained with ``seeds``; see `play_episodes`."""
+    episodes = spec.evaluation.episodes
+    return play_episodes(
+        spec.game_class, spec.env_config, agents, spec.learning, len(seeds), episodes, first_episode, seeds
+    )
+
+
+def bidder_gains(
+    spec: RunSpec, agents: Sequence[Agent], seeds: Sequence[int], first_episode: int = 0
+) -> dict[str, ConstantGain]:
+    """Return for each role of bidders that act what some of its agents would gain by constant actions."""
+    roles = spec.game_class.make_roles(spec.env_config)
+    return {
+        role: best_constant_gain(
+            spec.game_class, spec.env_config, agents, spec.learning, role, spec.evaluation.episodes,
+            members=audited_members(roles[role].count), instances=seeds, first_episode=first_episode,
+        )
+        for role in bidders(spec.game_class, spec.env_config, spec.learning)
+    }  # fmt: skip
+
+
+def load_agents(spec: RunSpec, saved: Mapping[str, Any]) -> list[Agent]:
+    """Return the agents of a checkpoint, ready to act."""
+    probe = spec.game_class(spec.env_config, 1, spec.learning)
+    agents = []
+    for choice, state in zip(spec.agents, saved["policies"], strict=True):
+        # Its own seed: what an agent draws in evaluation depends on it.
+        agent = make_agent(choice.agent_class, choice.config, probe, choice.roles, 1, spec.seeds[0])
+        agent.load_policy_state(0, state)
+        agents.append(agent)
+    return agents

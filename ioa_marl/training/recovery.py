@@ -1,0 +1,95 @@
+"""What a run takes over from its checkpoints and files, what it makes again, and what it says is lost."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from ioa_marl import checkpoint
+from ioa_marl.errors import UserError
+from ioa_marl.files import DamagedFileError
+from ioa_marl.training.failures import Notify
+from ioa_marl.training.play import evaluate, load_agents
+from ioa_marl.training.resume import REMEDY, read_checkpoint
+from ioa_marl.training.store import episode_table, table_digest
+from ioa_marl.trees import difference
+
+if TYPE_CHECKING:
+    from ioa_marl.training.runner import Trainer
+
+
+class UnlikeError(Exception):
+    """What was loaded is not what is there then."""
+
+
+def restore_seed(trainer: Trainer, i: int, state: Mapping[str, Any]) -> None:
+    """Set one seed to a checkpoint, and make sure that it then is what the checkpoint holds."""
+    trainer.game.restore(i, state["game"])
+    places = [("game", trainer.game.save(i), state["game"])]
+    for agent, agent_state in zip(trainer.agents, state["agents"], strict=True):
+        agent.load_state_dict(i, agent_state)
+        places.append((type(agent).__name__, agent.state_dict(i), agent_state))
+    for name, held, wanted in places:
+        where = difference(held, wanted)
+        if where is not None:
+            raise UnlikeError(f"holds what is not taken over as it is ({name}: {where})")
+
+
+def restore_tables(trainer: Trainer, i: int, state: Mapping[str, Any], notify: Notify) -> None:
+    """Take over the evaluated episodes; those that are missing are played again where a checkpoint allows it."""
+    folder = trainer.folders[i]
+    try:
+        tables = folder.episodes()
+    except DamagedFileError as error:
+        notify(f"{error}; what the checkpoints allow is evaluated again")
+        tables = {}
+    known = {int(step): digest for step, digest in state.get("evaluations", ())}
+    wanted = trainer.expected()
+    whole = {
+        step: table
+        for step, table in tables.items()
+        if step in wanted and table_digest(table) == known.get(step, table_digest(table))
+    }
+    if wanted - whole.keys() and folder.best.exists():
+        whole |= _replayed_best(trainer, i, wanted - whole.keys(), notify)
+    lost = sorted(wanted - whole.keys() - {trainer.steps})
+    if lost:
+        notify(
+            f"{folder.tables} lacks the evaluations at {', '.join(map(str, lost))} steps, and there is no checkpoint "
+            "of them: the run goes on, and its result says so"
+        )
+    trainer.tables[i] = {step: whole[step] for step in sorted(whole)}
+
+
+def restore_best(trainer: Trainer, i: int, state: Mapping[str, Any], notify: Notify) -> None:
+    """Write the best checkpoint of a seed again if it is lost and equals the latest one; otherwise say so."""
+    folder, step = trainer.folders[i], state.get("best_step")
+    if not np.isfinite(trainer.best[i]):
+        return
+    try:
+        read_checkpoint(trainer.spec, trainer.seeds[i], folder.best, complete=False)
+    except UserError as error:
+        if step == trainer.steps:
+            checkpoint.save(folder.best, trainer.policy(i))
+            return
+        notify(f"{error.args[0].removesuffix(f': {REMEDY}')}: the best policy up to now is lost, the run goes on")
+        folder.best.unlink(missing_ok=True)
+
+
+def _replayed_best(trainer: Trainer, i: int, missing: set[int], notify: Notify) -> dict[int, pa.Table]:
+    """Evaluate the best checkpoint of a seed again, if it is of a step whose evaluation is missing."""
+    seed = trainer.seeds[i]
+    alone = dataclasses.replace(trainer.spec, seeds=(seed,))
+    try:
+        saved = read_checkpoint(alone, seed, trainer.folders[i].best, complete=False)
+    except UserError as error:
+        notify(str(error).removesuffix(f": {REMEDY}"))
+        return {}
+    step = int(saved["steps"])
+    if step not in missing:
+        return {}
+    return {step: episode_table(step, evaluate(alone, load_agents(alone, saved), [seed]), 0)}

@@ -1,0 +1,204 @@
+"""Seeds of a run: each in a folder that one process works on at a time; what goes wrong with one harms no other."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from ioa_marl.errors import UserError
+from ioa_marl.training.config import RunSpec
+from ioa_marl.training.failures import Notify, SeedsFailedError, blamed
+from ioa_marl.training.integrity import REMEDY, seal
+from ioa_marl.training.resume import read_checkpoint
+from ioa_marl.training.runner import Report, Trainer
+from ioa_marl.training.store import InUseError, SeedFolder, finite, installed_versions, now, provenance
+
+_log = logging.getLogger("ioa_marl")
+
+WAIT = 0.2
+"""Seconds between two looks at a seed that another process trains."""
+
+
+def describe(spec: RunSpec, seed: int) -> dict[str, Any]:
+    """Return what every ``result.json`` begins with."""
+    return {
+        "env": spec.game_class.name,
+        "preset": spec.preset,
+        "agent": spec.agent_label,
+        "digest": spec.digest,
+        "seed": seed,
+        "budget": spec.budget,
+    }
+
+
+def train_seeds(
+    spec: RunSpec, seeds: Sequence[int], report: Report | None = None, notify: Notify = _log.warning
+) -> None:
+    """Train seeds that are not done yet, going on from checkpoints where there are any.
+
+    Seeds at the same step train side by side, whatever step that is: a seed's result does not depend on the seeds
+    beside it. A seed that another process trains is waited for; if that process does not finish it, it is trained here.
+
+    Parameters
+    ----------
+    spec : RunSpec
+        The run.
+    seeds : sequence of int
+        Some of its seeds.
+    report : callable, optional
+        Told how far training is.
+    notify : callable, optional
+        Told what a person should know; by default it is logged as a warning.
+
+    Raises
+    ------
+    SeedsFailedError
+        If something is wrong with single seeds; all others have been trained then.
+    """
+    failed: dict[int, str] = {}
+    crashes: list[Exception] = []
+    waiting = list(seeds)
+    while waiting:
+        folders = _locked(spec, waiting, failed, notify)
+        try:
+            crashes += _train_locked(spec, folders, failed, report, notify)
+        finally:
+            for folder in folders.values():
+                folder.unlock()
+        waiting = [seed for seed in waiting if seed not in folders and seed not in failed]
+    if crashes:
+        raise crashes[0]
+    if failed:
+        raise SeedsFailedError(failed)
+
+
+def _locked(spec: RunSpec, seeds: Sequence[int], failed: dict[int, str], notify: Notify) -> dict[int, SeedFolder]:
+    """Lock the folders that are free; wait for one where all are in use."""
+    told = False
+    while True:
+        folders: dict[int, SeedFolder] = {}
+        for seed in seeds:
+            if seed in failed:
+                continue
+            folder = SeedFolder(spec.seed_folder(seed))
+            try:
+                folder.lock()
+            except InUseError:
+                continue
+            except UserError as error:
+                failed[seed] = str(error)
+                continue
+            folders[seed] = folder
+        if folders or all(seed in failed for seed in seeds):
+            return folders
+        if not told:
+            names = ", ".join(f"seed_{seed}" for seed in seeds if seed not in failed)
+            notify(f"{spec.folder}: {names} in use by another process, which is waited for")
+            told = True
+        time.sleep(WAIT)
+
+
+def _train_locked(
+    spec: RunSpec,
+    folders: Mapping[int, SeedFolder],
+    failed: dict[int, str],
+    report: Report | None,
+    notify: Notify,
+) -> list[Exception]:
+    """Train what is missing of some seeds whose folders are locked; returns what went wrong with whole groups."""
+    crashes: list[Exception] = []
+    todo = [seed for seed, folder in folders.items() if not folder.finished()]
+    for seed in todo:
+        problem = folders[seed].problem()
+        if problem:
+            notify(problem.replace(REMEDY, "it is made again"))
+    while todo:
+        groups: dict[int, dict[int, Mapping[str, Any] | None]] = {}
+        for seed in todo:
+            try:
+                saved = _open(spec, seed, folders[seed], notify)
+            except UserError as error:
+                failed[seed] = str(error)
+                _write_failure(spec, seed, folders[seed], "failed", str(error))
+                continue
+            groups.setdefault(int(saved["iteration"]) if saved else 0, {})[seed] = saved
+        todo = []
+        for _, group in sorted(groups.items()):
+            try:
+                _train_group(spec, group, [folders[seed] for seed in group], report, notify)
+            except SeedsFailedError as error:  # the others go on from their last checkpoints
+                failed |= error.reasons
+                todo += [seed for seed in group if seed not in error.reasons]
+            except Exception as error:  # the other groups can still be done
+                crashes.append(error)
+    return crashes
+
+
+def _open(spec: RunSpec, seed: int, folder: SeedFolder, notify: Notify) -> dict[str, Any] | None:
+    """Return the checkpoint of a seed, None where there is none, after making sure that the seed can be trained.
+
+    Raises
+    ------
+    UserError
+        If the checkpoint cannot be used, or something else is in the place of a file.
+    """
+    folder.check_places()
+    if not os.path.lexists(folder.latest):
+        return None
+    saved = read_checkpoint(spec, seed, folder.latest)
+    used = saved.get("libraries", {})
+    other = [
+        f"{name} {used[name]}, now {now}" for name, now in installed_versions().items() if used.get(name, now) != now
+    ]
+    if other:
+        notify(f"{folder.path} goes on with other libraries than it began with: {', '.join(other)}")
+    return saved
+
+
+def _train_group(
+    spec: RunSpec,
+    saved: Mapping[int, Mapping[str, Any] | None],
+    folders: Sequence[SeedFolder],
+    report: Report | None,
+    notify: Notify,
+) -> None:
+    """Train seeds that are at the same step, going on from what was saved of each."""
+    began, seeds = provenance(), tuple(saved)
+    try:
+        for seed, folder in zip(seeds, folders, strict=True):
+            with blamed(seed):
+                folder.write_config({**spec.resolved(), "seed": seed})
+                folder.write_provenance(began)
+                folder.write_result({**describe(spec, seed), "status": "running", "started": began["started"]})
+        trainer = Trainer(spec, seeds, folders)
+        states = [state for state in saved.values() if state is not None and state["iteration"] > 0]
+        if states:
+            trainer.resume(states, notify)
+        trainer.run(report)
+        for i, (seed, folder) in enumerate(zip(seeds, folders, strict=True)):
+            with blamed(seed):
+                folder.write_provenance({**began, "ended": now()})
+                done = finite({**describe(spec, seed), "status": "done", **trainer.result(i)})
+                folder.write_result(seal(folder.path, done))
+    except SeedsFailedError as error:
+        for seed, folder in zip(seeds, folders, strict=True):
+            if seed in error.reasons:
+                _write_failure(spec, seed, folder, "failed", error.reasons[seed])
+        raise
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        reason = (f"{type(error).__name__}: {error}".splitlines() or [""])[0]
+        for seed, folder in zip(seeds, folders, strict=True):
+            _write_failure(spec, seed, folder, status, reason)
+        raise
+
+
+def _write_failure(spec: RunSpec, seed: int, folder: SeedFolder, status: str, reason: str) -> None:
+    if folder.finished():  # of a group whose other seeds failed
+        return
+    with suppress(UserError):  # a full disk: the error that is under way says so
+        folder.write_result({**describe(spec, seed), "status": status, "error": reason, "ended": now()})
