@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from ioa_marl.errors import UserError
+
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What is no fault of a single seed's folder."""
 
 Notify = Callable[[str], None]
 """Called with what a person should know, in one line."""
@@ -31,4 +35,6 @@ def blamed(seed: int) -> Iterator[None]:
     try:
         yield
     except UserError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_THE_DISK:
+            raise
         raise SeedsFailedError({seed: str(error)}) from error

@@ -108,7 +108,8 @@ def tensors_and_tree(path):
     return {name: (a.dtype, a.shape, a.tobytes()) for name, a in safetensors.numpy.load_file(path).items()}, tree
 
 
-MEASURED = ("train_seconds", "steps_per_second", "seeds_together")
+MEASURED = ("train_seconds", "steps_per_second", "seeds_together", "files", "checksum")
+"""Measured with a clock, or checksums of what is."""
 
 
 def assert_same_outcome(folder, other):
@@ -266,20 +267,22 @@ def test_failed_run_says_why_and_the_other_jobs_go_on(failing, tmp_path):
     assert {result(path)["status"] for path in tmp_path.glob(f"*/{failing}/*/seed_*")} == {"failed"}
 
 
-def test_second_process_on_the_same_seed_is_refused_in_one_line(tmp_path):
+def test_seed_of_another_process_is_waited_for_and_trained_if_that_one_does_not_finish_it(tmp_path):
     train(tmp_path)
     held = folders(tmp_path)[1]
     (held / "result.json").unlink()
-    before = all_files(tmp_path)
-    with filelock.FileLock(held / ".lock"):
-        refused = subprocess.run(
-            command(tmp_path, *settings()), capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
-    assert refused.returncode == 2
-    assert refused.stderr == f"ioa-marl: {held} is in use by another process\n"
-    assert all_files(tmp_path) == before
-    train(tmp_path)
+    others = {path: version(path) for path in all_files(tmp_path) if held not in path.parents}
+    with (tmp_path / "said").open("w+") as said:
+        with filelock.FileLock(held / ".lock"):
+            process = subprocess.Popen(command(tmp_path, *settings()), stdout=said, stderr=said)
+            wait_for(lambda: "waited for" in (tmp_path / "said").read_text(), process)
+            assert process.poll() is None
+            assert not (held / "result.json").exists()
+        assert process.wait(PATIENCE) == 0
+    first, *_ = (tmp_path / "said").read_text().splitlines()
+    assert first == f"ioa-marl: {held.parent}: seed_1 in use by another process, which is waited for"
     assert result(held)["status"] == "done"
+    assert {path: version(path) for path in others} == others
 
 
 def halfway(runs):
@@ -313,7 +316,9 @@ def test_unreadable_checkpoint_is_told_in_one_line(damage, tmp_path):
     lines = said.strip().splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(f"ioa-marl: checkpoint {path} cannot be read: ")
+    assert lines[0].endswith(": remove it to train this seed anew")
     assert path.read_bytes() == damaged, "it is left to be looked at"
+    assert [result(folder)["status"] for folder in folders(tmp_path).values()] == ["done", "failed"]
 
 
 def fill_disk(patch, name=""):
