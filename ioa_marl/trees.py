@@ -30,8 +30,8 @@ _TORCH = {
         "float8_e4m3fnuz", "float8_e5m2fnuz",
     )
 }  # fmt: skip
-_NUMPY = re.compile(r"[<>|=][?biufcmMSU]\d{1,6}(\[\w{1,20}\])?")
-"""Dtypes of arrays as NumPy writes them: no objects, no records."""
+_NUMPY = re.compile(r"[<>|](b1|[iu][1248]|f[248]|c(8|16)|[mM]8(\[\w{1,20}\])?|[SU]\d{1,6})")
+"""Dtypes of arrays as NumPy writes them: no objects, no records, no floats that depend on the machine."""
 
 
 class UnstorableError(TypeError):
@@ -258,7 +258,9 @@ class _Unpacker:
             tensor = torch.from_numpy(self._take(name))
         else:
             kind: torch.dtype = _TORCH[dtype]
-            tensor = torch.from_numpy(self._raw(name, kind.itemsize, shape)).view(kind).reshape(shape)
+            raw = self._raw(name, kind.itemsize, shape)
+            # An empty array may have strides that cannot be viewed as another dtype.
+            tensor = torch.from_numpy(raw).view(kind).reshape(shape) if raw.size else torch.empty(shape, dtype=kind)
         if type == "Parameter":
             return torch.nn.Parameter(tensor, requires_grad)
         if type is not None:
