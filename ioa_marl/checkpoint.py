@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
@@ -38,10 +37,6 @@ MOST_VALUES = 1_000_000
 _SEAL = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 """Where the seal is in a header: quotes inside of other texts are escaped there, so nothing else looks like it."""
 _BLANK = b"0" * 64
-_DTYPES = {
-    "BOOL": "bool", "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64", "U8": "uint8", "U16": "uint16",
-    "U32": "uint32", "U64": "uint64", "F16": "float16", "F32": "float32", "F64": "float64",
-}  # fmt: skip
 
 
 class UnreadableCheckpointError(UserError):
@@ -192,10 +187,5 @@ def _seal_is_right(data: bytes, place: int) -> bool:
 
 def _arrays(data: bytes) -> dict[str, NDArray[Any]]:
     """Return the arrays of a file, each in memory of its own."""
-    arrays = {}
-    for name, held in safetensors.deserialize(data):
-        if held["dtype"] not in _DTYPES:
-            raise ValueError(f"its array {name!a} has an unknown dtype")
-        array = np.frombuffer(held["data"], _DTYPES[held["dtype"]]).reshape(held["shape"])
-        arrays[name] = array if array.flags.writeable else array.copy()
-    return arrays
+    arrays = safetensors.numpy.load(data)
+    return {name: array if array.flags.writeable else array.copy() for name, array in arrays.items()}

@@ -286,7 +286,7 @@ class _Unpacker:
         return tuple(self.unpack(inner, depth + 1) for inner in value)
 
     def _dict(self, value: Any, depth: int, type: str = "dict") -> dict[Any, Any]:
-        found: dict[Any, Any] = {**_MAPPINGS, "dict": dict}[type]()
+        found: dict[Any, Any] = {} if type == "dict" else _MAPPINGS[type]()
         for key, held in value:
             found[self.unpack(key, depth + 1)] = self.unpack(held, depth + 1)
         if len(found) != len(value):
