@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ioa_marl import checkpoint
 from ioa_marl.agents.base import Agent
-from ioa_marl.errors import UserError
+from ioa_marl.agents.described import whole
+from ioa_marl.errors import UserError, in_one_line
 from ioa_marl.evaluation.protocol import check_episodes, references, scores
 from ioa_marl.files import DamagedFileError, read_yaml
 from ioa_marl.training.config import RunSpec, from_resolved
@@ -24,6 +25,7 @@ from ioa_marl.training.play import bidder_gains, evaluate, load_agents
 from ioa_marl.training.resume import different_versions
 from ioa_marl.training.seeds import describe
 from ioa_marl.training.store import SeedFolder, episode_table, finite, installed_versions, table_digest
+from ioa_marl.trees import difference
 
 MOST_DIFFERENCES = 10
 """Differences that a report names one by one."""
@@ -71,8 +73,17 @@ class OpenedCheckpoint:
         return self.spec.evaluation.episodes if self.file.name == "best.safetensors" else 0
 
     def agents(self) -> list[Agent]:
-        """Return the agents, ready to act."""
-        return load_agents(self.spec, self.saved)
+        """Return the agents, ready to act.
+
+        Raises
+        ------
+        UserError
+            If what the file holds of them is not theirs.
+        """
+        try:
+            return load_agents(self.spec, self.saved)
+        except UserError as error:
+            raise UserError(f"{self.file} cannot be played: {error}") from error
 
 
 def open_checkpoint(path: Path) -> OpenedCheckpoint:
@@ -87,9 +98,16 @@ def open_checkpoint(path: Path) -> OpenedCheckpoint:
     saved = checkpoint.load(file)
     if "spec" not in saved:
         raise UserError(f"{file} is not a checkpoint of a run")
-    spec = from_resolved(saved["spec"], Path())
-    if saved["spec"]["versions"] != spec.resolved()["versions"]:
-        raise UserError(f"{file} was made with other versions than those installed: {saved['spec']['versions']}")
+    try:
+        spec = from_resolved(saved["spec"], Path())
+        whole(saved, "steps", 0, spec.budget)
+    except UserError as error:
+        raise UserError(f"{file} is not a checkpoint of a run that is possible here: {error}") from error
+    made, policies = saved["spec"]["versions"], saved.get("policies")
+    if difference(made, spec.resolved()["versions"]):
+        raise UserError(f"{file} was made with other versions than those installed: {in_one_line(made)}")
+    if not isinstance(policies, list) or len(policies) != len(spec.agents):
+        raise UserError(f"{file} is not a checkpoint of a run: it does not have one policy for each agent")
     return OpenedCheckpoint(file, spec, saved)
 
 

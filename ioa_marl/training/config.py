@@ -14,9 +14,10 @@ import torch
 
 from ioa_marl import registry
 from ioa_marl.agents.base import Agent, check_playable
+from ioa_marl.agents.described import Description, whole
 from ioa_marl.agents.scripted import ScriptedConfig, given_settings
 from ioa_marl.envs.core import Game, Role
-from ioa_marl.errors import UserError, unknown_name
+from ioa_marl.errors import UserError, in_one_line, unknown_name
 from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, EvaluationConfig, check_episodes, evaluation_config
 from ioa_marl.markets.parameters import ParameterError, without_unchanged
 from ioa_marl.markets.seeds import MAX_TRAINING_SEED
@@ -319,22 +320,28 @@ def _check_policy(agent: AgentSpec, game_class: type[Game], env_config: Any, rol
             raise UserError(f"agent.settings.{error}") from error
 
 
-def from_resolved(saved: Mapping[str, Any], runs: Path) -> RunSpec:
-    """Return the run that `RunSpec.resolved` described, as a checkpoint or ``config.yaml`` holds it."""
+def from_resolved(saved: Any, runs: Path) -> RunSpec:
+    """Return the run that `RunSpec.resolved` described, as a checkpoint or ``config.yaml`` holds it with its seed.
+
+    Raises
+    ------
+    UserError
+        If that run could not be started with what is installed, in one line: a stranger may have written it.
+    """
+    found = Description.of(saved)
+    game_class, config = found.game_class, found.config
+    agents = tuple(AgentSpec(p.name, p.agent_class, p.config, p.roles) for p in found.players)
     try:
-        agents = {
-            roles: {"name": choice["name"], **{k: v for k, v in choice.items() if k != "name"}}
-            for roles, choice in saved["agents"].items()
-        }
-        env, seed = saved["env"], saved["seed"]
-        game_class = registry.load_env(env["name"])
-        settings = {key: value for key, value in env.items() if key not in ("name", "preset")}
-        config = build(game_class.config_class, settings, "env")
-        specs = tuple(_agent_spec(choice, tuple(roles.split("+")), "agent") for roles, choice in agents.items())
+        for agent in agents:
+            for role in agent.roles:
+                _check_policy(agent, game_class, config, role)
+        num_envs = whole(saved, "num_envs", 1, 1_000_000)
+        budget = whole(saved, "budget", num_envs, 10**12)
+        if not isinstance(saved.get("evaluation"), Mapping):
+            raise UserError("the description of the run is incomplete: evaluation is missing or wrong")
         evaluation = build(EvaluationConfig, saved["evaluation"], "evaluation")
-        return RunSpec(
-            game_class, config, env["preset"], specs, saved["budget"], saved["num_envs"], "cpu", evaluation,
-            (seed,), runs,
-        )  # fmt: skip
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"the description of the run is incomplete: {error} is missing or wrong") from error
+        check_episodes(evaluation)
+        preset = preset_of(game_class, config, str(saved["env"].get("preset")))
+    except (UserError, ParameterError) as error:
+        raise UserError(in_one_line(error)) from error
+    return RunSpec(game_class, config, preset, agents, budget, num_envs, "cpu", evaluation, (found.seed,), runs)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.agents.base import Agent
+from ioa_marl.agents.restored import restored
 from ioa_marl.evaluation.audit_bidders import ConstantGain, audited_members, best_constant_gain, bidders
 from ioa_marl.evaluation.protocol import make_agent, play_episodes
 from ioa_marl.training.config import RunSpec
@@ -44,7 +46,6 @@ def load_agents(spec: RunSpec, saved: Mapping[str, Any]) -> list[Agent]:
     agents = []
     for choice, state in zip(spec.agents, saved["policies"], strict=True):
         # Its own seed: what an agent draws in evaluation depends on it.
-        agent = make_agent(choice.agent_class, choice.config, probe, choice.roles, 1, spec.seeds[0])
-        agent.load_policy_state(0, state)
-        agents.append(agent)
+        make = partial(make_agent, choice.agent_class, choice.config, probe, choice.roles, 1, spec.seeds[0])
+        agents.append(restored(make, state, choice.name))
     return agents

@@ -14,7 +14,7 @@ from ioa_marl.errors import UserError
 from ioa_marl.files import DamagedFileError
 from ioa_marl.training.failures import Notify
 from ioa_marl.training.play import evaluate, load_agents
-from ioa_marl.training.resume import REMEDY, read_checkpoint
+from ioa_marl.training.resume import read_checkpoint
 from ioa_marl.training.store import episode_table, table_digest
 from ioa_marl.trees import difference
 
@@ -33,10 +33,16 @@ def restore_seed(trainer: Trainer, i: int, state: Mapping[str, Any]) -> None:
     for agent, agent_state in zip(trainer.agents, state["agents"], strict=True):
         agent.load_state_dict(i, agent_state)
         places.append((type(agent).__name__, agent.state_dict(i), agent_state))
+    # The first format did not keep apart lists and tuples, nor numbers and text as keys.
+    alike = difference if checkpoint.seal(trainer.folders[i].latest) else _difference_of_content
     for name, held, wanted in places:
-        where = difference(held, wanted)
+        where = alike(held, wanted)
         if where is not None:
             raise UnlikeError(f"holds what is not taken over as it is ({name}: {where})")
+
+
+def _difference_of_content(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    return None if checkpoint.digest(found) == checkpoint.digest(wanted) else "its content differs"
 
 
 def restore_tables(trainer: Trainer, i: int, state: Mapping[str, Any], notify: Notify) -> None:
@@ -76,7 +82,9 @@ def restore_best(trainer: Trainer, i: int, state: Mapping[str, Any], notify: Not
         if step == trainer.steps:
             checkpoint.save(folder.best, trainer.policy(i))
             return
-        notify(f"{error.args[0].removesuffix(f': {REMEDY}')}: the best policy up to now is lost, the run goes on")
+        notify(
+            f"{error.args[0].removesuffix(f': {checkpoint.REMEDY}')}: the best policy up to now is lost, the run goes on"
+        )
         folder.best.unlink(missing_ok=True)
 
 
@@ -87,7 +95,7 @@ def _replayed_best(trainer: Trainer, i: int, missing: set[int], notify: Notify) 
     try:
         saved = read_checkpoint(alone, seed, trainer.folders[i].best, complete=False)
     except UserError as error:
-        notify(str(error).removesuffix(f": {REMEDY}"))
+        notify(str(error).removesuffix(f": {checkpoint.REMEDY}"))
         return {}
     step = int(saved["steps"])
     if step not in missing:

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ioa_marl import checkpoint
-from ioa_marl.checkpoint import UnreadableCheckpointError
+from ioa_marl.checkpoint import REMEDY, UnreadableCheckpointError
 from ioa_marl.training.config import RunSpec
-
-REMEDY = "remove it to train this seed anew"
 
 
 def read_checkpoint(spec: RunSpec, seed: int, path: Path, complete: bool = True) -> dict[str, Any]:
@@ -32,10 +30,7 @@ def read_checkpoint(spec: RunSpec, seed: int, path: Path, complete: bool = True)
     UnreadableCheckpointError
         If it is damaged, or of another run, seed, step or version; in one line that names the file and the remedy.
     """
-    try:
-        saved = checkpoint.load(path)
-    except UnreadableCheckpointError as error:
-        raise UnreadableCheckpointError(f"{error}: {REMEDY}") from error
+    saved = checkpoint.load(path)
     try:
         problem = _problem(spec, seed, saved) or (_misfit(spec, saved) if complete else "")
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -23,7 +23,6 @@ from ioa_marl.training.failures import Notify, SeedsFailedError, blamed
 from ioa_marl.training.integrity import CURVES
 from ioa_marl.training.play import bidder_gains, evaluate
 from ioa_marl.training.recovery import UnlikeError, restore_best, restore_seed, restore_tables
-from ioa_marl.training.resume import REMEDY as RESTART
 from ioa_marl.training.store import SeedFolder, episode_table, installed_versions, table_digest
 
 Report = Callable[[int, Mapping[str, float]], None]
@@ -101,7 +100,7 @@ class Trainer:
             except Exception as error:  # what a strange state makes an agent do cannot be foreseen
                 told = " ".join(str(error).split())[:200]
                 what = told if isinstance(error, UnlikeError) else f"cannot be used: {type(error).__name__}: {told}"
-                failed[self.seeds[i]] = f"{self.folders[i].latest} {what}: {RESTART}"
+                failed[self.seeds[i]] = f"{self.folders[i].latest} {what}: {checkpoint.REMEDY}"
         if failed:
             raise SeedsFailedError(failed)
         for i, state in enumerate(saved):
