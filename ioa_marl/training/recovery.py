@@ -82,9 +82,8 @@ def restore_best(trainer: Trainer, i: int, state: Mapping[str, Any], notify: Not
         if step == trainer.steps:
             checkpoint.save(folder.best, trainer.policy(i))
             return
-        notify(
-            f"{error.args[0].removesuffix(f': {checkpoint.REMEDY}')}: the best policy up to now is lost, the run goes on"
-        )
+        told = str(error).removesuffix(f": {checkpoint.REMEDY}")
+        notify(f"{told}: the best policy up to now is lost, and the run goes on")
         folder.best.unlink(missing_ok=True)
 
 

@@ -84,6 +84,17 @@ def train(runs, agent="greedy"):
     return said
 
 
+def attempt(runs):
+    """Train both seeds; returns what was said, and the error, if there was one."""
+    said = []
+    spec = described(runs)
+    try:
+        train_seeds(spec, spec.seeds, notify=said.append)
+    except UserError as error:
+        return said, str(error)
+    return said, ""
+
+
 def killed(runs, evaluations):
     """Leave a run that was killed after so many of its four evaluations; returns the seeds' folders."""
     spec, counter, save = described(runs), itertools.count(1), checkpoint.save
@@ -129,17 +140,14 @@ def test_damage_in_the_middle_of_a_run_stops_no_other_seed(name, damage, whole, 
     if name != ".lock" or damage != "cut":
         path.touch()
         DAMAGES[damage](path)
-    said = []
-    spec = described(tmp_path)
-    try:
-        train_seeds(spec, spec.seeds, notify=said.append)
-    except UserError as error:
-        assert len(str(error).splitlines()) == 1
-        assert str(damaged if name == ".lock" else path) in str(error)
+    said, error = attempt(tmp_path)
+    if error:
+        assert len(error.splitlines()) == 1
+        assert str(damaged if name == ".lock" else path) in error
         assert damage == "folder" or name == "checkpoint/latest.safetensors"
         assert outcome(healthy) == outcome(whole[0])
         path.rmdir() if damage == "folder" else path.unlink()
-        train_seeds(spec, spec.seeds, notify=said.append)
+        said += train(tmp_path)
     else:
         assert damage != "folder"
         assert name != "checkpoint/latest.safetensors" or damage == "missing"
@@ -204,10 +212,9 @@ def test_a_damaged_row_that_was_done_is_made_again_from_what_is_left(name, damag
         assert str(folder / name) in refused.stderr
         assert len(refused.stderr.splitlines()) == 1
         return
-    try:
-        said = train(tmp_path)
-    except UserError as error:
-        assert str(folder / name) in str(error)
+    said, error = attempt(tmp_path)
+    if error:
+        assert str(folder / name) in error
         assert damage == "folder" or name == "checkpoint/latest.safetensors"
         return
     assert len(said) >= (name != "result.json" or damage != "missing")
