@@ -13,7 +13,8 @@ from gymnasium import spaces
 from ioa_marl import checkpoint, registry
 from ioa_marl.agents.base import Agent
 from ioa_marl.training.config import resolve
-from ioa_marl.training.runner import Trainer, train_seeds
+from ioa_marl.training.runner import Trainer
+from ioa_marl.training.seeds import train_seeds
 
 
 @dataclass(frozen=True)
