@@ -19,12 +19,15 @@ from torch import Tensor
 
 from ioa_marl.agents.actor_critic import ActorCriticConfig, RoleLearner
 from ioa_marl.agents.actor_critic_agent import ActorCriticAgent
+from ioa_marl.agents.base import Setting, State
 from ioa_marl.agents.joint_views import View, mean_of_all, mean_of_others, summed
-from ioa_marl.envs.core import Arrays, AsksForExternality, Game
+from ioa_marl.envs.core import Arrays, AsksForExternality, Game, Role
 from ioa_marl.errors import UserError
 
 LARGEST_PASS = 2**17
 """Agents whose actions are computed at once when externalities are estimated."""
+TARGETS = "targets"
+"""Where the policy of a role holds the target networks, which a market that asks for externalities plays with."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,11 @@ class MeanFieldLearner(RoleLearner):
 
     The number of inputs does not depend on how many agents there are.
     """
+
+    def __init__(self, setting: Setting, config: ActorCriticConfig, role: Role, roles: Mapping[str, Role]) -> None:
+        super().__init__(setting, config, role, roles)
+        self.without_targets: set[int] = set()
+        """Seeds whose actors were loaded without the target networks that belong to them."""
 
     def actor_features(self) -> int:
         """Return the number of inputs of an actor."""
@@ -85,6 +93,31 @@ class MeanFieldLearner(RoleLearner):
         action = self.stacked(view.actions[name], chosen) if own is None else own
         mean = torch.cat([self.means(view.observations), self.means(view.actions)], dim=-1).detach()
         return torch.cat([self.stacked(view.observations[name], chosen), action, self.stacked(mean, chosen)], dim=-1)
+
+    # State.
+
+    def load_state(self, seed_index: int, state: State) -> None:
+        """Set networks, optimisers and random streams of one seed."""
+        super().load_state(seed_index, state)
+        self.without_targets.discard(seed_index)
+
+    def targets(self, seed_index: int) -> State:
+        """Return the target networks of one seed, which tell externalities."""
+        rows, twins = self.members.rows(seed_index), self.members.rows(seed_index, self.copies)
+        return {
+            "actor": self.target_actor.member_state(rows), "critics": self.target_critics.member_state(twins)
+        }  # fmt: skip
+
+    def load_actor(self, seed_index: int, state: State) -> None:
+        """Act with the actors of one seed, and tell externalities with its target networks if they are there."""
+        super().load_actor(seed_index, state)
+        if TARGETS not in state:
+            self.without_targets.add(seed_index)
+            return
+        rows, twins = self.members.rows(seed_index), self.members.rows(seed_index, self.copies)
+        self.target_actor.load_member_state(rows, state[TARGETS]["actor"])
+        self.target_critics.load_member_state(twins, state[TARGETS]["critics"])
+        self.without_targets.discard(seed_index)
 
     # The welfare that the others could have without an agent.
 
@@ -166,10 +199,42 @@ class MeanFieldACAgent(ActorCriticAgent):
     centralised_critic: ClassVar[bool] = True
     version: ClassVar[int] = 2
 
+    def __init__(self, setting: Setting, config: MeanFieldACConfig) -> None:
+        super().__init__(setting, config)
+        self._asked: str | None = None
+        """Role whose externalities the market asks for."""
+
     def attach(self, game: Game) -> None:
-        """Offer the market's bank what the critics know of the others' welfare without an agent."""
-        if isinstance(game, AsksForExternality) and game.externality_role in self._learners:
-            game.take_externality(Criticism(self, game))
+        """Tell the market's bank, if it asks, what the critics know of the others' welfare without an agent.
+
+        Raises
+        ------
+        UserError
+            If it asks, and the policy was loaded from a checkpoint that lacks what tells it.
+        """
+        role = game.externality_role if isinstance(game, AsksForExternality) else None
+        self._asked = role if role in self._learners else None
+        if self._asked is None:
+            return
+        if self._mean_field(self._asked).without_targets:
+            raise UserError(
+                f"the market asks mean_field_ac for externalities, and the checkpoint of its policy for {role} was "
+                "saved without the critics that tell them: train it again in this market"
+            )
+        assert isinstance(game, AsksForExternality)
+        game.take_externality(Criticism(self, game, self._asked))
+
+    def policy_state(self, seed_index: int) -> State:
+        """Return the actors of one seed, and the target networks where the market asks for externalities."""
+        state = super().policy_state(seed_index)
+        if self._asked is not None:
+            state[self._asked][TARGETS] = self._mean_field(self._asked).targets(seed_index)
+        return state
+
+    def _mean_field(self, role: str) -> MeanFieldLearner:
+        learner = self._learners[role]
+        assert isinstance(learner, MeanFieldLearner)
+        return learner
 
     def externality(
         self,
@@ -215,8 +280,7 @@ class MeanFieldACAgent(ActorCriticAgent):
         """
         if role not in self._learners:
             raise UserError(f"this mean_field_ac does not play {role}: it plays {', '.join(self._learners)}")
-        learner = self._learners[role]
-        assert isinstance(learner, MeanFieldLearner)
+        learner = self._mean_field(role)
         without = [
             learner.value_in_absence(*self._moment(role, *moment), hold=chosen)
             for moment, chosen in ((now, torch.from_numpy(np.asarray(hold, np.int64))), (then, None))
@@ -251,10 +315,12 @@ class Criticism:
         Whose critics are asked.
     game : AsksForExternality
         Who asks.
+    role : str
+        For which role.
     """
 
-    def __init__(self, agent: MeanFieldACAgent, game: AsksForExternality) -> None:
-        self._agent, self._role, self._hold = agent, game.externality_role, game.externality_hold
+    def __init__(self, agent: MeanFieldACAgent, game: AsksForExternality, role: str) -> None:
+        self._agent, self._role, self._hold = agent, role, game.externality_hold
 
     def __call__(
         self,

@@ -368,8 +368,10 @@ class Game(ABC):
 class AsksForExternality(Protocol):
     """A game whose bank lets an agent tell what the others' welfare would be without each agent of a role."""
 
-    externality_role: str
-    """The role."""
+    @property
+    def externality_role(self) -> str | None:
+        """The role, or None where the settings ask nobody."""
+
     externality_hold: NDArray[np.int64]
     """Its action that changes nothing, shape (heads,)."""
 

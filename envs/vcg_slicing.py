@@ -354,7 +354,10 @@ class VCGSlicingGame(PhasedGame):
         """Write what the agents of the roles in ``out`` see into it, (batch, agents, features) each."""
         self._observe(out)
 
-    externality_role = "slice"
+    @property
+    def externality_role(self) -> str | None:
+        """The slices, if their agent is to tell what the others could have without a provider."""
+        return "slice" if self.bank is not None and self.config.externality == "critic" else None
 
     @property
     def externality_hold(self) -> NDArray[np.int64]:
@@ -362,7 +365,7 @@ class VCGSlicingGame(PhasedGame):
         return np.full(3, self.config.hold, np.int64)
 
     def take_externality(self, estimator: ExternalityEstimator) -> None:
-        """Ask ``estimator`` for what the others could have without each provider, if that is what the settings say."""
+        """Ask ``estimator`` for what the others could have without each provider."""
         if self.bank is not None:
             self.bank.critic = estimator
 

@@ -4,12 +4,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
-from ioa_marl import registry
+from ioa_marl import checkpoint, registry
+from ioa_marl.agents.mean_field_ac import MeanFieldACAgent
 from ioa_marl.errors import UserError
 from ioa_marl.markets.parameters import ParameterError
 from ioa_marl.training.check import evaluate_checkpoint
 from ioa_marl.training.config import resolve
+from ioa_marl.training.play import evaluate, load_agents
 from ioa_marl.training.runner import Trainer
 from ioa_marl.training.seeds import train_seeds
 from ioa_marl.training.store import SeedFolder
@@ -27,12 +30,12 @@ def small(name):
     return {key: value for key, value in SMALL.items() if key in known}
 
 
-def described(runs, roles, seeds=1, **market):
+def described(runs, roles, seeds=1, bidder_gain=False, **market):
     env = {"name": "vcg_slicing", "preset": "dual_currency", "mechanism": "dual_currency", "providers": 3, "rounds": 4}
     return resolve(
         {
             "env": {**env, **market}, "budget": STEPS * MARKETS, "num_envs": MARKETS, "seeds": seeds,
-            "runs": str(runs), "device": "cpu", "evaluation": {"points": 1, "episodes": 3},
+            "runs": str(runs), "device": "cpu", "evaluation": {"points": 1, "episodes": 3, "bidder_gain": bidder_gain},
             "roles": {role: {"agent": agent} for role, agent in roles.items()},
         }
     )  # fmt: skip
@@ -103,15 +106,114 @@ def test_the_bank_asks_the_critic_of_the_slices_agent(tmp_path):
     assert game.bank.bank.without[playing] == pytest.approx((found * unit)[playing])
 
 
-def test_a_run_whose_bank_asks_a_critic_trains_and_can_be_checked_again(tmp_path):
-    spec = described(tmp_path, {"slice": MEAN_FIELD}, **CRITIC)
-    train_seeds(spec, spec.seeds)
+SCALE, MIDDLE = 0.2, 0.8
+"""What is made of the target critics' last layer, so that estimates are spread about the middle of their bounds."""
+
+
+@pytest.fixture
+def estimates(monkeypatch):
+    """Make the critics of trained slices matter; returns what they tell: lower bound, estimate and upper bound."""
+    told = []
+    plain, evaluated = MeanFieldACAgent.externality, Trainer._evaluate
+
+    def watched(self, role, now, then, **bounds):
+        found = plain(self, role, now, then, **bounds)
+        told.append((bounds["largest_of_others"], found, np.broadcast_to(bounds["largest"][..., None], found.shape)))
+        return found
+
+    def evaluate(self, curves):
+        agent = next(agent for agent in self.agents if isinstance(agent, MeanFieldACAgent))
+        c, critics = agent.config, agent._learners["slice"].target_critics
+        with torch.no_grad():
+            critics.weights[-1].mul_(SCALE)
+            critics.biases[-1].fill_(MIDDLE * c.reward_scale / (1.0 - c.gamma))
+        told.clear()
+        return evaluated(self, curves)
+
+    monkeypatch.setattr(MeanFieldACAgent, "externality", watched)
+    monkeypatch.setattr(Trainer, "_evaluate", evaluate)
+    return told
+
+
+def share_inside(told):
+    return np.concatenate([((low < found) & (found < high)).ravel() for low, found, high in told]).mean()
+
+
+def recorded(spec):
     folder = SeedFolder(spec.seed_folder(0))
     result = folder.result()
     assert result["status"] == "done"
     assert np.isfinite(result["scores"]["slice"])
-    assert np.isfinite(result["metrics"]["payments"])
+    return folder, result
+
+
+def test_a_run_whose_bank_asks_a_critic_trains_and_is_confirmed_with_that_critic(tmp_path, estimates):
+    """The critics set the taxes of evaluation: they are part of the policy, and other critics give other payments."""
+    spec = described(tmp_path, {"slice": MEAN_FIELD}, seeds=2, **CRITIC)
+    train_seeds(spec, spec.seeds)
+    assert share_inside(estimates) > 0.5
+    folder, result = recorded(spec)
+    found = evaluate_checkpoint(folder.path)
+    assert found.confirmed
+    assert found.metrics["payments"] == result["metrics"]["payments"]
+    assert share_inside(estimates) > 0.5
+    tree = checkpoint.load(folder.latest)
+    critics = tree["policies"][0]["slice"]["targets"]["critics"]
+    last = list(critics)[-1]
+    critics[last] = critics[last] * 1.01
+    checkpoint.save(folder.latest, tree)
+    assert evaluate_checkpoint(folder.path).metrics["payments"] != pytest.approx(result["metrics"]["payments"])
+
+
+def test_the_best_checkpoint_has_the_critics_as_well(tmp_path, estimates):
+    spec = described(tmp_path, {"slice": MEAN_FIELD}, **CRITIC)
+    train_seeds(spec, spec.seeds)
+    folder, _ = recorded(spec)
+    best, latest = (checkpoint.load(path)["policies"] for path in (folder.best, folder.latest))
+    assert checkpoint.digest({"policies": best}) == checkpoint.digest({"policies": latest})
+    assert "targets" in best[0]["slice"]
+
+
+def test_bidders_gains_are_found_again_with_the_critics_of_the_run(tmp_path, estimates):
+    players = {"slice": MEAN_FIELD, "vsp": {"name": "independent_ac", **small("independent_ac")}}
+    spec = described(tmp_path, players, bidder_gain=True, **CRITIC)
+    train_seeds(spec, spec.seeds)
+    assert share_inside(estimates) > 0.3
+    folder = SeedFolder(spec.seed_folder(0))
+    assert folder.result()["bidder_gains"]["vsp"]["gains"]
     assert evaluate_checkpoint(folder.path).confirmed
+
+
+def test_a_checkpoint_without_the_critics_is_refused_where_they_are_asked(tmp_path):
+    spec = described(tmp_path, {"slice": MEAN_FIELD}, **CRITIC)
+    train_seeds(spec, spec.seeds)
+    folder, _ = recorded(spec)
+    tree = checkpoint.load(folder.latest)
+    del tree["policies"][0]["slice"]["targets"]
+    checkpoint.save(folder.latest, tree)
+    with pytest.raises(UserError, match="saved without the critics that tell them: train it again"):
+        evaluate_checkpoint(folder.path)
+
+
+def test_policies_have_no_critics_where_no_bank_asks_for_them(tmp_path):
+    spec = described(tmp_path, {"slice": MEAN_FIELD})
+    train_seeds(spec, spec.seeds)
+    folder, _ = recorded(spec)
+    assert not any("targets" in name for name in checkpoint.load(folder.latest)["policies"][0]["slice"])
+    assert evaluate_checkpoint(folder.path).confirmed
+
+
+def test_a_policy_that_was_saved_with_its_critics_can_be_loaded_elsewhere(tmp_path):
+    first = described(tmp_path, {"slice": MEAN_FIELD}, **CRITIC)
+    train_seeds(first, first.seeds)
+    folder, _ = recorded(first)
+    spec = described(tmp_path, {"slice": {"name": "loaded", "path": str(folder.path)}})
+    train_seeds(spec, spec.seeds)
+    again, result = recorded(spec)
+    assert evaluate_checkpoint(again.path).confirmed
+    own = load_agents(first, checkpoint.load(folder.latest))
+    played = evaluate(spec, own, (0,))  # the same actors, in a market that asks nobody
+    assert result["metrics"]["welfare"] == played["welfare"].mean()
 
 
 @pytest.mark.parametrize("name", ["ppo", "maddpg", "random"])
