@@ -20,6 +20,22 @@ State = dict[str, Any]
 """What an agent is: nested dicts of tensors, NumPy arrays and JSON values."""
 
 
+class NotFiniteError(UserError):
+    """What an agent would have to act or learn with is not finite: the seed has diverged.
+
+    Parameters
+    ----------
+    reason : str
+        What is not finite.
+    seed_indices : sequence of int
+        Of which seeds; the others are as they should be.
+    """
+
+    def __init__(self, reason: str, seed_indices: Sequence[int]) -> None:
+        super().__init__(reason)
+        self.seed_indices = tuple(seed_indices)
+
+
 @dataclass(frozen=True)
 class Setting:
     """What an agent is built for."""
@@ -71,6 +87,9 @@ class Agent(ABC):
     """Raised whenever the same seed no longer gives the same result."""
     incidental: ClassVar[frozenset[str]] = frozenset()
     """Settings that change no result, such as where a file lies; runs that differ in nothing else are the same run."""
+    need_not_be_finite: ClassVar[frozenset[str]] = frozenset()
+    """Keys of its state, at any depth, of what need not be finite, such as a running minimum that has seen nothing yet.
+    A seed with any other number in its state that is infinite or NaN has diverged, and its run has failed."""
 
     def __init__(self, setting: Setting, config: Any) -> None:
         self.setting, self.config = setting, config
@@ -127,6 +146,8 @@ class Agent(ABC):
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Choose actions.
 
+        Whoever cannot tell an action because its networks return no numbers any more raises `NotFiniteError`.
+
         Parameters
         ----------
         observations : dict of ndarray
@@ -146,7 +167,11 @@ class Agent(ABC):
         return
 
     def learn(self) -> Mapping[str, NDArray[np.float64]] | None:
-        """Update if it is time to; returns named figures, shape (seeds,) each, when there are any."""
+        """Update if it is time to; returns named figures, shape (seeds,) each, when there are any.
+
+        A figure that is infinite or NaN means that the seed has diverged. One that a seed does not have this time is
+        masked (`numpy.ma`).
+        """
         return None
 
     def state_dict(self, seed_index: int) -> State:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ioa_marl.agents.base import action_heads
+from ioa_marl.agents.base import NotFiniteError, action_heads
 from ioa_marl.agents.randomness import Streams
 from ioa_marl.agents.softmax import softmax
 
@@ -68,13 +68,27 @@ class Heads:
         -------
         ndarray of int64
             (members, batch, heads).
+
+        Raises
+        ------
+        NotFiniteError
+            If the most likely ones cannot be told; those that are drawn are not looked at, which would take time.
         """
         if streams is None:
+            self._check(logits, seeds)
             best: NDArray[np.int64] = logits.argmax(-1).numpy(force=True)
             return best
         shape = logits.shape
         pi = softmax(logits).numpy(force=True).reshape(seeds, -1, self.count, self.outcomes)
         return streams.categorical(pi).reshape(shape[:-1])
+
+    @staticmethod
+    def _check(logits: Tensor, seeds: int) -> None:
+        if bool(logits.sum() < torch.inf):  # neither NaN nor +inf; −inf is an outcome that does not exist
+            return
+        wrong = (logits.isnan() | (logits == torch.inf)).reshape(seeds, -1).any(1)
+        if bool(wrong.any()):
+            raise NotFiniteError("what a policy returns is not finite", wrong.nonzero().flatten().tolist())
 
 
 def gumbel(uniforms: Tensor) -> Tensor:

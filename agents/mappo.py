@@ -108,6 +108,8 @@ class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
     on_policy: ClassVar[bool] = True
     centralised_critic: ClassVar[bool] = True
     needs_state: ClassVar[bool] = True
+    # What follows a termination is remembered and counts nothing, even where it is not a number.
+    need_not_be_finite: ClassVar[frozenset[str]] = frozenset({"rollout"})
     version: ClassVar[int] = 1
 
     def __init__(self, setting: Setting, config: MAPPOConfig) -> None:

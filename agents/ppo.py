@@ -6,10 +6,10 @@ up to 64 agents.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -21,13 +21,15 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
-from ioa_marl.agents.base import Agent, Setting, State
+from ioa_marl.agents.base import Agent, NotFiniteError, Setting, State
 from ioa_marl.agents.rollouts import generalised_advantages, rollout_steps
 from ioa_marl.agents.schedules import linear
 from ioa_marl.envs.core import Arrays, Role
 from ioa_marl.envs.vector import Transition
 from ioa_marl.errors import UserError
 from ioa_marl.markets.parameters import check_number, require
+
+T = TypeVar("T")
 
 MAX_INDEXED_AGENTS = 64
 """Up to so many agents of a role see a one-hot index of themselves."""
@@ -144,6 +146,8 @@ class PPOAgent(Agent):
     )
     devices: ClassVar[tuple[str, ...]] = ("cpu",)  # the state of other generators is not swapped or saved
     on_policy: ClassVar[bool] = True
+    # What follows a termination is remembered and counts nothing, even where it is not a number.
+    need_not_be_finite: ClassVar[frozenset[str]] = frozenset({"rollout"})
 
     def __init__(self, setting: Setting, config: PPOConfig) -> None:
         super().__init__(setting, config)
@@ -158,15 +162,23 @@ class PPOAgent(Agent):
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Sample actions, or take the most likely ones."""
-        return {
-            role.name: np.stack(
-                [
-                    learners[role.name].act(observations[role.name][s], deterministic)
-                    for s, learners in enumerate(self._learners)
-                ]
-            )
-            for role in self.setting.plays
-        }
+        names = [role.name for role in self.setting.plays]
+        chosen = self._of_every_seed(
+            lambda s, learners: {name: learners[name].act(observations[name][s], deterministic) for name in names}
+        )
+        return {name: np.stack([actions[name] for actions in chosen]) for name in names}
+
+    def _of_every_seed(self, ask: Callable[[int, dict[str, PPOLearner]], T]) -> list[T]:
+        """Ask the learners of every seed; the seeds whose networks return no numbers are told together."""
+        found, wrong = [], []
+        for s, learners in enumerate(self._learners):
+            try:
+                found.append(ask(s, learners))
+            except NotFiniteError:
+                wrong.append(s)
+        if wrong:
+            raise NotFiniteError("what a policy returns is not finite", wrong)
+        return found
 
     def observe(self, transition: Transition) -> None:
         """Add the step to the rollouts."""
@@ -176,11 +188,13 @@ class PPOAgent(Agent):
 
     def learn(self) -> Mapping[str, NDArray[np.float64]] | None:
         """Update the policies whose rollouts are full."""
-        figures: dict[str, NDArray[np.float64]] = {}
-        for s, learners in enumerate(self._learners):
-            for name, learner in learners.items():
-                for key, value in learner.learn().items():
-                    figures.setdefault(f"{name}/{key}", np.full(len(self._learners), np.nan))[s] = value
+        figures: dict[str, np.ma.MaskedArray[Any, np.dtype[np.float64]]] = {}
+        found = self._of_every_seed(lambda s, learners: {name: it.learn() for name, it in learners.items()})
+        for s, of_seed in enumerate(found):
+            for name, of_role in of_seed.items():
+                for key, value in of_role.items():
+                    # A seed in which nobody decided anything has learnt nothing.
+                    figures.setdefault(f"{name}/{key}", np.ma.masked_array(np.zeros(len(found)), True))[s] = value
         return figures or None
 
     def state_dict(self, seed_index: int) -> State:
@@ -255,6 +269,21 @@ class PPOLearner:
             torch.set_rng_state(outer[0])
             np.random.set_state(outer[1])
 
+    @contextmanager
+    def _numbers(self, observations: Tensor) -> Iterator[None]:
+        """Tell PyTorch's complaints about a policy that returns no numbers as what they are."""
+        try:
+            yield
+        except (ValueError, RuntimeError) as error:
+            policy = self.ppo.policy
+            with torch.no_grad():
+                returned = [policy.action_net(policy.mlp_extractor.forward_actor(observations))]
+                if isinstance(self.role.action_space, spaces.Box):
+                    returned += [policy.log_std.exp(), policy.log_std.exp().reciprocal()]
+            if all(bool(torch.isfinite(x).all()) for x in returned):
+                raise
+            raise NotFiniteError("what a policy returns is not finite", ()) from error
+
     def _seen(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """(markets, agents, features) to (markets · agents, features with index)."""
         markets = observations.shape[0]
@@ -269,7 +298,7 @@ class PPOLearner:
         policy = self.ppo.policy
         policy.set_training_mode(False)
         tensor = torch.as_tensor(seen, device=self.ppo.device)
-        with torch.no_grad():
+        with torch.no_grad(), self._numbers(tensor):
             if deterministic:
                 actions = policy._predict(tensor, deterministic=True).cpu().numpy()
             else:
@@ -279,6 +308,8 @@ class PPOLearner:
                 self._decided = seen, actions, values, log_probs
         space = self.role.action_space
         if isinstance(space, spaces.Box):
+            if not np.isfinite(actions).all():
+                raise NotFiniteError("an action is not finite", ())
             actions = np.clip(actions, space.low, space.high)
         return actions.reshape(observations.shape[0], self.role.count, *(space.shape or ()))
 
@@ -315,7 +346,9 @@ class PPOLearner:
         done = self.ppo.num_timesteps / self.budget
         self.ppo.ent_coef = linear(self.config.ent_coef, self.config.ent_coef_end, 1.0, done)
         if self.buffer.active.any():
-            with self._own_randomness():
+            seen = torch.as_tensor(self.buffer.observations, device=self.ppo.device).flatten(0, 1)
+            # Of a learner that has diverged Stable-Baselines3's statistics overflow, which is told elsewhere.
+            with self._numbers(seen), self._own_randomness(), np.errstate(over="ignore", invalid="ignore"):
                 self.ppo.train()
         self.buffer.reset()
         figures = self.ppo.logger.name_to_value

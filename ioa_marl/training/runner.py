@@ -18,6 +18,7 @@ from ioa_marl.envs.vector import VectorGame
 from ioa_marl.evaluation.audit_bidders import ConstantGain
 from ioa_marl.evaluation.protocol import references, scores
 from ioa_marl.training.config import RunSpec
+from ioa_marl.training.divergence import Watch
 from ioa_marl.training.events import Curves
 from ioa_marl.training.failures import Notify, SeedsFailedError, blamed
 from ioa_marl.training.integrity import CURVES
@@ -65,6 +66,10 @@ class Trainer:
             )
             for a in spec.agents
         ]  # fmt: skip
+        run = f"{spec.env_label} {spec.agent_label}"
+        self.watch = Watch(
+            run, self.seeds, [(a.name, agent) for a, agent in zip(spec.agents, self.agents, strict=True)]
+        )
         self.learns = spec.learns
         # What does not learn is the same at any step: it is evaluated once.
         self.iterations = spec.budget // spec.num_envs if self.learns else 0
@@ -124,6 +129,9 @@ class Trainer:
         for agent in self.agents:
             agent.attach(self.game.game)
         try:
+            if self.iteration:
+                with self.watch.at(self.steps):
+                    self.watch.states()
             if not self.learns:
                 self._evaluate(curves)
             while self.iteration < self.iterations:
@@ -159,25 +167,31 @@ class Trainer:
         return {**{f"score/{role}": float(value[i]) for role, value in found.items()}, **means}
 
     def _step(self) -> None:
-        actions: dict[str, NDArray[Any]] = {}
-        for agent in self.agents:
-            actions.update(agent.act(self.game.observations, deterministic=False))
-        transition = self.game.step(actions)
-        for agent in self.agents:
-            agent.observe(transition)
-            found = agent.learn()
-            if found:
-                self.figures.update(found)
+        with self.watch.at(self.steps + self.spec.num_envs):
+            actions: dict[str, NDArray[Any]] = {}
+            for agent in self.agents:
+                actions.update(agent.act(self.game.observations, deterministic=False))
+            transition = self.watch.step(self.game, actions)
+            for agent in self.agents:
+                agent.observe(transition)
+                found = agent.learn()
+                if found:
+                    self.figures.update(self.watch.figures(agent, found))
         self.iteration += 1
 
     def _evaluate(self, curves: Sequence[Curves]) -> None:
         spec = self.spec
         started = time.perf_counter()
-        episodes = evaluate(spec, self.agents, self.seeds)
+        with self.watch.at(self.steps):
+            self.watch.policies()
+            self.watch.tell()
+            episodes = evaluate(spec, self.agents, self.seeds)
         self.evaluation_speed = float(episodes["length"].sum()) / (time.perf_counter() - started)
         for agent in self.agents:
             agent.attach(self.game.game)
         self.latest_scores = scores(spec.game_class, spec.env_config, episodes, spec.learning, instances=self.seeds)
+        with self.watch.at(self.steps):
+            self.watch.evaluation(episodes, self.latest_scores, spec.game_class.objectives.values())
         for i in range(len(self.seeds)):
             if self.steps in self.tables[i]:  # of another seed that goes on beside it
                 continue
@@ -193,8 +207,12 @@ class Trainer:
         for i, folder in enumerate(self.folders):
             with blamed(self.seeds[i]):
                 self._save_seed(i, folder)
+        self.watch.tell()
 
     def _save_seed(self, i: int, folder: SeedFolder) -> None:
+        states = [agent.state_dict(i) for agent in self.agents]
+        if not self.watch.accepts(i, states):
+            return  # its last good checkpoint stays
         folder.write_episodes(list(self.tables[i].values()))
         first = next(iter(self.latest_scores.values()), None)
         if first is not None and first[i] > self.best[i]:
@@ -211,7 +229,7 @@ class Trainer:
                 "libraries": installed_versions(),
                 "best": float(self.best[i]),
                 "game": self.game.save(i),
-                "agents": [agent.state_dict(i) for agent in self.agents],
+                "agents": states,
             },
         )
 
