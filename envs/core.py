@@ -126,7 +126,9 @@ class Game(ABC):
     default_learning: ClassVar[tuple[str, ...]]
     """Roles that learn unless told otherwise."""
     metric_names: tuple[str, ...]
-    """Keys of `Step.metrics`. A game with settings that have figures of their own says so on the instance."""
+    """Keys of `Step.metrics`. A game with settings that have figures of their own says so on the instance. One that no
+    score is made from may be NaN if the class's docstring says what that means, in a line with its name and the word
+    NaN; none is infinite."""
     objectives: ClassVar[Mapping[str, str]]
     """For each thing that is scored, a role or a group of roles, the metric from which its score is made."""
     minimised: ClassVar[frozenset[str]] = frozenset()

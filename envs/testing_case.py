@@ -250,10 +250,18 @@ def _check_outcome(case: Case, game: Game, step: Step, age: NDArray[np.int64], t
     case.ensure(set(step.metrics) == set(names), f"metrics are {sorted(step.metrics)}, not metric_names", t)
     for name, values in step.metrics.items():
         case.ensure(is_array(values, (n,), np.float64), f"metric {name} is not float64 ({n},)", t)
-        case.ensure(np.isfinite(values) | ~ended, f"metric {name} is not finite", t)
+        undefined = np.isnan(values) if _may_be_nan(case.game_class, name) else False
+        case.ensure(np.isfinite(values) | undefined | ~ended, f"metric {name} is not finite", t)
     ledger = game.ledger()
     case.ensure(ledger.ndim == 2 and len(ledger) == n, f"ledger() has shape {ledger.shape}, not ({n}, accounts)", t)
     case.ensure((np.abs(ledger.sum(axis=1)) <= 1e-9) | ~ended, "the ledger does not sum to 0", t)
+
+
+def _may_be_nan(game_class: type[Game], metric: str) -> bool:
+    """Whether no score is made from a metric, and a line of the class's docstring says what NaN means there."""
+    lines = (game_class.__doc__ or "").splitlines()
+    said = any(f"`{metric}`" in line and "NaN" in line for line in lines)
+    return said and metric not in game_class.objectives.values()
 
 
 def _check_final_state(case: Case, game: Game, step: Step, ended: NDArray[np.bool_], t: int) -> None:

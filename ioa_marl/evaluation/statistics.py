@@ -22,7 +22,7 @@ class Estimate:
     value: float
     """The estimate."""
     low: float
-    """Lower end of the interval; NaN where one seed says nothing about the spread."""
+    """Lower end of the interval; NaN where one seed says nothing about the spread, or a score is NaN."""
     high: float
     """Upper end of the interval."""
 
@@ -44,7 +44,7 @@ def estimate(scores: ArrayLike, seed: int = 0) -> Estimate:
     """
     values = np.asarray(scores, np.float64)
     point = float(interquartile_mean(values))
-    if len(values) < 2:
+    if len(values) < 2 or np.isnan(point):
         return Estimate(point, float("nan"), float("nan"))
     found = stats.bootstrap(
         (values,), interquartile_mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile",
@@ -54,7 +54,8 @@ def estimate(scores: ArrayLike, seed: int = 0) -> Estimate:
 
 
 def probability_of_improvement(ours: ArrayLike, theirs: ArrayLike) -> float:
-    """Probability that a seed of ours beats a seed of theirs; ties count one half."""
+    """Probability that a seed of ours beats a seed of theirs; ties count one half. NaN where a score is."""
     x, y = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     difference = x[:, None] - y[None, :]
-    return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
+    won = (difference > 0) + 0.5 * (difference == 0)
+    return float(np.mean(np.where(np.isnan(difference), np.nan, won)))

@@ -42,9 +42,10 @@ _PROVENANCE = {"commit": "VARCHAR"}
 _READ = """
     SELECT filename, TRY(from_json(TRY(decode(content)), ?)) FROM read_blob(?) ORDER BY filename
 """
+# A mean over episodes in which a figure is not defined is not defined, as in result.json.
 _CURVE = """
-    SELECT step, avg(COLUMNS(* EXCLUDE (step, episode))) FROM read_parquet(?, hive_partitioning = false)
-    GROUP BY step ORDER BY step
+    SELECT step, avg(coalesce(COLUMNS(* EXCLUDE (step, episode)), 'nan'::DOUBLE))
+    FROM read_parquet(?, hive_partitioning = false) GROUP BY step ORDER BY step
 """
 
 

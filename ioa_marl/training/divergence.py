@@ -6,7 +6,7 @@ on what is not is saved, so that a seed's last good checkpoint stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,7 @@ from ioa_marl.agents.base import Agent, NotFiniteError
 from ioa_marl.envs.core import Arrays
 from ioa_marl.envs.vector import Transition, VectorGame
 from ioa_marl.errors import UserError
+from ioa_marl.training.failures import SeedsFailedError
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Divergence:
         return f"diverged at step {self.step}: {self.reason}"
 
 
-class DivergedError(UserError):
+class DivergedError(SeedsFailedError):
     """Some seeds of a run have diverged; the others have not, and can go on without them.
 
     Parameters
@@ -53,11 +54,9 @@ class DivergedError(UserError):
         for seed, found in self.seeds.items():
             alike.setdefault(str(found), []).append(seed)
         told = (f"seed{'s' * (len(who) > 1)} {', '.join(map(str, who))} {what}" for what, who in alike.items())
-        super().__init__(f"{run}: {'; '.join(told)}")
-
-    def and_also(self, other: DivergedError) -> DivergedError:
-        """Return the error for the seeds of both."""
-        return DivergedError(self.run, {**self.seeds, **other.seeds})
+        message = f"{run}: {'; '.join(told)}"
+        records = {seed: {"error": str(found), "step": found.step} for seed, found in self.seeds.items()}
+        super().__init__(dict.fromkeys(self.seeds, message), records)
 
 
 class Watch:
@@ -179,12 +178,18 @@ class Watch:
         return i not in self._found
 
     def evaluation(
-        self, episodes: Mapping[str, NDArray[np.float64]], scores: Mapping[str, NDArray[np.float64]]
+        self,
+        episodes: Mapping[str, NDArray[np.float64]],
+        scores: Mapping[str, NDArray[np.float64]],
+        scored: Collection[str],
     ) -> None:
-        """Note returns and scores that are not finite, and infinite metrics; a metric may be NaN if it says so."""
+        """Note returns, metrics and scores that are not finite; a metric that is not ``scored`` may be NaN.
+
+        Arrays have the shapes (seeds, episodes) and (seeds,).
+        """
         for name, values in episodes.items():
-            ok = np.isfinite(values) if name.startswith("reward_") else ~np.isinf(values)
-            self._note_all(ok, f"{name} of evaluation is not finite")
+            needed = name in scored or name.startswith("reward_")
+            self._note_all(np.isfinite(values) if needed else ~np.isinf(values), f"{name} of evaluation is not finite")
         for name, values in scores.items():
             self._note_all(np.isfinite(values), f"the score of {name} is not finite")
 

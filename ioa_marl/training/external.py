@@ -14,7 +14,7 @@ from ioa_marl.errors import UserError
 from ioa_marl.evaluation.external import ScoreResult
 from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, check_training_seed
 from ioa_marl.settings import plain
-from ioa_marl.training.store import SeedFolder, episode_table, now, provenance
+from ioa_marl.training.store import SeedFolder, episode_table, finite, now, provenance
 
 
 def save_score(
@@ -73,7 +73,7 @@ def save_score(
     folder.lock()
     try:
         held = folder.result()
-        if held and held["metrics"] != result.metrics:
+        if held and finite(held["metrics"]) != finite(result.metrics):
             raise UserError(f"{folder.path} holds another result: use another agent name, seed or settings")
         folder.write_config({**config, "seed": seed})
         folder.write_provenance({**provenance(), "ended": now()})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from ioa_marl.errors import UserError
 
@@ -21,12 +22,15 @@ class SeedsFailedError(UserError):
     Parameters
     ----------
     reasons : mapping of int to str
-        Why, by seed.
+        Why, by seed, as it is said.
+    records : mapping of int to mapping, optional
+        What ``result.json`` gets of a seed; by default ``error``, the reason.
     """
 
-    def __init__(self, reasons: Mapping[int, str]) -> None:
+    def __init__(self, reasons: Mapping[int, str], records: Mapping[int, Mapping[str, Any]] | None = None) -> None:
         super().__init__("; ".join(dict.fromkeys(reasons.values())))
         self.reasons = dict(reasons)
+        self.records = {seed: {"error": reason} for seed, reason in reasons.items()} | dict(records or {})
 
 
 @contextmanager

@@ -123,7 +123,7 @@ def _train_locked(
                 saved = _open(spec, seed, folders[seed], notify)
             except UserError as error:
                 failed[seed] = str(error)
-                _write_failure(spec, seed, folders[seed], "failed", str(error))
+                _write_failure(spec, seed, folders[seed], "failed", {"error": str(error)})
                 continue
             groups.setdefault(int(saved["iteration"]) if saved else 0, {})[seed] = saved
         todo = []
@@ -187,18 +187,18 @@ def _train_group(
     except SeedsFailedError as error:
         for seed, folder in zip(seeds, folders, strict=True):
             if seed in error.reasons:
-                _write_failure(spec, seed, folder, "failed", error.reasons[seed])
+                _write_failure(spec, seed, folder, "failed", error.records[seed])
         raise
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         reason = (f"{type(error).__name__}: {error}".splitlines() or [""])[0]
         for seed, folder in zip(seeds, folders, strict=True):
-            _write_failure(spec, seed, folder, status, reason)
+            _write_failure(spec, seed, folder, status, {"error": reason})
         raise
 
 
-def _write_failure(spec: RunSpec, seed: int, folder: SeedFolder, status: str, reason: str) -> None:
+def _write_failure(spec: RunSpec, seed: int, folder: SeedFolder, status: str, record: Mapping[str, Any]) -> None:
     if folder.finished():  # of a group whose other seeds failed
         return
     with suppress(UserError):  # a full disk: the error that is under way says so
-        folder.write_result({**describe(spec, seed), "status": status, "error": reason, "ended": now()})
+        folder.write_result({**describe(spec, seed), "status": status, **record, "ended": now()})

@@ -209,7 +209,7 @@ def finite(value: Any) -> Any:
 
 def episode_table(step: int, episodes: Mapping[str, NDArray[np.float64]], seed_index: int) -> pa.Table:
     """Return the episodes of one evaluation of one seed, one row each."""
-    columns = {name: values[seed_index] for name, values in episodes.items()}
+    columns = {name: pa.array(values[seed_index], from_pandas=True) for name, values in episodes.items()}  # NaN: null
     n = len(next(iter(columns.values())))
     return pa.table({"step": np.full(n, step), "episode": np.arange(n), **columns})
 

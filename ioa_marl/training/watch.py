@@ -247,7 +247,10 @@ def _replayed(
         step = game.step(chosen)
         last = done == len(actions)
         if bool(step.terminated[0] | step.truncated[0]) != last or (
-            last and any(float(values[0]) != metrics[name] for name, values in step.metrics.items())
+            last
+            and any(
+                not np.array_equal(values[0], metrics[name], equal_nan=True) for name, values in step.metrics.items()
+            )
         ):
             raise RuntimeError(f"{spec.game_class.name} plays episode {episode} differently alone than in a batch")
         yield done, game.render("rgb_array") if last or done % every == 0 else None

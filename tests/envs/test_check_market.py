@@ -280,6 +280,37 @@ class MetricIsNaN(Stateful):
         return step
 
 
+class WithLuck(Stateful):
+    """A market with a second figure, which some episodes do not have."""
+
+    metric_names = ("return", "luck")
+    value = np.nan
+
+    def changed(self, step):
+        luck = np.where(self.before["total"] > 2, self.value, 1.0)
+        return replace(step, metrics={**step.metrics, "luck": luck})
+
+
+class LuckIsExplained(WithLuck):
+    """A market with a second figure.
+
+    `luck` is 1, and NaN in an episode that brought more than 2.
+    """
+
+
+class LuckIsInfinite(LuckIsExplained):
+    """A market with a second figure.
+
+    `luck` is 1, and NaN in an episode that brought more than 2.
+    """
+
+    value = np.inf
+
+
+class ScoreIsExplained(MetricIsNaN):
+    """A market without a score: `return` is NaN in an episode that brought more than 2."""
+
+
 class MetricIsMissing(Turns):
     metric_names = ("return", "welfare")
 
@@ -400,6 +431,9 @@ MUTANTS = {
     ShowsTheLimit: r"max_cycles changes observations of caller \(step 1, market 0\)",
     EndsTwice: r"a market is both terminated and truncated",
     MetricIsNaN: r"metric return is not finite \(step \d, market \d\)",
+    WithLuck: r"metric luck is not finite \(step \d, market \d\)",
+    LuckIsInfinite: r"metric luck is not finite \(step \d, market \d\)",
+    ScoreIsExplained: r"metric return is not finite \(step \d, market \d\)",
     MetricIsMissing: r"metrics are \['return'\], not metric_names",
     ReusesArrays: r"arrays that the step before returned have changed \(step 1\)",
     WritesIntoActions: r"step\(\) writes into the actions it is given \(step 1\)",
@@ -422,6 +456,10 @@ MUTANTS = {
 def test_correct_market_passes(roles):
     check_market(Turns, roles=roles, processes=False)
     check_market(Turns, roles=roles, processes=False, max_cycles=4)
+
+
+def test_a_metric_may_be_nan_where_the_docstring_says_what_that_means():
+    check_market(LuckIsExplained, processes=False)
 
 
 @pytest.mark.parametrize(("mutant", "said"), [pytest.param(*item, id=item[0].__name__) for item in MUTANTS.items()])
