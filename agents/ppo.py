@@ -347,8 +347,7 @@ class PPOLearner:
         self.ppo.ent_coef = linear(self.config.ent_coef, self.config.ent_coef_end, 1.0, done)
         if self.buffer.active.any():
             seen = torch.as_tensor(self.buffer.observations, device=self.ppo.device).flatten(0, 1)
-            # Of a learner that has diverged Stable-Baselines3's statistics overflow, which is told elsewhere.
-            with self._numbers(seen), self._own_randomness(), np.errstate(over="ignore", invalid="ignore"):
+            with self._numbers(seen), self._own_randomness():
                 self.ppo.train()
         self.buffer.reset()
         figures = self.ppo.logger.name_to_value

@@ -90,7 +90,9 @@ class Watch:
         """
         self._steps = steps
         try:
-            yield
+            # NumPy's warnings would say the same once more, and not in which seed.
+            with np.errstate(over="ignore", invalid="ignore"):
+                yield
         except NotFiniteError as error:
             for i in error.seed_indices:
                 self._note(i, str(error))

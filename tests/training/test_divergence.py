@@ -74,6 +74,7 @@ def assert_failed(spec, seed):
 
 
 @pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("absurd", ["rates", "rewards"])
 def test_a_learner_that_diverges_is_a_failed_run(name, absurd, tmp_path):
     rates = {key: 1e30 for key in known(name) if key in ("learning_rate", "actor_lr", "critic_lr")}
