@@ -19,7 +19,8 @@ from ioa_marl.leaderboard.query import read_curve, read_store
 from ioa_marl.training.check import evaluate_checkpoint
 from ioa_marl.training.config import resolve
 from ioa_marl.training.divergence import DivergedError, first_not_finite
-from ioa_marl.training.runner import Trainer, train_seeds
+from ioa_marl.training.runner import Trainer
+from ioa_marl.training.seeds import train_seeds
 from ioa_marl.training.store import SeedFolder
 
 MARKETS, STEPS = 4, 32
