@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,7 +30,18 @@ class SeedsFailedError(UserError):
     def __init__(self, reasons: Mapping[int, str], records: Mapping[int, Mapping[str, Any]] | None = None) -> None:
         super().__init__("; ".join(dict.fromkeys(reasons.values())))
         self.reasons = dict(reasons)
-        self.records = {seed: {"error": reason} for seed, reason in reasons.items()} | dict(records or {})
+        self.records: dict[int, Mapping[str, Any]] = {
+            seed: {"error": reason} for seed, reason in reasons.items()
+        } | dict(records or {})
+
+    @staticmethod
+    def all_of(errors: Sequence[SeedsFailedError]) -> SeedsFailedError:
+        """Return one error for the seeds of several."""
+        if len(errors) == 1:
+            return errors[0]
+        reasons = {seed: reason for error in errors for seed, reason in error.reasons.items()}
+        records = {seed: record for error in errors for seed, record in error.records.items()}
+        return SeedsFailedError(reasons, records)
 
 
 @contextmanager

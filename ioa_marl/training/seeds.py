@@ -59,44 +59,50 @@ def train_seeds(
     SeedsFailedError
         If something is wrong with single seeds; all others have been trained then.
     """
-    failed: dict[int, str] = {}
+    failures: list[SeedsFailedError] = []
     crashes: list[Exception] = []
     waiting = list(seeds)
     while waiting:
-        folders = _locked(spec, waiting, failed, notify)
+        folders = _locked(spec, waiting, failures, notify)
         try:
-            crashes += _train_locked(spec, folders, failed, report, notify)
+            crashes += _train_locked(spec, folders, failures, report, notify)
         finally:
             for folder in folders.values():
                 folder.unlock()
-        waiting = [seed for seed in waiting if seed not in folders and seed not in failed]
+        waiting = [seed for seed in waiting if seed not in folders and seed not in _seeds_of(failures)]
     if crashes:
         raise crashes[0]
-    if failed:
-        raise SeedsFailedError(failed)
+    if failures:
+        raise SeedsFailedError.all_of(failures)
 
 
-def _locked(spec: RunSpec, seeds: Sequence[int], failed: dict[int, str], notify: Notify) -> dict[int, SeedFolder]:
+def _seeds_of(failures: Sequence[SeedsFailedError]) -> set[int]:
+    return {seed for error in failures for seed in error.reasons}
+
+
+def _locked(
+    spec: RunSpec, seeds: Sequence[int], failures: list[SeedsFailedError], notify: Notify
+) -> dict[int, SeedFolder]:
     """Lock the folders that are free; wait for one where all are in use."""
     told = False
     while True:
         folders: dict[int, SeedFolder] = {}
-        for seed in seeds:
-            if seed in failed:
-                continue
+        failed = _seeds_of(failures)
+        for seed in (seed for seed in seeds if seed not in failed):
             folder = SeedFolder(spec.seed_folder(seed))
             try:
                 folder.lock()
             except InUseError:
                 continue
             except UserError as error:
-                failed[seed] = str(error)
+                failures.append(SeedsFailedError({seed: str(error)}))
                 continue
             folders[seed] = folder
-        if folders or all(seed in failed for seed in seeds):
+        busy = [seed for seed in seeds if seed not in folders and seed not in _seeds_of(failures)]
+        if folders or not busy:
             return folders
         if not told:
-            names = ", ".join(f"seed_{seed}" for seed in seeds if seed not in failed)
+            names = ", ".join(f"seed_{seed}" for seed in busy)
             notify(f"{spec.folder}: {names} in use by another process, which is waited for")
             told = True
         time.sleep(WAIT)
@@ -105,7 +111,7 @@ def _locked(spec: RunSpec, seeds: Sequence[int], failed: dict[int, str], notify:
 def _train_locked(
     spec: RunSpec,
     folders: Mapping[int, SeedFolder],
-    failed: dict[int, str],
+    failures: list[SeedsFailedError],
     report: Report | None,
     notify: Notify,
 ) -> list[Exception]:
@@ -122,7 +128,7 @@ def _train_locked(
             try:
                 saved = _open(spec, seed, folders[seed], notify)
             except UserError as error:
-                failed[seed] = str(error)
+                failures.append(SeedsFailedError({seed: str(error)}))
                 _write_failure(spec, seed, folders[seed], "failed", {"error": str(error)})
                 continue
             groups.setdefault(int(saved["iteration"]) if saved else 0, {})[seed] = saved
@@ -131,7 +137,7 @@ def _train_locked(
             try:
                 _train_group(spec, group, [folders[seed] for seed in group], report, notify)
             except SeedsFailedError as error:  # the others go on from their last checkpoints
-                failed |= error.reasons
+                failures.append(error)
                 todo += [seed for seed in group if seed not in error.reasons]
             except Exception as error:  # the other groups can still be done
                 crashes.append(error)
