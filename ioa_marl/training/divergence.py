@@ -58,6 +58,12 @@ class DivergedError(SeedsFailedError):
         records = {seed: {"error": str(found), "step": found.step} for seed, found in self.seeds.items()}
         super().__init__(dict.fromkeys(self.seeds, message), records)
 
+    def and_also(self, other: SeedsFailedError) -> SeedsFailedError:
+        """Return the error for the seeds of both."""
+        if isinstance(other, DivergedError):
+            return DivergedError(self.run, {**self.seeds, **other.seeds})
+        return super().and_also(other)
+
 
 class Watch:
     """Looks at everything that training of some seeds produces.

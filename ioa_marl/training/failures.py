@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,14 +34,9 @@ class SeedsFailedError(UserError):
             seed: {"error": reason} for seed, reason in reasons.items()
         } | dict(records or {})
 
-    @staticmethod
-    def all_of(errors: Sequence[SeedsFailedError]) -> SeedsFailedError:
-        """Return one error for the seeds of several."""
-        if len(errors) == 1:
-            return errors[0]
-        reasons = {seed: reason for error in errors for seed, reason in error.reasons.items()}
-        records = {seed: record for error in errors for seed, record in error.records.items()}
-        return SeedsFailedError(reasons, records)
+    def and_also(self, other: SeedsFailedError) -> SeedsFailedError:
+        """Return the error for the seeds of both."""
+        return SeedsFailedError({**self.reasons, **other.reasons}, {**self.records, **other.records})
 
 
 @contextmanager

@@ -82,7 +82,7 @@ def restore_best(trainer: Trainer, i: int, state: Mapping[str, Any], notify: Not
         if step == trainer.steps:
             checkpoint.save(folder.best, trainer.policy(i))
             return
-        told = str(error).removesuffix(f": {checkpoint.REMEDY}")
+        told = str(error).removesuffix(f"; {checkpoint.REMEDY}")
         notify(f"{told}: the best policy up to now is lost, and the run goes on")
         folder.best.unlink(missing_ok=True)
 
@@ -94,7 +94,7 @@ def _replayed_best(trainer: Trainer, i: int, missing: set[int], notify: Notify) 
     try:
         saved = read_checkpoint(alone, seed, trainer.folders[i].best, complete=False)
     except UserError as error:
-        notify(str(error).removesuffix(f": {checkpoint.REMEDY}"))
+        notify(str(error).removesuffix(f"; {checkpoint.REMEDY}"))
         return {}
     step = int(saved["steps"])
     if step not in missing:

@@ -36,7 +36,7 @@ def read_checkpoint(spec: RunSpec, seed: int, path: Path, complete: bool = True)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         problem = f"is no checkpoint of a run: {type(error).__name__} {error}"
     if problem:
-        raise UnreadableCheckpointError(f"{path} {problem}: {REMEDY}")
+        raise UnreadableCheckpointError(f"{path} {problem}; {REMEDY}")
     return saved
 
 

@@ -105,7 +105,7 @@ class Trainer:
             except Exception as error:  # what a strange state makes an agent do cannot be foreseen
                 told = " ".join(str(error).split())[:200]
                 what = told if isinstance(error, UnlikeError) else f"cannot be used: {type(error).__name__}: {told}"
-                failed[self.seeds[i]] = f"{self.folders[i].latest} {what}: {checkpoint.REMEDY}"
+                failed[self.seeds[i]] = f"{self.folders[i].latest} {what}; {checkpoint.REMEDY}"
         if failed:
             raise SeedsFailedError(failed)
         for i, state in enumerate(saved):

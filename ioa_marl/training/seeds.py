@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import time
@@ -73,7 +74,7 @@ def train_seeds(
     if crashes:
         raise crashes[0]
     if failures:
-        raise SeedsFailedError.all_of(failures)
+        raise functools.reduce(SeedsFailedError.and_also, failures)
 
 
 def _seeds_of(failures: Sequence[SeedsFailedError]) -> set[int]:

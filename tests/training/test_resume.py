@@ -316,7 +316,7 @@ def test_unreadable_checkpoint_is_told_in_one_line(damage, tmp_path):
     lines = said.strip().splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(f"ioa-marl: checkpoint {path} cannot be read: ")
-    assert lines[0].endswith(f": {checkpoint.REMEDY}")
+    assert lines[0].endswith(f"; {checkpoint.REMEDY}")
     assert path.read_bytes() == damaged, "it is left to be looked at"
     assert [result(folder)["status"] for folder in folders(tmp_path).values()] == ["done", "failed"]
 
