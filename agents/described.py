@@ -15,6 +15,9 @@ from ioa_marl.markets.seeds import MAX_TRAINING_SEED
 from ioa_marl.settings import build
 from ioa_marl.trees import kind_of, shown
 
+MOST_SETTINGS = 10_000
+"""Values that describe a run, and characters of a text among them."""
+
 
 @dataclass(frozen=True)
 class Player:
@@ -94,18 +97,23 @@ def whole(values: Mapping[str, Any], key: str, low: int, high: int) -> int:
     return value
 
 
-def check_plain(value: Any, place: str = "the description of the run") -> None:
-    """Refuse what no text holds: keys that are no text, tensors and arrays."""
-    if type(value) is dict:
-        for key, inner in value.items():
-            if type(key) is not str:
-                raise UserError(f"{place} has the key {shown(key)}, which is no text")
-            check_plain(inner, f"{place}, {key}")
-    elif type(value) in (list, tuple):
-        for inner in value:
-            check_plain(inner, place)
-    elif value is not None and type(value) not in (bool, int, float, str):
-        raise UserError(f"{place} is {kind_of(value)}, and neither text nor a number")
+def check_plain(spec: Any) -> None:
+    """Refuse what no text of settings holds: keys that are no text, tensors and arrays; and more than any run has."""
+    waiting, seen = [("the description of the run", spec)], 0
+    while waiting:
+        place, value = waiting.pop()
+        seen += 1
+        if seen > MOST_SETTINGS or (type(value) is str and len(value) > MOST_SETTINGS):
+            raise UserError(f"the description of the run is too long: at most {MOST_SETTINGS} values are read")
+        if type(value) is dict:
+            odd = [key for key in value if type(key) is not str]
+            if odd:
+                raise UserError(f"{place} has the key {shown(odd[0])}, which is no text")
+            waiting += [(f"{place}, {key}", inner) for key, inner in value.items()]
+        elif type(value) in (list, tuple):
+            waiting += [(place, inner) for inner in value]
+        elif value is not None and type(value) not in (bool, int, float, str):
+            raise UserError(f"{place} is {kind_of(value)}, and neither text nor a number")
 
 
 def _mapping(values: Any, key: str) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 
 from ioa_marl import checkpoint
 from ioa_marl.agents.base import Agent, Setting, State
+from ioa_marl.agents.restored import built, take_over
 from ioa_marl.agents.saved import SavedPolicy, found_path
 from ioa_marl.envs.core import Arrays, Game, Role
+from ioa_marl.errors import UserError
 from ioa_marl.markets.parameters import ParameterError, check_integer, require
 
 FIRST_SEED = 2**41
@@ -77,8 +80,7 @@ class LoadedAgent(Agent):
         saved = _read(config, plays)
         for role in plays:
             _check(saved[role.name], role, config, acting)
-        # A word, lest digits are taken for a number where it is given.
-        content = f"policy-{checkpoint.digest({name: policy.identity() for name, policy in saved.items()})}"
+        content = _content(saved)
         if config.content not in (None, content):
             raise ParameterError("content", config.content, f"null, or {content}: it is what {config.path} holds")
         return dataclasses.replace(config, path=found_path(config.path), content=content)
@@ -118,8 +120,17 @@ class LoadedAgent(Agent):
 
     def load_policy_state(self, seed_index: int, state: State) -> None:
         """Play what `policy_state` returned; all seeds play the same."""
-        if not self._saved:
-            self._set({name: SavedPolicy.from_state(held) for name, held in state["policies"].items()})
+        if self._saved:
+            return
+        held = state.get("policies") if isinstance(state, dict) else None
+        if not isinstance(held, dict) or set(held) != {role.name for role in self.setting.plays}:
+            raise UserError("the state of loaded is not allowed: use one policy for each role that it plays")
+        saved = {name: SavedPolicy.from_state(inner) for name, inner in held.items()}
+        if self.config.content not in (None, _content(saved)):
+            raise UserError(f"the state of loaded is not what its settings name: content={self.config.content}")
+        for role in self.setting.plays:
+            _check(saved[role.name], role, self.config, self.setting.roles)
+        self._set(saved)
 
     def _set(self, saved: dict[str, SavedPolicy]) -> None:
         self._saved = saved
@@ -167,12 +178,13 @@ class _Player:
             roles=tuple(known[name] for name in roles if name in known), budget=1, device=device,
             state_features=saved.state_features,
         )  # fmt: skip
-        self.agent = agent_class(inner, saved.agent_config)
+        make = partial(agent_class, inner, saved.agent_config)
+        self.agent = built(make, saved.policy, saved.agent_name, self.seeds)
 
     def load(self) -> _Player:
         """Take the policy over for every seed."""
         for seed_index in range(self.seeds):
-            self.agent.load_policy_state(seed_index, self.saved.policy)
+            take_over(self.agent, seed_index, self.saved.policy, self.saved.agent_name, part=True)
         return self
 
     def fits(self) -> bool:
@@ -230,9 +242,13 @@ def _check(saved: SavedPolicy, role: Role, config: LoadedConfig, acting: Sequenc
     if config.member is not None:
         require(config.member < own.count, "member", config.member, f"0 to {own.count - 1}")
     probe = Setting((role,), tuple(acting), (0,), 1, 1, torch.device("cpu"))
-    player = _Player(saved, role, config.member, probe)
-    if player.fits():
-        return
+    try:
+        player = _Player(saved, role, config.member, probe)
+        if player.fits():
+            player.load()
+            return
+    except UserError as error:
+        raise ParameterError("path", config.path, f"another checkpoint: {error}") from error
     absent = [name for name in there if name not in (saved.role, *player.others)]
     require(
         player.count != own.count or not absent, "path", config.path,
@@ -244,6 +260,11 @@ def _check(saved: SavedPolicy, role: Role, config: LoadedConfig, acting: Sequenc
         f"0 to {own.count - 1}: there {saved.role} has {own.count} agents, and what they have learnt is not for any "
         f"number of them; here {role.name} has {role.count}",
     )  # fmt: skip
+
+
+def _content(saved: Mapping[str, SavedPolicy]) -> str:
+    """Return the fingerprint of some policies; a word, lest digits are taken for a number where it is given."""
+    return f"policy-{checkpoint.digest({name: policy.identity() for name, policy in saved.items()})}"
 
 
 def _alike(one: Role, other: Role) -> bool:

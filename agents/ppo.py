@@ -79,7 +79,8 @@ class PPOConfig:
             check_number(self, name, low=0.0)
         for name, low in (("rollout_size", 2), ("batch_size", 2), ("n_epochs", 1)):
             check_number(self, name, low=low, high=10**8)
-        require(all(1 <= n <= 65536 for n in self.hidden), "hidden", list(self.hidden), "widths from 1 to 65536")
+        usable = len(self.hidden) <= 64 and all(1 <= n <= 65536 for n in self.hidden)
+        require(usable, "hidden", list(self.hidden), "up to 64 widths from 1 to 65536")
 
 
 def rollout_length(config: PPOConfig, role: Role, num_envs: int) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ioa_marl.agents.base import Agent, State
+from ioa_marl.agents.base import Agent
 from ioa_marl.agents.randomness import Streams
 from ioa_marl.errors import UserError, in_one_line
 from ioa_marl.trees import difference
@@ -22,7 +22,7 @@ ROOM_PER_BYTE = 64
 """Bytes that it may take besides for each byte of its policy: critics and memories are not part of it."""
 
 
-def restored(make: Callable[[], Agent], state: State, name: str) -> Agent:
+def restored(make: Callable[[], Agent], state: Any, name: str) -> Agent:
     """Return an agent that plays the policy that was stored, and nothing else.
 
     Parameters
@@ -30,7 +30,7 @@ def restored(make: Callable[[], Agent], state: State, name: str) -> Agent:
     make : callable
         Builds the agent for one seed.
     state : dict
-        What `Agent.policy_state` returned.
+        What `Agent.policy_state` returned, as it was read from a file.
     name : str
         Name of the agent, for messages.
 
@@ -39,25 +39,53 @@ def restored(make: Callable[[], Agent], state: State, name: str) -> Agent:
     UserError
         If the agent needs far more memory than its policy takes, or does not play exactly what is stored.
     """
+    agent = built(make, state, name)
+    take_over(agent, 0, state, name)
+    return agent
+
+
+def built(make: Callable[[], Agent], state: Any, name: str, seeds: int = 1) -> Agent:
+    """Return a new agent that is not out of proportion to a policy that it is to play; errors as in `restored`."""
     Streams((0,), 0).uniform(1)  # a compiler that runs out of memory ends the process
-    room = ROOM + ROOM_PER_BYTE * size_of(state)
+    size = size_of(state)
+    room = seeds * (ROOM + ROOM_PER_BYTE * size)
     try:
         with _at_most(room):
-            agent = make()
-            agent.load_policy_state(0, state)
-            told = difference(agent.policy_state(0), state)
-    except (UserError, MemoryError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{name} would need more than {room} bytes, and its policy has {size_of(state)}") from error
-    except Exception as error:  # whatever an agent finds wrong with it
+            return make()
+    except UserError:
+        raise
+    except Exception as error:  # whatever an agent finds wrong with its settings
         reason = in_one_line(error)
-        if isinstance(error, RuntimeError) and ("allocate memory" in reason or "bad_alloc" in reason):
-            raise UserError(f"{name} would need more than {room} bytes, and its policy has {size_of(state)}") from error
-        raise UserError(f"the policy of {name} does not fit: {type(error).__name__}: {reason}") from error
+        if isinstance(error, MemoryError) or "allocate memory" in reason or "bad_alloc" in reason:
+            told = f"{name} would take more than {room} bytes with these settings, and its policy has {size}"
+        else:
+            told = f"{name} cannot be built with these settings: {type(error).__name__}: {reason}"
+        raise UserError(told) from error
+
+
+def take_over(agent: Agent, seed_index: int, state: Any, name: str, part: bool = False) -> None:
+    """Let an agent play a policy that was stored for a seed, exactly as it is; errors as in `restored`.
+
+    With ``part`` the policy may hold more than the agent needs: roles that are not here, agents beyond those there are.
+    """
+    try:
+        agent.load_policy_state(seed_index, state)
+        found = agent.policy_state(seed_index)
+        told = difference(found, _common(state, found) if part else state)
+    except UserError:
+        raise
+    except Exception as error:  # whatever an agent finds wrong with it
+        reason = f"{type(error).__name__}: {in_one_line(error)}"
+        raise UserError(f"the policy of {name} does not fit its settings: {reason}") from error
     if told is not None:
-        raise UserError(f"the policy of {name} does not fit: loaded, {in_one_line(told)}")
-    return agent
+        raise UserError(f"the policy of {name} does not fit its settings: {in_one_line(told)}")
+
+
+def _common(whole: Any, part: Any) -> Any:
+    """Return what some nested values hold at the keys of others."""
+    if type(whole) is dict and type(part) is dict:
+        return {key: _common(whole[key], inner) for key, inner in part.items() if key in whole}
+    return whole
 
 
 def size_of(tree: Any) -> int:

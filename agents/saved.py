@@ -10,9 +10,11 @@ from typing import Any
 
 from ioa_marl import checkpoint, registry
 from ioa_marl.agents.base import Agent, State
+from ioa_marl.agents.described import Description
 from ioa_marl.envs.core import Game, Role
-from ioa_marl.errors import ParameterError, UserError
+from ioa_marl.errors import ParameterError, UserError, in_one_line
 from ioa_marl.settings import build
+from ioa_marl.trees import shown
 
 PLACE = "the folder of a seed, or a checkpoint file in it"
 
@@ -51,26 +53,36 @@ class SavedPolicy:
             tree = checkpoint.load(file)
         except checkpoint.UnreadableCheckpointError as error:
             raise ParameterError("path", path, f"{PLACE}: {error}") from error
+        spec, policies = tree.get("spec"), tree.get("policies")
+        if not isinstance(spec, dict) or not isinstance(policies, list):
+            raise ParameterError("path", path, f"{PLACE}: {file} is not a checkpoint of a run")
         try:
-            spec, policies = tree["spec"], tree["policies"]
-            trained = [name for players in spec["agents"] for name in players.split("+")]
-            versions, agents = spec["versions"], list(spec["agents"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ParameterError("path", path, f"{PLACE}: {file} is not a checkpoint of a run") from error
-        if role not in trained:
-            raise ParameterError("role", role, f"one of those that {file} has: {', '.join(trained)}")
-        index = next(i for i, players in enumerate(agents) if role in players.split("+"))
-        found = cls(spec, role, policies[index])
-        try:
-            current = found.current()
+            players = Description.of(spec).players
         except UserError as error:  # its market or agent is not installed any more, or knows other settings
             raise ParameterError("path", path, f"a checkpoint of what is installed: {error}") from error
-        if not current:
+        if len(policies) != len(players):
+            raise ParameterError("path", path, f"{PLACE}: {file} does not have one policy for each agent")
+        return cls._chosen(
+            path, file, {name: (spec, policies[i]) for i, p in enumerate(players) for name in p.roles}, role
+        )
+
+    @classmethod
+    def _chosen(
+        cls, path: str, file: Path, trained: Mapping[str, tuple[dict[str, Any], Any]], role: str
+    ) -> SavedPolicy:
+        """Return the policy of a role, or say why there is none that can be played."""
+        if role not in trained:
+            raise ParameterError("role", role, f"one of those that {file} has: {', '.join(trained)}")
+        found = cls(trained[role][0], role, trained[role][1])
+        if not found.current():
+            versions = in_one_line(found.spec["versions"])
             raise ParameterError("path", path, f"one made with the versions installed; {file} was with {versions}")
-        name, others = found.agent_name, [other for other in trained if cls(spec, other, {}).learnt]
+        name, others = found.agent_name, [other for other in trained if cls(found.spec, other, {}).learnt]
         if not found.learnt:
             have = f"one of {', '.join(others)}" if others else "another checkpoint"
             raise ParameterError("role", role, f"{have}: in {file} {role} is played by {name}, which does not learn")
+        if not isinstance(found.policy, dict):
+            raise ParameterError("path", path, f"{PLACE}: {file} holds no policy of {role}")
         return found
 
     @property
@@ -111,7 +123,7 @@ class SavedPolicy:
     def current(self) -> bool:
         """Whether market and agent have the versions that it was made with."""
         versions = self.spec["versions"]
-        made = versions["env"], versions["agents"][self.agent_name]
+        made = versions.get("env"), versions["agents"].get(self.agent_name)
         return bool(made == (self.game_class.version, self.agent_class.version))
 
     def acting(self) -> dict[str, Role]:
@@ -144,20 +156,27 @@ class SavedPolicy:
         return {"spec": dict(self.spec), "role": self.role, "policy": self.policy}
 
     @classmethod
-    def from_state(cls, state: State) -> SavedPolicy:
+    def from_state(cls, state: Any) -> SavedPolicy:
         """Return what `as_state` described.
 
         Raises
         ------
         UserError
-            If it was made with other versions than those installed.
+            If it is none, or was made with other versions than those installed.
         """
+        if not isinstance(state, dict) or set(state) != {"spec", "role", "policy"} or type(state["policy"]) is not dict:
+            raise UserError("a loaded policy is incomplete: it has to have spec, role and policy")
+        players = Description.of(state["spec"]).players
+        if state["role"] not in [role for player in players for role in player.roles]:
+            raise UserError(f"a loaded policy is of a role that nobody plays: {shown(state['role'])}")
         found = cls(state["spec"], state["role"], state["policy"])
         if not found.current():
             raise UserError(
                 f"the policy of {found.role} was made with other versions than those installed: "
-                f"{found.spec['versions']}"
+                f"{in_one_line(found.spec['versions'])}"
             )
+        if not found.learnt:
+            raise UserError(f"the policy of {found.role} is of {found.agent_name}, which does not learn")
         return found
 
 
@@ -171,6 +190,8 @@ def found_path(path: str) -> str:
     """
     if not path:
         raise ParameterError("path", path, PLACE)
+    if "\0" in path:
+        raise ParameterError("path", shown(path), PLACE)
     if Path(path).exists():
         return path
     matches = sorted(glob.glob(path))  # noqa: PTH207 - the pattern may be absolute

@@ -234,7 +234,8 @@ def _scripted(tree):
     """The same with stations that an oracle played."""
     agents = {"station": {"name": "oracle", "policy": "oracle", "settings": {}}}
     versions = {**tree["spec"]["versions"], "agents": {"oracle": 0}}
-    return {**tree, "spec": {**tree["spec"], "agents": agents, "versions": versions}}
+    spec = {**tree["spec"], "agents": agents, "versions": versions}
+    return {**tree, "spec": spec, "policies": tree["policies"][1:]}
 
 
 def test_a_policy_that_looks_at_other_roles_needs_them(tmp_path):
