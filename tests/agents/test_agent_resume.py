@@ -61,5 +61,6 @@ def test_policy_state_is_all_that_playing_needs(learner, tmp_path):
     for i in (0, 1):
         checkpoint.save(tmp_path / "policy", trained.agent.policy_state(i))
         fresh.agent.load_policy_state(i, checkpoint.load(tmp_path / "policy"))
+        assert checkpoint.difference(fresh.agent.policy_state(i), checkpoint.load(tmp_path / "policy")) is None
     after = fresh.agent.act(seen, deterministic=True)
     assert all(np.array_equal(after[role], wanted[role]) for role in seen)
