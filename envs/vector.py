@@ -137,6 +137,7 @@ class VectorGame:
 
     def step(self, actions: Arrays) -> Transition:
         """Step every market with ``actions`` (seeds, num_envs, agents, …)."""
+        self._check_shapes(actions)
         before, active, state = self.observations, self.active, self.state
         step = self.game.step({role: a.reshape(self.game.num_envs, *a.shape[2:]) for role, a in actions.items()})
         views = self._views_of(step)
@@ -163,6 +164,15 @@ class VectorGame:
             state=state,
             next_state=self._successor_state(step, ended),
         )
+
+    def _check_shapes(self, actions: Arrays) -> None:
+        """Refuse what an agent forgot or put in another order; what the actions are the game looks at."""
+        for role in self.game.learning:
+            wanted = (len(self.seeds), self.num_envs, self.game.roles[role].count)
+            shape = getattr(actions.get(role), "shape", None)
+            if shape is None or tuple(shape[:3]) != wanted:
+                found = "there are none" if role not in actions else f"their shape is {shape}"
+                raise ValueError(f"the actions of {role} need the shape {wanted} (seeds, markets, agents), and {found}")
 
     def _successor_state(self, step: Step, ended: NDArray[np.bool_]) -> NDArray[np.float32] | None:
         """Return the state that follows, before the reset where an episode ended."""

@@ -93,7 +93,7 @@ def list_names() -> None:
     from ioa_marl import registry
     from ioa_marl.training.compose import presets
 
-    console = Console()
+    console = Console(markup=False, emoji=False, highlight=False)  # what plug-ins say is shown as it is
     titles: dict[registry.Kind, str] = {"environment": "Environments", "agent": "Agents"}
     for kind, title in titles.items():
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)

@@ -10,12 +10,13 @@ with an import string, or an entry point in the group ``ioa_marl.envs`` or ``ioa
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ioa_marl.errors import UserError, unknown_name
+from ioa_marl.errors import ParameterError, UserError, in_one_line, unknown_name
 
 if TYPE_CHECKING:
     from ioa_marl.agents.base import Agent
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 Kind = Literal["environment", "agent"]
 T = TypeVar("T")
+OWN = "ioa_marl"
+"""Source of what this package brings along."""
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+"""Names: they are typed, and become those of folders."""
 
 
 class RegistrationError(ValueError):
@@ -44,20 +49,30 @@ class Entry:
     loaded: type[Any] | None = field(default=None, repr=False)
 
     def load(self) -> type[Any]:
-        """Import the class; an error of the plug-in is told with its name."""
+        """Import the class and see that it is one; an error of the plug-in is told with its name."""
         if self.loaded is None and self.error is None:
+            from ioa_marl.contracts import BrokenContractError, check_contract  # only who loads something waits for it
+
             try:
-                self.loaded = _import(self.target) if isinstance(self.target, str) else self.target
-            except Exception as error:  # a plug-in may raise anything at import
-                self.error = f"{type(error).__name__}: {error}".splitlines()[0]
+                loaded = _import(self.target) if isinstance(self.target, str) else self.target
+                if self.source != OWN:
+                    check_contract(self.kind, self.name, loaded)
+                self.loaded = loaded
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a plug-in may raise anything, and even exit
+                own = isinstance(error, (BrokenContractError, UserError, ParameterError))
+                self.error = in_one_line(error if own else f"{type(error).__name__}: {error}", 200)
         if self.loaded is None:
             raise UserError(f"{self.kind} {self.name!r} of {self.source} cannot be loaded: {self.error}")
         return self.loaded
 
 
-def _import(target: str) -> type[Any]:
-    module, _, attribute = target.partition(":")
-    loaded: type[Any] = getattr(importlib.import_module(module), attribute)
+def _import(target: str) -> Any:
+    module, _, attributes = target.partition("[")[0].partition(":")
+    loaded: Any = importlib.import_module(module.strip())
+    for attribute in filter(None, attributes.strip().split(".")):
+        loaded = getattr(loaded, attribute)
     return loaded
 
 
@@ -93,8 +108,7 @@ _BUILT_IN: dict[Kind, dict[str, str]] = {
 _GROUPS: dict[Kind, str] = {"environment": "ioa_marl.envs", "agent": "ioa_marl.agents"}
 
 _entries: dict[Kind, dict[str, Entry]] = {
-    kind: {name: Entry(kind, name, target, "ioa_marl") for name, target in names.items()}
-    for kind, names in _BUILT_IN.items()
+    kind: {name: Entry(kind, name, target, OWN) for name, target in names.items()} for kind, names in _BUILT_IN.items()
 }
 _refused: list[Entry] = []
 _discovered: set[Kind] = set()
@@ -104,16 +118,38 @@ def _discover(kind: Kind) -> dict[str, Entry]:
     """Add the entry points of installed packages, once; nothing of theirs is imported."""
     if kind not in _discovered:
         _discovered.add(kind)
-        for point in entry_points(group=_GROUPS[kind]):
+        for point in _points(kind):
             source = _distribution(point)
             entry = Entry(kind, point.name, point.value, source)
             held = _entries[kind].get(point.name)
-            if held is None:
+            if not NAME.fullmatch(point.name):
+                entry.error = "the name has to be of letters, digits, _, - and dots"
+                _refused.append(entry)
+            elif held is None:
                 _entries[kind][point.name] = entry
             elif (held.target, held.source) != (entry.target, entry.source):
                 entry.error = f"the name is taken by {held.source}"
                 _refused.append(entry)
     return _entries[kind]
+
+
+def _points(kind: Kind) -> Sequence[EntryPoint]:
+    """Return the entry points of a kind; a package whose list of them cannot be read stops nobody else."""
+    try:
+        return tuple(entry_points(group=_GROUPS[kind]))
+    except Exception:  # metadata of any package
+        found: dict[str, list[EntryPoint]] = {}
+        for package in distributions():
+            name = str(package.metadata["Name"])
+            if name in found:  # the first one on the path is the one that is imported
+                continue
+            found[name] = []
+            try:
+                found[name] += package.entry_points.select(group=_GROUPS[kind])
+            except Exception as error:
+                told = in_one_line(f"its entry points cannot be read: {type(error).__name__}: {error}", 200)
+                _refused.append(Entry(kind, name, "", f"{name} {package.version}", told))
+        return [point for points in found.values() for point in points]
 
 
 def _distribution(point: EntryPoint) -> str:
@@ -122,6 +158,8 @@ def _distribution(point: EntryPoint) -> str:
 
 def _register(kind: Kind, name: str, target: str | type[Any]) -> None:
     held = _discover(kind).get(name)
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise RegistrationError(f"{kind} {name!r} cannot be registered: use letters, digits, _, - and dots")
     if held is not None:
         raise RegistrationError(f"{kind} {name!r} is already registered by {held.source}")
     source = target.partition(":")[0] if isinstance(target, str) else target.__module__

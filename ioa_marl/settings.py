@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ioa_marl.errors import ParameterError, UserError
+from ioa_marl.errors import ParameterError, UserError, in_one_line
 
 
 def plain(value: Any) -> Any:
@@ -40,6 +40,10 @@ def build(schema: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
         return schema(**_tuples(schema, OmegaConf.to_container(checked)))
     except ParameterError as error:
         raise UserError(f"{prefix}.{error}") from error
+    except UserError:
+        raise
+    except Exception as error:  # the settings of a plug-in may raise anything
+        raise UserError(f"{prefix} cannot be made: {in_one_line(f'{type(error).__name__}: {error}')}") from error
 
 
 def _tuples(schema: type[Any], values: Any) -> dict[str, Any]:

@@ -213,6 +213,31 @@ def resolve(values: Mapping[str, Any]) -> RunSpec:
     UserError
         With one line that names the key, the value and what is allowed.
     """
+    try:
+        return _resolve(values)
+    except (UserError, ParameterError):
+        raise
+    except Exception as error:
+        strangers = _plugins(values)
+        if not strangers:
+            raise
+        reason = in_one_line(f"{type(error).__name__}: {error}")
+        raise UserError(f"{' or '.join(strangers)} cannot be used: {reason}") from error
+
+
+def _plugins(values: Mapping[str, Any]) -> list[str]:
+    """Return who of those that are named is of another package, for messages."""
+    special = [choice.get("agent") for choice in (values.get("roles") or {}).values() if isinstance(choice, Mapping)]
+    asked: list[tuple[registry.Kind, Any]] = [("environment", values.get("env")), ("agent", values.get("agent"))]
+    named = [
+        registry.entry(kind, choice["name"])
+        for kind, choice in [*asked, *(("agent", choice) for choice in special)]
+        if isinstance(choice, Mapping)
+    ]
+    return [f"{entry.kind} {entry.name!r} of {entry.source}" for entry in named if entry.source != registry.OWN]
+
+
+def _resolve(values: Mapping[str, Any]) -> RunSpec:
     for key in values:
         if key not in ROOT_KEYS:
             raise unknown_name("key", key, ROOT_KEYS)
