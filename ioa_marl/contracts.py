@@ -77,13 +77,14 @@ def _check_settings(loaded: type[Any]) -> type[Any]:
         _need(usual, f"the setting {field.name} of {schema.__name__} has no default")
     usual_settings = build(schema, {}, schema.__name__)
     json.dumps(plain(dataclasses.asdict(usual_settings)))
-    return schema
+    found: type[Any] = schema
+    return found
 
 
 def _check_agent(loaded: type[Any]) -> None:
     name = loaded.__name__
     _check_settings(loaded)
-    played = getattr(loaded, "action_spaces", None)
+    played: Any = getattr(loaded, "action_spaces", None)
     usable = isinstance(played, tuple) and len(played) > 0
     usable = usable and all(isinstance(space, type) and issubclass(space, spaces.Space) for space in played)
     _need(usable, f"{name}.action_spaces has to be a tuple of classes of Gymnasium spaces")
@@ -99,7 +100,7 @@ def _check_game(name: str, loaded: type[Any]) -> None:
     own = loaded.__name__
     _need(getattr(loaded, "name", None) == name, f"{own}.name has to be {name!r}, the name that it is registered by")
     schema = _check_settings(loaded)
-    presets = getattr(loaded, "presets", None)
+    presets: Any = getattr(loaded, "presets", None)
     _need(
         isinstance(presets, Mapping) and len(presets) > 0, f"{own}.presets has to be a mapping with one preset or more"
     )
@@ -128,7 +129,7 @@ def _check_roles(own: str, loaded: type[Any], roles: Any) -> None:
         _need(usable, f"the role {role.name} of {own} has to see a Box of one axis")
         acts = isinstance(role.action_space, (spaces.Discrete, spaces.MultiDiscrete, spaces.Box))
         _need(acts, f"the role {role.name} of {own} has to act in a Discrete, MultiDiscrete or Box")
-    learning = getattr(loaded, "default_learning", None)
+    learning: Any = getattr(loaded, "default_learning", None)
     usable = isinstance(learning, tuple) and len(learning) > 0 and all(role in roles for role in learning)
     _need(usable, f"{own}.default_learning has to be a tuple of its roles: {', '.join(roles)}")
 

@@ -1,4 +1,4 @@
-"""Whatever an entry point names or does, `list` says what is wrong with it, `train` says it in one line, the rest works."""
+"""Whatever an entry point names or does: `list` says what is wrong, `train` says it in one line, the rest works."""
 
 from __future__ import annotations
 
@@ -168,16 +168,17 @@ BROKEN_AGENTS = {
     "aborts": "BaseExceptionGroup: two of them",
 }
 TARGETS = {
-    "good": "odd_agents:Good", "inner": "odd_agents:Holder.Inner", "exits": "odd_agents:Exits", "module_only": "odd_agents",
-    "stranger": "odd_agents:Stranger", "unfinished": "odd_agents:Unfinished", "nowhere": "odd_nowhere:Agent",
-    "leaves": "odd_leaves:Agent", "ends": "odd_ends:Agent", "syntax": "odd_syntax:Agent", "aborts": "odd_aborts:Agent",
+    "good": "odd_agents:Good", "inner": "odd_agents:Holder.Inner", "exits": "odd_agents:Exits",
+    "module_only": "odd_agents", "stranger": "odd_agents:Stranger", "unfinished": "odd_agents:Unfinished",
+    "nowhere": "odd_nowhere:Agent", "leaves": "odd_leaves:Agent", "ends": "odd_ends:Agent",
+    "syntax": "odd_syntax:Agent", "aborts": "odd_aborts:Agent",
 }  # fmt: skip
 BROKEN_MARKETS = {
     "other_name": "Made.name has to be 'other_name'",
     "no_presets": "presets has to be a mapping",
     "list_of_presets": "presets has to be a mapping",
     "odd_preset": "the preset 'a/b' of Made has to be a word",
-    "wrong_preset": "nothing=3 is not allowed",
+    "wrong_preset": "unexpected keyword argument 'nothing'",
     "preset_of_nothing": "the preset paper of Made has to be a mapping",
     "config_fails": "KeyError",
     "config_of_none": "the preset paper of Made makes no",
