@@ -17,7 +17,7 @@ from ioa_marl.cli import app
 from ioa_marl.errors import UserError
 from ioa_marl.training.check import open_checkpoint
 from ioa_marl.training.config import resolve
-from ioa_marl.training.runner import train_seeds
+from ioa_marl.training.seeds import train_seeds
 
 _spec = importlib.util.spec_from_file_location("strangers", Path(__file__).with_name("strangers.py"))
 strangers = importlib.util.module_from_spec(_spec)
