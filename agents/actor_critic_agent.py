@@ -15,11 +15,14 @@ from ioa_marl.agents.actor_critic import ActorCriticConfig, RoleLearner
 from ioa_marl.agents.base import Setting, State
 from ioa_marl.agents.joint_replay import JointBatch, JointReplay
 from ioa_marl.agents.joint_views import ActionCode, View
+from ioa_marl.agents.members import separate_networks
 from ioa_marl.agents.randomness import Streams
 from ioa_marl.agents.role_learners import LearnerPerRole
 from ioa_marl.agents.schedules import first_update, updates_due
+from ioa_marl.agents.stacked import stack_bytes
 from ioa_marl.envs.core import Arrays, Role
 from ioa_marl.envs.vector import Transition
+from ioa_marl.markets.parameters import require
 
 
 class ActorCriticAgent(LearnerPerRole[RoleLearner]):
@@ -43,6 +46,24 @@ class ActorCriticAgent(LearnerPerRole[RoleLearner]):
     def first_update(cls, config: ActorCriticConfig, role: Role, acting: Sequence[Role], num_envs: int) -> int:
         """Return when the memory is first learnt from."""
         return first_update(num_envs, config.learning_starts, config.update_every)
+
+    @classmethod
+    def check_setting(cls, config: ActorCriticConfig, setting: Setting) -> None:
+        """Refuse batches that are larger than the memory that they are drawn from."""
+        allowed = f"1 to buffer_size={config.buffer_size}"
+        require(config.batch_size <= config.buffer_size, "batch_size", config.batch_size, allowed)
+
+    @classmethod
+    def memory(cls, config: ActorCriticConfig, setting: Setting) -> dict[str, int]:
+        """Return the size of the memory, and of actors and critics with their targets and optimisers."""
+        seeds, replay, networks = len(setting.seeds), 0, 0
+        for role in setting.roles if cls.centralised_critic else setting.plays:
+            rows = seeds * min(config.buffer_size, setting.budget)
+            replay += rows * role.count * 2 * 4 * role.observation_space.shape[0]
+        for role in setting.plays:
+            sizes = [role.observation_space.shape[0], *[config.width] * config.depth]
+            networks += 2 * 4 * stack_bytes(seeds * separate_networks(role, config.share_above), sizes)
+        return {"buffer_size": replay, "width": networks}
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Draw from the actors, now and then uniformly, or take their most likely actions."""

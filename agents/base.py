@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs.core import Arrays, Game, Role
 from ioa_marl.envs.vector import Transition
-from ioa_marl.errors import UserError
+from ioa_marl.errors import CannotPlayError, UserError
 
 State = dict[str, Any]
 """What an agent is: nested dicts of tensors, NumPy arrays and JSON values."""
@@ -138,6 +138,25 @@ class Agent(ABC):
         """
         return 0
 
+    @classmethod
+    def check_setting(cls, config: Any, setting: Setting) -> None:
+        """Refuse settings that do not go together in a run, such as more minibatches than a rollout has rows.
+
+        Raises
+        ------
+        ParameterError
+            Naming the setting, and what it may be.
+        """
+        return
+
+    @classmethod
+    def memory(cls, config: Any, setting: Setting) -> Mapping[str, int]:
+        """Return how many bytes its large arrays take at least, by the setting that they grow with.
+
+        A run whose arrays are larger than the memory is refused; nothing is built for it.
+        """
+        return {}
+
     def attach(self, game: Game) -> None:
         """Be told which game is played from now on; only privileged scripted policies look at it."""
         return
@@ -230,12 +249,12 @@ def check_playable(agent: type[Agent], role: Role) -> None:
     """Refuse a pairing of agent and role that cannot work, in one sentence."""
     if not isinstance(role.action_space, agent.action_spaces):
         can = ", ".join(space.__name__ for space in agent.action_spaces)
-        raise UserError(
+        raise CannotPlayError(
             f"{agent.__name__} cannot play {role.name}: it plays {can} actions, "
             f"and {role.name} has {type(role.action_space).__name__}"
         )
     if agent.single_agent and role.count > 1:
-        raise UserError(
+        raise CannotPlayError(
             f"{agent.__name__} cannot play {role.name}: it plays roles of one agent, and {role.name} has {role.count}"
         )
 

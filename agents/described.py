@@ -9,7 +9,7 @@ from typing import Any
 from ioa_marl import registry
 from ioa_marl.agents.base import Agent, check_playable
 from ioa_marl.envs.core import Game, Role
-from ioa_marl.errors import UserError, in_one_line
+from ioa_marl.errors import UserError, one_line
 from ioa_marl.markets.parameters import ParameterError
 from ioa_marl.markets.seeds import MAX_TRAINING_SEED
 from ioa_marl.settings import build
@@ -65,10 +65,10 @@ class Description:
         try:
             return cls._of(spec)
         except (UserError, ParameterError) as error:
-            raise UserError(in_one_line(error)) from error
+            raise UserError(one_line(error)) from error
         except Exception as error:  # the settings of a plug-in may raise anything
             raise UserError(
-                in_one_line(f"the description of the run is wrong: {type(error).__name__}: {error}")
+                one_line(f"the description of the run is wrong: {type(error).__name__}: {error}")
             ) from error
 
     @classmethod

@@ -27,7 +27,7 @@ from ioa_marl.agents.role_learners import LearnerPerRole
 from ioa_marl.agents.rollouts import StateRollout, deal, generalised_advantages, rollout_steps
 from ioa_marl.agents.schedules import geometric
 from ioa_marl.agents.softmax import log_softmax
-from ioa_marl.agents.stacked import StackedMLP, descend, kept, load_optimiser_state, optimiser_state
+from ioa_marl.agents.stacked import StackedMLP, descend, kept, load_optimiser_state, optimiser_state, stack_bytes
 from ioa_marl.envs.core import Arrays, Role
 from ioa_marl.envs.vector import Transition
 from ioa_marl.errors import UserError
@@ -122,6 +122,27 @@ class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
     def first_update(cls, config: MAPPOConfig, role: Role, acting: Sequence[Role], num_envs: int) -> int:
         """Return when the first rollout is full."""
         return num_envs * rollout_length(config, role, acting, num_envs)
+
+    @classmethod
+    def check_setting(cls, config: MAPPOConfig, setting: Setting) -> None:
+        """Refuse more minibatches than a rollout has rows."""
+        for role in setting.plays:
+            steps = rollout_length(config, role, setting.roles, setting.num_envs)
+            rows = steps * setting.num_envs * role.count // separate_networks(role)
+            allowed = f"1 to {rows}, the rows that a rollout of {role.name} has in each network"
+            require(config.minibatches <= rows, "minibatches", config.minibatches, allowed)
+
+    @classmethod
+    def memory(cls, config: MAPPOConfig, setting: Setting) -> dict[str, int]:
+        """Return the size of rollouts, and of networks with their optimisers."""
+        rollouts = networks = 0
+        for role in setting.plays:
+            features, seeds = role.observation_space.shape[0], len(setting.seeds)
+            steps = rollout_length(config, role, setting.roles, setting.num_envs)
+            rollouts += seeds * steps * setting.num_envs * role.count * 2 * 4 * features
+            sizes = [features, *[config.width] * config.depth]
+            networks += 2 * 3 * stack_bytes(seeds * separate_networks(role), sizes)
+        return {"rollout_size": rollouts, "width": networks}
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Sample from the actors, or take their most likely actions."""

@@ -6,6 +6,7 @@ up to 64 agents.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -160,6 +161,25 @@ class PPOAgent(Agent):
     def first_update(cls, config: PPOConfig, role: Role, acting: Sequence[Role], num_envs: int) -> int:
         """Return when the first rollout is full."""
         return num_envs * rollout_length(config, role, num_envs)
+
+    @classmethod
+    def check_setting(cls, config: PPOConfig, setting: Setting) -> None:
+        """Refuse batches that no rollout can fill."""
+        for role in setting.plays:
+            rows = rollout_length(config, role, setting.num_envs) * setting.num_envs * role.count
+            allowed = f"2 to {rows}, the transitions that a rollout of {role.name} has"
+            require(config.batch_size <= rows, "batch_size", config.batch_size, allowed)
+
+    @classmethod
+    def memory(cls, config: PPOConfig, setting: Setting) -> dict[str, int]:
+        """Return the size of rollouts, and of networks with their optimisers."""
+        rollouts = networks = 0
+        for role in setting.plays:
+            features, seeds = role.observation_space.shape[0], len(setting.seeds)
+            steps = rollout_length(config, role, setting.num_envs)
+            rollouts += seeds * steps * setting.num_envs * role.count * 4 * features
+            networks += 2 * 3 * 4 * seeds * sum(a * b for a, b in itertools.pairwise([features, *config.hidden]))
+        return {"rollout_size": rollouts, "hidden": networks}
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Sample actions, or take the most likely ones."""

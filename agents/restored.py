@@ -13,7 +13,7 @@ import torch
 
 from ioa_marl.agents.base import Agent
 from ioa_marl.agents.randomness import Streams
-from ioa_marl.errors import UserError, in_one_line
+from ioa_marl.errors import UserError, one_line
 from ioa_marl.trees import difference
 
 ROOM = 2**30
@@ -55,7 +55,7 @@ def built(make: Callable[[], Agent], state: Any, name: str, seeds: int = 1) -> A
     except UserError:
         raise
     except Exception as error:  # whatever an agent finds wrong with its settings
-        reason = in_one_line(error)
+        reason = one_line(error)
         if isinstance(error, MemoryError) or "allocate memory" in reason or "bad_alloc" in reason:
             told = f"{name} would take more than {room} bytes with these settings, and its policy has {size}"
         else:
@@ -75,10 +75,10 @@ def take_over(agent: Agent, seed_index: int, state: Any, name: str, part: bool =
     except UserError:
         raise
     except Exception as error:  # whatever an agent finds wrong with it
-        reason = f"{type(error).__name__}: {in_one_line(error)}"
+        reason = f"{type(error).__name__}: {one_line(error)}"
         raise UserError(f"the policy of {name} does not fit its settings: {reason}") from error
     if told is not None:
-        raise UserError(f"the policy of {name} does not fit its settings: {in_one_line(told)}")
+        raise UserError(f"the policy of {name} does not fit its settings: {one_line(told)}")
 
 
 def _common(whole: Any, part: Any) -> Any:

@@ -12,7 +12,7 @@ from ioa_marl import checkpoint, registry
 from ioa_marl.agents.base import Agent, State
 from ioa_marl.agents.described import Description
 from ioa_marl.envs.core import Game, Role
-from ioa_marl.errors import ParameterError, UserError, in_one_line
+from ioa_marl.errors import ParameterError, UserError, one_line
 from ioa_marl.settings import build
 from ioa_marl.trees import shown
 
@@ -75,7 +75,7 @@ class SavedPolicy:
             raise ParameterError("role", role, f"one of those that {file} has: {', '.join(trained)}")
         found = cls(trained[role][0], role, trained[role][1])
         if not found.current():
-            versions = in_one_line(found.spec["versions"])
+            versions = one_line(found.spec["versions"])
             raise ParameterError("path", path, f"one made with the versions installed; {file} was with {versions}")
         name, others = found.agent_name, [other for other in trained if cls(found.spec, other, {}).learnt]
         if not found.learnt:
@@ -173,7 +173,7 @@ class SavedPolicy:
         if not found.current():
             raise UserError(
                 f"the policy of {found.role} was made with other versions than those installed: "
-                f"{in_one_line(found.spec['versions'])}"
+                f"{one_line(found.spec['versions'])}"
             )
         if not found.learnt:
             raise UserError(f"the policy of {found.role} is of {found.agent_name}, which does not learn")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ioa_marl.agents.base import Setting, State
 from ioa_marl.agents.heads import Heads
-from ioa_marl.agents.members import Members
+from ioa_marl.agents.members import Members, separate_networks
 from ioa_marl.agents.optimiser import StackedAdam
 from ioa_marl.agents.randomness import Streams
 from ioa_marl.agents.replay import Batch, NStepReturns, StackedReplay
@@ -33,10 +33,11 @@ from ioa_marl.agents.stacked import (
     follow,
     load_optimiser_state,
     optimiser_state,
+    stack_bytes,
 )
 from ioa_marl.envs.core import Arrays, Role
 from ioa_marl.envs.vector import Transition
-from ioa_marl.markets.parameters import check_number
+from ioa_marl.markets.parameters import check_number, require
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,23 @@ class SoftAgent(LearnerPerRole["SoftLearner"]):
     def first_update(cls, config: SoftConfig, role: Role, acting: Sequence[Role], num_envs: int) -> int:
         """Return when the memory is first learnt from."""
         return first_update(num_envs, config.learning_starts, config.update_every)
+
+    @classmethod
+    def check_setting(cls, config: SoftConfig, setting: Setting) -> None:
+        """Refuse batches that are larger than the memory that they are drawn from."""
+        allowed = f"1 to buffer_size={config.buffer_size}"
+        require(config.batch_size <= config.buffer_size, "batch_size", config.batch_size, allowed)
+
+    @classmethod
+    def memory(cls, config: SoftConfig, setting: Setting) -> dict[str, int]:
+        """Return the size of replay memories, and of critics with their targets and optimiser."""
+        replay = networks = 0
+        for role in setting.plays:
+            features = role.observation_space.shape[0]
+            members = len(setting.seeds) * separate_networks(role)
+            replay += members * min(config.buffer_size, setting.budget) * 2 * 4 * features
+            networks += 2 * 4 * stack_bytes(members, [features, *[config.width] * config.depth])
+        return {"buffer_size": replay, "width": networks}
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Sample from the actors, or take their most likely actions."""

@@ -88,6 +88,11 @@ class StackedMLP(StackedModule):
         return perceptron(x, self._layers[first:], self.activation)
 
 
+def stack_bytes(members: int, sizes: Sequence[int]) -> int:
+    """Return how many bytes the weights of a `StackedMLP` take."""
+    return 4 * members * sum(n_in * n_out for n_in, n_out in itertools.pairwise(sizes))
+
+
 def put_members(target: Tensor, members: slice, values: Tensor, count: int) -> None:
     """Write members' rows of a tensor; the shadow of a lone member follows."""
     target[members] = values.to(target.device)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.markets.checks import all_below
-from ioa_marl.markets.parameters import ParameterError, require
+from ioa_marl.markets.parameters import ParameterError, as_python, require
 
 Arrays = dict[str, NDArray[Any]]
 """Arrays keyed by role, shape (batch, agents, …)."""
@@ -195,7 +195,7 @@ class Game(ABC):
         for key in changes:
             if key not in known:
                 raise ParameterError(key, changes[key], f"one of the settings {', '.join(sorted(known))}")
-        return cls.config_class(**{**cls.presets[name], **changes})
+        return cls.config_class(**{**cls.presets[name], **{key: as_python(value) for key, value in changes.items()}})
 
     @classmethod
     def check_players(cls, config: Any, players: Mapping[str, type]) -> None:

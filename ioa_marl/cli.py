@@ -27,12 +27,12 @@ def _one_line(command: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def told(*args: P.args, **kwargs: P.kwargs) -> None:
-        from ioa_marl.errors import ParameterError, UserError
+        from ioa_marl.errors import ParameterError, UserError, one_line
 
         try:
             command(*args, **kwargs)
         except (UserError, ParameterError) as error:
-            typer.echo(f"ioa-marl: {error}", err=True)
+            typer.echo(f"ioa-marl: {one_line(error)}", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             typer.echo(f"ioa-marl: {command.__name__} was interrupted; run it again to go on", err=True)
@@ -91,7 +91,7 @@ def list_names() -> None:
     from rich.table import Table
 
     from ioa_marl import registry
-    from ioa_marl.training.compose import presets
+    from ioa_marl.training.groups import presets
 
     console = Console(markup=False, emoji=False, highlight=False)  # what plug-ins say is shown as it is
     titles: dict[registry.Kind, str] = {"environment": "Environments", "agent": "Agents"}

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, distributions, entry_points
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ioa_marl.errors import ParameterError, UserError, in_one_line, unknown_name
+from ioa_marl.errors import ParameterError, UserError, one_line, unknown_name
 
 if TYPE_CHECKING:
     from ioa_marl.agents.base import Agent
@@ -62,7 +62,7 @@ class Entry:
                 raise
             except BaseException as error:  # a plug-in may raise anything, and even exit
                 own = isinstance(error, (BrokenContractError, UserError, ParameterError))
-                self.error = in_one_line(error if own else f"{type(error).__name__}: {error}", 200)
+                self.error = one_line(error if own else f"{type(error).__name__}: {error}", 200)
         if self.loaded is None:
             raise UserError(f"{self.kind} {self.name!r} of {self.source} cannot be loaded: {self.error}")
         return self.loaded
@@ -147,7 +147,7 @@ def _points(kind: Kind) -> Sequence[EntryPoint]:
             try:
                 found[name] += package.entry_points.select(group=_GROUPS[kind])
             except Exception as error:
-                told = in_one_line(f"its entry points cannot be read: {type(error).__name__}: {error}", 200)
+                told = one_line(f"its entry points cannot be read: {type(error).__name__}: {error}", 200)
                 _refused.append(Entry(kind, name, "", f"{name} {package.version}", told))
         return [point for points in found.values() for point in points]
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import types
+import typing
 from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ioa_marl.errors import ParameterError, UserError, in_one_line
+from ioa_marl.errors import ParameterError, UserError, UserErrors, nearest, one_line, shown
+from ioa_marl.markets.parameters import as_python, whole_number
 
 
 def plain(value: Any) -> Any:
@@ -21,34 +23,68 @@ def plain(value: Any) -> Any:
 
 
 def build(schema: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
-    """Make a config dataclass from plain values; every mistake becomes one line that names ``prefix.key``."""
+    """Make a config dataclass from plain values; the mistakes become one line that names each ``prefix.key``.
+
+    NumPy's scalars are numbers, and whole numbers in E-notation are whole.
+    """
     known = [field.name for field in dataclasses.fields(schema)]
+    errors = UserErrors()
     for key, value in values.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=3)
+            near = nearest(str(key), known)
             hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known) or 'none'}"
-            raise UserError(f"unknown key {prefix}.{key}={value}: {hint}")
+            errors.messages.append(f"unknown key {prefix}.{shown(key)}={shown(value)}: {hint}")
+    errors.throw()
     try:
         checked = OmegaConf.structured(schema)
         OmegaConf.set_readonly(checked, False)  # frozen dataclasses start read-only
+        hints = _hints(schema)
         for key, value in values.items():
-            try:
-                OmegaConf.update(checked, key, value)
-            except OmegaConfBaseException as error:
-                reason = str(error).splitlines()[0]
-                raise UserError(f"{prefix}.{key}={value} is not allowed: {reason}") from error
+            with errors.collected():
+                _set(checked, key, _converted(plain(as_python(value)), hints.get(key)), f"{prefix}.{key}")
+        errors.throw()
         return schema(**_tuples(schema, OmegaConf.to_container(checked)))
     except ParameterError as error:
         raise UserError(f"{prefix}.{error}") from error
     except UserError:
         raise
     except Exception as error:  # the settings of a plug-in may raise anything
-        raise UserError(f"{prefix} cannot be made: {in_one_line(f'{type(error).__name__}: {error}')}") from error
+        raise UserError(f"{prefix} cannot be made: {one_line(f'{type(error).__name__}: {error}')}") from error
+
+
+def _set(checked: Any, key: str, value: Any, name: str) -> None:
+    try:
+        OmegaConf.update(checked, key, value)
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        if isinstance(value, list) and len(value) > 1:
+            inner = ",".join(map(str, value))
+            reason = f"use one value, or each of them in a run of its own: {name}={shown(inner)} with -m"
+        raise UserError(f"{name}={shown(value)} is not allowed: {reason}") from error
+
+
+def _hints(schema: type[Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(schema)
+    except NameError:  # names that only type checkers import; what needs no conversion is built without
+        return {}
+
+
+def _converted(value: Any, hint: Any) -> Any:
+    """Return a value with whole numbers as ints where the type says so."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        inner = [arm for arm in typing.get_args(hint) if arm is not type(None)]
+        hint = inner[0] if len(inner) == 1 else None
+    if hint is int:
+        return whole_number(value)
+    if isinstance(value, list) and typing.get_origin(hint) in (list, tuple) and typing.get_args(hint):
+        return [_converted(inner, typing.get_args(hint)[0]) for inner in value]
+    return value
 
 
 def _tuples(schema: type[Any], values: Any) -> dict[str, Any]:
-    types = {field.name: str(field.type) for field in dataclasses.fields(schema)}
+    declared = {field.name: str(field.type) for field in dataclasses.fields(schema)}
     return {
-        key: tuple(value) if isinstance(value, list) and types[key].startswith("tuple") else value
+        key: tuple(value) if isinstance(value, list) and declared[key].startswith("tuple") else value
         for key, value in values.items()
     }

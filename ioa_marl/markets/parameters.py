@@ -8,6 +8,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+
+LONGEST_VALUE = 200
+"""Characters of a value in a message."""
 T = TypeVar("T")
 
 
@@ -15,7 +19,9 @@ class ParameterError(ValueError):
     """A parameter has a value that is not allowed; the message is one line that a person can act on."""
 
     def __init__(self, name: str, value: Any, allowed: str) -> None:
-        super().__init__(f"{name}={value} is not allowed: use {allowed}")
+        text = str(value)
+        text = text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}… ({len(text)} characters)"
+        super().__init__(f"{name}={text} is not allowed: use {allowed}")
         self.name, self.value, self.allowed = name, value, allowed
 
 
@@ -25,21 +31,52 @@ def require(condition: bool, name: str, value: Any, allowed: str) -> None:
         raise ParameterError(name, value, allowed)
 
 
+def as_python(value: Any) -> Any:
+    """Return NumPy's scalars and arrays as Python's numbers and tuples, within lists, tuples and mappings as well."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return as_python(value.tolist() if value.ndim == 0 else tuple(value))
+    if isinstance(value, Mapping):
+        return {key: as_python(inner) for key, inner in value.items()}
+    return type(value)(map(as_python, value)) if type(value) in (list, tuple) else value
+
+
 def is_number(value: Any) -> bool:
-    """Whether ``value`` is a finite number; true and false are none."""
+    """Whether ``value`` is a finite number, Python's or NumPy's; true and false are none."""
+    value = as_python(value)
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def whole_number(value: Any) -> Any:
+    """Return a whole number as an int, also one in E-notation or of NumPy; anything else as it is."""
+    value = as_python(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def is_whole(value: Any) -> bool:
+    """Whether ``value`` is an int; true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _python_field(config: Any, name: str) -> Any:
+    """Return a field's value, which is Python's from now on: NumPy's scalars have no place in YAML and JSON."""
+    value = getattr(config, name)
+    plain = as_python(value)
+    if plain is not value:
+        object.__setattr__(config, name, plain)
+    return plain
 
 
 def check_integer(config: Any, name: str, low: int, high: int) -> None:
     """Raise `ParameterError` unless the field ``name`` is a whole number in [low, high]."""
-    value = getattr(config, name)
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    require(whole and low <= value <= high, name, value, f"{low} to {high}")
+    value = _python_field(config, name)
+    require(is_whole(value) and low <= value <= high, name, value, f"{low} to {high}")
 
 
 def check_number(config: Any, name: str, low: float, high: float = math.inf, open_low: bool = False) -> None:
     """Raise `ParameterError` unless the field ``name`` is a finite number in [low, high], or in (low, high]."""
-    value = getattr(config, name)
+    value = _python_field(config, name)
     allowed = f"a number of at least {low:g}"
     if open_low:
         allowed = f"a number above {low:g}"
@@ -53,6 +90,7 @@ def check_range(config: Any, name: str, low: float, high: float) -> None:
     value = getattr(config, name)
     allowed = f"two numbers from {low:g} to {high:g}, the lower first"
     try:
+        value = as_python(value)
         # What float() would read as a number is none here.
         ends = () if any(isinstance(x, (str, bool)) for x in value) else tuple(float(x) for x in value)
     except (TypeError, ValueError, OverflowError) as error:
@@ -70,7 +108,7 @@ def make_preset(
     known = [field.name for field in dataclasses.fields(fields)]
     for key, value in changes.items():
         require(key in known, key, value, f"one of the settings {', '.join(known)}")
-    return config_class(**{**presets[name], **changes})
+    return config_class(**{**presets[name], **{key: as_python(value) for key, value in changes.items()}})
 
 
 _UNCHANGED = "ioa_marl: value that changes nothing"
@@ -102,4 +140,11 @@ def unchanged_settings(config_class: Any) -> dict[str, Any]:
 def without_unchanged(config_class: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings without those that were added later and change nothing; keys are field names."""
     neutral = unchanged_settings(config_class)
-    return {key: value for key, value in settings.items() if key not in neutral or value != neutral[key]}
+    return {key: value for key, value in settings.items() if key not in neutral or not _same(value, neutral[key])}
+
+
+def _same(one: Any, two: Any) -> bool:
+    """Whether two settings are equal; files hold tuples as lists."""
+    if isinstance(one, (list, tuple)) and isinstance(two, (list, tuple)):
+        return len(one) == len(two) and all(_same(a, b) for a, b in zip(one, two, strict=True))
+    return bool(one == two)

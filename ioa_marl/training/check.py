@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ioa_marl import checkpoint
 from ioa_marl.agents.base import Agent
 from ioa_marl.agents.described import whole
-from ioa_marl.errors import UserError, in_one_line
+from ioa_marl.errors import UserError, one_line
 from ioa_marl.evaluation.protocol import check_episodes, references, scores
 from ioa_marl.files import DamagedFileError, read_yaml
 from ioa_marl.training.config import RunSpec, from_resolved
@@ -105,7 +105,7 @@ def open_checkpoint(path: Path) -> OpenedCheckpoint:
         raise UserError(f"{file} is not a checkpoint of a run that is possible here: {error}") from error
     made, policies = saved["spec"]["versions"], saved.get("policies")
     if difference(made, spec.resolved()["versions"]):
-        raise UserError(f"{file} was made with other versions than those installed: {in_one_line(made)}")
+        raise UserError(f"{file} was made with other versions than those installed: {one_line(made)}")
     if not isinstance(policies, list) or len(policies) != len(spec.agents):
         raise UserError(f"{file} is not a checkpoint of a run: it does not have one policy for each agent")
     return OpenedCheckpoint(file, spec, saved)

@@ -1,34 +1,38 @@
-"""Hydra under the command: compose and check everything first, then run; nothing is written before that."""
+"""``ioa-marl train``: compose and check everything first, then run; nothing is written before that."""
 
 from __future__ import annotations
 
-import argparse
-import difflib
-import itertools
-import math
+import dataclasses
 import os
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from hydra import compose, initialize_config_module
-from hydra._internal.utils import _run_hydra, get_args_parser
-from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from hydra import version
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_automatic_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import OverrideType, Quote, QuotedString
+from hydra.core.plugins import Plugins
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig
 
-from ioa_marl import registry
-from ioa_marl.errors import UserError, unknown_name
-from ioa_marl.training.config import ROOT_KEYS, RunSpec, resolve
+from ioa_marl.errors import UserError, UserErrors, nearest, one_line, shown
+from ioa_marl.training.config import ROOT_KEYS, RunSpec
+from ioa_marl.training.groups import Groups, conf_folder
 from ioa_marl.training.job import FAILURES, PROGRESS, job
+from ioa_marl.training.options import Options, parse_options
+from ioa_marl.training.overrides import Given, deletes, read
+from ioa_marl.training.sweep import Plan, Planner, composed
+from ioa_marl.training.unknown_keys import hint_of, missing
 
-CHECKED_COMBINATIONS = 20
-"""Sweeps of up to so many jobs are checked job by job, which takes a tenth of a second each."""
-_REFUSED_FLAGS = ("config_path", "config_name", "config_dir", "package", "resolve", "shell_completion")
+_CONFIG = "config"
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -39,31 +43,17 @@ def train(arguments: Sequence[str]) -> int:
     UserError
         If anything that was asked for cannot be run; nothing has been written then.
     """
-    quiet = "--quiet" in arguments
-    rewritten = [_rewrite(a) for a in arguments if a != "--quiet"]
-    args = _parse(rewritten)
-    overrides = _overrides(args.overrides)
-    _register_plugins(overrides)
-    _check(overrides, args.multirun)
-    with tempfile.TemporaryDirectory() as scratch:
-        record = Path(scratch) / "failures"
-        os.environ[FAILURES] = str(record)
-        several = args.multirun and not _one_after_another(overrides)
-        os.environ[PROGRESS] = "off" if quiet else "lines" if several else "bar"
-        # Hydra always writes the sweep's overrides somewhere; they are in every run's config.yaml already.
-        args.overrides.append(f"hydra.sweep.dir={scratch}")
-        try:
-            _run_hydra(
-                args=args, args_parser=get_args_parser(), task_function=job,
-                config_path="pkg://ioa_marl.conf", config_name="config",
-            )  # fmt: skip
-        finally:
-            os.environ.pop(FAILURES, None)
-            os.environ.pop(PROGRESS, None)
-        failures = record.read_text().split() if record.exists() else []
-    if not failures:
+    options = parse_options(arguments)
+    with configuration(options.config_dir) as hydra:
+        plan = make_plan(hydra, options)
+        for note in plan.notes:
+            print(f"ioa-marl: {one_line(note)}", file=sys.stderr)  # noqa: T201 - what the command says
+        if options.cfg is None:
+            return launch(hydra, plan, options.quiet)
+        if len(plan.jobs) > 1:
+            raise UserError(f"--cfg {options.cfg} shows one job, and these are {len(plan.jobs)}: use one value of each")
+        hydra.show_cfg(_CONFIG, [*plan.hydra, *plan.jobs[0]], options.cfg, None)
         return 0
-    return 2 if set(failures) == {"user"} else 1
 
 
 def specification(arguments: Sequence[str]) -> RunSpec:
@@ -74,192 +64,205 @@ def specification(arguments: Sequence[str]) -> RunSpec:
     UserError
         If anything that was asked for cannot be run.
     """
-    overrides = _overrides([_rewrite(argument) for argument in arguments])
-    for override in overrides:
-        if override.is_sweep_override():
-            raise UserError(f"{override.input_line} is not allowed: use one value")
-    _register_plugins(overrides)
-    return _check(overrides, multirun=False)[0]
-
-
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = get_args_parser()
-    known = {flag for action in parser._actions for flag in action.option_strings}
     for argument in arguments:
-        if argument.startswith("-") and argument.partition("=")[0] not in known:
-            raise UserError(f"unknown option {argument}: options are -m, --quiet and --cfg job; settings are key=value")
-    args: argparse.Namespace = parser.parse_intermixed_args(list(arguments))
-    for flag in _REFUSED_FLAGS:
-        if getattr(args, flag, None):
-            raise UserError(f"--{flag.replace('_', '-')} is not an option of train")
-    return args
+        given = read(argument, multirun=False)
+        if given.swept:
+            raise UserError(f"{shown(argument)} is not allowed: use one value")
+    with configuration(None) as hydra:
+        return make_plan(hydra, Options(settings=tuple(arguments))).specs[0]
 
 
-def _rewrite(argument: str) -> str:
-    """``roles.buyer.agent=sac`` chooses a whole agent configuration for that role; folders of runs hold ``=``."""
-    key, equals, value = argument.partition("=")
-    parts = key.split(".")
-    if parts[-2:] == ["agent", "path"] and "=" in value and not set("'\"") & set(value):
-        return f'{key}="{value}"'
-    if equals and len(parts) == 3 and parts[0] == "roles" and parts[2] == "agent":
-        return f"+agent@{key}={value}"
-    return argument
+def planned(arguments: Sequence[str]) -> Plan:
+    """Return what ``ioa-marl train`` with these arguments would run, checked; nothing is run.
 
-
-def _overrides(texts: Sequence[str]) -> list[Override]:
-    try:
-        parsed: list[Override] = OverridesParser.create().parse_overrides(list(texts))
-    except HydraException as error:
-        raise UserError(_line(error)) from error
-    return parsed
-
-
-def _line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
-def _values(override: Override) -> list[str]:
-    if override.is_sweep_override():
-        if not override.is_discrete_sweep():
-            raise UserError(f"{override.input_line} is not allowed: sweep over a list or a range of values")
-        return [str(value) for value in override.sweep_string_iterator()]
-    return [str(override.get_value_element_as_str())]
-
-
-def _options(group: str) -> set[str]:
-    """Return every choice of a config group, presets as ``name/preset``."""
-    folder = Path(str(_conf_folder())) / group
-    return {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
-
-
-def presets(entry: registry.Entry) -> list[str]:
-    """Return what may follow the name of a market or agent, as in ``env=NAME/PRESET``.
-
-    A market's first preset, which its name alone stands for, is left out, and so is what is there to be refused.
+    Raises
+    ------
+    UserError
+        If anything that was asked for cannot be run.
     """
-    if entry.kind == "environment":
-        game_class = registry.load_env(entry.name)
-        return [preset for preset in list(game_class.presets)[1:] if preset not in game_class.infeasible]
-    if entry.source != "ioa_marl":
-        return []
-    return sorted(
-        preset for name, _, preset in (o.partition("/") for o in _options("agent")) if preset and name == entry.name
-    )
+    options = parse_options(arguments)
+    with configuration(options.config_dir) as hydra:
+        return make_plan(hydra, options)
 
 
-def _conf_folder() -> Path:
-    import ioa_marl.conf
-
-    return Path(ioa_marl.conf.__path__[0])
-
-
-def _register_plugins(overrides: Sequence[Override]) -> None:
-    """Make the settings of agents and markets of other packages known to Hydra, when they are asked for."""
-    for override in overrides:
-        group = override.key_or_group
-        if group not in ("env", "agent") or override.is_delete():
-            continue
-        for name in _values(override):
-            kind = "environment" if group == "env" else "agent"
-            first, _, preset = name.partition("/")
-            names = registry.env_names() if group == "env" else registry.agent_names()
-            if first not in names:
-                raise unknown_name(kind, first, names)
-            if registry.entry("environment" if group == "env" else "agent", first).source == "ioa_marl":
-                options = _options(group)
-                if name not in options:
-                    near = sorted(option for option in options if option.partition("/")[0] == first)
-                    raise UserError(f"{group}={name} is not allowed: use {', '.join(near)}")
-            else:
-                _store_plugin(group, first, preset)
-
-
-def _store_plugin(group: str, name: str, preset: str) -> None:
-    store = ConfigStore.instance()
-    if group == "agent":
-        if preset:
-            raise UserError(
-                f"agent={name}/{preset} is not allowed: use {name}; agents of other packages have no presets"
-            )
-        schema = registry.load_agent(name).config_class
-        node: dict[str, Any] = {"name": name, **_defaults(schema())}
-        store.store(group=group, name=name, node=node, provider=name)
-        return
-    game_class = registry.load_env(name)
-    chosen = preset or next(iter(game_class.presets))
-    if chosen not in game_class.presets:
-        raise UserError(f"env={name}/{preset} is not allowed: use {', '.join(game_class.presets)}")
-    node = {"name": name, "preset": chosen, **_defaults(game_class.make_config(chosen))}
-    if preset:
-        store.store(group=f"{group}/{name}", name=preset, node=node, package=group, provider=name)
-    else:
-        store.store(group=group, name=name, node=node, provider=name)
-
-
-def _defaults(config: Any) -> dict[str, Any]:
-    plain = OmegaConf.to_container(OmegaConf.structured(config))
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
-
-
-def _check(overrides: Sequence[Override], multirun: bool) -> list[RunSpec]:
-    """Compose and resolve every combination of a small sweep, or every value once: errors come before the first job."""
-    for override in overrides:
-        if override.is_sweep_override() and not multirun:
-            raise UserError(f"{override.input_line} is a sweep: add -m to run every value")
-        if override.key_or_group == "env.preset":
-            value = override.get_value_element_as_str()
-            raise UserError(f"env.preset={value} is not allowed: choose a preset with env=NAME/{value}")
-    base = [_with(override, _values(override)[0]) for override in overrides]
-    every = [[_with(override, value) for value in _values(override)] for override in overrides]
-    tried = [base]
-    if math.prod(map(len, every)) <= CHECKED_COMBINATIONS:
-        tried = [list(combination) for combination in itertools.product(*every)]
-    else:
-        for i, texts in enumerate(every):
-            tried += [[*base[:i], text, *base[i + 1 :]] for text in texts[1:]]
-    with initialize_config_module("ioa_marl.conf", version_base="1.3"):
-        return [resolve(_composed(texts)) for texts in tried]
-
-
-def _with(override: Override, value: str) -> str:
-    if override.is_delete():
-        return str(override.input_line)
-    return f"{override.get_key_element()}={value}"
-
-
-def _composed(texts: list[str]) -> dict[str, Any]:
+@contextmanager
+def configuration(own: Path | None) -> Iterator[Hydra]:
+    """Provide Hydra with the package's configuration files, and a person's own folder of them."""
+    if own is not None:
+        _check_folder(own)
+    before = get_gh_backup()
+    version.setbase("1.3")
+    search_path = create_automatic_config_search_path(None, None, "pkg://ioa_marl.conf")
+    if own is not None:
+        search_path.prepend("command-line", f"file://{own.absolute()}", SearchPathQuery(provider="schema"))
+    GlobalHydra.instance().clear()
     try:
-        config = compose("config", overrides=texts, return_hydra_config=True)
-        # Only hydra's own nodes hold interpolations that need a running job.
-        values = {key: OmegaConf.to_container(config[key], resolve=True)
-                  if OmegaConf.is_config(config[key]) else config[key]
-                  for key in config if key != "hydra"}  # fmt: skip
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_explain(_line(error), texts)) from error
-    return {str(key): value for key, value in values.items()}
+        yield Hydra.create_main_hydra2("ioa_marl", search_path)
+    finally:
+        restore_gh_from_backup(before)
 
 
-def _explain(message: str, texts: Sequence[str]) -> str:
-    """Name the nearest keys where Hydra says only that a key does not exist."""
-    for i, text in enumerate(texts):
-        key = text.lstrip("+~").partition("=")[0]
-        parent, _, leaf = key.rpartition(".")
-        if f"'{key}'" not in message or parent.partition(".")[0] == "hydra":
-            continue
-        known: Any = ROOT_KEYS
-        if parent:
-            try:
-                config = compose("config", overrides=[*texts[:i], *texts[i + 1 :]])
-            except (HydraException, OmegaConfBaseException):
-                return message  # another one is wrong as well: Hydra's words have to do
-            known = OmegaConf.select(config, parent)
-        near = difflib.get_close_matches(leaf, [str(name) for name in known or ()], n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(map(str, known or ()))}"
-        return f"unknown key {key}: {hint}"
-    return message
+def _check_folder(own: Path) -> None:
+    """Refuse a folder whose files Hydra would not see, or take for something else."""
+    if not own.is_dir():
+        raise UserError(f"--config-dir {shown(own)} is not a folder")
+    for key in ROOT_KEYS:
+        if (own / key).is_dir() and not Groups().exists(key):
+            raise UserError(
+                f"--config-dir {shown(own)} has a folder {key}, which would hide the setting of that name: "
+                "keep configuration files in a folder of their own"
+            )
+    ours = conf_folder()
+    for group in ("", "env", "agent", "evaluation"):
+        for file in (own / group).glob("**/*.yaml" if group else "*.yaml"):
+            name = file.relative_to(own)
+            if (ours / name).exists():
+                raise UserError(f"--config-dir {shown(own)} has {name}, as the package has: give it another name")
 
 
-def _one_after_another(overrides: Sequence[Override]) -> bool:
-    return not any(o.key_or_group == "hydra/launcher" and "basic" not in _values(o)[0] for o in overrides)
+def make_plan(hydra: Hydra, options: Options) -> Plan:
+    """Check everything that was asked for, and return the jobs that are to be run.
+
+    Raises
+    ------
+    UserError
+        With everything that is wrong with it, in one line.
+    """
+    groups = Groups(options.config_dir)
+    errors = UserErrors()
+    given = [g for text in options.settings for g in errors.tried(lambda t=text: read(t, options.multirun))]
+    errors.throw()
+    of_hydra = [g for g in given if g.is_hydra]
+    for g in of_hydra:
+        with errors.collected():
+            _check_hydra(g, hydra)
+    errors.throw()
+    _check_hydra_keys(hydra, of_hydra, errors)
+    own = [_added(g, groups) for g in given if not g.is_hydra]
+    texts = [g.text(g.override) for g in of_hydra]
+    multirun, own = _with_file(hydra, groups, options.multirun, own, texts)
+    plan = Planner(hydra, groups, multirun, texts).plan(own)
+    settled = bool(texts) or any(g.name not in ROOT_KEYS and groups.exists(g.group) for g in own)
+    return _check_launcher(hydra, plan) if settled else plan
+
+
+def _added(given: Given, groups: Groups) -> Given:
+    """Return a choice of a person's own group of settings as Hydra has it: with a + before its name."""
+    if given.override.type == OverrideType.CHANGE and given.name not in ROOT_KEYS and groups.exists(given.group):
+        return dataclasses.replace(given, override=dataclasses.replace(given.override, type=OverrideType.ADD))
+    return given
+
+
+def _check_hydra(given: Given, hydra: Hydra) -> None:
+    """Refuse settings of Hydra itself that would do nothing, or what nobody expects."""
+    if given.swept:
+        raise UserError(f"{shown(given.typed)} is not allowed: settings of Hydra itself have one value")
+    if given.group in ("hydra/launcher", "hydra/sweeper"):
+        choice, known = given.override.value(), hydra.config_loader.get_group_options(given.group)
+        known = known if given.group == "hydra/launcher" else ["basic"]
+        if choice not in known:
+            near = nearest(str(choice), known)
+            hint = f"did you mean {near[0]}?" if near else f"use {', '.join(known)}"
+            raise UserError(f"{shown(given.typed)} is not allowed: {hint}")
+    if given.name in ("hydra", "hydra.searchpath"):
+        raise UserError(f"{shown(given.typed)} is not allowed: use --config-dir for configuration files of your own")
+
+
+def _check_hydra_keys(hydra: Hydra, given: Sequence[Given], errors: UserErrors) -> None:
+    """Refuse settings of Hydra itself, and of its launcher, that are not there."""
+    dotted = [g for g in given if "/" not in g.group and g.override.type == OverrideType.CHANGE]
+    if not dotted:
+        return
+    base = composed(hydra, [g.text(g.override) for g in given if "/" in g.group], RunMode.MULTIRUN)
+    for g in dotted:
+        place = missing(base, g.name)
+        if place is not None:
+            errors.messages.append(hint_of(g, base, *place))
+    errors.throw()
+
+
+def _with_file(
+    hydra: Hydra, groups: Groups, multirun: bool, own: list[Given], texts: Sequence[str]
+) -> tuple[bool, list[Given]]:
+    """Add the sweep that a person's files hold in ``hydra.sweeper.params``; what is typed counts more."""
+    files = [g for g in own if groups.exists(g.group) and g.name not in ROOT_KEYS and not g.swept and "@" not in g.key]
+    if not files and not texts:
+        return multirun, own
+    for g in files:
+        if not deletes(g):
+            groups.check(g.group, g.override.value(), g.name)
+    master = composed(hydra, [*texts, *(g.text(g.override) for g in files)], RunMode.MULTIRUN)
+    params = master.hydra.sweeper.get("params") or {}
+    wanted = multirun or master.hydra.mode == RunMode.MULTIRUN
+    from_file = [read(f"{key}={value}", multirun=True) for key, value in params.items()]
+    if from_file and not wanted:
+        names = ", ".join(g.name for g in from_file)
+        raise UserError(f"a file has a sweep over {names}: add -m to run it")
+    typed = {g.name for g in own}
+    return wanted, [*(g for g in from_file if g.name not in typed), *own]
+
+
+def _check_launcher(hydra: Hydra, plan: Plan) -> Plan:
+    """Compose Hydra's own settings, and refuse a launcher that cannot be made or would not be used."""
+    mode = RunMode.MULTIRUN if plan.multirun else RunMode.RUN
+    config = composed(hydra, [*plan.hydra, *plan.jobs[0]], mode)
+    launcher = str(config.hydra.runtime.choices["hydra/launcher"])
+    if not plan.multirun:
+        if launcher != "basic":
+            raise UserError(f"hydra/launcher={launcher} runs the jobs of a sweep: add -m")
+        return plan
+    size = config.hydra.sweeper.get("max_batch_size")
+    if size is not None and size < 1:
+        raise UserError(f"hydra.sweeper.max_batch_size={size} is not allowed: use 1 or more")
+    try:
+        _launcher(hydra, config, HydraContext(hydra.config_loader, Callbacks(config)))
+    except Exception as error:  # a launcher is another package's, and its settings are a person's
+        reason = one_line(error.__cause__ or error)
+        raise UserError(f"hydra/launcher={launcher} cannot be used with these settings: {reason}") from error
+    return dataclasses.replace(plan, launcher=launcher)
+
+
+def _launcher(hydra: Hydra, config: DictConfig, context: HydraContext) -> Launcher:
+    return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=job, config=config)
+
+
+def launch(hydra: Hydra, plan: Plan, quiet: bool) -> int:
+    """Run the jobs of a plan; returns the exit status."""
+    with tempfile.TemporaryDirectory() as scratch:
+        record = Path(scratch) / "failures"
+        os.environ[FAILURES] = str(record)
+        os.environ[PROGRESS] = "off" if quiet else "lines" if plan.launcher != "basic" else "bar"
+        try:
+            if plan.multirun:
+                _launch_jobs(hydra, plan, scratch)
+            else:
+                hydra.run(_CONFIG, job, [*plan.hydra, *plan.jobs[0]])
+        except OSError as error:  # of Hydra's own folders; a job tells its failures itself
+            raise UserError(f"the jobs cannot be started: {error}") from error
+        finally:
+            os.environ.pop(FAILURES, None)
+            os.environ.pop(PROGRESS, None)
+        failures = record.read_text().split() if record.exists() else []
+    if not failures:
+        return 0
+    return 2 if set(failures) == {"user"} else 1
+
+
+def _launch_jobs(hydra: Hydra, plan: Plan, scratch: str) -> None:
+    """Hand every job to the launcher, each with all of its settings.
+
+    Hydra's own sweeper first composes what is not swept, in which a swept group is empty: a fixed setting of that group
+    has no place there.
+    """
+    texts = [*plan.hydra, "hydra.mode=MULTIRUN"]
+    if not any(text.startswith("hydra.sweep.dir=") for text in plan.hydra):
+        texts.append(f"hydra.sweep.dir={QuotedString(text=scratch, quote=Quote.double).with_quotes()}")
+    config = composed(hydra, [*texts, *plan.jobs[0]], RunMode.MULTIRUN)
+    callbacks = Callbacks(config)
+    callbacks.on_multirun_start(config=config, config_name=_CONFIG)
+    launcher = _launcher(hydra, config, HydraContext(hydra.config_loader, callbacks))
+    size = config.hydra.sweeper.get("max_batch_size") or len(plan.jobs)
+    for first in range(0, len(plan.jobs), size):
+        for done in launcher.launch(plan.jobs[first : first + size], initial_job_idx=first):
+            _ = done.return_value  # raises what the job raised
+    callbacks.on_multirun_end(config=config, config_name=_CONFIG)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,19 @@ from ioa_marl.agents.base import Agent, check_playable
 from ioa_marl.agents.described import Description, whole
 from ioa_marl.agents.scripted import ScriptedConfig, given_settings
 from ioa_marl.envs.core import Game, Role
-from ioa_marl.errors import UserError, in_one_line, unknown_name
+from ioa_marl.errors import CannotPlayError, UserError, UserErrors, one_line, shown, unknown_name
 from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, EvaluationConfig, check_episodes, evaluation_config
-from ioa_marl.markets.parameters import ParameterError, without_unchanged
+from ioa_marl.markets.parameters import ParameterError, is_whole, whole_number, without_unchanged
 from ioa_marl.markets.seeds import MAX_TRAINING_SEED
 from ioa_marl.settings import build, plain
+from ioa_marl.training.limits import check_limits
 from ioa_marl.training.sources import source_fingerprint
 
 RUNNER_VERSION = 1
 """Raised whenever the runner makes something else of the same settings."""
 
+MOST_SEEDS = 10_000
+"""Seeds of a run."""
 ROOT_KEYS = ("env", "agent", "budget", "seeds", "num_envs", "device", "runs", "roles", "evaluation")
 
 
@@ -52,7 +55,9 @@ class AgentSpec:
             plays = [acting[name] for name in self.roles]
             config = self.agent_class.prepared(self.config, plays, list(acting.values()))
         except ParameterError as error:
-            raise UserError(f"{prefix}.{error}") from error
+            # What cannot play as it comes is left out where a pattern chose it.
+            kind = CannotPlayError if self.config == self.agent_class.config_class() else UserError
+            raise kind(f"{prefix}.{error}") from error
         return dataclasses.replace(self, config=config)
 
 
@@ -163,24 +168,38 @@ class RunSpec:
 
 
 def integer(values: Mapping[str, Any], key: str, low: int, high: int) -> int:
-    """Return an integer setting within its range."""
-    value = values[key]
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise UserError(f"{key}={value} is not allowed: use a whole number from {low} to {high}")
-    return value
+    """Return an integer setting within its range; one of NumPy or in E-notation is an integer as well."""
+    value = whole_number(values[key])
+    if not is_whole(value) or not low <= value <= high:
+        several = isinstance(value, (list, tuple)) and len(value) > 1
+        hint = f", or {key}={','.join(map(str, value))} with -m for a run with each" if several else ""
+        raise UserError(f"{key}={shown(value)} is not allowed: use a whole number from {low} to {high}{hint}")
+    return int(value)
 
 
 def parse_seeds(value: Any) -> tuple[int, ...]:
     """Return seed numbers from a count or a list."""
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10_000:
-        return tuple(range(value))
-    listed = isinstance(value, list) and len(value) > 0 and len(set(map(str, value))) == len(value)
-    if listed and all(isinstance(s, int) and not isinstance(s, bool) and 0 <= s <= MAX_TRAINING_SEED for s in value):
-        return tuple(value)
+    count = whole_number(value)
+    if is_whole(count) and 1 <= count <= MOST_SEEDS:
+        return tuple(range(count))
+    if isinstance(count, (list, tuple, range)) and 0 < len(count) <= MOST_SEEDS:
+        numbers = tuple(map(whole_number, count))
+        if all(is_whole(s) and 0 <= s <= MAX_TRAINING_SEED for s in numbers) and len(set(numbers)) == len(numbers):
+            return numbers
     raise UserError(
-        f"seeds={value} is not allowed: use a count from 1 to 10000, "
+        f"seeds={shown(value)} is not allowed: use a count from 1 to {MOST_SEEDS}, "
         f"or a list of different numbers from 0 to {MAX_TRAINING_SEED}, as in seeds=[3,7]"
     )
+
+
+def parse_runs(value: Any) -> Path:
+    """Return the folder of the run store; ``~`` is the home folder."""
+    if isinstance(value, str | Path) and str(value) and "\0" not in str(value):
+        try:
+            return Path(value).expanduser()
+        except RuntimeError as error:  # the home folder of nobody
+            raise UserError(f"runs={shown(value)} is not allowed: {error}") from error
+    raise UserError(f"runs={shown(value)} is not allowed: use the path of a folder, as in runs=./runs")
 
 
 def parse_device(value: Any) -> str:
@@ -188,8 +207,8 @@ def parse_device(value: Any) -> str:
     if value == "cpu":
         return "cpu"
     kind, _, index = str(value).partition(":")
-    if kind != "cuda" or (index and not index.isdigit()):
-        raise UserError(f"device={value} is not allowed: use cpu or cuda")
+    if kind != "cuda" or (index and not (index.isascii() and index.isdigit() and len(index) < 5)):
+        raise UserError(f"device={shown(value)} is not allowed: use cpu or cuda")
     found = torch.cuda.device_count()
     if int(index or 0) >= found:
         raise UserError(f"device={value} is not allowed: {found} CUDA devices were found; use cpu")
@@ -221,7 +240,7 @@ def resolve(values: Mapping[str, Any]) -> RunSpec:
         strangers = _plugins(values)
         if not strangers:
             raise
-        reason = in_one_line(f"{type(error).__name__}: {error}")
+        reason = one_line(f"{type(error).__name__}: {error}")
         raise UserError(f"{' or '.join(strangers)} cannot be used: {reason}") from error
 
 
@@ -238,42 +257,102 @@ def _plugins(values: Mapping[str, Any]) -> list[str]:
 
 
 def _resolve(values: Mapping[str, Any]) -> RunSpec:
-    for key in values:
-        if key not in ROOT_KEYS:
-            raise unknown_name("key", key, ROOT_KEYS)
-    env = values.get("env")
-    if not isinstance(env, Mapping):
-        raise UserError(f"env is not set: choose one with env=NAME, of {', '.join(registry.env_names())}")
+    _check_keys(values)
+    env = values["env"]
     game_class = registry.load_env(env["name"])
     settings = {key: value for key, value in env.items() if key not in ("name", "preset")}
     env_config = build(game_class.config_class, settings, "env")
     roles = game_class.make_roles(env_config)
     agents = _agents(values, game_class, roles)
-    game_class.check_players(env_config, {role: agent.agent_class for agent in agents for role in agent.roles})
-    device = parse_device(values["device"])
+    _check_agents(agents, game_class, env_config, roles)
+    errors = UserErrors()
+    found: dict[str, Any] = {}
+    for key, parse in _PARSERS.items():
+        for value in errors.tried(lambda parse=parse: parse(values)):  # type: ignore[misc]
+            found[key] = value
+    errors.throw()
+    budget, num_envs, device = found["budget"], found["num_envs"], found["device"]
+    if budget < num_envs:
+        raise UserError(f"budget={budget} is not allowed: use at least num_envs={num_envs}, one step of each")
     for agent in agents:
-        for role in agent.roles:
-            check_playable(agent.agent_class, roles[role])
-            _check_policy(agent, game_class, env_config, role)
         if device.split(":")[0] not in agent.agent_class.devices:
             raise UserError(
                 f"device={device} is not allowed: {agent.name} trains on {', '.join(agent.agent_class.devices)}"
             )
-    budget = integer(values, "budget", 1, 10**12)
-    num_envs = integer(values, "num_envs", 1, 1_000_000)
-    if budget < num_envs:
-        raise UserError(f"budget={budget} is not allowed: use at least num_envs={num_envs}, one step of each")
-    _check_something_is_learnt(agents, game_class, roles, budget, num_envs)
-    evaluation = build(EvaluationConfig, values["evaluation"], "evaluation")
-    check_episodes(evaluation)
+    with errors.collected():
+        _check_something_is_learnt(agents, game_class, roles, budget, num_envs)
     preset = preset_of(game_class, env_config, str(env.get("preset")))
-    runs = values["runs"]
-    if not isinstance(runs, str) or not runs:
-        raise UserError(f"runs={runs} is not allowed: use the path of a folder")
-    return RunSpec(
+    spec = RunSpec(
         game_class, env_config, preset, agents, budget, num_envs,
-        device, evaluation, parse_seeds(values["seeds"]), Path(runs),
+        device, found["evaluation"], found["seeds"], found["runs"],
     )  # fmt: skip
+    with errors.collected():
+        check_limits(spec, values.get("roles") or {})
+    errors.throw()
+    return spec
+
+
+def _evaluation(values: Mapping[str, Any]) -> EvaluationConfig:
+    config: EvaluationConfig = build(EvaluationConfig, values["evaluation"], "evaluation")
+    check_episodes(config)
+    return config
+
+
+_PARSERS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+    "device": lambda values: parse_device(values["device"]),
+    "budget": lambda values: integer(values, "budget", 1, 10**12),
+    "num_envs": lambda values: integer(values, "num_envs", 1, 1_000_000),
+    "evaluation": _evaluation,
+    "seeds": lambda values: parse_seeds(values["seeds"]),
+    "runs": lambda values: parse_runs(values["runs"]),
+}
+"""How settings that depend on no other are read; their mistakes are told together."""
+
+
+def _check_keys(values: Mapping[str, Any]) -> None:
+    """Refuse settings that are unknown, missing, or of the wrong form, all at once."""
+    errors = UserErrors()
+    for key in values:
+        if key not in ROOT_KEYS:
+            errors.messages.append(str(unknown_name("key", key, ROOT_KEYS)))
+    for key in _PARSERS:
+        if key not in values:
+            errors.messages.append(f"{key} is missing: it cannot be left out")
+    env, evaluation, special = (values.get(key) for key in ("env", "evaluation", "roles"))
+    if env is None:
+        errors.messages.append(f"env is not set: choose one with env=NAME, of {', '.join(registry.env_names())}")
+    elif not isinstance(env, Mapping) or not isinstance(env.get("name"), str):
+        errors.messages.append(_no_group("env", env))
+    if values.get("agent") is not None and not isinstance(values["agent"], Mapping):
+        errors.messages.append(_no_group("agent", values["agent"]))
+    if "evaluation" in values and not isinstance(evaluation, Mapping):
+        errors.messages.append(f"evaluation={shown(evaluation)} is not allowed: use evaluation.episodes=100")
+    if special is not None and not isinstance(special, Mapping):
+        errors.messages.append(f"roles={shown(special)} is not allowed: use roles.ROLE.agent=NAME")
+    errors.throw()
+
+
+def _no_group(key: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{key}.name={shown(value.get('name'))} is not allowed: choose one with {key}=NAME"
+    return (
+        f"{key}={shown(value)} is not allowed: choose one with {key}=NAME; "
+        f"a file does so in its defaults, as in - override /{key}: NAME"
+    )
+
+
+def _check_agents(
+    agents: tuple[AgentSpec, ...], game_class: type[Game], env_config: Any, roles: Mapping[str, Role]
+) -> None:
+    """Refuse agents that cannot play their roles of a market."""
+    try:
+        game_class.check_players(env_config, {role: agent.agent_class for agent in agents for role in agent.roles})
+    except ParameterError as error:
+        raise UserError(f"env.{error}") from error
+    for agent in agents:
+        for role in agent.roles:
+            check_playable(agent.agent_class, roles[role])
+            _check_policy(agent, game_class, env_config, role)
 
 
 def _check_something_is_learnt(
@@ -307,8 +386,11 @@ def _agents(values: Mapping[str, Any], game_class: type[Game], roles: Mapping[st
     for role, choice in special.items():
         if role not in roles:
             raise unknown_name("role", role, roles)
-        if not isinstance(choice, Mapping) or not isinstance(choice.get("agent"), Mapping):
-            raise UserError(f"roles.{role} is not allowed: use roles.{role}.agent=NAME")
+        if not isinstance(choice, Mapping) or set(choice) != {"agent"} or not isinstance(choice["agent"], Mapping):
+            raise UserError(
+                f"roles.{role}={shown(choice)} is not allowed: use roles.{role}.agent=NAME; "
+                f"a file does so in its defaults, as in - /agent@roles.{role}.agent: NAME"
+            )
         prefix = f"roles.{role}.agent"
         chosen.append((prefix, _agent_spec(choice["agent"], (role,), prefix)))
     usual = tuple(role for role in game_class.default_learning if role not in special)
@@ -334,7 +416,7 @@ def _check_policy(agent: AgentSpec, game_class: type[Game], env_config: Any, rol
     policy, known = agent.config.policy, game_class.scripted_policies(role)
     if policy not in known:
         has = ", ".join(known) or "none"
-        raise UserError(
+        raise CannotPlayError(
             f"{agent.name} cannot play {role}: {game_class.name} has no policy {policy!r} for it (it has: {has})"
         )
     settings = given_settings(agent.config)
@@ -368,5 +450,5 @@ def from_resolved(saved: Any, runs: Path) -> RunSpec:
         check_episodes(evaluation)
         preset = preset_of(game_class, config, str(saved["env"].get("preset")))
     except (UserError, ParameterError) as error:
-        raise UserError(in_one_line(error)) from error
+        raise UserError(one_line(error)) from error
     return RunSpec(game_class, config, preset, agents, budget, num_envs, "cpu", evaluation, (found.seed,), runs)

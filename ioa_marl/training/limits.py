@@ -1,0 +1,149 @@
+"""Limits of a run that follow from several settings together, or from the machine's memory; told before it starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ioa_marl.agents.base import Setting
+from ioa_marl.errors import ParameterError, UserError
+
+if TYPE_CHECKING:
+    from ioa_marl.training.config import RunSpec
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_OF_THIS_PROCESS = Path("/proc/self/cgroup")
+_MACHINE = Path("/proc/meminfo")
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_NO_LIMIT = 2**60
+"""What a limit of the first kind of control groups is at least when there is none."""
+
+
+def check_limits(spec: RunSpec, special: Collection[str]) -> None:
+    """Refuse a run whose settings do not go together, or whose arrays alone are larger than the memory.
+
+    Parameters
+    ----------
+    spec : RunSpec
+        The run.
+    special : collection of str
+        Roles whose agents are chosen in ``roles``, for messages.
+
+    Raises
+    ------
+    UserError
+        With the setting, and the figure it would have to be below.
+    """
+    roles = spec.game_class.make_roles(spec.env_config)
+    acting = tuple(roles[name] for name in spec.learning)
+    needs: dict[str, int] = {}
+    for agent in spec.agents:
+        if not agent.agent_class.learns_in(spec.game_class, agent.roles):
+            continue
+        prefix = f"roles.{agent.roles[0]}.agent" if agent.roles[0] in special else "agent"
+        plays = tuple(roles[name] for name in agent.roles)
+        setting = Setting(plays, acting, spec.seeds, spec.num_envs, spec.budget, torch.device("cpu"))
+        try:
+            agent.agent_class.check_setting(agent.config, setting)
+        except ParameterError as error:
+            raise UserError(f"{prefix}.{error}") from error
+        for key, size in agent.agent_class.memory(agent.config, setting).items():
+            needs[f"{prefix}.{key}={_written(getattr(agent.config, key))}"] = size
+    if spec.device != "cpu":
+        needs.clear()  # the memory of another device is another one
+    # What agents see, before and after a step; a market's own arrays come on top.
+    features = sum(role.count * role.observation_space.shape[0] for role in acting)
+    if spec.learns:
+        needs[f"num_envs={spec.num_envs}"] = len(spec.seeds) * spec.num_envs * features * 2 * 4
+    _check_memory(spec, needs)
+
+
+def _written(value: Any) -> str:
+    return str(list(value)).replace(" ", "") if isinstance(value, tuple) else str(value)
+
+
+def _check_memory(spec: RunSpec, needs: dict[str, int]) -> None:
+    limit, whose = memory_limit()
+    if sum(needs.values()) <= limit:
+        return
+    from ioa_marl.training.store import SeedFolder  # here: nothing else of a check needs the store
+
+    # What is done already is not trained again.
+    missing = [s for s in spec.seeds if SeedFolder(spec.seed_folder(s)).result().get("status") != "done"]
+    total = sum(needs.values()) * len(missing) // len(spec.seeds)
+    if total <= limit:
+        return
+    largest = max(needs, key=lambda name: needs[name])
+    raise UserError(
+        f"{largest} is not allowed: the arrays of this run take at least {in_words(total)} of memory, with "
+        f"{len(missing)} seeds side by side, and {whose} has {in_words(limit)}; use less, or fewer seeds at a time"
+    )
+
+
+def in_words(size: float) -> str:
+    """Return a number of bytes in a unit that a person reads."""
+    unit = min(int(math.log10(max(size, 1)) // 3), len(_UNITS) - 1)
+    return f"{size / 1000**unit:.3g} {_UNITS[unit]}" if size < 10**18 else f"{size / 10**15:.0f} PB"
+
+
+def memory_limit() -> tuple[int, str]:
+    """Return how many bytes this process may hold at most, swap included, and whose limit that is."""
+    sizes = {name: int(rest.split()[0]) * 1024 for name, rest in _fields(_MACHINE) if name in ("MemTotal", "SwapTotal")}
+    swap = sizes.get("SwapTotal", 0)
+    found = [(sizes["MemTotal"] + swap, "this machine")] if "MemTotal" in sizes else [(_NO_LIMIT, "nobody")]
+    found += [(limit, "the control group of this process") for limit in _group_limits(swap)]
+    return min(found)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:  # another system, or not for everybody to read
+        return []
+
+
+def _fields(path: Path) -> list[tuple[str, str]]:
+    return [(name, rest) for name, _, rest in (line.partition(":") for line in _lines(path))]
+
+
+def _group_limits(swap: int) -> list[int]:
+    """Return the limits of the control groups of this process and of those around them, whatever kind they are of.
+
+    Parameters
+    ----------
+    swap : int
+        What the machine can swap.
+    """
+    limits = []
+    for _, rest in _fields(_OF_THIS_PROCESS):
+        controllers, _, place = rest.partition(":")
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root = _CGROUPS / "memory" if controllers else _CGROUPS
+        # A path of the host is not seen within a container, whose own group is then the root.
+        around = (place, *Path(place).parents) if place.startswith("/") else ()
+        for group in {root, *(root / Path(parent).relative_to("/") for parent in around)}:
+            limit = _group_limit(group, swap, together=bool(controllers))
+            if limit is not None:
+                limits.append(limit)
+    return limits
+
+
+def _group_limit(group: Path, swap: int, together: bool) -> int | None:
+    """Return memory and swap that a group may use; the first kind of groups has a limit of both together."""
+    held = _number(group / ("memory.limit_in_bytes" if together else "memory.max"))
+    if held is None:
+        return None
+    more = _number(group / ("memory.memsw.limit_in_bytes" if together else "memory.swap.max"))
+    if more is None:
+        return held + swap
+    return min(held + swap, more) if together else held + min(swap, more)
+
+
+def _number(path: Path) -> int | None:
+    lines = _lines(path)
+    return int(lines[0]) if lines and lines[0].isdigit() and int(lines[0]) < _NO_LIMIT else None
