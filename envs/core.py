@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -18,8 +18,13 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from ioa_marl.envs.checking import as_array, checked_count, rounded, usable_actions
+from ioa_marl.envs.copying import made_anew
+from ioa_marl.errors import shown
 from ioa_marl.markets.checks import all_below
-from ioa_marl.markets.parameters import ParameterError, as_python, require
+from ioa_marl.markets.parameters import ParameterError, require
+from ioa_marl.markets.scalars import plain_value
+from ioa_marl.markets.seeds import as_seeds
 
 Arrays = dict[str, NDArray[Any]]
 """Arrays keyed by role, shape (batch, agents, …)."""
@@ -169,15 +174,17 @@ class Game(ABC):
         learning: Sequence[str] | None = None,
         autoreset: bool = True,
     ) -> None:
-        require(num_envs >= 1, "num_envs", num_envs, "1 or more")
         self.config = config
-        self.num_envs = num_envs
+        self.num_envs = checked_count(num_envs)
         self.autoreset = autoreset
         self.roles = self.make_roles(config)
+        known = ", ".join(self.roles)
+        listed = learning is None or (isinstance(learning, Iterable) and not isinstance(learning, (str, bytes)))
+        require(listed, "roles", shown(learning), f"a list of roles: {known}")
         chosen = self.default_learning if learning is None else tuple(learning)
         for role in chosen:
-            require(role in self.roles, "role", role, f"one of {', '.join(self.roles)}")
-        require(len(set(chosen)) == len(chosen) > 0, "roles", list(chosen), "each role once, at least one")
+            require(isinstance(role, str) and role in self.roles, "role", shown(role), f"one of {known}")
+        require(len(set(chosen)) == len(chosen) > 0, "roles", shown(list(chosen)), "each role once, at least one")
         self.learning: tuple[str, ...] = tuple(role for role in self.roles if role in chosen)
         discrete = (gymnasium.spaces.Discrete, gymnasium.spaces.MultiDiscrete)
         self._action_limits = {
@@ -190,12 +197,12 @@ class Game(ABC):
     def make_config(cls, preset: str | None = None, **changes: Any) -> Any:
         """Return the settings of ``preset`` with ``changes`` applied."""
         name = next(iter(cls.presets)) if preset is None else preset
-        require(name in cls.presets, "preset", name, ", ".join(cls.presets))
+        require(isinstance(name, str) and name in cls.presets, "preset", shown(name), ", ".join(cls.presets))
         known = {field.name for field in dataclasses.fields(cls.config_class)}
         for key in changes:
             if key not in known:
                 raise ParameterError(key, changes[key], f"one of the settings {', '.join(sorted(known))}")
-        return cls.config_class(**{**cls.presets[name], **{key: as_python(value) for key, value in changes.items()}})
+        return cls.config_class(**{**cls.presets[name], **plain_value(changes)})
 
     @classmethod
     def check_players(cls, config: Any, players: Mapping[str, type]) -> None:
@@ -249,11 +256,11 @@ class Game(ABC):
         """Put every market that has been stepped at the start of its next episode; returns as `reset` does."""
 
     def checked_seeds(self, seeds: NDArray[Any]) -> NDArray[np.uint64]:
-        """Return one seed per market as uint64; refuse another number of them."""
-        out = np.asarray(seeds, dtype=np.uint64)
-        if out.shape != (self.num_envs,):
-            raise ValueError(f"{self.num_envs} markets need seeds of shape ({self.num_envs},), not {out.shape}")
-        return out
+        """Return one seed per market as uint64; refuse another number of them, and what is no whole number from 0."""
+        given = as_array(seeds, "seeds")
+        if given.shape != (self.num_envs,):
+            raise ValueError(f"{self.num_envs} markets need seeds of shape ({self.num_envs},), not {given.shape}")
+        return as_seeds("seeds", given)
 
     def checked_actions(self, role: str, actions: Arrays) -> NDArray[np.int64]:
         """Return a role's discrete actions as contiguous int64 indices from 0, or refuse them.
@@ -265,12 +272,11 @@ class Game(ABC):
         ValueError
             If the role's actions are missing, of another shape, no integers, or outside the space.
         """
-        given = self._given(role, actions)
         shape, limit, start = self._action_limits[role]
-        if given.shape != shape:
-            raise ValueError(f"actions of {role} have shape {given.shape}, expected {shape}")
-        if given.dtype.kind not in "iu":
-            raise ValueError(f"actions of {role} are {given.dtype}, expected integers")
+        given = self._given(role, actions)
+        # Nearly always they are as they should be already.
+        if type(given) is not np.ndarray or given.shape != shape or given.dtype.kind not in "iu":
+            given = usable_actions(role, given, shape, self.roles[role].action_space)
         out: NDArray[np.int64] = np.ascontiguousarray(given, dtype=np.int64)
         if start is not None:
             out = out - start
@@ -289,24 +295,18 @@ class Game(ABC):
         ValueError
             If the role's actions are missing, of another shape, no finite numbers, or outside the space.
         """
-        given = self._given(role, actions)
         space = self.roles[role].action_space
         assert isinstance(space, gymnasium.spaces.Box)
         shape = (self.num_envs, self.roles[role].count, *space.shape)
-        if given.shape != shape:
-            raise ValueError(f"actions of {role} have shape {given.shape}, expected {shape}")
-        if given.dtype.kind not in "fiu":
-            raise ValueError(f"actions of {role} are {given.dtype}, expected numbers")
-        # The bounds are float32: a float64 that rounds to one of them is on it.
-        out = np.asarray(given, np.float32)
+        out = rounded(usable_actions(role, self._given(role, actions), shape, space))
         if not np.all((out >= space.low) & (out <= space.high)):
             raise ValueError(f"an action of {role} is outside its space {space}")
         return np.ascontiguousarray(out, dtype=np.float64)
 
-    def _given(self, role: str, actions: Arrays) -> NDArray[Any]:
+    def _given(self, role: str, actions: Arrays) -> Any:
         if role not in actions:
             raise ValueError(f"actions of {role} are missing; roles that act are {', '.join(self.learning)}")
-        return np.asarray(actions[role])
+        return actions[role]
 
     def _discrete_limits(self, role: Role) -> tuple[tuple[int, ...], Any, Any]:
         """Shape, outcomes and first outcome of a role's discrete actions."""
@@ -327,6 +327,21 @@ class Game(ABC):
     @abstractmethod
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Arrays]:
         """Go on from what `save` returned; returns observations and active as `reset` does."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy a game as what makes it anew and what `save` returns: compiled code and shared arrays cannot be copied.
+
+        This holds for `copy.copy` as well: a copy that shared arrays with the original would play along with it.
+        """
+        made_from = (type(self), self.config, self.num_envs, self.learning, self.autoreset)
+        return made_anew, (made_from, self.full_metrics, self.final_states), self.__getstate__()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs beyond `save`, under names of its own, and ``saved``, what `save` returns."""
+        return {"saved": self.save()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.restore(state["saved"])
 
     @abstractmethod
     def ledger(self) -> NDArray[np.float64]:

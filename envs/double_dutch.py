@@ -18,7 +18,7 @@ from ioa_marl.markets import double_dutch_kernels as k
 from ioa_marl.markets._numba import machine_code
 from ioa_marl.markets.double_dutch import PRESETS, DoubleDutchParams, allocate_state
 from ioa_marl.markets.double_dutch_clairvoyant import clairvoyant_bounds
-from ioa_marl.markets.parameters import require
+from ioa_marl.markets.parameters import check_integer, require
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class DoubleDutchConfig(DoubleDutchParams):
         """Check the settings that the auction does not know."""
         super().__post_init__()
         require(self.observation in ("paper", "extended"), "observation", self.observation, "paper or extended")
-        require(self.max_cycles is None or self.max_cycles >= 1, "max_cycles", self.max_cycles, "null or 1, 2, …")
+        if self.max_cycles is not None:
+            check_integer(self, "max_cycles", 1, 10**9)
 
 
 class DoubleDutchGame(Game):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +11,7 @@ from ioa_marl.envs.policies import policy
 from ioa_marl.markets import double_dutch_kernels as k
 from ioa_marl.markets.double_dutch_clairvoyant import ClairvoyantPlan, clairvoyant_plan
 from ioa_marl.markets.double_dutch_reference import best_fixed_step
-from ioa_marl.markets.parameters import require
+from ioa_marl.markets.parameters import is_number, require
 
 if TYPE_CHECKING:
     from ioa_marl.envs.core import PolicyFactory
@@ -101,7 +100,7 @@ class Shaded(Truthful):
 
     def __init__(self, game: DoubleDutchGame, side: int, shade: float = 0.1) -> None:
         super().__init__(game, side)
-        require(math.isfinite(shade) and 0.0 <= shade < 1.0, "shade", shade, "a number in [0, 1)")
+        require(is_number(shade) and 0.0 <= shade < 1.0, "shade", shade, "a number in [0, 1)")
         self._factor = 1.0 - shade if side == k.BUYERS else 1.0 + shade
 
     def __call__(self) -> NDArray[np.int64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,10 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from pettingzoo.utils.env import AECEnv, ParallelEnv
 
+from ioa_marl.envs.checking import RESET_FIRST, check_options, checked_seed, usable_actions
+from ioa_marl.envs.copying import Independent, Unbegun
 from ioa_marl.envs.core import Game, Role
+from ioa_marl.errors import shown
 from ioa_marl.markets.parameters import require
 
 RENDER_MODES = ["human", "rgb_array", "ansi"]
@@ -22,11 +25,6 @@ RENDER_MODES = ["human", "rgb_array", "ansi"]
 
 def _fresh_seed() -> int:
     return int(np.random.SeedSequence().generate_state(1, np.uint32)[0])
-
-
-def _check_seed(seed: int) -> int:
-    require(0 <= seed < 2**63, "seed", seed, "0 to 2**63 - 1")
-    return int(seed)
 
 
 class _Single:
@@ -41,26 +39,32 @@ class _Single:
         settings: dict[str, Any],
     ) -> None:
         require(
-            render_mode is None or render_mode in RENDER_MODES,
-            "render_mode", render_mode, f"null or one of {', '.join(RENDER_MODES)}",
+            render_mode is None or (isinstance(render_mode, str) and render_mode in RENDER_MODES),
+            "render_mode", shown(render_mode), f"null or one of {', '.join(RENDER_MODES)}",
         )  # fmt: skip
         self.game = game_class(game_class.make_config(preset, **settings), 1, roles, autoreset=False)
         self.render_mode = render_mode
         self._window: Any = None
-        self._seeded = False
+        self.begun = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is copied: no window, and of a game that was never reset nothing but what it is made from."""
+        return {**self.__dict__, "_window": None, "game": self.game if self.begun else Unbegun(self.game)}
 
     def reset(self, seed: int | None) -> dict[str, NDArray[Any]]:
         """Start over with ``seed``, or go on to the next episode of the present one."""
-        if seed is not None or not self._seeded:
-            seed = _check_seed(_fresh_seed() if seed is None else seed)
+        if seed is not None or not self.begun:
+            seed = _fresh_seed() if seed is None else seed
             observations, self.active = self.game.reset(np.array([seed], np.uint64))
-            self._seeded = True
+            self.begun = True
         else:
             observations, self.active = self.game.next_episode()
         return observations
 
     def render(self) -> Any:
         """Draw the market in the chosen mode."""
+        if not self.begun:
+            raise RuntimeError(RESET_FIRST)
         if self.render_mode is None:
             gymnasium.logger.warn("render() needs a render_mode, chosen when the environment is made")
             return None
@@ -80,7 +84,12 @@ class _Single:
             self._window = None
 
 
-class MarketParallelEnv(ParallelEnv[str, Any, Any]):
+_PLAIN = frozenset({int, np.int64})
+"""Types of actions that are integers for sure; the game looks whether they are in the space."""
+_NONE: frozenset[type] = frozenset()
+
+
+class MarketParallelEnv(Independent, ParallelEnv[str, Any, Any]):
     """A market as a PettingZoo parallel environment; its agents are those of the roles that learn.
 
     Parameters
@@ -122,15 +131,29 @@ class MarketParallelEnv(ParallelEnv[str, Any, Any]):
         self.observation_spaces = {a: copy.deepcopy(r.observation_space) for a, r in self._space.items()}
         self.action_spaces = {a: copy.deepcopy(r.action_space) for a, r in self._space.items()}
         self._place = [(agent, role.name, i) for role in self.roles for i, agent in enumerate(role.agents)]
-        self._actions = {
-            role.name: np.zeros((1, role.count, *np.shape(role.action_space.sample())), role.action_space.dtype)
-            for role in self.roles
-        }
+        self._actions = {role.name: _table(role) for role in self.roles}
         # Any legal action does for an agent that is not asked.
         self._ignored = {role.name: role.action_space.sample() for role in self.roles}
         self._active: dict[str, NDArray[np.bool_]] = {}
+        self._bind()
         state = self.game.state().shape[1:]
         self.state_space = gymnasium.spaces.Box(0.0, 1.0, state, np.float32)
+
+    def _bind(self) -> None:
+        """Note where each agent's action is written: a row of the table, its index, and what surely fits there."""
+        self._entries = []
+        for agent, role, i in self._place:
+            space, row = self.action_spaces[agent], self._actions[role][0]
+            sure = _PLAIN if isinstance(space, gymnasium.spaces.Discrete) else _NONE
+            self._entries.append((agent, row, role, i, sure, row.dtype, space.shape or ()))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("game", "_entries")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.game = self._single.game
+        self._bind()
 
     def observation_space(self, agent: str) -> gymnasium.spaces.Space[Any]:
         """Return the agent's observation space, always the same object."""
@@ -143,8 +166,9 @@ class MarketParallelEnv(ParallelEnv[str, Any, Any]):
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, NDArray[np.float32]], dict[str, dict[str, Any]]]:
-        """Start an episode: the first one of ``seed``, or without a seed the next one."""
-        observations = self._single.reset(seed)
+        """Start an episode: the first one of ``seed``, or without a seed the next one; ``options`` change nothing."""
+        check_options(options)
+        observations = self._single.reset(None if seed is None else checked_seed(seed))
         self._active = self._single.active
         self.agents = self.possible_agents.copy()
         seen = {agent: observations[role][0, i].copy() for agent, role, i in self._place}
@@ -165,16 +189,27 @@ class MarketParallelEnv(ParallelEnv[str, Any, Any]):
     ]:
         """Play one step; actions of inactive agents are ignored and may be left out."""
         if not self.agents:
-            raise RuntimeError("the episode has ended, or none was begun: call reset() first")
-        table = self._actions
-        for agent, role, i in self._place:
-            if agent in actions:
-                table[role][0, i] = actions[agent]
-            elif self._active[role][0, i]:
-                raise KeyError(f"{agent} is active and has no action")
-            else:
-                table[role][0, i] = self._ignored[role]
-        step = self.game.step(table)
+            raise RuntimeError(RESET_FIRST)
+        left_out = 0
+        try:
+            for agent, row, role, i, sure, dtype, shape in self._entries:
+                if agent in actions:
+                    action = actions[agent]
+                    if type(action) not in sure and not (
+                        type(action) is np.ndarray and action.dtype is dtype and action.shape == shape
+                    ):
+                        action = usable_actions(agent, action, shape, self.action_spaces[agent])
+                    row[i] = action
+                elif self._active[role][0, i]:
+                    raise self._misfit(actions, agent)
+                else:
+                    left_out += 1
+                    row[i] = self._ignored[role]
+        except (OverflowError, TypeError) as error:
+            raise self._misfit(actions, agent) from error
+        if len(actions) + left_out != len(self._entries):
+            raise self._misfit(actions, agent)
+        step = self.game.step(self._actions)
         self._active = step.active
         terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
         infos = self._infos()
@@ -192,8 +227,35 @@ class MarketParallelEnv(ParallelEnv[str, Any, Any]):
             infos,
         )
 
+    def _misfit(self, actions: Any, agent: str) -> ValueError:
+        """Return the error for ``actions`` that cannot be played, as was noticed at ``agent``."""
+        if not isinstance(actions, Mapping):
+            return ValueError(f"actions are {type(actions).__name__}, expected a mapping of agents to actions")
+        for name in actions:
+            if name not in self._space:
+                known = ", ".join(" to ".join(dict.fromkeys((r.agents[0], r.agents[-1]))) for r in self.roles)
+                return ValueError(f"actions of {shown(name)} are not asked for; agents that act are {known}")
+        if agent not in actions:
+            return ValueError(f"actions of {agent} are missing, which is active")
+        return ValueError(f"an action of {agent} is outside its space {self.action_spaces[agent]}")
+
+    def check_action(self, agent: str, action: Any) -> None:
+        """Refuse an action that `step` would refuse.
+
+        Raises
+        ------
+        ValueError
+            If it is of another shape, no integers where integers are expected, or outside the agent's space.
+        """
+        space = self.action_spaces[agent]
+        given = usable_actions(agent, action, space.shape or (), space)
+        if not space.contains(given if isinstance(space, gymnasium.spaces.Box) else given.astype(np.int64)):
+            raise ValueError(f"an action of {agent} is outside its space {space}")
+
     def state(self) -> NDArray[np.float32]:
         """Return the global state, a vector in [0, 1]."""
+        if not self._single.begun:
+            raise RuntimeError(RESET_FIRST)
         state: NDArray[np.float32] = self.game.state()[0]
         return state
 
@@ -206,7 +268,13 @@ class MarketParallelEnv(ParallelEnv[str, Any, Any]):
         self._single.close()
 
 
-class MarketEnv(gymnasium.Env[NDArray[np.float32], Any]):
+def _table(role: Role) -> NDArray[Any]:
+    """Return room for the actions of a role's agents, (1, agents, …)."""
+    box = isinstance(role.action_space, gymnasium.spaces.Box)
+    return np.zeros((1, role.count, *(role.action_space.shape or ())), np.float32 if box else np.int64)
+
+
+class MarketEnv(Independent, gymnasium.Env[NDArray[np.float32], Any]):
     """A market in which one role of one agent learns, as a Gymnasium environment; see `MarketParallelEnv`."""
 
     metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": 4}  # noqa: RUF012
@@ -228,10 +296,19 @@ class MarketEnv(gymnasium.Env[NDArray[np.float32], Any]):
         self.action_space = self._role.action_space
         self._ended = True
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "game"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.game = self._single.game
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Start an episode: the first one of ``seed``, or without a seed the next one."""
+        check_options(options)
+        seed = None if seed is None else checked_seed(seed)
         super().reset(seed=seed)
         observations = self._single.reset(seed)
         self._ended = False
@@ -240,9 +317,9 @@ class MarketEnv(gymnasium.Env[NDArray[np.float32], Any]):
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Play one step."""
         if self._ended:
-            raise RuntimeError("the episode has ended, or none was begun: call reset() first")
-        name = self._role.name
-        step = self.game.step({name: np.asarray(action)[None, None]})
+            raise RuntimeError(RESET_FIRST)
+        name, space = self._role.name, self.action_space
+        step = self.game.step({name: usable_actions(name, action, space.shape or (), space)[None, None]})
         terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
         self._ended = terminated or truncated
         info: dict[str, Any] = {}
@@ -268,7 +345,7 @@ def only_agent(game: Game) -> Role:
     return roles[0]
 
 
-class MarketVectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float32], Any, NDArray[Any]]):
+class MarketVectorEnv(Independent, gymnasium.vector.VectorEnv[NDArray[np.float32], Any, NDArray[Any]]):
     """A batch of markets in which one role of one agent learns, as a Gymnasium vector environment.
 
     Finished markets reset within the step (``SAME_STEP``): the last observation is in ``infos["final_obs"]``,
@@ -288,22 +365,27 @@ class MarketVectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float32], Any, NDArr
         config = game_class.make_config(preset, **settings)
         self.game = game_class(config, num_envs, None if role is None else [role])
         self._role = only_agent(self.game)
-        self.num_envs = num_envs
+        self.num_envs = num_envs = self.game.num_envs
         self.single_observation_space = self._role.observation_space
         self.single_action_space = self._role.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._seeded = False
+        self._begun = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "game": self.game if self._begun else Unbegun(self.game)}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Start an episode everywhere: the first ones of ``seed``, or without a seed the next ones."""
+        check_options(options)
+        seed = None if seed is None else checked_seed(seed)
         super().reset(seed=seed)
-        if seed is not None or not self._seeded:
-            value = _check_seed(_fresh_seed() if seed is None else seed)
+        if seed is not None or not self._begun:
+            value = _fresh_seed() if seed is None else seed
             observations, _ = self.game.reset(np.full(self.num_envs, value, np.uint64))
-            self._seeded = True
+            self._begun = True
         else:
             observations, _ = self.game.next_episode()
         return observations[self._role.name][:, 0].copy(), {}
@@ -312,8 +394,11 @@ class MarketVectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float32], Any, NDArr
         self, actions: Any
     ) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Step every market."""
+        if not self._begun:
+            raise RuntimeError(RESET_FIRST)
         name = self._role.name
-        step = self.game.step({name: np.asarray(actions)[:, None]})
+        shape = (self.num_envs, *(self.single_action_space.shape or ()))
+        step = self.game.step({name: usable_actions(name, actions, shape, self.single_action_space)[:, None]})
         ended = step.terminated | step.truncated
         infos: dict[str, Any] = {}
         if ended.any():
@@ -346,17 +431,15 @@ class EntryPoints:
 
     def raw_env(self, **kwargs: Any) -> AECEnv[str, Any, Any]:
         """Return the PettingZoo agent-environment-cycle environment without wrappers."""
-        from pettingzoo.utils.conversions import parallel_to_aec
+        from ioa_marl.envs.turns import TurnBased
 
-        aec: AECEnv[str, Any, Any] = parallel_to_aec(self.parallel_env(**kwargs))
-        return aec
+        return TurnBased(self.parallel_env(**kwargs))
 
     def env(self, **kwargs: Any) -> AECEnv[str, Any, Any]:
         """Return the PettingZoo agent-environment-cycle environment, which checks the order of calls."""
-        from pettingzoo.utils.wrappers import OrderEnforcingWrapper
+        from ioa_marl.envs.turns import OrderedTurns
 
-        checked: AECEnv[str, Any, Any] = OrderEnforcingWrapper(self.raw_env(**kwargs))
-        return checked
+        return OrderedTurns(self.raw_env(**kwargs))
 
     def gym_env(self, **kwargs: Any) -> MarketEnv:
         """Return the Gymnasium environment in which one agent learns; keywords as in `MarketEnv`."""

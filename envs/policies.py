@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ioa_marl.markets.parameters import ParameterError
+from ioa_marl.markets.scalars import plain_value
 
 if TYPE_CHECKING:
     from ioa_marl.envs.core import Game, PolicyFactory, ScriptedPolicy
@@ -28,7 +29,7 @@ def policy(make: Callable[..., Any], *fixed: Any) -> PolicyFactory:
         for key, value in settings.items():
             if key not in allowed:
                 raise ParameterError(key, value, ", ".join(sorted(allowed)) or "no settings at all")
-        bound: ScriptedPolicy = make(game, *fixed, **settings)
+        bound: ScriptedPolicy = make(game, *fixed, **plain_value(settings))
         return bound
 
     return made

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ioa_marl.envs.policies import policy
 from ioa_marl.markets import second_bid_batch as batch
 from ioa_marl.markets import second_bid_kernels as k
-from ioa_marl.markets.parameters import is_number, is_whole, require, whole_number
+from ioa_marl.markets.parameters import integer_if_whole, is_number, is_whole, require
 from ioa_marl.markets.second_bid_reference import calibration
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class ConstantRho:
     def __init__(self, game: SecondBidGame, level: int | None = None) -> None:
         level = calibration(game.config).constant if level is None else level
         levels = game.config.levels
-        level = whole_number(level)
+        level = integer_if_whole(level)
         require(is_whole(level) and 0 <= level < levels, "level", level, f"an index from 0 to {levels - 1}")
         self._actions = np.full((game.num_envs, 1), level, np.int64)
 

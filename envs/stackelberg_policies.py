@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from ioa_marl.envs.policies import policy
 from ioa_marl.markets import stackelberg_batch as batch
 from ioa_marl.markets import stackelberg_kernels as k
-from ioa_marl.markets.parameters import require
+from ioa_marl.markets.parameters import is_number, require
 from ioa_marl.markets.stackelberg_reference import best_posted_pair, round_prices
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class CostPlus(_Leader):
 
     def __init__(self, game: StackelbergGame, side: int, margin: float = 0.5) -> None:
         super().__init__(game, side)
-        require(math.isfinite(margin) and margin >= 0.0, "margin", margin, "a number of at least 0")
+        require(is_number(margin) and margin >= 0.0, "margin", margin, "a number of at least 0")
         self._margin = margin
 
     def __call__(self) -> NDArray[Any]:
@@ -63,7 +62,8 @@ class PostedPair(_Leader):
     def __init__(self, game: StackelbergGame, side: int, price: float | None = None) -> None:
         super().__init__(game, side)
         cap = game.config.price_cap
-        require(price is None or 0.0 <= price <= cap, "price", price, f"null or 0 to price_cap={cap:g}")
+        usable = price is None or (is_number(price) and 0.0 <= price <= cap)
+        require(usable, "price", price, f"null or 0 to price_cap={cap:g}")
         self._price = price
 
     def __call__(self) -> NDArray[Any]:

@@ -369,6 +369,15 @@ class VCGSlicingGame(PhasedGame):
         if self.bank is not None:
             self.bank.critic = estimator
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs: the bank's critic as well, which is whoever plays the slices."""
+        return super().__getstate__() | {"critic": None if self.bank is None else self.bank.critic}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if state["critic"] is not None:
+            self.take_externality(state["critic"])
+        super().__setstate__(state)
+
     @classmethod
     def check_players(cls, config: Any, players: Mapping[str, type]) -> None:
         """Refuse ``externality="critic"`` where the slices' agent has no critic that could tell."""

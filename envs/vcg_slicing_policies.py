@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.envs.policies import policy
-from ioa_marl.markets.parameters import is_whole, require, whole_number
+from ioa_marl.markets.parameters import integer_if_whole, is_whole, require
 from ioa_marl.markets.slicing_baselines import kelly_split
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class QuantisedVCG(_Remembering):
 
         super().__init__(game)
         most = quantised_vcg.MOST_QUANTA
-        quanta = whole_number(quanta)
+        quanta = integer_if_whole(quanta)
         require(is_whole(quanta) and 1 <= quanta <= most, "quanta", quanta, f"a whole number from 1 to {most}")
         self._quanta, self._solve = quanta, quantised_vcg.quantised_optimum
 

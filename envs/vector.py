@@ -9,8 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ioa_marl.envs.checking import RESET_FIRST, checked_count
+from ioa_marl.envs.copying import Independent, Unbegun
 from ioa_marl.envs.core import Arrays, Game, Step
-from ioa_marl.errors import UserError
+from ioa_marl.errors import ParameterError, UserError, shown
+from ioa_marl.markets.scalars import whole_number
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class _Views(NamedTuple):
     metrics: Mapping[str, NDArray[np.float64]]
 
 
-class VectorGame:
+class VectorGame(Independent):
     """Several training seeds times several markets, stepped as one batch.
 
     Market e of seed s draws from the random stream (s, e), so a seed's markets are the same whichever seeds it
@@ -100,14 +103,17 @@ class VectorGame:
         instances: Sequence[int] | None = None,
         with_state: bool = False,
     ) -> None:
-        self.seeds, self.num_envs = tuple(seeds), num_envs
-        self.game = game_class(config, len(self.seeds) * num_envs, learning)
+        self.seeds = tuple(_whole("seeds", seed) for seed in seeds)
+        self.num_envs = num_envs = checked_count(num_envs)
+        self.game = game_class(config, checked_count(len(self.seeds) * num_envs), learning)
         self.game.final_states = with_state
         self._streams = np.tile(np.arange(num_envs, dtype=np.uint64) + np.uint64(first_stream), len(self.seeds))
         self._instances: dict[str, NDArray[np.uint64]] = {}
         if game_class.instanced:
-            chosen = np.array(self.seeds if instances is None else instances, np.uint64)
+            given = self.seeds if instances is None else [_whole("instances", number) for number in instances]
+            chosen = np.array(given, np.uint64)
             self._instances = {"instances": np.repeat(chosen, num_envs)}
+        self._begun = False
         self._views: list[_Views] = []
         self.observations: Arrays = {}
         """What every agent sees now."""
@@ -115,6 +121,10 @@ class VectorGame:
         """Whose action the next step uses."""
         self.state: NDArray[np.float32] | None = None
         """The global state now, (seeds, num_envs, features), if it was asked for."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is copied: no views, which show the arrays of the game that is copied."""
+        return {**self.__dict__, "_views": [], "game": self.game if self._begun else Unbegun(self.game)}
 
     def _split(self, array: NDArray[Any]) -> NDArray[Any]:
         return array.reshape(len(self.seeds), self.num_envs, *array.shape[1:])
@@ -128,6 +138,7 @@ class VectorGame:
         self._set(*self.game.reset(seeds, self._streams, **self._instances))
 
     def _set(self, observations: Arrays, active: Arrays) -> None:
+        self._begun = True
         self.observations, self.active = self._split_all(observations), self._split_all(active)
         self._look_at_state()
 
@@ -137,6 +148,8 @@ class VectorGame:
 
     def step(self, actions: Arrays) -> Transition:
         """Step every market with ``actions`` (seeds, num_envs, agents, …)."""
+        if not self._begun:
+            raise RuntimeError(RESET_FIRST)
         self._check_shapes(actions)
         before, active, state = self.observations, self.active, self.state
         step = self.game.step({role: a.reshape(self.game.num_envs, *a.shape[2:]) for role, a in actions.items()})
@@ -217,3 +230,11 @@ class VectorGame:
         for name, array in whole.items():
             array[self._rows(seed_index)] = saved[name]
         self._set(*self.game.restore(whole))
+
+
+def _whole(name: str, value: Any) -> int:
+    """Return a seed or the number of an instance, or refuse it."""
+    number = whole_number(value)
+    if number is None or not 0 <= number < 2**64:
+        raise ParameterError(name, shown(value), "whole numbers from 0 to 2**64 - 1")
+    return number

@@ -7,6 +7,40 @@ from typing import Any
 from pettingzoo.utils.env import ParallelEnv
 from pettingzoo.utils.wrappers import BaseParallelWrapper
 
+from ioa_marl.markets.parameters import ParameterError
+
+
+def one_space(env: ParallelEnv[str, Any, Any]) -> ParallelEnv[str, Any, Any]:
+    """Return a market as it is, if all of its agents have the same action and the same observation space.
+
+    A single policy that plays everybody needs that, as those that SuperSuit and Stable-Baselines3 train:
+    ``supersuit.pettingzoo_env_to_vec_env_v1(one_space(env))``.
+
+    Parameters
+    ----------
+    env : ParallelEnv
+        A market, wrapped or not.
+
+    Raises
+    ------
+    ParameterError
+        Saying which of its roles go together.
+    """
+    groups: list[tuple[Any, list[str]]] = []
+    market: Any = env.unwrapped
+    for role in market.roles:
+        spaces = env.observation_space(role.agents[0]), env.action_space(role.agents[0])
+        together = next((names for other, names in groups if other == spaces), None)
+        if together is None:
+            groups.append((spaces, [role.name]))
+        else:
+            together.append(role.name)
+    if len(groups) > 1:
+        chosen = [role.name for role in market.roles]
+        allowed = " or ".join(f"roles={names}" for _, names in groups)
+        raise ParameterError("roles", chosen, f"{allowed}, whose agents have the same spaces")
+    return env
+
 
 class FixedInfos(BaseParallelWrapper[str, Any, Any]):
     """Infos that have the same numbers at every step, as TorchRL's ``PettingZooWrapper`` needs them.

@@ -49,7 +49,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
 def shown(value: Any) -> str:
     """Return a value as messages show it: the beginning of a long one."""
     words = {"None": "null", "True": "true", "False": "false"}
-    text = str(value)
+    text = " ".join(str(value).split())
     text = words.get(text, text) if value is None or isinstance(value, bool) else text
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}… ({len(text)} characters)"
 

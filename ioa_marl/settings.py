@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ioa_marl.errors import ParameterError, UserError, UserErrors, nearest, one_line, shown
-from ioa_marl.markets.parameters import as_python, whole_number
+from ioa_marl.markets.parameters import integer_if_whole
+from ioa_marl.markets.scalars import plain_value
 
 
 def plain(value: Any) -> Any:
@@ -41,7 +42,7 @@ def build(schema: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
         hints = _hints(schema)
         for key, value in values.items():
             with errors.collected():
-                _set(checked, key, _converted(plain(as_python(value)), hints.get(key)), f"{prefix}.{key}")
+                _set(checked, key, _converted(plain(plain_value(value)), hints.get(key)), f"{prefix}.{key}")
         errors.throw()
         return schema(**_tuples(schema, OmegaConf.to_container(checked)))
     except ParameterError as error:
@@ -76,7 +77,7 @@ def _converted(value: Any, hint: Any) -> Any:
         inner = [arm for arm in typing.get_args(hint) if arm is not type(None)]
         hint = inner[0] if len(inner) == 1 else None
     if hint is int:
-        return whole_number(value)
+        return integer_if_whole(value)
     if isinstance(value, list) and typing.get_origin(hint) in (list, tuple) and typing.get_args(hint):
         return [_converted(inner, typing.get_args(hint)[0]) for inner in value]
     return value

@@ -26,6 +26,7 @@ from ioa_marl.evaluation.protocol import (
     references,
     scores,
 )
+from ioa_marl.markets.scalars import whole_number
 
 ActFunction = Callable[[NDArray[np.float32]], Any]
 
@@ -137,6 +138,7 @@ def score(
     >>> always_two.roles, 0.0 < always_two.score < 1.0
     (('auctioneer',), True)
     """
+    episodes, seed = _whole("episodes", episodes), _whole("seed", seed)
     check_episodes(EvaluationConfig(episodes))
     check_training_seed(seed)
     game_class, preset = find_game(env_id)
@@ -166,6 +168,13 @@ def score(
         game_class=game_class,
         seed=seed,
     )
+
+
+def _whole(name: str, value: Any) -> int:
+    number = whole_number(value)
+    if number is None:
+        raise UserError(f"{name}={value} is not allowed: use a whole number")
+    return number
 
 
 def _by_role(act_fn: ActFunction | Mapping[str, ActFunction], roles: tuple[str, ...]) -> Mapping[str, ActFunction]:

@@ -22,7 +22,8 @@ from ioa_marl.agents.scripted import ScriptedAgent, ScriptedConfig
 from ioa_marl.envs.core import Arrays, Game
 from ioa_marl.envs.vector import Transition, VectorGame
 from ioa_marl.errors import UserError
-from ioa_marl.markets.parameters import as_python, is_whole, without_unchanged
+from ioa_marl.markets.parameters import is_whole, without_unchanged
+from ioa_marl.markets.scalars import plain_value
 from ioa_marl.markets.seeds import EVALUATION_SEED, MAX_TRAINING_SEED
 from ioa_marl.paths import cache_folder
 
@@ -296,6 +297,6 @@ def check_episodes(config: EvaluationConfig) -> None:
 
 def check_training_seed(seed: Any) -> None:
     """Refuse what cannot be a training seed."""
-    seed = as_python(seed)
+    seed = plain_value(seed)
     if not is_whole(seed) or not 0 <= seed <= MAX_TRAINING_SEED:
         raise UserError(f"seed={seed} is not allowed: use a whole number from 0 to {MAX_TRAINING_SEED}")

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from ioa_marl.markets.scalars import plain_value
+
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 
@@ -48,7 +50,7 @@ def estimate(scores: ArrayLike, seed: int = 0) -> Estimate:
         return Estimate(point, float("nan"), float("nan"))
     found = stats.bootstrap(
         (values,), interquartile_mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile",
-        rng=np.random.default_rng(seed),
+        rng=np.random.default_rng(plain_value(seed)),
     )  # fmt: skip
     return Estimate(point, float(found.confidence_interval.low), float(found.confidence_interval.high))
 

@@ -8,10 +8,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import numpy as np
+from ioa_marl.markets.scalars import plain_value
 
 LONGEST_VALUE = 200
 """Characters of a value in a message."""
+
 T = TypeVar("T")
 
 
@@ -31,26 +32,15 @@ def require(condition: bool, name: str, value: Any, allowed: str) -> None:
         raise ParameterError(name, value, allowed)
 
 
-def as_python(value: Any) -> Any:
-    """Return NumPy's scalars and arrays as Python's numbers and tuples, within lists, tuples and mappings as well."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return as_python(value.tolist() if value.ndim == 0 else tuple(value))
-    if isinstance(value, Mapping):
-        return {key: as_python(inner) for key, inner in value.items()}
-    return type(value)(map(as_python, value)) if type(value) in (list, tuple) else value
-
-
 def is_number(value: Any) -> bool:
     """Whether ``value`` is a finite number, Python's or NumPy's; true and false are none."""
-    value = as_python(value)
+    value = plain_value(value)
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
-def whole_number(value: Any) -> Any:
+def integer_if_whole(value: Any) -> Any:
     """Return a whole number as an int, also one in E-notation or of NumPy; anything else as it is."""
-    value = as_python(value)
+    value = plain_value(value)
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -62,7 +52,7 @@ def is_whole(value: Any) -> bool:
 def _python_field(config: Any, name: str) -> Any:
     """Return a field's value, which is Python's from now on: NumPy's scalars have no place in YAML and JSON."""
     value = getattr(config, name)
-    plain = as_python(value)
+    plain = plain_value(value)
     if plain is not value:
         object.__setattr__(config, name, plain)
     return plain
@@ -90,7 +80,7 @@ def check_range(config: Any, name: str, low: float, high: float) -> None:
     value = getattr(config, name)
     allowed = f"two numbers from {low:g} to {high:g}, the lower first"
     try:
-        value = as_python(value)
+        value = plain_value(value)
         # What float() would read as a number is none here.
         ends = () if any(isinstance(x, (str, bool)) for x in value) else tuple(float(x) for x in value)
     except (TypeError, ValueError, OverflowError) as error:
@@ -108,7 +98,7 @@ def make_preset(
     known = [field.name for field in dataclasses.fields(fields)]
     for key, value in changes.items():
         require(key in known, key, value, f"one of the settings {', '.join(known)}")
-    return config_class(**{**presets[name], **{key: as_python(value) for key, value in changes.items()}})
+    return config_class(**{**presets[name], **plain_value(changes)})
 
 
 _UNCHANGED = "ioa_marl: value that changes nothing"

@@ -15,7 +15,7 @@ from ioa_marl.markets import second_bid_batch as batch
 from ioa_marl.markets import second_bid_kernels as k
 from ioa_marl.markets.parameters import require
 from ioa_marl.markets.second_bid import SecondBidParams
-from ioa_marl.markets.seeds import CALIBRATION_SEED
+from ioa_marl.markets.seeds import CALIBRATION_SEED, as_seeds
 
 FEWEST_TASKS = 500
 """Tasks drawn at least for the calibration of an auction; the presets have 12,000 and more."""
@@ -63,10 +63,10 @@ def draw_tasks(
     tasks : int, optional
         Only the first so many tasks; by default all of the episode.
     """
-    seeds = np.asarray(seeds, np.uint64)
+    seeds = as_seeds("seeds", seeds)
     count = params.tasks if tasks is None else min(tasks, params.tasks)
     state = k.allocate_state(len(seeds), params.stations, 1)
-    state.seed[:], state.stream[:], state.episode[:] = seeds, np.asarray(streams, np.uint64), episode
+    state.seed[:], state.stream[:], state.episode[:] = seeds, as_seeds("streams", streams), episode
     out = np.empty((5, len(seeds), count))
     numbers, counts = params.numbers(), params.counts()
     everywhere = np.ones(len(seeds), np.bool_)

@@ -378,6 +378,7 @@ def _solved(
 ) -> Optima:
     beta, xi = checked_market(worth, rates)
     require(1e-13 <= tolerance <= 1.0, "tolerance", tolerance, "a number from 1e-13 to 1")
+    tolerance = float(tolerance)  # every other type would be compiled for
     out = allocate_optima(1, len(beta))
     if prices is None:
         solve_markets(beta[None], xi[None], payments, tolerance, s.workspace(len(beta)), out)

@@ -26,6 +26,7 @@ from ioa_marl.markets import stackelberg_batch as batch
 from ioa_marl.markets import stackelberg_follower as f
 from ioa_marl.markets import stackelberg_kernels as k
 from ioa_marl.markets.parameters import check_integer, check_number, check_range, make_preset, require
+from ioa_marl.markets.seeds import as_seeds
 
 ACTUATOR_RATIO = math.expm1(0.1)
 """t_n/ε in every preset, so that the factor ln(1 + t_n/ε) of the QoE is 0.1."""
@@ -345,11 +346,11 @@ def draw_markets(
     streams, instances : array_like of int, shape (batch,), optional
         Streams (default 0, 1, …) and instances (default: the seeds).
     """
-    given = np.atleast_1d(np.asarray(seeds, np.uint64))
+    given = np.atleast_1d(as_seeds("seeds", seeds))
     state = allocate_state(params, len(given))
     state.seed[:] = given
-    state.stream[:] = np.arange(len(given)) if streams is None else np.asarray(streams, np.uint64)
-    state.instance[:] = given if instances is None else np.asarray(instances, np.uint64)
+    state.stream[:] = np.arange(len(given)) if streams is None else as_seeds("streams", streams)
+    state.instance[:] = given if instances is None else as_seeds("instances", instances)
     batch.open_markets(
         state, params.numbers(), params.counts(), params.redraw == "episode", np.ones(len(given), np.bool_)
     )

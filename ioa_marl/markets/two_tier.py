@@ -22,6 +22,7 @@ from ioa_marl.markets import two_tier_batch as batch
 from ioa_marl.markets import two_tier_kernels as k
 from ioa_marl.markets.double_dutch import DoubleDutchParams
 from ioa_marl.markets.parameters import ParameterError, check_integer, check_number, check_range, make_preset, require
+from ioa_marl.markets.seeds import as_seeds
 from ioa_marl.markets.stackelberg import ACTUATOR_RATIO, StackelbergParams
 
 LARGEST = 1e9
@@ -327,10 +328,10 @@ def draw_markets(
     streams, instances : array_like of int, shape (batch,), optional
         Streams (default 0, 1, …) and instances (default: the seeds).
     """
-    given = np.atleast_1d(np.asarray(seeds, np.uint64))
+    given = np.atleast_1d(as_seeds("seeds", seeds))
     market = allocate_market(params, len(given))
     market.pricing.seed[:] = given
-    market.pricing.stream[:] = np.arange(len(given)) if streams is None else np.asarray(streams, np.uint64)
-    market.pricing.instance[:] = given if instances is None else np.asarray(instances, np.uint64)
+    market.pricing.stream[:] = np.arange(len(given)) if streams is None else as_seeds("streams", streams)
+    market.pricing.instance[:] = given if instances is None else as_seeds("instances", instances)
     batch.open_markets(market, params.settings(), np.ones(len(given), np.bool_))
     return market

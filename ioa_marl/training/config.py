@@ -19,7 +19,7 @@ from ioa_marl.agents.scripted import ScriptedConfig, given_settings
 from ioa_marl.envs.core import Game, Role
 from ioa_marl.errors import CannotPlayError, UserError, UserErrors, one_line, shown, unknown_name
 from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, EvaluationConfig, check_episodes, evaluation_config
-from ioa_marl.markets.parameters import ParameterError, is_whole, whole_number, without_unchanged
+from ioa_marl.markets.parameters import ParameterError, integer_if_whole, is_whole, without_unchanged
 from ioa_marl.markets.seeds import MAX_TRAINING_SEED
 from ioa_marl.settings import build, plain
 from ioa_marl.training.limits import check_limits
@@ -169,7 +169,7 @@ class RunSpec:
 
 def integer(values: Mapping[str, Any], key: str, low: int, high: int) -> int:
     """Return an integer setting within its range; one of NumPy or in E-notation is an integer as well."""
-    value = whole_number(values[key])
+    value = integer_if_whole(values[key])
     if not is_whole(value) or not low <= value <= high:
         several = isinstance(value, (list, tuple)) and len(value) > 1
         hint = f", or {key}={','.join(map(str, value))} with -m for a run with each" if several else ""
@@ -179,11 +179,11 @@ def integer(values: Mapping[str, Any], key: str, low: int, high: int) -> int:
 
 def parse_seeds(value: Any) -> tuple[int, ...]:
     """Return seed numbers from a count or a list."""
-    count = whole_number(value)
+    count = integer_if_whole(value)
     if is_whole(count) and 1 <= count <= MOST_SEEDS:
         return tuple(range(count))
     if isinstance(count, (list, tuple, range)) and 0 < len(count) <= MOST_SEEDS:
-        numbers = tuple(map(whole_number, count))
+        numbers = tuple(map(integer_if_whole, count))
         if all(is_whole(s) and 0 <= s <= MAX_TRAINING_SEED for s in numbers) and len(set(numbers)) == len(numbers):
             return numbers
     raise UserError(

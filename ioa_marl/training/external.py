@@ -13,6 +13,7 @@ from typing import Any
 from ioa_marl.errors import UserError
 from ioa_marl.evaluation.external import ScoreResult
 from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, check_training_seed
+from ioa_marl.markets.scalars import plain_value, whole_number
 from ioa_marl.settings import plain
 from ioa_marl.training.store import SeedFolder, episode_table, finite, now, provenance
 
@@ -56,8 +57,14 @@ def save_score(
     """
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", agent) or agent.startswith("."):
         raise UserError(f"agent={agent} is not allowed: use letters, digits, _, - and .")
-    seed = result.seed if seed is None else seed
+    seed, budget, settings = (
+        plain_value(result.seed if seed is None else seed),
+        plain_value(budget),
+        plain_value(settings),
+    )
     check_training_seed(seed)
+    if whole_number(budget) is None or budget < 0:
+        raise UserError(f"budget={budget} is not allowed: use a whole number of at least 0")
     if result.game_class.instanced and seed != result.seed:
         raise UserError(f"seed={seed} is not allowed: instance {result.seed} was played; use score(..., seed={seed})")
     config = {
