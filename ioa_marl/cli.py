@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, ParamSpec
 
 import typer
+
+from ioa_marl import interrupts, output
 
 P = ParamSpec("P")
 
@@ -23,22 +26,39 @@ app = typer.Typer(
 
 
 def _one_line(command: Callable[P, None]) -> Callable[P, None]:
-    """Tell what a person did wrong in one line, with exit status 2."""
+    """Tell what a person did wrong, or that a signal came, in one line."""
 
     @functools.wraps(command)
     def told(*args: P.args, **kwargs: P.kwargs) -> None:
-        from ioa_marl.errors import ParameterError, UserError, one_line
-
-        try:
-            command(*args, **kwargs)
-        except (UserError, ParameterError) as error:
-            typer.echo(f"ioa-marl: {one_line(error)}", err=True)
-            raise typer.Exit(2) from error
-        except KeyboardInterrupt as error:
-            typer.echo(f"ioa-marl: {command.__name__} was interrupted; run it again to go on", err=True)
-            raise typer.Exit(130) from error
+        with interrupts.raised(kill_by_another=True):
+            try:
+                command(*args, **kwargs)
+            except BaseException as error:
+                line, status = _explained(error, command.__name__)
+                if status is None:
+                    raise
+                typer.echo(f"ioa-marl: {line}", err=True)
+                raise typer.Exit(status) from error
 
     return told
+
+
+def _explained(error: BaseException, name: str) -> tuple[str, int | None]:
+    """Return what is said of an error and the exit status; None where it is no error that can be explained."""
+    from ioa_marl.errors import ParameterError, UserError, one_line
+    from ioa_marl.files import check_working_folder
+
+    number = interrupts.received()
+    if number is None and isinstance(error, KeyboardInterrupt):  # of another process of this sweep
+        number = getattr(error, "number", signal.SIGINT)
+    if number is not None:
+        return f"{name} was interrupted; run it again to go on", 128 + number
+    if isinstance(error, FileNotFoundError):
+        try:
+            check_working_folder()
+        except UserError as gone:
+            return str(gone), 2
+    return one_line(error), 2 if isinstance(error, (UserError, ParameterError)) else None
 
 
 _TRAIN_HELP = """Train agents: ioa-marl train env=NAME agent=NAME [key=value ...] [-m] [--quiet]
@@ -187,4 +207,16 @@ def leaderboard(
 
 def main() -> None:
     """Run the command."""
-    sys.exit(app())
+    output.prepare()
+    undo = interrupts.install(kill_by_another=True)
+    try:
+        app()
+        status: int | str | None = 0
+    except SystemExit as end:
+        status = end.code
+    code = output.status(status if isinstance(status, int) else int(status is not None))
+    number = interrupts.received()
+    if number is not None:  # also where it came while the arguments were read
+        code = 128 + number
+    undo()
+    sys.exit(code)

@@ -165,6 +165,20 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise UserError(f"cannot write {path}: {error.strerror or error}{kept}") from error
 
 
+def check_working_folder() -> None:
+    """Refuse to go on where the folder that this process runs in was removed.
+
+    Raises
+    ------
+    UserError
+        If it was.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UserError("the working folder was renamed or removed; change to one that is there") from error
+
+
 def _reason(error: BaseException) -> str:
     told = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(told).split())[:200]

@@ -24,9 +24,11 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
 from ioa_marl.errors import UserError, UserErrors, nearest, one_line, shown
+from ioa_marl.training import workers
 from ioa_marl.training.config import ROOT_KEYS, RunSpec
 from ioa_marl.training.groups import Groups, conf_folder
 from ioa_marl.training.job import FAILURES, PROGRESS, job
+from ioa_marl.training.launch import guarded
 from ioa_marl.training.options import Options, parse_options
 from ioa_marl.training.overrides import Given, deletes, read
 from ioa_marl.training.sweep import Plan, Planner, composed
@@ -232,13 +234,14 @@ def launch(hydra: Hydra, plan: Plan, quiet: bool) -> int:
         record = Path(scratch) / "failures"
         os.environ[FAILURES] = str(record)
         os.environ[PROGRESS] = "off" if quiet else "lines" if plan.launcher != "basic" else "bar"
+        if plan.launcher != "basic":
+            workers.prepare()
         try:
-            if plan.multirun:
-                _launch_jobs(hydra, plan, scratch)
-            else:
-                hydra.run(_CONFIG, job, [*plan.hydra, *plan.jobs[0]])
-        except OSError as error:  # of Hydra's own folders; a job tells its failures itself
-            raise UserError(f"the jobs cannot be started: {error}") from error
+            with guarded(Path(scratch)):
+                if plan.multirun:
+                    _launch_jobs(hydra, plan, scratch)
+                else:
+                    hydra.run(_CONFIG, job, [*plan.hydra, *plan.jobs[0]])
         finally:
             os.environ.pop(FAILURES, None)
             os.environ.pop(PROGRESS, None)

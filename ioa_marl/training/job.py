@@ -15,15 +15,17 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from ioa_marl import interrupts
 from ioa_marl.errors import ParameterError, UserError
 from ioa_marl.evaluation.statistics import estimate
-from ioa_marl.files import DamagedFileError, read_yaml
+from ioa_marl.files import DamagedFileError, check_working_folder, read_yaml
 from ioa_marl.training.config import RunSpec, resolve
 from ioa_marl.training.failures import Notify, SeedsFailedError
 from ioa_marl.training.resume import different_versions
 from ioa_marl.training.runner import Report
 from ioa_marl.training.seeds import train_seeds
 from ioa_marl.training.store import SeedFolder
+from ioa_marl.training.workers import working
 
 FAILURES = "IOA_MARL_FAILURES"
 """Environment variable with the file that jobs append their failures to; the command's exit status reads it."""
@@ -34,19 +36,33 @@ PROGRESS = "IOA_MARL_PROGRESS"
 def job(config: DictConfig) -> None:
     """Train the seeds of one configuration; a failure is recorded and told, and does not stop the sweep."""
     torch.set_num_threads(1)
-    try:
-        values = OmegaConf.to_container(config, resolve=True)
-        assert isinstance(values, dict)
-        spec = resolve({str(key): value for key, value in values.items() if key != "hydra"})
-        run(spec)
-    except SeedsFailedError as error:
+    record = os.environ.get(FAILURES)
+    with working(Path(record).parent if record else None):
+        try:
+            values = OmegaConf.to_container(config, resolve=True)
+            assert isinstance(values, dict)
+            spec = resolve({str(key): value for key, value in values.items() if key != "hydra"})
+            run(spec)
+        except Exception as error:  # the rest of the sweep goes on
+            stopped = interrupts.received()
+            if stopped is not None:  # something took the interruption for an error of its own
+                raise interrupts.Interrupted(stopped) from error
+            _tell(error)
+
+
+def _tell(error: Exception) -> None:
+    """Say what went wrong; where it was no mistake of a person, with the place in the code."""
+    if isinstance(error, OSError):
+        try:
+            check_working_folder()
+        except UserError as told:
+            error = told
+    if isinstance(error, SeedsFailedError):
         for message in dict.fromkeys(error.reasons.values()):
             _failed(message, "user")
-    except (UserError, ParameterError) as error:
+    elif isinstance(error, (UserError, ParameterError)):
         _failed(str(error), "user")
-    except KeyboardInterrupt:
-        raise
-    except Exception as error:  # the rest of the sweep goes on
+    else:
         traceback.print_exc()
         _failed(f"{type(error).__name__}: {error}".splitlines()[0], "crash")
 
@@ -80,6 +96,8 @@ def run(spec: RunSpec) -> None:
     with _progress(f"{title}  {len(missing)} seeds", spec.budget, console) as report:
         train_seeds(spec, missing, report, notify)
     results = [SeedFolder(spec.seed_folder(seed)).result() for seed in spec.seeds]
+    if not all("scores" in result for result in results):
+        raise UserError(f"{spec.folder} was renamed or removed; run the command again to go on")
     parts = []
     for role in results[0].get("scores", {}):
         found = estimate([result["scores"][role] for result in results])

@@ -214,9 +214,10 @@ class Trainer:
         if not self.watch.accepts(i, states):
             return  # its last good checkpoint stays
         folder.write_episodes(list(self.tables[i].values()))
+        folder.check_in_place()
         first = next(iter(self.latest_scores.values()), None)
         if first is not None and first[i] > self.best[i]:
-            self.best[i] = float(first[i])
+            self.best[i], self.best_steps[i] = float(first[i]), self.steps
             checkpoint.save(folder.best, self.policy(i))
         checkpoint.save(
             folder.latest,
@@ -228,6 +229,7 @@ class Trainer:
                 "evaluations": [[step, table_digest(table)] for step, table in self.tables[i].items()],
                 "libraries": installed_versions(),
                 "best": float(self.best[i]),
+                "best_step": self.best_steps[i],
                 "game": self.game.save(i),
                 "agents": states,
             },

@@ -50,6 +50,7 @@ class SeedFolder:
         self.best = path / "checkpoint" / "best.safetensors"
         self.tables = path / "evaluation.parquet"
         self._lock: filelock.BaseFileLock | None = None
+        self._place: tuple[int, int] | None = None
         self._existed = True
 
     def lock(self) -> None:
@@ -84,17 +85,35 @@ class SeedFolder:
             except filelock.Timeout as error:
                 raise InUseError(f"{self.path} is in use by another process") from error
             self._lock = lock
-            try:
-                if os.path.samestat(file.stat(), os.fstat(lock._context.lock_file_fd or -1)):
-                    return
-            except FileNotFoundError:
-                self.path.mkdir(parents=True, exist_ok=True)
+            held, self._place = os.fstat(lock._context.lock_file_fd or -1), self._lock_file()
+            if self._place == (held.st_dev, held.st_ino):
+                return
             self._release()
+            self.path.mkdir(parents=True, exist_ok=True)
 
     def _release(self) -> None:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+    def check_in_place(self) -> None:
+        """Refuse to write where the folder has been renamed or removed since it was locked: it would come back half.
+
+        Raises
+        ------
+        UserError
+            If it is not there any more.
+        """
+        if self._lock is not None and self._lock_file() != self._place:
+            raise UserError(f"{self.path} was renamed or removed while it was in use; run the command again to go on")
+
+    def _lock_file(self) -> tuple[int, int] | None:
+        """Return what identifies the lock file, which nobody else can have while this process keeps it open."""
+        try:
+            found = (self.path / ".lock").stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def unlock(self) -> None:
         """Let other processes have it."""
@@ -145,15 +164,18 @@ class SeedFolder:
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Replace ``result.json``."""
+        self.check_in_place()
         write_json(self.path / "result.json", result)
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write ``config.yaml``."""
+        self.check_in_place()
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
         write_atomically(self.path / "config.yaml", text.encode())
 
     def write_provenance(self, provenance: Mapping[str, Any]) -> None:
         """Write ``provenance.json``; what it said of earlier parts of the run is kept under ``earlier``."""
+        self.check_in_place()
         path = self.path / "provenance.json"
         held: Any = {}
         if os.path.lexists(path):
@@ -188,6 +210,7 @@ class SeedFolder:
 
     def write_episodes(self, tables: Sequence[pa.Table]) -> None:
         """Replace ``evaluation.parquet``."""
+        self.check_in_place()
         sink = pa.BufferOutputStream()
         pq.write_table(pa.concat_tables(tables), sink)
         write_atomically(self.tables, sink.getvalue().to_pybytes())
