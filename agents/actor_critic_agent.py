@@ -32,7 +32,7 @@ class ActorCriticAgent(LearnerPerRole[RoleLearner]):
     """What learns one role."""
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete, spaces.MultiDiscrete)
     # What follows a termination is remembered and counts nothing, even where it is not a number.
-    need_not_be_finite: ClassVar[frozenset[str]] = frozenset({"memory"})
+    need_not_be_finite: frozenset[str] = frozenset({"memory"})
 
     def __init__(self, setting: Setting, config: ActorCriticConfig) -> None:
         super().__init__(setting, config)

@@ -87,7 +87,7 @@ class Agent(ABC):
     """Raised whenever the same seed no longer gives the same result."""
     incidental: ClassVar[frozenset[str]] = frozenset()
     """Settings that change no result, such as where a file lies; runs that differ in nothing else are the same run."""
-    need_not_be_finite: ClassVar[frozenset[str]] = frozenset()
+    need_not_be_finite: frozenset[str] = frozenset()
     """Keys of its state, at any depth, of what need not be finite, such as a running minimum that has seen nothing yet.
     A seed with any other number in its state that is infinite or NaN has diverged, and its run has failed."""
 

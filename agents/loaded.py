@@ -134,6 +134,7 @@ class LoadedAgent(Agent):
 
     def _set(self, saved: dict[str, SavedPolicy]) -> None:
         self._saved = saved
+        self.need_not_be_finite = frozenset().union(*(p.agent_class.need_not_be_finite for p in saved.values()))
         self._players = self._make(evaluation=False)
 
     def _make(self, evaluation: bool) -> dict[str, _Player]:

@@ -109,7 +109,7 @@ class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
     centralised_critic: ClassVar[bool] = True
     needs_state: ClassVar[bool] = True
     # What follows a termination is remembered and counts nothing, even where it is not a number.
-    need_not_be_finite: ClassVar[frozenset[str]] = frozenset({"rollout"})
+    need_not_be_finite: frozenset[str] = frozenset({"rollout"})
     version: ClassVar[int] = 1
 
     def __init__(self, setting: Setting, config: MAPPOConfig) -> None:
@@ -120,8 +120,21 @@ class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
 
     @classmethod
     def first_update(cls, config: MAPPOConfig, role: Role, acting: Sequence[Role], num_envs: int) -> int:
-        """Return when the first rollout is full."""
-        return num_envs * rollout_length(config, role, acting, num_envs)
+        """Return when the first rollout is full.
+
+        Raises
+        ------
+        UserError
+            If it has fewer transitions than there are minibatches.
+        """
+        steps = rollout_length(config, role, acting, num_envs)
+        rows = steps * num_envs * role.count // separate_networks(role)
+        if config.minibatches > rows:
+            raise UserError(
+                f"minibatches={config.minibatches} is not allowed: use 1 to {rows}, which is how many transitions each "
+                f"network of {role.name} has in a rollout"
+            )
+        return num_envs * steps
 
     @classmethod
     def check_setting(cls, config: MAPPOConfig, setting: Setting) -> None:

@@ -149,7 +149,7 @@ class PPOAgent(Agent):
     devices: ClassVar[tuple[str, ...]] = ("cpu",)  # the state of other generators is not swapped or saved
     on_policy: ClassVar[bool] = True
     # What follows a termination is remembered and counts nothing, even where it is not a number.
-    need_not_be_finite: ClassVar[frozenset[str]] = frozenset({"rollout"})
+    need_not_be_finite: frozenset[str] = frozenset({"rollout"})
 
     def __init__(self, setting: Setting, config: PPOConfig) -> None:
         super().__init__(setting, config)

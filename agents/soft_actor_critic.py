@@ -98,7 +98,7 @@ class SoftAgent(LearnerPerRole["SoftLearner"]):
     """What learns one role."""
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete, spaces.MultiDiscrete)
     # What follows a termination is remembered and counts nothing, even where it is not a number.
-    need_not_be_finite: ClassVar[frozenset[str]] = frozenset({"replay", "returns"})
+    need_not_be_finite: frozenset[str] = frozenset({"replay", "returns"})
 
     def __init__(self, setting: Setting, config: SoftConfig) -> None:
         super().__init__(setting, config)

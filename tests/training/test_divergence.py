@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from ioa_marl import checkpoint, registry
+from ioa_marl.agents.base import NotFiniteError
 from ioa_marl.agents.heads import Heads
 from ioa_marl.agents.random import RandomAgent
 from ioa_marl.envs.double_dutch import DoubleDutchGame
@@ -393,3 +394,18 @@ def test_the_command_says_one_line_and_exits_as_for_any_failed_run(tmp_path):
     (path,) = tmp_path.rglob("result.json")
     held = json.loads(path.read_text())
     assert (held["status"], held["step"]) == ("failed", 704)
+
+
+def test_a_policy_that_is_loaded_is_finite_as_well(tmp_path):
+    """As earlier versions left it where a learner had diverged: drawing actions would not show it."""
+    first = described(tmp_path / "first", "sac")
+    train_seeds(first, first.seeds)
+    folder = SeedFolder(first.seed_folder(0))
+    tree = checkpoint.load(folder.latest)
+    next(floating(tree["policies"]))[...] = torch.nan
+    checkpoint.save(folder.latest, tree)
+    spec = described(tmp_path / "second", "loaded", path=str(folder.path), sample=True)
+    line = train(spec)
+    assert "seed 0 diverged at step 0: policies/auctioneer/policy/auctioneer/weights.0 of loaded is not finite" in line
+    with pytest.raises(NotFiniteError, match="what a policy returns is not finite"):
+        evaluate_checkpoint(folder.path)

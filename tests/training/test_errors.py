@@ -54,6 +54,10 @@ def ioa_marl(tmp_path, monkeypatch):
         ([*ALWAYS, "budget=1.5"], ["budget=1.5", "whole number"]),
         (["env=double_dutch", "agent=ppo", "budget=2000"], ["budget=2000", "at least 2048", "ppo", "auctioneer"]),
         (["env=double_dutch", "agent=sac", "budget=1000"], ["budget=1000", "at least 1024", "sac", "auctioneer"]),
+        (
+            ["env=double_dutch", "agent=mappo", "agent.minibatches=2049"],
+            ["minibatches=2049", "1 to 2048", "auctioneer"],
+        ),
         ([*ALWAYS, "roles.buyer.agent=mappo"], ["budget=640", "at least 2048", "mappo first learns as buyer"]),
         ([*ALWAYS, "-m", "agent=random,maddpg"], ["budget=640", "at least 1024", "maddpg"]),
         ([*ALWAYS, "seeds=0"], ["seeds=0"]),
