@@ -49,16 +49,19 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
 def shown(value: Any) -> str:
     """Return a value as messages show it: the beginning of a long one."""
     words = {"None": "null", "True": "true", "False": "false"}
-    text = " ".join(str(value).split())
+    text = _escaped(value) if isinstance(value, str) else " ".join(str(value).split())
     text = words.get(text, text) if value is None or isinstance(value, bool) else text
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}… ({len(text)} characters)"
 
 
 def one_line(told: object, longest: int = LONGEST_LINE) -> str:
     """Return a message as one line that any terminal shows as it is: a stranger's words may be in it."""
-    words = " ".join(str(told).split())
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+    text = _escaped(" ".join(str(told).split()))
     return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+def _escaped(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class UserErrors:
