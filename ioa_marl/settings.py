@@ -37,20 +37,31 @@ def build(schema: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
             errors.messages.append(f"unknown key {prefix}.{shown(key)}={shown(value)}: {hint}")
     errors.throw()
     try:
-        checked = OmegaConf.structured(schema)
-        OmegaConf.set_readonly(checked, False)  # frozen dataclasses start read-only
         hints = _hints(schema)
-        for key, value in values.items():
-            with errors.collected():
-                _set(checked, key, _converted(plain(plain_value(value)), hints.get(key)), f"{prefix}.{key}")
-        errors.throw()
-        return schema(**_tuples(schema, OmegaConf.to_container(checked)))
+        values = {key: _converted(plain(plain_value(value)), hints.get(key)) for key, value in values.items()}
+        if len(values) == len(known) and all(_fits(values[key], hints.get(key)) for key in known):
+            checked: Any = values  # most are right already, and OmegaConf takes its time
+        else:
+            checked = _checked(schema, values, prefix)
+        return schema(**_tuples(schema, checked))
     except ParameterError as error:
         raise UserError(f"{prefix}.{error}") from error
     except UserError:
         raise
     except Exception as error:  # the settings of a plug-in may raise anything
         raise UserError(f"{prefix} cannot be made: {one_line(f'{type(error).__name__}: {error}')}") from error
+
+
+def _checked(schema: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
+    """Return all settings as plain values of the declared types, defaults included."""
+    errors = UserErrors()
+    checked = OmegaConf.structured(schema)
+    OmegaConf.set_readonly(checked, False)  # frozen dataclasses start read-only
+    for key, value in values.items():
+        with errors.collected():
+            _set(checked, key, value, f"{prefix}.{key}")
+    errors.throw()
+    return OmegaConf.to_container(checked)
 
 
 def _set(checked: Any, key: str, value: Any, name: str) -> None:
@@ -81,6 +92,17 @@ def _converted(value: Any, hint: Any) -> Any:
     if isinstance(value, list) and typing.get_origin(hint) in (list, tuple) and typing.get_args(hint):
         return [_converted(inner, typing.get_args(hint)[0]) for inner in value]
     return value
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value is of exactly the declared type, so that nothing would change it."""
+    arms = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    if typing.get_origin(hint) is tuple and isinstance(value, list):
+        inner = [arm for arm in typing.get_args(hint) if arm is not Ellipsis]
+        return all(_fits(element, inner[0]) for element in value) and len(set(inner)) == 1
+    if isinstance(value, str) and ("${" in value or value == "???"):
+        return False
+    return type(value) in arms and type(value) in (int, float, str, bool, type(None))
 
 
 def _tuples(schema: type[Any], values: Any) -> dict[str, Any]:

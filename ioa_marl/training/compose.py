@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 import sys
@@ -9,9 +10,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hydra import version
 from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_automatic_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
@@ -19,6 +22,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import OverrideType, Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.initialize import get_gh_backup, restore_gh_from_backup
+from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
@@ -87,6 +91,18 @@ def planned(arguments: Sequence[str]) -> Plan:
         return make_plan(hydra, options)
 
 
+class ReadOnce(CachingConfigRepository):  # type: ignore[misc]
+    """Hydra's files, each read once for all jobs of a sweep."""
+
+    def __deepcopy__(self, memo: Any) -> ReadOnce:
+        """Return itself: Hydra makes a copy for every composition, and forgets it."""
+        return self
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """Return a copy of what was read, which Hydra goes on to change."""
+        return copy.deepcopy(super().load_config(config_path))
+
+
 @contextmanager
 def configuration(own: Path | None) -> Iterator[Hydra]:
     """Provide Hydra with the package's configuration files, and a person's own folder of them."""
@@ -99,7 +115,9 @@ def configuration(own: Path | None) -> Iterator[Hydra]:
         search_path.prepend("command-line", f"file://{own.absolute()}", SearchPathQuery(provider="schema"))
     GlobalHydra.instance().clear()
     try:
-        yield Hydra.create_main_hydra2("ioa_marl", search_path)
+        hydra = Hydra.create_main_hydra2("ioa_marl", search_path)
+        hydra.config_loader.repository = ReadOnce(hydra.config_loader.repository)
+        yield hydra
     finally:
         restore_gh_from_backup(before)
 

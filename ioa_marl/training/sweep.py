@@ -155,7 +155,7 @@ class Planner:
         if deletes(given) or not is_group:
             if given.is_glob:
                 raise UserError(
-                    f"{shown(given.typed)} is not allowed: patterns choose among env, agent and other groups"
+                    f"{shown(given.typed)} is not allowed: patterns choose among names, as in agent=glob(*)"
                 )
             return [_Value(given, override, None, False) for override in given.singles()]
         if given.is_glob:
