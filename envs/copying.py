@@ -24,7 +24,7 @@ class Unbegun:
         self._game = game
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self._game.__reduce__()[:2]
+        return self._game.recipe()
 
 
 class Independent:

@@ -328,13 +328,17 @@ class Game(ABC):
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Arrays]:
         """Go on from what `save` returned; returns observations and active as `reset` does."""
 
+    def recipe(self) -> tuple[Any, ...]:
+        """Return a function and its arguments that make a game like this one, never reset."""
+        made_from = (type(self), self.config, self.num_envs, self.learning, self.autoreset)
+        return made_anew, (made_from, self.full_metrics, self.final_states)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copy a game as what makes it anew and what `save` returns: compiled code and shared arrays cannot be copied.
+        """Copy a game as its recipe and what `save` returns: compiled code and shared arrays cannot be copied.
 
         This holds for `copy.copy` as well: a copy that shared arrays with the original would play along with it.
         """
-        made_from = (type(self), self.config, self.num_envs, self.learning, self.autoreset)
-        return made_anew, (made_from, self.full_metrics, self.final_states), self.__getstate__()
+        return *self.recipe(), self.__getstate__()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy needs beyond `save`, under names of its own, and ``saved``, what `save` returns."""

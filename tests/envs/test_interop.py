@@ -9,6 +9,7 @@ import pytest
 
 import ioa_marl  # noqa: F401 - registers the environments
 from ioa_marl import registry
+from ioa_marl.envs.wrappers import one_space
 
 MARKETS = [name for name in registry.env_names() if registry.entry("environment", name).source == "ioa_marl"]
 IDS = sorted(name for name in gymnasium.registry if name.startswith("ioa_marl/"))
@@ -217,6 +218,67 @@ def test_dqn_of_stable_baselines3_trains_from_outside(name):
     before = weights(model)
     model.learn(TRAINING)
     assert_trained(model, before, env)
+
+
+ONE_SPACE = [
+    ("double_dutch", ("auctioneer",)), ("double_dutch", ("buyer", "seller")), ("second_bid", ("auctioneer",)),
+    ("second_bid", ("station",)), ("stackelberg", ("mobile", "fixed")), ("stackelberg", ("wireless",)),
+    ("two_tier", ("mobile",)), ("two_tier", ("mobile", "fixed")), ("two_tier", ("auctioneer",)),
+    ("vcg_slicing", ("slice",)), ("vcg_slicing", ("vsp",)),
+]  # fmt: skip
+"""Roles whose agents a single policy can play."""
+
+
+def train_on_supersuits_road(market, roles, processes):
+    """Train PPO on two copies of a market made by SuperSuit, and return the metrics of the episodes that ended."""
+    supersuit = pytest.importorskip("supersuit", reason="SuperSuit is not installed")
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.callbacks import BaseCallback
+
+    ended = []
+
+    class Listener(BaseCallback):
+        def _on_step(self):
+            ended.extend(info["metrics"] for info in self.locals["infos"] if "metrics" in info)
+            return True
+
+    market_env = one_space(make(market, roles, max_cycles=7))
+    env = supersuit.concat_vec_envs_v1(
+        supersuit.pettingzoo_env_to_vec_env_v1(market_env), 2, num_cpus=processes, base_class="stable_baselines3"
+    )
+    try:
+        assert env.num_envs == 2 * len(market_env.possible_agents)
+        # SuperSuit's environments have no seed() that Stable-Baselines3's own argument for it could call.
+        model = PPO("MlpPolicy", env, n_steps=16, batch_size=16, n_epochs=1, device="cpu")
+        before = weights(model)
+        model.learn(16 * env.num_envs, callback=Listener())
+        after = weights(model)
+    finally:
+        if processes:
+            env.venv.graceful_shutdown_timeout = 0.1  # its processes do not end when they are told to
+        env.close()
+    assert any(not after[name].equal(before[name]) for name in before), "nothing was learnt"
+    names = market_env.game.metric_names
+    assert all(tuple(metrics) == names for metrics in ended)
+    return ended
+
+
+@pytest.mark.parametrize(
+    ("market", "roles"), ONE_SPACE, ids=lambda value: value if isinstance(value, str) else "+".join(value)
+)
+def test_ppo_trains_on_supersuits_copies_of_a_market(market, roles):
+    ended = train_on_supersuits_road(market, roles, processes=0)
+    # The copies draw their own seeds: two of the same market would be one market.
+    assert len({str(metrics) for metrics in ended}) > 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("market", "roles"), ONE_SPACE, ids=lambda value: value if isinstance(value, str) else "+".join(value)
+)
+def test_ppo_trains_on_supersuits_copies_in_processes_of_their_own(market, roles):
+    ended = train_on_supersuits_road(market, roles, processes=2)
+    assert len({str(metrics) for metrics in ended}) > 2
 
 
 @pytest.mark.parametrize("name", IDS)
