@@ -14,7 +14,7 @@ import torch
 from ioa_marl.agents.base import Agent
 from ioa_marl.agents.randomness import Streams
 from ioa_marl.errors import UserError, one_line
-from ioa_marl.trees import difference
+from ioa_marl.trees import difference, in_first_format
 
 ROOM = 2**30
 """Bytes that any agent may take when it is built, whatever its policy takes."""
@@ -71,7 +71,10 @@ def take_over(agent: Agent, seed_index: int, state: Any, name: str, part: bool =
     try:
         agent.load_policy_state(seed_index, state)
         found = agent.policy_state(seed_index)
-        told = difference(found, _common(state, found) if part else state)
+        wanted = _common(state, found) if part else state
+        told = difference(found, wanted)
+        if told is not None and difference(in_first_format(found), wanted) is None:
+            told = None  # taken over from an old file, whole
     except UserError:
         raise
     except Exception as error:  # whatever an agent finds wrong with it

@@ -334,6 +334,15 @@ def _difference(found: Any, wanted: Any, name: str) -> str | None:
     return None if same else f"{place} is {shown(found)}, not {shown(wanted)}"
 
 
+def in_first_format(tree: Any) -> Any:
+    """Return nested values as checkpoints of the first format gave them back: lists for tuples, text for keys."""
+    if isinstance(tree, Mapping):
+        return {str(key): in_first_format(inner) for key, inner in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [in_first_format(inner) for inner in tree]
+    return tree.detach() if isinstance(tree, torch.nn.Parameter) else float(tree) if isinstance(tree, float) else tree
+
+
 def raw_bytes(value: torch.Tensor | NDArray[Any] | np.generic) -> NDArray[np.uint8]:
     """Return the bytes of a tensor or an array in order, of any dtype."""
     if isinstance(value, torch.Tensor):

@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import json
 import random
 import resource
 import time
@@ -9,15 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from typer.testing import CliRunner
 
 from ioa_marl import checkpoint
+from ioa_marl.agents.restored import take_over
 from ioa_marl.cli import app
 from ioa_marl.errors import UserError
 from ioa_marl.training.check import open_checkpoint
 from ioa_marl.training.config import resolve
 from ioa_marl.training.seeds import train_seeds
+from ioa_marl.trees import pack
 
 _spec = importlib.util.spec_from_file_location("strangers", Path(__file__).with_name("strangers.py"))
 strangers = importlib.util.module_from_spec(_spec)
@@ -86,6 +90,35 @@ def changed(tree, path, value):
 def test_what_is_as_it_was_is_played(name, trees, tmp_path):
     checkpoint.save(tmp_path / "some", trees[name])
     assert told("evaluate", tmp_path / "some") is None
+
+
+def first_format(tree):
+    """Return a file as the first format had it, without a seal."""
+    packed, arrays = pack(tree, exact=False)
+    header = {"format": "ioa_marl checkpoint 1", "tree": json.dumps(packed)}
+    return safetensors.numpy.save(arrays, metadata=header)
+
+
+@pytest.mark.parametrize("name", ["sac", "ppo", "loaded"])
+def test_a_checkpoint_of_the_first_format_is_played(name, trees, tmp_path):
+    (tmp_path / "some").write_bytes(first_format(trees[name]))
+    assert checkpoint.seal(tmp_path / "some") is None
+    assert told("evaluate", tmp_path / "some") is None
+
+
+def test_a_policy_with_tuples_and_numbers_as_keys_is_taken_over_from_the_first_format(tmp_path):
+    class Plain:
+        def load_policy_state(self, seed_index, state):
+            self.held = {"pair": tuple(state["pair"]), "table": {int(k): v for k, v in state["table"].items()}}
+
+        def policy_state(self, seed_index):
+            return self.held
+
+    policy = {"pair": (1, 2.5), "table": {0: torch.ones(2), 7: None}}
+    (tmp_path / "some").write_bytes(first_format(policy))
+    take_over(Plain(), 0, checkpoint.load(tmp_path / "some"), "plain")
+    with pytest.raises(UserError, match="the policy of plain does not fit its settings: "):
+        take_over(Plain(), 0, {"pair": [1, 2.5], "table": {"0": torch.ones(2), "7": None, 7: None}}, "plain")
 
 
 SIZES = [
@@ -243,14 +276,14 @@ def attacked(trees, folder, seed):
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_any_change_is_played_as_it_is_or_refused_in_one_line(seed, trees, tmp_path):
+def test_any_change_is_played_as_it_is_or_refused_one_line(seed, trees, tmp_path):
     before = peak()
     attacked(trees, tmp_path, seed)
     assert peak() - before < 1100
 
 
 @pytest.mark.slow
-def test_two_hundred_changes_are_played_as_they_are_or_refused_in_one_line(trees, tmp_path):
+def test_two_hundred_changes_are_played_as_they_are_or_refused_one_line(trees, tmp_path):
     before = peak()
     found = [attacked(trees, tmp_path, seed) for seed in range(1000, 1200)]
     assert sum(line is None for _, _, line in found) < 100
