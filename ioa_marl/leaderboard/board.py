@@ -43,8 +43,8 @@ def make_leaderboard(runs: Path, out: Path) -> None:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=PAGE_WIDTH)
     leaderboard = arrange(read_store(runs))
+    write(leaderboard, out)  # before anything is said, which may fail
     print_leaderboard(leaderboard, console)
-    write(leaderboard, out)
     console.print()
     for line in (
         f"written: {out / 'leaderboard.md'}  {out / 'leaderboard.csv'}  {out / LOG}",

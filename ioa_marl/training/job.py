@@ -88,7 +88,7 @@ def run(spec: RunSpec) -> None:
     if done:
         _tell_of_changed_code(spec, done, notify)
     if not missing:
-        console.print(f"{title}  {len(done)} seeds already done: {spec.folder}", highlight=False)
+        _say(console, f"{title}  {len(done)} seeds already done: {spec.folder}")
         return
     if not spec.folder.exists():
         _tell_of_older_versions(spec, notify)
@@ -104,7 +104,11 @@ def run(spec: RunSpec) -> None:
         parts.append(f"{role} score {found.value:.3f}")
     summary = "  ".join(parts) or "no scored role"
     seconds = time.perf_counter() - started
-    console.print(f"{title}  {len(missing)} seeds  {summary}  {seconds:.0f} s", highlight=False)
+    _say(console, f"{title}  {len(missing)} seeds  {summary}  {seconds:.0f} s")
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _tell_of_changed_code(spec: RunSpec, done: Sequence[int], notify: Notify) -> None:
@@ -163,6 +167,6 @@ def _progress(title: str, budget: int, console: Console) -> Iterator[Report]:
             progress.update(task, completed=steps, score=shown)
             if mode == "lines" and 4 * steps // budget > quarters:
                 quarters = 4 * steps // budget
-                console.print(f"{title}  {25 * quarters}%  {shown}", highlight=False)
+                _say(console, f"{title}  {25 * quarters}%  {shown}")
 
         yield report
