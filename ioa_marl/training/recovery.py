@@ -16,7 +16,7 @@ from ioa_marl.training.failures import Notify
 from ioa_marl.training.play import evaluate, load_agents
 from ioa_marl.training.resume import read_checkpoint
 from ioa_marl.training.store import episode_table, table_digest
-from ioa_marl.trees import difference
+from ioa_marl.trees import difference, in_first_format
 
 if TYPE_CHECKING:
     from ioa_marl.training.runner import Trainer
@@ -34,15 +34,15 @@ def restore_seed(trainer: Trainer, i: int, state: Mapping[str, Any]) -> None:
         agent.load_state_dict(i, agent_state)
         places.append((type(agent).__name__, agent.state_dict(i), agent_state))
     # The first format did not keep apart lists and tuples, nor numbers and text as keys.
-    alike = difference if checkpoint.seal(trainer.folders[i].latest) else _difference_of_content
+    alike = difference if checkpoint.seal(trainer.folders[i].latest) else _difference_in_first_format
     for name, held, wanted in places:
         where = alike(held, wanted)
         if where is not None:
             raise UnlikeError(f"holds what is not taken over as it is ({name}: {where})")
 
 
-def _difference_of_content(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
-    return None if checkpoint.digest(found) == checkpoint.digest(wanted) else "its content differs"
+def _difference_in_first_format(found: Any, wanted: Any) -> str | None:
+    return difference(in_first_format(found), wanted)
 
 
 def restore_tables(trainer: Trainer, i: int, state: Mapping[str, Any], notify: Notify) -> None:
