@@ -7,9 +7,10 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import Annotated, Any, ParamSpec
 
 import typer
+from typer.core import TyperCommand
 
 from ioa_marl import interrupts, output
 
@@ -193,16 +194,51 @@ def watch(
     )
 
 
-@app.command()
+_VERIFY = "--verify"
+_SAMPLE = "5"
+_LEADERBOARD_HELP = """Compare all runs: a table here, and leaderboard.md, .csv and a TensorBoard folder.
+
+Rows are compared with the checksums that were written with them. --verify plays a sample of seeds again, the same one
+every time, spread over markets and runs: a seed that does not give the recorded numbers is shown as damaged, and the
+exit status is 1.
+
+\b
+  ioa-marl leaderboard runs
+  ioa-marl leaderboard runs --verify          # 5 seeds
+  ioa-marl leaderboard runs --verify 20
+  ioa-marl leaderboard runs --verify all
+"""
+
+
+class _VerifyCommand(TyperCommand):
+    """A command with an option ``--verify`` that may stand without its value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give the option its usual value where what follows is none."""
+        for place in (i for i, arg in enumerate(args) if arg == _VERIFY):
+            after = args[place + 1 : place + 2]
+            if not after or not (after[0].isdecimal() or after[0] == "all"):
+                args = [*args[:place], f"{_VERIFY}={_SAMPLE}", *args[place + 1 :]]
+        return super().parse_args(ctx, args)
+
+
+@app.command(help=_LEADERBOARD_HELP, cls=_VerifyCommand)
 @_one_line
 def leaderboard(
     runs: Annotated[Path, typer.Argument(help="Folder of the run store.")] = Path("runs"),
     out: Annotated[Path | None, typer.Option(help="Where to write; default: RUNS/leaderboard.")] = None,
+    verify: Annotated[
+        str | None,
+        typer.Option(_VERIFY, metavar="[N|all]", help=f"Play N seeds again before writing; default: {_SAMPLE}."),
+    ] = None,
 ) -> None:
-    """Compare all runs: a table here, and leaderboard.md, .csv and a TensorBoard folder."""
+    """Compare all runs."""
     from ioa_marl.leaderboard.board import make_leaderboard
+    from ioa_marl.leaderboard.verify import sample_size
 
-    make_leaderboard(runs, out if out is not None else runs / "leaderboard")
+    count = sample_size(verify)
+    if make_leaderboard(runs, out if out is not None else runs / "leaderboard", count):
+        raise typer.Exit(1)
 
 
 def main() -> None:

@@ -13,18 +13,20 @@ from pathlib import Path
 from rich.console import Console
 
 from ioa_marl.errors import UserError
+from ioa_marl.leaderboard.folders import MADE_HERE
 from ioa_marl.leaderboard.query import read_store
 from ioa_marl.leaderboard.rows import Leaderboard, arrange
-from ioa_marl.leaderboard.table import csv_text, markdown, print_leaderboard
+from ioa_marl.leaderboard.spreadsheet import csv_text
+from ioa_marl.leaderboard.table import markdown, print_leaderboard
+from ioa_marl.leaderboard.text import visible
+from ioa_marl.leaderboard.verify import played_again
 
 LOG = "tensorboard"
-MARK = ".ioa_marl_leaderboard"
-"""File in a log directory that says that it may be replaced."""
 PAGE_WIDTH = 120
 """Columns of the table where the output is not a terminal."""
 
 
-def make_leaderboard(runs: Path, out: Path) -> None:
+def make_leaderboard(runs: Path, out: Path, verify: int = 0) -> int:
     """Compare all runs of a store.
 
     Parameters
@@ -33,6 +35,13 @@ def make_leaderboard(runs: Path, out: Path) -> None:
         Folder of the run store.
     out : Path
         Folder for ``leaderboard.md``, ``leaderboard.csv`` and ``tensorboard/``; what else it holds is left alone.
+    verify : int, default 0
+        Seeds whose checkpoints are played again before anything is written; a sample, spread over boards and runs.
+
+    Returns
+    -------
+    int
+        How many of the seeds that were played again do not give what was recorded.
 
     Raises
     ------
@@ -42,17 +51,21 @@ def make_leaderboard(runs: Path, out: Path) -> None:
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=PAGE_WIDTH)
-    leaderboard = arrange(read_store(runs))
-    write(leaderboard, out)  # before anything is said, which may fail
+    seeds, played = played_again(read_store(runs), verify)
+    leaderboard = arrange(seeds)
+    write(leaderboard, out)
+    # What is printed may end in a closed pipe, or in a terminal that cannot show it.
     print_leaderboard(leaderboard, console)
     console.print()
     for line in (
+        *played.lines(),
         f"written: {out / 'leaderboard.md'}  {out / 'leaderboard.csv'}  {out / LOG}",
         # Of more than 40 runs TensorBoard ticks none.
         f"to see it in a browser: tensorboard --logdir {shlex.quote(str(out / LOG))}  "
         "(HPARAMS tab; in TEXT and IMAGES tick the run leaderboard)",
     ):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        console.print(visible(line), soft_wrap=True, markup=False, highlight=False)
+    return played.failed
 
 
 def write(leaderboard: Leaderboard, out: Path) -> None:
@@ -60,14 +73,14 @@ def write(leaderboard: Leaderboard, out: Path) -> None:
     from ioa_marl.leaderboard.tensorboard import write_log
 
     log = out / LOG
-    if log.exists() and not (log / MARK).is_file():
+    if log.exists() and not (log / MADE_HERE).is_file():
         raise UserError(f"{log} exists and is not of a leaderboard: choose another folder with --out")
     table = markdown(leaderboard)
     with _staging(out) as folder:
         (folder / "leaderboard.md").write_text(table, encoding="utf-8")
         (folder / "leaderboard.csv").write_text(csv_text(leaderboard), encoding="utf-8")
         (folder / LOG).mkdir()
-        (folder / LOG / MARK).write_text("Made by ioa-marl leaderboard, which replaces this folder.\n")
+        (folder / LOG / MADE_HERE).write_text("Made by ioa-marl leaderboard, which replaces this folder.\n")
         write_log(leaderboard, folder / LOG, table)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from ioa_marl.envs.rendering import (
 )
 from ioa_marl.evaluation.statistics import estimate
 from ioa_marl.leaderboard.rows import Board, Reference
+from ioa_marl.leaderboard.text import in_figure, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +37,8 @@ WIDTH, HEIGHT = 1040, 540
 """Pixels of a picture; that of the bars grows with the number of rows."""
 MOST = 10
 """Rows in the learning curves and the profile; with more, lines cannot be told apart."""
+MOST_BARS = 100
+"""Rows in the picture of the scores; with thousands, Matplotlib refuses it."""
 
 _COLOURS = (BLUE, ORANGE, GREEN, PINK, YELLOW)
 _DASHES = ("-", (0, (5, 1.5)))
@@ -53,17 +57,20 @@ class ScoreCurve:
 
 
 def png(figure: Figure) -> bytes:
-    """Return a figure as a PNG file."""
+    """Return a figure as a PNG file; a character that the font has not is a box in it."""
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=100)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(out, format="png", dpi=100)
     return out.getvalue()
 
 
 def score_bars(board: Board) -> Figure:
     """Draw the score of each row with its interval and its seeds, the references as lines."""
-    rows = board.rows
+    rows = board.rows[:MOST_BARS]
     figure = new_figure(WIDTH, 170 + 34 * max(4, len(rows)))
-    axes = _axes(figure, board, "Score", "interquartile mean over seeds, 95% interval; dots are seeds", right=0.9)
+    told = "interquartile mean over seeds, 95% interval; dots are seeds" + _omitted(board, MOST_BARS)
+    axes = _axes(figure, board, "Score", told, right=0.9)
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     places = range(len(rows))
@@ -164,7 +171,9 @@ def performance_profile(board: Board) -> Figure | None:
 def _axes(figure: Figure, board: Board, what: str, told: str, right: float = 0.75) -> Axes:
     """Return axes under a title; margins are in pixels, so that they do not grow with the figure."""
     height = figure.bbox.height
-    figure.text(0.02, 1 - 18 / height, f"{what}: {board.title}", fontsize=14, color=INK, va="top", fontweight="bold")
+    figure.text(
+        0.02, 1 - 18 / height, f"{what}: {in_figure(board.title)}", fontsize=14, color=INK, va="top", fontweight="bold"
+    )
     figure.text(0.02, 1 - 44 / height, told, fontsize=10.5, color=MUTED, va="top")
     widest = max((len(_short(row.run.label)) for row in board.rows), default=0) if right > 0.75 else 0
     left = max(92.0, 36 + 7.6 * widest) / figure.bbox.width
@@ -173,12 +182,12 @@ def _axes(figure: Figure, board: Board, what: str, told: str, right: float = 0.7
     return axes
 
 
-def _omitted(board: Board) -> str:
-    return f"; the best {MOST} of {len(board.rows)}" if len(board.rows) > MOST else ""
+def _omitted(board: Board, most: int = MOST) -> str:
+    return f"; the best {most} of {len(board.rows)}" if len(board.rows) > most else ""
 
 
 def _short(label: str) -> str:
-    return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…"
+    return in_figure(shortened(label, _LONGEST))
 
 
 def _colour(place: int) -> str:

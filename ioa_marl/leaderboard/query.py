@@ -1,102 +1,41 @@
-"""What lies in a run store, read with DuckDB: one row per seed, and its learning curve.
+"""What lies in a run store: one row per seed.
 
-Nothing in a store can stop the reading: what is damaged becomes a failed row that says so.
+Nothing in a store can stop the reading: sizes and kinds of files are looked at before they are read, and what is
+damaged becomes a row that says so.
 """
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import math
-import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import duckdb
 import filelock
-import numpy as np
-import yaml
-from numpy.typing import NDArray
 
 from ioa_marl.errors import UserError
-
-DONE, FAILED, UNFINISHED = "done", "failed", "unfinished"
-
-Setting: TypeAlias = bool | int | float | str
-Settings: TypeAlias = Mapping[str, Setting]
-
-_RESULT = {
-    "env": "VARCHAR", "preset": "VARCHAR", "agent": "VARCHAR", "digest": "VARCHAR", "seed": "BIGINT",
-    "budget": "BIGINT", "status": "VARCHAR", "error": "VARCHAR",
-    "scores": "MAP(VARCHAR, DOUBLE)", "references": "MAP(VARCHAR, MAP(VARCHAR, DOUBLE))",
-    "metrics": "MAP(VARCHAR, DOUBLE)", "bidder_gain": "MAP(VARCHAR, DOUBLE)",
-    "env_steps": "BIGINT", "steps_per_second": "DOUBLE",
-    "train_seconds": "DOUBLE", "seeds_together": "BIGINT", "parameters": "BIGINT",
-}  # fmt: skip
-_PROVENANCE = {"commit": "VARCHAR"}
-
-# read_json can skip damaged files only in newline-delimited form, so the text is read and parsed apart; TRY turns
-# bytes that are no text, and JSON that is no JSON, into NULL.
-_READ = """
-    SELECT filename, TRY(from_json(TRY(decode(content)), ?)) FROM read_blob(?) ORDER BY filename
-"""
-# A mean over episodes in which a figure is not defined is not defined, as in result.json.
-_CURVE = """
-    SELECT step, avg(coalesce(COLUMNS(* EXCLUDE (step, episode)), 'nan'::DOUBLE))
-    FROM read_parquet(?, hive_partitioning = false) GROUP BY step ORDER BY step
-"""
-
-
-@dataclass(frozen=True)
-class SeedRow:
-    """One seed of a run, as its folder tells it."""
-
-    folder: Path
-    env: str
-    preset: str
-    agent: str
-    """Label of the agent, with its role where it is not the usual one."""
-    digest: str
-    """Hash of the run's settings."""
-    seed: int
-    """Training seed; -1 where neither the result nor the folder's name tells it."""
-    status: str
-    """`DONE`, `FAILED` or `UNFINISHED`."""
-    reason: str = ""
-    """Why it is not done, in one line."""
-    budget: int | None = None
-    """Environment steps asked for."""
-    scores: Mapping[str, float] = field(default_factory=dict)
-    """Per scored role."""
-    references: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """``random``, ``optimum`` and ``constant``: mean objective per scored role."""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    """Means over the last evaluation's episodes."""
-    bidder_gain: Mapping[str, float] = field(default_factory=dict)
-    """Per role of bidders what they would gain by the best constant action, where that was asked for."""
-    env_steps: int | None = None
-    """Environment steps trained; 0 for what does not learn."""
-    steps_per_second: float | None = None
-    """Of all seeds that trained together."""
-    train_seconds: float | None = None
-    """Wall time of all seeds that trained together."""
-    seeds_together: int | None = None
-    parameters: int | None = None
-    commit: str | None = None
-    settings: Settings = field(default_factory=dict)
-    """Resolved configuration, flattened; see `flatten`."""
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Means of each evaluation of one seed."""
-
-    steps: NDArray[np.int64]
-    """Training steps, (evaluations,)."""
-    metrics: Mapping[str, NDArray[np.float64]]
-    """By name, (evaluations,) each."""
+from ioa_marl.files import DamagedFileError, check_readable, read_json
+from ioa_marl.leaderboard.curves import LARGEST_TABLE, Curve, read_curve
+from ioa_marl.leaderboard.folders import find_seeds
+from ioa_marl.leaderboard.installed import Installed
+from ioa_marl.leaderboard.seeds import (
+    DAMAGED,
+    DONE,
+    FAILED,
+    INTACT,
+    NAMES,
+    NOT_REPLAYABLE,
+    UNCHECKED,
+    UNFINISHED,
+    Record,
+    SeedRow,
+    names_from_path,
+    seed_of,
+)
+from ioa_marl.leaderboard.settings import Configs
+from ioa_marl.leaderboard.text import first_line, shortened, visible
+from ioa_marl.training.integrity import RECORDS, REMEDY, check_row
 
 
 def read_store(runs: Path) -> list[SeedRow]:
@@ -107,194 +46,191 @@ def read_store(runs: Path) -> list[SeedRow]:
     UserError
         If there is no run in ``runs``.
     """
-    if not runs.is_dir():
+    if not _exists(runs):
         raise UserError(f"there is no run store {runs}")
-    with duckdb.connect() as connection:
-        try:
-            folders = _seed_folders(connection, runs)
-            if not folders:
-                raise UserError(f"there is no run in the run store {runs}")
-            results = _read_json(connection, [f / "result.json" for f in folders], _RESULT)
-            origins = _read_json(connection, [f / "provenance.json" for f in folders], _PROVENANCE)
-        except duckdb.Error as error:
-            raise UserError(f"cannot read the run store {runs}: {_first_line(error)}") from error
-    configs = _Configs()
-    found: dict[tuple[str, str, str, str, int], SeedRow] = {}
-    for folder in folders:
-        origin = origins.get(folder / "provenance.json") or {}
-        row = _seed_row(folder, results, origin.get("commit"), configs)
-        key = (row.env, row.preset, row.agent, row.digest, row.seed)
-        # The same run may lie in several stores that were put side by side: a seed counts once.
-        if key not in found or (row.status == DONE and found[key].status != DONE):
+    found = find_seeds(runs)
+    if runs in found.unreadable:
+        raise UserError(f"cannot read the run store {runs}: {found.unreadable[runs]}")
+    if not found.seeds:
+        raise UserError(f"there is no run in the run store {runs}")
+    configs = Configs()
+    installed = Installed()
+    rows = _each_once([installed.judged(_seed_row(folder, configs)) for folder in found.seeds])
+    return rows + [_unread(folder, why) for folder, why in sorted(found.unreadable.items())]
+
+
+def _each_once(rows: Iterable[SeedRow]) -> list[SeedRow]:
+    """Return each seed once: the same run may lie in several stores that were put side by side."""
+    found: dict[tuple[object, ...], SeedRow] = {}
+    for row in rows:
+        # Of what nobody can tell the seed, none stands for another.
+        key = (row.env, row.preset, row.agent, row.digest, row.seed if row.seed >= 0 else row.folder)
+        held = found.get(key)
+        if held is not None and row.status == held.status == DONE and _numbers(row) != _numbers(held):
+            other = visible(str(row.folder))
+            found[key] = dataclasses.replace(held, notes=(*held.notes, f"other numbers of the same seed in {other}"))
+        elif held is None or (row.status == DONE and held.status != DONE):
             found[key] = row
     return list(found.values())
 
 
-def read_curve(row: SeedRow) -> Curve | None:
-    """Return the learning curve of a seed, or None where its file is missing or damaged."""
-    path = row.folder / "evaluation.parquet"
-    if not path.is_file():
+def _numbers(row: SeedRow) -> str:
+    return repr((row.scores, row.metrics, row.references))  # NaN is equal to NaN in text
+
+
+def _unread(folder: Path, why: str) -> SeedRow:
+    reason = first_line(f"{shortened(visible(str(folder)), 200)} cannot be looked into: {why}")
+    return SeedRow(folder, "?", "", "?", "?", seed_of(folder), DAMAGED, reason)
+
+
+def _seed_row(folder: Path, configs: Configs) -> SeedRow:
+    names = names_from_path(folder)
+    try:
+        settings = configs.of(folder / "config.yaml") if _exists(folder / "config.yaml") else {}
+        problem = ""
+    except DamagedFileError as error:
+        settings, problem = {}, _with_remedy(error)
+    for key, setting in (("env", "env.name"), ("preset", "env.preset")):
+        if isinstance(settings.get(setting), str):
+            names[key] = str(settings[setting])
+    env, preset, agent, digest = (names[key] for key in NAMES)
+    unknown = SeedRow(folder, env, preset, agent, digest, seed_of(folder), DAMAGED, settings=settings)
+    path = folder / "result.json"
+    try:
+        held = read_json(path) if _exists(path) else {}
+        if not isinstance(held, Mapping):
+            raise DamagedFileError(path, "is damaged: it is not a JSON object")
+        return _told_by(Record(path, held), held, unknown, problem)
+    except DamagedFileError as error:
+        return dataclasses.replace(unknown, reason=_with_remedy(error))
+
+
+def _told_by(record: Record, held: Mapping[str, Any], unknown: SeedRow, problem: str) -> SeedRow:
+    """Return what a result tells of a seed; ``problem`` is what is wrong with its configuration."""
+    folder = unknown.folder
+    env, preset, agent, digest = (record.name(key, getattr(unknown, key)) for key in NAMES)
+    seed = record.seed(folder)
+    scores = record.scores() if held.get("status") == DONE else {}
+    status, reason = _status(folder, held, scores)
+    notes: list[str] = []
+    checked, replayable = "", False
+    if status == DONE:
+        damage, checked, replayable = _checked(folder, held)
+        damage = damage or problem
+        if damage:
+            status, reason = DAMAGED, first_line(damage)
+    row = SeedRow(
+        folder, env, preset, agent, digest, seed, status, reason,
+        budget=record.whole("budget"),
+        scores=scores,
+        references=record.references(),
+        metrics=record.numbers("metrics"),
+        bidder_gain=record.numbers("bidder_gain"),
+        env_steps=record.whole("env_steps"),
+        steps_per_second=record.number("steps_per_second"),
+        train_seconds=record.number("train_seconds"),
+        seeds_together=record.whole("seeds_together"),
+        parameters=record.whole("parameters"),
+        code=record.texts("code"),
+        commit=_commit(folder, notes),
+        settings=unknown.settings,
+        curve=_curve(folder, notes) if status == DONE else None,
+        checked=checked, replayable=replayable,
+    )  # fmt: skip
+    notes += [f"result.json has no usable {', '.join(dict.fromkeys(record.wrong))}"] if record.wrong else []
+    lost = held.get("lost_evaluations")
+    if lost:
+        steps = ", ".join(str(step)[:20] for step in lost[:5]) if isinstance(lost, list) else str(lost)
+        more = ", …" if isinstance(lost, list) and len(lost) > 5 else ""
+        notes.append(first_line(f"lost evaluations: after {steps}{more} steps"))
+    return dataclasses.replace(row, notes=tuple(notes) if status == DONE else ())
+
+
+def _checked(folder: Path, held: Mapping[str, Any]) -> tuple[str, str, bool]:
+    """Return what does not match the checksums, what a row that has nothing of the kind counts as, and if it replays.
+
+    Sizes come first: to take the checksum of a file, it is read.
+    """
+    sealed = held.get("files")
+    try:
+        for name in RECORDS:
+            if isinstance(sealed, Mapping) and name in sealed:
+                check_readable(folder / name, LARGEST_TABLE)
+        found = check_row(folder, held)
+    except DamagedFileError as error:
+        return _with_remedy(error), "", False
+    except (TypeError, ValueError, KeyError, AttributeError):  # checksums that are no checksums
+        return f"{folder / 'result.json'} is damaged: its files have no checksums: {REMEDY}", "", False
+    words = [*([] if found.checked else [UNCHECKED]), *([] if found.replayable else [NOT_REPLAYABLE])]
+    return found.problem, ", ".join(words) or INTACT, found.replayable
+
+
+def _commit(folder: Path, notes: list[str]) -> str | None:
+    path = folder / "provenance.json"
+    if not _exists(path):
         return None
     try:
-        with duckdb.connect() as connection:
-            found = connection.execute(_CURVE, [_literal(path)])
-            names = [column[0] for column in found.description or ()]
-            table = np.array(found.fetchall(), np.float64).reshape(-1, len(names))
-    except (duckdb.Error, ValueError):
+        held = read_json(path)
+    except DamagedFileError as error:
+        notes.append(first_line(f"no commit: {path.name} {error.reason}"))
         return None
-    return Curve(table[:, 0].astype(np.int64), dict(zip(names[1:], table.T[1:], strict=True)))
+    commit = held.get("commit") if isinstance(held, Mapping) else None
+    return first_line(commit)[:64] if isinstance(commit, str) else None
 
 
-def flatten(config: Mapping[str, Any]) -> dict[str, Setting]:
-    """Return a resolved configuration as flat keys, named as the overrides of ``ioa-marl train`` are.
-
-    The only agent of a run is ``agent``; of several, each is ``roles.ROLE.agent``.
-    """
-    tree = {key: value for key, value in config.items() if key not in ("agents", "seed")}
-    agents = config.get("agents")
-    if isinstance(agents, Mapping):
-        if len(agents) == 1:
-            tree["agent"] = next(iter(agents.values()))
-        else:
-            tree["roles"] = {role: {"agent": choice} for role, choice in agents.items()}
-    return dict(_leaves(tree, ""))
+def _curve(folder: Path, notes: list[str]) -> Curve | None:
+    path = folder / "evaluation.parquet"
+    try:
+        return read_curve(path)
+    except DamagedFileError as error:
+        notes.append(first_line(f"no learning curve: {path.name} {error.reason}"))
+        return None
 
 
-def _leaves(value: Any, name: str) -> Iterable[tuple[str, Setting]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _leaves(inner, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, (bool, int, float, str)):
-        yield name, value
-    else:
-        yield name, json.dumps(value, default=str).replace(" ", "")
+def _exists(path: Path) -> bool:
+    """Whether there is anything of that name, be it a link to nowhere; reading what cannot be looked at says why."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
-class _Configs:
-    """Flattened configurations, parsed once per run: all its seeds have the same."""
-
-    def __init__(self) -> None:
-        self._held: dict[Path, dict[str, Setting]] = {}
-
-    def of(self, folder: Path) -> dict[str, Setting]:
-        if not self._held.get(folder.parent):
-            try:
-                config = yaml.safe_load((folder / "config.yaml").read_text())
-            except (OSError, ValueError, yaml.YAMLError):
-                config = None
-            self._held[folder.parent] = flatten(config) if isinstance(config, Mapping) else {}
-        return self._held[folder.parent]
+def _with_remedy(error: DamagedFileError) -> str:
+    return f"{first_line(error)}; {REMEDY}"
 
 
-def _seed_folders(connection: duckdb.DuckDBPyConnection, runs: Path) -> list[Path]:
-    """Return the folders of all seeds; one that died at once has a lock and nothing else."""
-    found = set()
-    for name in ("result.json", ".lock"):
-        pattern = f"{_literal(runs)}/**/seed_*/{name}"
-        found |= {Path(path) for (path,) in connection.execute("SELECT file FROM glob(?)", [pattern]).fetchall()}
-    return sorted({path.parent for path in found})
-
-
-def _literal(path: Path) -> str:
-    """Return the glob pattern that matches nothing but ``path``."""
-    return re.sub(r"[\[*?]", lambda hit: f"[{hit.group()}]", str(path))
-
-
-def _read_json(
-    connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], structure: Mapping[str, str]
-) -> dict[Path, dict[str, Any] | None]:
-    """Return the values of JSON files, with NULL for what has not the type it should have.
-
-    Files that do not exist are left out; for damaged or unreadable ones the value is None.
-    """
-    out: dict[Path, dict[str, Any] | None] = {path: None for path in paths if path.exists()}
-    readable = [_literal(path) for path in out if path.is_file() and os.access(path, os.R_OK)]
-    if readable:
-        for name, value in connection.execute(_READ, [json.dumps(structure), readable]).fetchall():
-            out[Path(name)] = value
-    return out
-
-
-def _seed_row(
-    folder: Path, results: Mapping[Path, dict[str, Any] | None], commit: str | None, configs: _Configs
-) -> SeedRow:
-    path = folder / "result.json"
-    held = results.get(path) or {}
-    settings = configs.of(folder)
-    names = _names_from_path(folder)
-    for key, setting in (("env", "env.name"), ("preset", "env.preset")):
-        names[key] = str(settings.get(setting, names[key]))
-    names |= {key: held[key] for key in names if held.get(key)}
-    seed = held.get("seed")
-    if seed is None:
-        digits = re.fullmatch(r"seed_(\d{1,18})", folder.name)
-        seed = int(digits[1]) if digits else -1
-    status, reason = _status(folder, path in results, held)
-    if path in results and results[path] is None:
-        status, reason = FAILED, "result.json is damaged or cannot be read"
-    return SeedRow(
-        folder, names["env"], names["preset"], names["agent"], names["digest"], seed, status, reason,
-        budget=held.get("budget"),
-        scores=_numbers(held.get("scores")),
-        references={key: _numbers(inner) for key, inner in (held.get("references") or {}).items()},
-        metrics=_numbers(held.get("metrics")),
-        bidder_gain=_numbers(held.get("bidder_gain")),
-        env_steps=held.get("env_steps"),
-        steps_per_second=held.get("steps_per_second"),
-        train_seconds=held.get("train_seconds"),
-        seeds_together=held.get("seeds_together"),
-        parameters=held.get("parameters"),
-        commit=commit,
-        settings=settings,
-    )  # fmt: skip
-
-
-def _numbers(value: Mapping[str, float | None] | None) -> dict[str, float]:
-    """Return a map with NaN for NULL, and an empty one for no map."""
-    return {key: math.nan if inner is None else inner for key, inner in (value or {}).items()}
-
-
-def _names_from_path(folder: Path) -> dict[str, str]:
-    """Return env, preset, agent and digest as ``ENV-PRESET/AGENT/DIGEST/seed_S`` tells them."""
-    parts = (*("?",) * 3, *folder.parts[:-1])[-3:]
-    env, _, preset = parts[0].partition("-")
-    return {"env": env, "preset": preset, "agent": parts[1], "digest": parts[2]}
-
-
-def _status(folder: Path, has_result: bool, held: Mapping[str, Any]) -> tuple[str, str]:
+def _status(folder: Path, held: Mapping[str, Any], scores: Mapping[str, float]) -> tuple[str, str]:
     """Return what a seed counts as, and why if it is not done."""
     status = held.get("status")
-    error = _first_line(held.get("error") or "")
+    error = first_line(held.get("error") or "")
     if status == DONE:
-        for role, score in (held.get("scores") or {}).items():
-            if score is None or not math.isfinite(score):
+        for role, score in scores.items():
+            if math.isnan(score):
                 return FAILED, f"the score of {role} is not a number"
         return DONE, ""
     if status == FAILED:
         return FAILED, error or "it failed without saying why"
     if status == "interrupted":
         return UNFINISHED, "interrupted; the same train command goes on with it"
-    if status == "running" or not has_result:
+    if status == "running" or not _exists(folder / "result.json"):
         if _locked(folder / ".lock"):
             return UNFINISHED, "still running"
         return UNFINISHED, "stopped before its end; the same train command goes on with it"
-    return FAILED, f"result.json has no known status (status={status})"
+    return DAMAGED, f"result.json has no known status (status={first_line(status)}); {REMEDY}"
 
 
 def _locked(path: Path) -> bool:
-    """Whether another process holds a lock; a lock that cannot be tried counts as free."""
-    if not path.exists():
-        return False
-    lock = filelock.FileLock(path)
+    """Whether another process holds a lock; one that cannot be tried, or is no plain file, counts as free."""
     try:
-        lock.acquire(timeout=0)
+        if path.is_symlink():
+            return False
+        check_readable(path)
+        with filelock.FileLock(path, timeout=0):
+            return False
     except filelock.Timeout:
         return True
-    except OSError:
+    except (OSError, DamagedFileError):
         return False
-    lock.release()
-    return False
-
-
-def _first_line(value: object) -> str:
-    return (str(value).strip().splitlines() or [""])[0]

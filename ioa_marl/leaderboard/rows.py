@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
-from ioa_marl import registry
-from ioa_marl.errors import UserError
 from ioa_marl.evaluation.statistics import (
     Estimate,
     estimate,
     interquartile_mean,
     probability_of_improvement,
 )
-from ioa_marl.leaderboard.query import DONE, SeedRow, Setting, Settings
-
-LONGEST_LABEL = 40
-"""Characters of a label; settings that take more are replaced by the run's digest."""
-
-MOST_SETTINGS = 3
-"""Settings in the title of a board."""
+from ioa_marl.leaderboard.installed import market_class
+from ioa_marl.leaderboard.labels import labels_of, variants_of
+from ioa_marl.leaderboard.seeds import DONE, INTACT, SeedRow, on_scale, zero_of
+from ioa_marl.leaderboard.settings import Setting, Settings, flatten
+from ioa_marl.leaderboard.text import file_name, unique
+from ioa_marl.markets.parameters import unchanged_settings
 
 REFERENCES = {"optimum": "optimum", "constant": "best constant", "random": "random play"}
 """Keys in ``result.json`` and names of the references that every board has, usually the highest first."""
+
+MOST_METRICS = 30
+"""Metrics in the table of a market that does not say which it shows, because it is not installed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,8 @@ class Run:
     agent: str
     digest: str
     seeds: tuple[SeedRow, ...]
+    identity: tuple[tuple[str, Setting], ...] = ()
+    """Settings on which the scale depends, sorted; empty where no seed's can be read."""
     label: str = ""
     """Agent, and what tells the run apart from others of the same agent on the board."""
 
@@ -50,6 +54,25 @@ class Run:
     def settings(self) -> Settings:
         """Flattened configuration, empty where no seed's can be read."""
         return next((seed.settings for seed in self.seeds if seed.settings), {})
+
+    @property
+    def checked(self) -> str:
+        """What is known of the seeds that count: one word if it is the same of all, else how many of each."""
+        kinds = Counter(seed.checked for seed in self.done)
+        if len(kinds) < 2:
+            return next(iter(kinds), "")
+        return "; ".join(f"{kind} {n}" for kind, n in sorted(kinds.items()))
+
+    @property
+    def remarks(self) -> dict[str, tuple[int, ...]]:
+        """What a reader of the numbers should know, with the seeds that it is about."""
+        return _by_text((note, seed.seed) for seed in self.done for note in seed.notes)
+
+    @property
+    def notes(self) -> dict[str, tuple[int, ...]]:
+        """The remarks, and which seeds are not simply as they were written."""
+        kinds = _by_text((seed.checked, seed.seed) for seed in self.done if seed.checked not in ("", INTACT))
+        return kinds | self.remarks
 
     @property
     def learns(self) -> bool:
@@ -178,25 +201,35 @@ class Leaderboard:
 
 def arrange(seeds: Sequence[SeedRow]) -> Leaderboard:
     """Sort the seeds of a store into runs, boards and problems."""
-    runs = _label(_runs(seeds))
-    groups: dict[tuple[object, ...], list[Run]] = {}
+    runs = _runs(seeds)
+    agents = [((run.env, run.preset, run.identity), run.agent) for run in runs]
+    labels = labels_of(agents, [run.digest for run in runs], [run.settings for run in runs])
+    runs = [dataclasses.replace(run, label=label) for run, label in zip(runs, labels, strict=True)]
+    runs.sort(key=lambda run: (run.env, run.preset, run.label))
+    groups: dict[_Key, list[Run]] = {}
     for run in runs:
         roles: list[str | None] = [*sorted({role for seed in run.done for role in seed.scores})]
         for role in (roles or [None]) if run.done else []:
-            groups.setdefault((run.env, run.preset, role, tuple(_identity(run.settings).items())), []).append(run)
-    variants = _variants(list(groups))
-    slugs = unique([_slug(key, list(groups), variant) for key, variant in zip(groups, variants, strict=True)])
+            groups.setdefault((run.env, run.preset, role, run.identity), []).append(run)
+    variants = variants_of([(key[:3], dict(key[3])) for key in groups])
+    slugs = unique(_slugs(list(groups), variants))
     boards = [
-        _board(group, key[2] if isinstance(key[2], str) else None, variant, slug)
+        _board(group, key[2], variant, slug)
         for (key, group), variant, slug in zip(groups.items(), variants, slugs, strict=True)
     ]
     boards.sort(key=lambda board: (board.env, board.preset, board.role or "~", board.variant))
     return Leaderboard(tuple(boards), tuple(p for run in runs for p in _problems(run)), tuple(runs))
 
 
-def unique(names: Sequence[str]) -> list[str]:
-    """Return names with a number appended to those that occur more than once."""
-    return [name if names.count(name) == 1 else f"{name}-{names[: i + 1].count(name)}" for i, name in enumerate(names)]
+_Key: TypeAlias = tuple[str, str, str | None, tuple[tuple[str, Setting], ...]]
+"""Market, preset, role and the settings on which the scale depends: what the runs of a board share."""
+
+
+def _by_text(notes: Iterable[tuple[str, int]]) -> dict[str, tuple[int, ...]]:
+    out: dict[str, tuple[int, ...]] = {}
+    for text, seed in notes:
+        out[text] = (*out.get(text, ()), seed)
+    return out
 
 
 def _order(line: Row | Reference) -> float:
@@ -210,85 +243,48 @@ def _median(values: Iterable[float | None]) -> float:
 
 
 def _runs(seeds: Sequence[SeedRow]) -> list[Run]:
-    grouped: dict[tuple[str, str, str, str], list[SeedRow]] = {}
-    for seed in seeds:
-        grouped.setdefault((seed.env, seed.preset, seed.agent, seed.digest), []).append(seed)
-    return [Run(*key, tuple(sorted(group, key=lambda seed: seed.seed))) for key, group in sorted(grouped.items())]
+    """Join the seeds of each run; of a seed whose settings are others than its run's, no mean is taken with them."""
+    grouped: dict[tuple[str, str, str, str], dict[tuple[tuple[str, Setting], ...], list[SeedRow]]] = {}
+    identities: dict[tuple[str, int], tuple[tuple[str, Setting], ...]] = {}
+    for seed in sorted(seeds, key=lambda seed: not seed.settings):
+        what = seed.env, id(seed.settings)  # all seeds of a run have one mapping
+        if what not in identities:
+            identities[what] = _identity(seed.env, seed.settings)
+        alike = grouped.setdefault((seed.env, seed.preset, seed.agent, seed.digest), {})
+        identity = identities[what] if seed.settings else next(iter(alike), ())
+        alike.setdefault(identity, []).append(seed)
+    return [
+        Run(*key, tuple(sorted(group, key=lambda seed: seed.seed)), identity)
+        for key, alike in sorted(grouped.items())
+        for identity, group in alike.items()
+    ]
 
 
-def _identity(settings: Settings) -> dict[str, Setting]:
-    """Return the settings on which the scale depends; training's cycle limit is lifted in evaluation."""
+def _identity(env: str, settings: Settings) -> tuple[tuple[str, Setting], ...]:
+    """Return the settings on which the scale depends; training's cycle limit is lifted in evaluation.
+
+    Settings that were added to a market later and change nothing are left out.
+    """
     keys = ("evaluation.episodes", "versions.env", "versions.protocol")
-    return {
-        key: value
+    game = market_class(env)
+    neutral = flatten({"env": unchanged_settings(game.config_class)}) if game is not None else {}
+    return tuple(
+        (key, value)
         for key, value in sorted(settings.items())
-        if (key.startswith("env.") and key != "env.max_cycles") or key in keys
-    }
+        if ((key.startswith("env.") and key != "env.max_cycles") or key in keys)
+        and (key not in neutral or neutral[key] != value)
+    )
 
 
-def _label(runs: Sequence[Run]) -> list[Run]:
-    """Name each run by its agent and, where one agent has several runs of a market, what differs."""
-    groups: dict[tuple[object, ...], list[Run]] = {}
-    for run in runs:
-        groups.setdefault((run.env, run.preset, tuple(_identity(run.settings).items()), run.agent), []).append(run)
+def _slugs(keys: Sequence[_Key], variants: Sequence[str]) -> list[str]:
+    roles: dict[tuple[str, str], set[str | None]] = {}
+    for env, preset, role, _ in keys:
+        roles.setdefault((env, preset), set()).add(role)
     out = []
-    for group in groups.values():
-        texts = [", ".join(parts) for parts in _told_apart([run.settings for run in group])]
-        digests = _shortened([run.digest for run in group])
-        for run, text, digest in zip(group, texts, digests, strict=True):
-            clear = len(f"{run.agent} {text}") <= LONGEST_LABEL and texts.count(text) == 1
-            what = text if clear else digest
-            label = f"{run.agent} {what}" if what else run.agent
-            out.append(Run(run.env, run.preset, run.agent, run.digest, run.seeds, label))
-    return sorted(out, key=lambda run: (run.env, run.preset, run.label))
-
-
-def _told_apart(settings: Sequence[Settings]) -> list[list[str]]:
-    """Return for each run the settings that not all have, but for those that more than half of them have."""
-    out: list[list[str]] = [[] for _ in settings]
-    for key in sorted({key for held in settings for key in held}):
-        values = [repr(held.get(key)) for held in settings]
-        for i, held in enumerate(settings):
-            if key in held and 2 * values.count(values[i]) <= len(values):
-                out[i].append(f"{key.rpartition('.')[2]}={held[key]}")
+    for (env, preset, role, _), variant in zip(keys, variants, strict=True):
+        part = (role or "unscored") if len(roles[env, preset]) > 1 else ""
+        out.append(file_name("-".join(text for text in (f"{env}-{preset}", part, variant) if text)))
     return out
-
-
-def _shortened(digests: Sequence[str]) -> list[str]:
-    """Return the beginnings of digests, of at least six characters, that tell them apart."""
-    for length in range(6, max(map(len, digests), default=0)):
-        if len({digest[:length] for digest in digests}) == len(digests):
-            return [digest[:length] for digest in digests]
-    return list(digests)
-
-
-def _variants(keys: Sequence[tuple[object, ...]]) -> list[str]:
-    """Return for each board the settings that tell it apart from those of the same market, preset and role."""
-    out = []
-    for key in keys:
-        alike = [other for other in keys if other[:3] == key[:3] and other[3]]
-        if not key[3]:
-            out.append("settings unknown" if alike else "")
-            continue
-        parts = _told_apart([_settings_of(other) for other in alike])[alike.index(key)]
-        out.append(", ".join(parts[:MOST_SETTINGS]) + (", …" if len(parts) > MOST_SETTINGS else ""))
-    return out
-
-
-def _settings_of(key: tuple[object, ...]) -> dict[str, Setting]:
-    pairs = key[3]
-    return dict(pairs) if isinstance(pairs, tuple) else {}
-
-
-def _slug(key: tuple[object, ...], keys: Sequence[tuple[object, ...]], variant: str) -> str:
-    roles = {other[2] for other in keys if other[:2] == key[:2]}
-    role = str(key[2] or "unscored") if len(roles) > 1 else ""
-    return file_name("-".join(part for part in (f"{key[0]}-{key[1]}", role, variant) if part))
-
-
-def file_name(text: str) -> str:
-    """Return a text as one component of a path."""
-    return re.sub(r"[^\w.=+,-]+", "_", text).strip(".") or "_"
 
 
 def _problems(run: Run) -> list[Problem]:
@@ -315,13 +311,13 @@ def _columns(env: str, role: str | None, runs: Sequence[Run]) -> tuple[str, tupl
     """Return the metric that is scored and those shown beside it; guessed where the market is not installed."""
     held = [name for run in runs for seed in run.done for name in seed.metrics]
     present = list(dict.fromkeys(held))
-    try:
-        game = registry.load_env(env)
+    game = market_class(env)
+    if game is None:
+        objective = _guessed_objective(role, runs, present)
+        shown = tuple(name for name in present if not name.startswith("reward_"))[:MOST_METRICS]
+    else:
         objective = game.objectives.get(role or "", "")
         shown = tuple(name for name in game.board_metrics if name in present)
-    except (UserError, AttributeError):  # of a plug-in that is missing or no whole market
-        objective = _guessed_objective(role, runs, present)
-        shown = tuple(name for name in present if not name.startswith("reward_"))
     if not objective:
         objective = next((name for name in present if name.startswith("reward_")), "return")
     return objective, tuple(name for name in shown if name != objective)
@@ -337,17 +333,6 @@ def _guessed_objective(role: str | None, runs: Sequence[Run], names: Sequence[st
         ):
             return name
     return ""
-
-
-def on_scale(seed: SeedRow, role: str, objective: float) -> float:
-    """Return where an objective is on the scale of a seed; NaN where its references do not tell."""
-    zero = _zero(seed, role)
-    one = seed.references.get("optimum", {}).get(role, math.nan)
-    return (objective - zero) / (one - zero) if one != zero else math.nan
-
-
-def _zero(seed: SeedRow, role: str) -> float:
-    return seed.references.get("zero", seed.references.get("random", {})).get(role, math.nan)
 
 
 def _row(run: Run, role: str | None, objective: str) -> Row:
@@ -372,7 +357,7 @@ def _references(env: str, runs: Sequence[Run], role: str | None) -> tuple[Refere
     told = {}
     for seed in (seed for run in runs for seed in run.done if role is not None):
         held = {key: seed.references.get(key, {}).get(str(role), math.nan) for key in REFERENCES}
-        held["zero"] = _zero(seed, str(role))
+        held["zero"] = zero_of(seed, str(role))
         if role in seed.scores and all(math.isfinite(value) for value in held.values()):
             told[seed.seed] = {key: (on_scale(seed, str(role), value), value) for key, value in held.items()}
     if not told:
@@ -385,7 +370,5 @@ def _references(env: str, runs: Sequence[Run], role: str | None) -> tuple[Refere
 
 
 def _name_of_zero(env: str, role: str) -> str:
-    try:
-        return registry.load_env(env).zero_name[role]
-    except (UserError, AttributeError, KeyError):  # of a plug-in that is missing, no whole market or says nothing
-        return "zero of the scale"
+    game = market_class(env)
+    return "zero of the scale" if game is None else game.zero_name.get(role, "zero of the scale")

@@ -1,11 +1,9 @@
-"""Boards as text: the cells, and from them the table in the terminal, Markdown and CSV."""
+"""Boards as text: the cells, and from them the table in the terminal and Markdown."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -15,8 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ioa_marl.leaderboard.rows import Board, Leaderboard, Problem, Reference, Row
+from ioa_marl.leaderboard.seeds import DAMAGED, FAILED, NOT_REPLAYABLE, UNCHECKED
+from ioa_marl.leaderboard.text import in_markdown
 
 NOTHING = "–"
+CHECKED = "checked"
+"""Column that the terminal has no room for: the notes below a board say the same."""
 WIDEST_LABEL = 22
 """Columns that the agents' labels get at most; longer ones are folded."""
 LEGEND = (
@@ -26,6 +28,13 @@ LEGEND = (
     "steps/s of what does not learn: in evaluation. ref: a mark on the scale, not an agent. "
     "gain: of bidders, by the best constant action in place of their policy; a lower bound of their regret."
 )
+
+LEGEND_OF_NOTES = (
+    f"{UNCHECKED}: the row has no checksums, as those of earlier versions. {NOT_REPLAYABLE}: it has no checkpoint here."
+)
+PROBLEMS = "Damaged, failed and unfinished"
+MOST_LABELS = 8
+"""Rows that are named in a note."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +114,7 @@ def columns(board: Board) -> list[Column]:
         Column("seeds", _seeds, keep=10),
         Column("budget", lambda row: count(row.run.budget), keep=7),
         Column("commit", lambda row: _commit(row), keep=1, left=True),
+        Column(CHECKED, lambda row: row.run.checked, left=True),
     ]
 
 
@@ -131,7 +141,7 @@ def cells(column: Column, board: Board) -> list[str]:
 
 def terminal_table(board: Board, width: int) -> Table:
     """Return a board as a table that fits ``width`` columns; what does not fit is named below."""
-    chosen = columns(board)
+    chosen = [column for column in columns(board) if column.header != CHECKED]
     lines = board.mixed()
     texts = {column.header: cells(column, board) for column in chosen}
 
@@ -144,10 +154,11 @@ def terminal_table(board: Board, width: int) -> Table:
         least = min(chosen, key=lambda column: column.keep)
         dropped.append(least.header)
         chosen.remove(least)
-    table = Table(title=board.title, title_justify="left", title_style="bold", caption_justify="left")
+    # A string would be read as markup.
+    table = Table(title=Text(board.title), title_justify="left", title_style="bold", caption_justify="left")
     table.box, table.padding, table.pad_edge, table.show_edge = box.SIMPLE_HEAD, (0, 0), False, False
     if dropped:
-        table.caption = f"too narrow for {', '.join(dropped)}: see leaderboard.md"
+        table.caption = Text(f"too narrow for {', '.join(dropped)}: see leaderboard.md")
     for column in chosen:
         wide = column.left and column.header == "agent"
         table.add_column(
@@ -167,25 +178,54 @@ def print_leaderboard(leaderboard: Leaderboard, console: Console) -> None:
     """Print all boards, then what failed and what is not finished."""
     for board in leaderboard.boards:
         console.print(terminal_table(board, console.width))
+        for note, rows in notes(board):
+            console.print(Text(f"{note}: {rows}", "yellow"))
         console.print()
     if leaderboard.boards:
-        console.print(Text(LEGEND, "dim"))
+        console.print(Text(legend(leaderboard), "dim"))
     if leaderboard.problems:
         console.print()
-        table = Table(title="Failed and unfinished", title_justify="left", title_style="bold")
+        table = Table(title=PROBLEMS, title_justify="left", title_style="bold")
         table.box, table.padding, table.pad_edge, table.show_edge = box.SIMPLE_HEAD, (0, 1), False, False
         for header in ("market", "agent", "seeds", "status", "reason"):
             table.add_column(header, overflow="fold")
         for problem in leaderboard.problems:
-            style = "red" if problem.status == "failed" else "yellow"
+            style = "red" if problem.status in (FAILED, DAMAGED) else "yellow"
             table.add_row(*(Text(cell) for cell in problem_cells(problem)), style=style)
         console.print(table)
+
+
+def notes(board: Board) -> list[tuple[str, str]]:
+    """Return what a reader of the numbers should know, and of which rows."""
+    told: dict[str, list[str]] = {}
+    whole: dict[str, int] = {}
+    for row in board.rows:
+        for note, seeds in row.run.notes.items():
+            every = len(seeds) == len(row.run.done)
+            whole[note] = whole.get(note, 0) + every
+            part = "" if every else f" (seed{'s' * (len(seeds) > 1)} {_listed(list(map(str, seeds)))})"
+            told.setdefault(note, []).append(row.run.label + part)
+    return [
+        (note, "all rows" if whole[note] == len(board.rows) > 1 else _listed(labels)) for note, labels in told.items()
+    ]
+
+
+def _listed(items: Sequence[str]) -> str:
+    more = f" and {len(items) - MOST_LABELS} more" if len(items) > MOST_LABELS else ""
+    return ", ".join(items[:MOST_LABELS]) + more
+
+
+def legend(leaderboard: Leaderboard) -> str:
+    """Return what the columns mean, and the notes if there are any of those that need it."""
+    told = {word for board in leaderboard.boards for row in board.rows for word in row.run.notes}
+    needed = any(UNCHECKED in word or NOT_REPLAYABLE in word for word in told)
+    return f"{LEGEND} {LEGEND_OF_NOTES}" if needed else LEGEND
 
 
 def problem_cells(problem: Problem) -> list[str]:
     """Return market, agent, seeds, status and reason."""
     run = problem.run
-    seeds = ", ".join("?" if seed < 0 else str(seed) for seed in problem.seeds)
+    seeds = _listed(["?" if seed < 0 else str(seed) for seed in problem.seeds])
     return [f"{run.env} {run.preset}", run.label, seeds, problem.status, problem.reason]
 
 
@@ -197,92 +237,22 @@ def markdown(leaderboard: Leaderboard) -> str:
         body = list(zip(*(cells(column, board) for column in chosen), strict=True))
         marks = [isinstance(line, Reference) for line in board.mixed()]
         rows = [
-            [f"*{escape(cell)}*" if mark else escape(cell) for cell in line]
+            [f"*{in_markdown(cell)}*" if mark else in_markdown(cell) for cell in line]
             for line, mark in zip(body, marks, strict=True)
         ]
         alignment = [":--" if column.left else "--:" for column in chosen]
-        parts.append(f"## {escape(board.title)}")
-        parts.append(_markdown_table([escape(column.header) for column in chosen], alignment, rows))
+        parts.append(f"## {in_markdown(board.title)}")
+        parts.append(_markdown_table([in_markdown(column.header) for column in chosen], alignment, rows))
+        parts += ["\n".join(f"- {in_markdown(f'{note}: {rows}')}" for note, rows in notes(board))]
     if leaderboard.boards:
-        parts.append(escape(LEGEND))
+        parts.append(in_markdown(legend(leaderboard)))
     if leaderboard.problems:
-        parts.append("## Failed and unfinished")
-        rows = [[escape(cell) for cell in problem_cells(problem)] for problem in leaderboard.problems]
+        parts.append(f"## {PROBLEMS}")
+        rows = [[in_markdown(cell) for cell in problem_cells(problem)] for problem in leaderboard.problems]
         headers = ["market", "agent", "seeds", "status", "reason"]
         parts.append(_markdown_table(headers, [":--"] * len(headers), rows))
-    return "\n\n".join(parts) + "\n"
-
-
-def escape(text: str) -> str:
-    """Return text that Markdown shows as it is."""
-    for character in "\\`*_[]<>|":
-        text = text.replace(character, f"\\{character}")
-    return text.replace("\n", " ")
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _markdown_table(headers: Sequence[str], alignment: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in (headers, alignment, *rows))
-
-
-def csv_text(leaderboard: Leaderboard) -> str:
-    """Return the whole leaderboard as CSV at full precision; ``kind`` tells agents, references and problems apart."""
-    lines: list[dict[str, object]] = []
-    for board in leaderboard.boards:
-        lines += [_csv_line(board, line) for line in board.mixed()]
-    for problem in leaderboard.problems:
-        run = problem.run
-        lines.append(
-            {
-                "kind": problem.status, "env": run.env, "preset": run.preset, "agent": run.agent,
-                "label": run.label, "digest": run.digest, "seeds": _list(problem.seeds),
-                "budget": run.budget, "reason": problem.reason,
-            }
-        )  # fmt: skip
-    metrics = sorted({key for line in lines for key in line if key.startswith("metric.")})
-    out = io.StringIO()
-    writer = csv.DictWriter(out, [*_CSV, *metrics], restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _csv_value(value) for key, value in line.items()} for line in lines)
-    return out.getvalue()
-
-
-_CSV = (
-    "kind", "env", "preset", "role", "variant", "rank", "agent", "label", "digest", "score", "low", "high",
-    "probability_of_improvement", "objective", "objective_value", "seeds", "seed_scores", "budget", "env_steps",
-    "steps_per_second", "train_minutes", "parameters", "commit", "reason",
-)  # fmt: skip
-
-
-def _csv_line(board: Board, line: Row | Reference) -> dict[str, object]:
-    shared: dict[str, object] = {
-        "env": board.env, "preset": board.preset, "role": board.role, "variant": board.variant,
-        "objective": board.objective, "objective_value": line.objective,
-    }  # fmt: skip
-    if isinstance(line, Reference):
-        return shared | {"kind": "reference", "label": line.name, "score": line.score}
-    run = line.run
-    commits = sorted({seed.commit for seed in run.done if seed.commit})
-    return {
-        **shared,
-        "kind": "agent", "rank": line.rank if line.scores else None,
-        "agent": run.agent, "label": run.label, "digest": run.digest,
-        "score": line.score.value, "low": line.score.low, "high": line.score.high,
-        "probability_of_improvement": line.improvement,
-        "seeds": _list([seed.seed for seed in run.done]), "seed_scores": _list(line.scores),
-        "budget": run.budget, "env_steps": run.env_steps,
-        "steps_per_second": line.steps_per_second, "train_minutes": line.train_minutes,
-        "parameters": run.parameters, "commit": " ".join(commits),
-        **_prefixed("metric.", line.metrics),
-    }  # fmt: skip
-
-
-def _prefixed(prefix: str, values: Mapping[str, float]) -> dict[str, object]:
-    return {prefix + name: value for name, value in values.items()}
-
-
-def _list(values: Sequence[float]) -> str:
-    return " ".join(map(repr, values))
-
-
-def _csv_value(value: object) -> object:
-    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,13 +25,22 @@ from tensorboard.plugins.text import metadata as text
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from ioa_marl.leaderboard import plots
-from ioa_marl.leaderboard.query import DONE, FAILED, Curve, SeedRow, Setting, read_curve
-from ioa_marl.leaderboard.rows import Board, Leaderboard, Run, file_name, on_scale, unique
+from ioa_marl.leaderboard.curves import Curve
+from ioa_marl.leaderboard.rows import Board, Leaderboard, Run
+from ioa_marl.leaderboard.seeds import DAMAGED, DONE, FAILED, SeedRow, on_scale
+from ioa_marl.leaderboard.settings import Setting
+from ioa_marl.leaderboard.text import file_name, shortened, unique
 
 NOT_SET = "-"
 """Value of a hyperparameter that a run does not have; TensorBoard's filters garble what is not ASCII."""
+MOST_COLUMNS = 1000
+"""Hyperparameters in the table, those that most runs have."""
 _NAMED = ("agent.name", "env.name", "env.preset", "budget")
-_STATUS = {DONE: api_pb2.STATUS_SUCCESS, FAILED: api_pb2.STATUS_FAILURE}
+_STATUS = {
+    DONE: api_pb2.STATUS_SUCCESS,
+    FAILED: api_pb2.STATUS_FAILURE,
+    DAMAGED: api_pb2.STATUS_FAILURE,
+}
 _NOTE = "\n\nThe HPARAMS tab has one row per run; metrics there are plain means over the run's seeds.\n"
 
 
@@ -59,24 +69,22 @@ def write_log(leaderboard: Leaderboard, folder: Path, table: str) -> None:
     table : str
         The leaderboard as Markdown.
     """
-    curves = {
-        seed.folder: curve for run in leaderboard.runs for seed in run.done if (curve := read_curve(seed)) is not None
-    }
     trials = _trials(leaderboard)
     for trial in trials:
-        for seed in trial.run.seeds:
-            summaries = _session(trial, seed, curves.get(seed.folder))
-            _write(folder / trial.folder / file_name(seed.folder.name), summaries)
+        # Not the folders' names: two stores may have the same, and seeds that nobody can tell are called alike.
+        names = unique([f"seed_{'unknown' if seed.seed < 0 else seed.seed}" for seed in trial.run.seeds])
+        for seed, name in zip(trial.run.seeds, names, strict=True):
+            _write(folder / trial.folder / name, _session(trial, seed))
     experiment = plugin_data_pb2.HParamsPluginData(experiment=_experiment(leaderboard, trials))
     columns = _hparams_value(metadata.EXPERIMENT_TAG, experiment)
-    _write(folder / "leaderboard", [(0, [columns, *_overview(leaderboard, curves, table)])])
+    _write(folder / "leaderboard", [(0, [columns, *_overview(leaderboard, table)])])
 
 
-def score_curves(board: Board, curves: Mapping[Path, Curve]) -> dict[str, plots.ScoreCurve]:
+def score_curves(board: Board) -> dict[str, plots.ScoreCurve]:
     """Return the learning curves of a board's rows, by label; only seeds evaluated at the same steps are joined."""
     out = {}
     for row in board.rows:
-        held = [(seed, curves[seed.folder]) for seed in row.run.done if seed.folder in curves]
+        held: list[tuple[SeedRow, Curve]] = [(seed, seed.curve) for seed in row.run.done if seed.curve is not None]
         held = [(seed, curve) for seed, curve in held if len(curve.steps) and board.objective in curve.metrics]
         held = [(seed, curve) for seed, curve in held if np.array_equal(curve.steps, held[0][1].steps)]
         if held and board.references:
@@ -91,8 +99,10 @@ def _trials(leaderboard: Leaderboard) -> list[Trial]:
     several = len(leaderboard.boards) > 1
     placed: list[tuple[str, str, Run, Board | None]] = []
     for board in leaderboard.boards:
+        # TensorBoard sorts names as text.
+        digits = max(2, len(str(len(board.rows))))
         for row in board.rows:
-            name = f"{row.rank:02d} {row.run.label}"
+            name = f"{row.rank:0{digits}d} {row.run.label}"
             folder = f"{board.slug}/{file_name(row.run.label)}"
             placed.append((f"{board.slug} {name}" if several else name, folder, row.run, board))
     for run in leaderboard.runs:
@@ -109,13 +119,18 @@ def _hparams(run: Run, board: Board | None) -> dict[str, Setting]:
     states = sorted({seed.status for seed in run.seeds})
     state = states[0] if len(states) == 1 else f"{len(run.done)} of {len(run.seeds)} seeds done"
     # Columns stand in the alphabet's order, and only the first five are shown unasked: these come last.
-    settings = {f"setting.{key}": value for key, value in run.settings.items() if key not in _NAMED}
+    settings: dict[str, Setting] = {
+        f"setting.{key}": shortened(value) if isinstance(value, str) else value
+        for key, value in run.settings.items()
+        if key not in _NAMED
+    }
     names: dict[str, Setting] = {
         "agent": run.label,
         "budget": run.budget or NOT_SET,
         "env": f"{run.env}-{run.preset}",
         "outcome": state,
         "role": (board and board.role) or NOT_SET,
+        "row_checked": run.checked or NOT_SET,
         "seeds": len(run.seeds),
     }
     return names | settings
@@ -124,7 +139,8 @@ def _hparams(run: Run, board: Board | None) -> dict[str, Setting]:
 def _same_keys(sets: Sequence[Mapping[str, Setting]]) -> list[dict[str, Setting]]:
     """Give all sets the same keys, and each key values of one type, without which its column cannot be sorted."""
     filled: list[dict[str, Setting]] = [{} for _ in sets]
-    for key in sorted({key for held in sets for key in held}):
+    times = Counter(key for held in sets for key in held)
+    for key in sorted(key for key, _ in times.most_common(MOST_COLUMNS)):
         values = [held.get(key, NOT_SET) for held in sets]
         alike = {_kind(value) for value in values} in ({"number"}, {"truth"})
         for out, value in zip(filled, values, strict=True):
@@ -166,11 +182,11 @@ Summaries = Iterable[tuple[int, Sequence[Summary.Value]]]
 """Training steps and what is written for them."""
 
 
-def _session(trial: Trial, seed: SeedRow, curve: Curve | None) -> Summaries:
+def _session(trial: Trial, seed: SeedRow) -> Summaries:
     """Yield what TensorBoard is told of one seed: the hyperparameters, the curves and how it ended."""
     yield 0, hparams_pb(trial.hparams, trial_id=trial.name).value
     if trial.board is not None and seed.status == DONE:
-        last = seed.env_steps or 0
+        last, curve = seed.env_steps or 0, seed.curve
         if curve is not None:
             for i, step in enumerate(curve.steps):
                 if step < last:
@@ -203,7 +219,7 @@ def _scalars(values: Mapping[str, float]) -> list[Summary.Value]:
     return [Summary.Value(tag=name, simple_value=value) for name, value in values.items() if math.isfinite(value)]
 
 
-def _overview(leaderboard: Leaderboard, curves: Mapping[Path, Curve], table: str) -> list[Summary.Value]:
+def _overview(leaderboard: Leaderboard, table: str) -> list[Summary.Value]:
     """Return the table as text and the pictures of each board."""
     values = [_text("leaderboard", table + _NOTE)]
     for board in leaderboard.boards:
@@ -211,7 +227,7 @@ def _overview(leaderboard: Leaderboard, curves: Mapping[Path, Curve], table: str
             continue
         drawn = {
             "1 scores": plots.score_bars(board),
-            "2 learning curves": plots.learning_curves(board, score_curves(board, curves)),
+            "2 learning curves": plots.learning_curves(board, score_curves(board)),
             "3 performance profile": plots.performance_profile(board),
         }
         for name, figure in drawn.items():

@@ -15,7 +15,8 @@ from ioa_marl.evaluation.external import ScoreResult
 from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, check_training_seed
 from ioa_marl.markets.scalars import plain_value, whole_number
 from ioa_marl.settings import plain
-from ioa_marl.training.store import SeedFolder, episode_table, finite, now, provenance
+from ioa_marl.training.integrity import seal
+from ioa_marl.training.store import SeedFolder, episode_table, now, provenance
 
 
 def save_score(
@@ -77,22 +78,30 @@ def save_score(
     }
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
     folder = SeedFolder(Path(runs) / f"{result.env}-{result.preset}" / agent / digest / f"seed_{seed}")
+    row = _as_read_back(
+        {
+            "env": result.env, "preset": result.preset, "agent": agent, "digest": digest, "seed": seed,
+            "budget": budget, "status": "done", "scores": result.scores,
+            "references": result.references.as_dict(), "metrics": result.metrics, "env_steps": budget,
+            "steps_per_second": None, "train_seconds": None, "seeds_together": 1, "parameters": None,
+            "external": True,
+        }
+    )  # fmt: skip
     folder.lock()
     try:
-        held = folder.result()
-        if held and finite(held["metrics"]) != finite(result.metrics):
+        held = _as_read_back(folder.result())
+        if held and held.get("metrics") != row["metrics"]:
             raise UserError(f"{folder.path} holds another result: use another agent name, seed or settings")
         folder.write_config({**config, "seed": seed})
         folder.write_provenance({**provenance(), "ended": now()})
         folder.write_episodes([episode_table(budget, result.episodes, 0)])
-        folder.write_result(
-            {
-                "env": result.env, "preset": result.preset, "agent": agent, "digest": digest, "seed": seed,
-                "budget": budget, "status": "done", "scores": result.scores,
-                "references": result.references.as_dict(), "metrics": result.metrics, "env_steps": budget,
-                "steps_per_second": None, "train_seconds": None, "seeds_together": 1, "parameters": None,
-            }
-        )  # fmt: skip
+        folder.write_result(seal(folder.path, row))
     finally:
         folder.unlock()
     return folder.path
+
+
+def _as_read_back(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as its file will give it back, of which the checksum is taken: what is no finite number is null."""
+    plain_row: dict[str, Any] = json.loads(json.dumps(row), parse_constant=lambda _: None)
+    return plain_row

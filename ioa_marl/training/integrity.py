@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ioa_marl.checkpoint import LATEST
 from ioa_marl.files import DamagedFileError, check_readable, sha256_of
 
 RECORDS = ("config.yaml", "provenance.json", "evaluation.parquet")
 """Files of a seed that a board reads beside ``result.json``."""
-WEIGHTS = (LATEST.as_posix(), "checkpoint/best.safetensors")
-"""Checkpoints of a seed."""
+WEIGHTS = ("checkpoint/latest.safetensors", "checkpoint/best.safetensors")
+"""Checkpoints of a seed; named here once more, because importing those who write them takes seconds."""
 CURVES = "events.out.tfevents.*"
 """TensorBoard files of a seed."""
 REMEDY = "the same train command makes the row again"
@@ -74,7 +73,7 @@ def check_row(folder: Path, result: Mapping[str, Any], *, weights: bool = False)
     weights : bool, default False
         Whether checkpoints and TensorBoard files are read as well; a board does not show them.
     """
-    replayable = not result.get("external") and (folder / LATEST).is_file()
+    replayable = not result.get("external") and (folder / WEIGHTS[0]).is_file()
     if "checksum" not in result:
         return Integrity("", False, replayable)
     if result["checksum"] != checksum(result) or not isinstance(result.get("files"), Mapping):

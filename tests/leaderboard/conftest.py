@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from ioa_marl.training.integrity import WEIGHTS, seal
+
 RANDOM, OPTIMUM, CONSTANT = 50.0, 90.0, 70.0
 
 
@@ -21,6 +23,11 @@ def runs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def add_run(runs: Path) -> Callable[..., Path]:
+    """Return a function that adds runs to the store; see `run_writer`."""
+    return run_writer(runs)
+
+
+def run_writer(runs: Path) -> Callable[..., Path]:
     """Return a function that adds a run whose seeds have the scores given, and returns its folder.
 
     On this scale random play returns 50, the optimum 90 and the best constant action 70.
@@ -36,6 +43,9 @@ def add_run(runs: Path) -> Callable[..., Path]:
         env_settings: Mapping[str, Any] = {},
         settings: Mapping[str, Any] = {},
         steps: Sequence[int] = (0,),
+        versions: Mapping[str, Any] | None = None,
+        sealed: bool = False,
+        checkpoint: bool = False,
         **changes: Any,
     ) -> Path:
         folder = runs / f"{env}-paper" / agent / digest
@@ -47,12 +57,12 @@ def add_run(runs: Path) -> Callable[..., Path]:
                 "agents": {"auctioneer": {"name": agent, **settings}},
                 "budget": 1000,
                 "evaluation": {"episodes": 2},
+                **({"versions": dict(versions)} if versions is not None else {}),
                 "seed": seed,
             }
             (at / "config.yaml").write_text(yaml.safe_dump(config))
             (at / "provenance.json").write_text(json.dumps({"commit": "0123456789abcdef"}))
             result = result_of(env, agent, digest, seed, score, steps[-1]) | changes
-            (at / "result.json").write_text(json.dumps(result))
             # Each evaluation is of two episodes, one unit below and above its mean; earlier ones score less.
             means = [_objective(score) - 4.0 * (len(steps) - 1 - i) for i in range(len(steps))]
             table = {
@@ -62,6 +72,10 @@ def add_run(runs: Path) -> Callable[..., Path]:
                 "efficiency": [0.9] * 2 * len(steps),
             }
             pq.write_table(pa.table(table), at / "evaluation.parquet")
+            if checkpoint:
+                (at / WEIGHTS[0]).parent.mkdir()
+                (at / WEIGHTS[0]).write_bytes(b"weights")
+            (at / "result.json").write_text(json.dumps(seal(at, result) if sealed else result))
         return folder
 
     return add

@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 
 from ioa_marl.cli import app
 from ioa_marl.errors import UserError
-from ioa_marl.leaderboard import tensorboard
+from ioa_marl.leaderboard import board, tensorboard
 from ioa_marl.leaderboard.board import make_leaderboard
 from ioa_marl.leaderboard.query import read_store
 from ioa_marl.leaderboard.rows import Board, Leaderboard, Reference, arrange
-from ioa_marl.leaderboard.table import count, csv_text, markdown, number, print_leaderboard
+from ioa_marl.leaderboard.spreadsheet import csv_text
+from ioa_marl.leaderboard.table import count, markdown, number, print_leaderboard
 
 AddRun = Callable[..., Path]
 
@@ -234,7 +235,8 @@ def test_csv_gives_back_every_number_exactly_and_every_failure(runs: Path, add_r
     sac = lines["sac"]
     assert [float(score) for score in sac["seed_scores"].split()] == scores
     assert float(sac["score"]) == pytest.approx(sum(scores) / 3, rel=1e-15)
-    assert (sac["rank"], sac["seeds"], sac["budget"], sac["commit"]) == ("1", "0 1 2", "1000", "0123456789abcdef")
+    assert (sac["rank"], sac["seeds"], sac["budget"], sac["commit"]) == ("1", "0 1 2", "1000", "git-0123456789abcdef")
+    assert sac["digest"] == "run-d0"
     assert float(sac["metric.efficiency"]) == 0.9
     assert sac["probability_of_improvement"] == ""
     assert lines["ppo"]["reason"] == 'E: "quoted", with a comma'
@@ -288,6 +290,21 @@ def test_a_full_disk_is_one_line_and_leaves_the_former_leaderboard(
         make_leaderboard(runs, out)
     assert str(told.value) == f"cannot write the leaderboard to {out}: No space left on device"
     assert {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()} == before
+
+
+def test_everything_is_written_before_anything_is_printed(
+    runs: Path, add_run: AddRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(board, "print_leaderboard", closed)
+    add_run("sac", [0.1])
+    with pytest.raises(BrokenPipeError):
+        make_leaderboard(runs, tmp_path / "board")
+    assert sorted(path.name for path in (tmp_path / "board").iterdir()) == [
+        "leaderboard.csv", "leaderboard.md", "tensorboard",
+    ]  # fmt: skip
 
 
 def test_a_file_in_the_way_is_told_in_one_line(runs: Path, add_run: AddRun, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ioa_marl.leaderboard import plots
-from ioa_marl.leaderboard.query import read_curve, read_store
+from ioa_marl.leaderboard.query import read_store
 from ioa_marl.leaderboard.rows import Board, arrange
 from ioa_marl.leaderboard.tensorboard import score_curves
 
@@ -14,8 +14,7 @@ AddRun = Callable[..., Path]
 
 def board_of(runs: Path) -> tuple[Board, dict[str, plots.ScoreCurve]]:
     found = arrange(read_store(runs))
-    curves = {seed.folder: curve for run in found.runs for seed in run.done if (curve := read_curve(seed))}
-    return found.boards[0], score_curves(found.boards[0], curves)
+    return found.boards[0], score_curves(found.boards[0])
 
 
 def words(figure: object) -> set[str]:

@@ -6,7 +6,9 @@ import filelock
 import pytest
 
 from ioa_marl.errors import UserError
-from ioa_marl.leaderboard.query import DONE, FAILED, UNFINISHED, SeedRow, flatten, read_curve, read_store
+from ioa_marl.leaderboard.query import read_store
+from ioa_marl.leaderboard.seeds import DAMAGED, DONE, FAILED, UNFINISHED, SeedRow
+from ioa_marl.leaderboard.settings import flatten
 
 
 def one(runs: Path) -> SeedRow:
@@ -51,22 +53,25 @@ def test_a_damaged_result_is_a_failed_row_and_harms_no_other(
     (folder / "seed_1" / "result.json").write_bytes(content)
     rows = {(row.agent, row.seed): row for row in read_store(runs)}
     broken = rows.pop(("sac", 1))
-    assert broken.status == FAILED
+    assert broken.status == DAMAGED
     assert "result.json" in broken.reason
+    assert broken.reason.endswith("the same train command makes the row again")
     assert (broken.env, broken.preset, broken.digest) == ("double_dutch", "paper", "d0")
     assert [row.status for row in rows.values()] == [DONE, DONE]
 
 
-def test_other_damaged_files_only_lose_what_they_hold(runs: Path, add_run: Callable[..., Path]) -> None:
+def test_other_damaged_files_only_lose_what_they_hold_and_a_note_says_so(
+    runs: Path, add_run: Callable[..., Path]
+) -> None:
     seed = add_run("sac", [0.1]) / "seed_0"
-    for name in ("config.yaml", "provenance.json", "evaluation.parquet"):
+    for name in ("provenance.json", "evaluation.parquet"):
         (seed / name).write_bytes(b"{:\x00")
     row = one(runs)
     assert row.status == DONE
     assert row.scores == {"auctioneer": 0.1}
     assert row.commit is None
-    assert row.settings == {}
-    assert read_curve(row) is None
+    assert row.curve is None
+    assert [note.partition(":")[0] for note in row.notes] == ["no commit", "no learning curve"]
 
 
 def test_a_score_that_is_no_number_is_a_failure(runs: Path, add_run: Callable[..., Path]) -> None:
@@ -118,7 +123,7 @@ def test_any_folder_name_will_do(tmp_path: Path, runs: Path, add_run: Callable[.
     other = tmp_path / name
     shutil.move(runs, other)
     row = one(other)
-    curve = read_curve(row)
+    curve = row.curve
     assert row.agent == "auctioneer=sac"
     assert row.commit == "0123456789abcdef"
     assert curve is not None
@@ -127,7 +132,7 @@ def test_any_folder_name_will_do(tmp_path: Path, runs: Path, add_run: Callable[.
 
 def test_a_curve_is_the_mean_of_each_evaluation(runs: Path, add_run: Callable[..., Path]) -> None:
     add_run("sac", [0.5], steps=(100, 200, 300))
-    curve = read_curve(one(runs))
+    curve = one(runs).curve
     assert curve is not None
     assert curve.steps.tolist() == [100, 200, 300]
     assert curve.metrics["return"].tolist() == [62.0, 66.0, 70.0]

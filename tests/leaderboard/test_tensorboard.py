@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -116,6 +117,39 @@ def test_a_setting_that_is_no_number_does_not_break_the_table(runs: Path, add_ru
     assert start_of(session).hparams["setting.agent.limit"].string_value == "inf"
 
 
+def test_ranks_sort_as_text_at_any_count(runs: Path, add_run: AddRun, tmp_path: Path) -> None:
+    for i in range(130):
+        add_run(f"agent_{i}", [i / 130])
+    make_leaderboard(runs, tmp_path / "board")
+    names = [start_of(session).group_name for session in sessions(tmp_path / "board" / "tensorboard").values()]
+    assert sorted(names) == [f"{rank:03d} agent_{130 - rank}" for rank in range(1, 131)]
+
+
+def test_seeds_of_two_stores_are_told_apart_by_their_numbers(runs: Path, add_run: AddRun, tmp_path: Path) -> None:
+    folder = add_run("sac", [0.1])
+    other = runs / "copy" / folder.relative_to(runs) / "seed_0"
+    shutil.copytree(folder / "seed_0", other)
+    result = json.loads((other / "result.json").read_text())
+    (other / "result.json").write_text(json.dumps(result | {"seed": 1}))
+    make_leaderboard(runs, tmp_path / "board")
+    assert sorted(sessions(tmp_path / "board" / "tensorboard")) == [
+        "double_dutch-paper/sac/seed_0", "double_dutch-paper/sac/seed_1",
+    ]  # fmt: skip
+
+
+def test_damaged_rows_are_failed_sessions_and_marks_are_a_column(runs: Path, add_run: AddRun, tmp_path: Path) -> None:
+    add_run("sac", [0.1], sealed=True, checkpoint=True)
+    (add_run("ppo", [0.1], sealed=True) / "seed_0" / "config.yaml").write_text("a: &a [*a]")
+    make_leaderboard(runs, tmp_path / "board")
+    found = sessions(tmp_path / "board" / "tensorboard")
+    marks = {start_of(session).hparams["agent"].string_value: session for session in found.values()}
+    assert start_of(marks["sac"]).hparams["row_checked"].string_value == "intact"
+    assert start_of(marks["ppo"]).group_name == "damaged ppo"
+    content = marks["ppo"].SummaryMetadata(metadata.SESSION_END_INFO_TAG).plugin_data.content
+    assert metadata.parse_session_end_info_plugin_data(content).status == api_pb2.STATUS_FAILURE
+    assert marks["ppo"].Tags()["scalars"] == []
+
+
 @contextmanager
 def served(log: Path) -> Iterator[str]:
     """Run TensorBoard on a free port and yield its address."""
@@ -134,7 +168,7 @@ def served(log: Path) -> Iterator[str]:
 def session_groups(address: str, expected: int) -> list[dict[str, Any]]:
     """Ask for the rows of the HParams table until all files have been read."""
     statuses = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
-    asked = {"allowedStatuses": statuses, "colParams": [], "startIndex": 0, "sliceSize": 100}
+    asked = {"allowedStatuses": statuses, "colParams": [], "startIndex": 0, "sliceSize": 1000}
     request = urllib.request.Request(
         f"{address}/data/plugin/hparams/session_groups",
         json.dumps(asked).encode(),

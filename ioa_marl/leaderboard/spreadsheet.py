@@ -1,0 +1,94 @@
+"""The leaderboard as CSV, at full precision, so that every reader of CSV takes each cell for what it is."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from ioa_marl.leaderboard.rows import Board, Leaderboard, Problem, Reference, Row, Run
+from ioa_marl.leaderboard.text import in_csv
+
+COLUMNS = (
+    "kind", "env", "preset", "role", "variant", "rank", "agent", "label", "digest", "score", "low", "high",
+    "probability_of_improvement", "objective", "objective_value", "seeds", "seed_scores", "budget", "env_steps",
+    "steps_per_second", "train_minutes", "parameters", "commit", "checked", "notes", "reason",
+)  # fmt: skip
+"""Columns that are always there; the metrics follow as ``metric.NAME``."""
+MOST_METRICS = 1000
+"""Metrics that have a column, those that most rows have."""
+DIGEST_MARK = "run-"
+"""What digests begin with: many of them, such as 12345e678901, are numbers or infinities otherwise."""
+COMMIT_MARK = "git-"
+"""What commits begin with, for the same reason."""
+
+
+def csv_text(leaderboard: Leaderboard) -> str:
+    """Return the whole leaderboard as CSV; ``kind`` tells agents, references and problems apart.
+
+    Words that could be taken for something else begin with ``text-``, see `ioa_marl.leaderboard.text.in_csv`, digests
+    with ``run-`` and commits with ``git-``.
+    """
+    lines = [_board_line(board, line) for board in leaderboard.boards for line in board.mixed()]
+    lines += [_problem_line(problem) for problem in leaderboard.problems]
+    times = Counter(key for line in lines for key in line if key.startswith("metric."))
+    metrics = sorted(key for key, _ in times.most_common(MOST_METRICS))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, [*COLUMNS, *metrics], restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _cell(value) for key, value in line.items()} for line in lines)
+    return out.getvalue()
+
+
+def _board_line(board: Board, line: Row | Reference) -> dict[str, object]:
+    shared: dict[str, object] = {
+        "env": board.env, "preset": board.preset, "role": board.role, "variant": board.variant,
+        "objective": board.objective, "objective_value": line.objective,
+    }  # fmt: skip
+    if isinstance(line, Reference):
+        return shared | {"kind": "reference", "label": line.name, "score": line.score}
+    run = line.run
+    commits = sorted({seed.commit for seed in run.done if seed.commit})
+    return {
+        **shared, **_named(run),
+        "kind": "agent", "rank": line.rank if line.scores else None,
+        "score": line.score.value, "low": line.score.low, "high": line.score.high,
+        "probability_of_improvement": line.improvement,
+        "seeds": _list([seed.seed for seed in run.done]), "seed_scores": _list(line.scores),
+        "env_steps": run.env_steps,
+        "steps_per_second": line.steps_per_second, "train_minutes": line.train_minutes,
+        "parameters": run.parameters, "commit": " ".join(COMMIT_MARK + commit for commit in commits),
+        "checked": run.checked,
+        "notes": "; ".join(f"{note} (seeds {_list(seeds)})" for note, seeds in run.remarks.items()),
+        **_prefixed("metric.", line.metrics),
+    }  # fmt: skip
+
+
+def _problem_line(problem: Problem) -> dict[str, object]:
+    run = problem.run
+    named = {"env": run.env, "preset": run.preset, **_named(run)}
+    return {"kind": problem.status, **named, "seeds": _list(problem.seeds), "reason": problem.reason}
+
+
+def _named(run: Run) -> dict[str, object]:
+    return {"agent": run.agent, "label": run.label, "digest": DIGEST_MARK + run.digest, "budget": run.budget}
+
+
+def _prefixed(prefix: str, values: Mapping[str, float]) -> dict[str, object]:
+    return {prefix + name: value for name, value in values.items()}
+
+
+class _Numbers(str):
+    """Numbers with spaces between them, which are no word."""
+
+
+def _list(values: Sequence[float]) -> _Numbers:
+    return _Numbers(" ".join(map(repr, values)))
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, str) and not isinstance(value, _Numbers):
+        return in_csv(value)
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value

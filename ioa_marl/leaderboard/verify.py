@@ -1,0 +1,148 @@
+"""Rows of a leaderboard played again: whether their checkpoints give the numbers that were recorded."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, zip_longest
+from typing import TypeVar
+
+from rich.console import Console
+
+from ioa_marl.errors import UserError
+from ioa_marl.leaderboard.seeds import DAMAGED, DONE, REPLAYED, SeedRow
+from ioa_marl.leaderboard.text import first_line, visible
+
+EVERY = sys.maxsize
+"""As many as there are."""
+SAMPLE_SEED = 0
+"""Of the draw, so that a sample can be played once more."""
+
+T = TypeVar("T")
+
+
+def sample_size(asked: str | None) -> int:
+    """Return how many seeds are played again: what a person has written, or 0.
+
+    Raises
+    ------
+    UserError
+        If it is no number of seeds.
+    """
+    if asked is None:
+        return 0
+    if asked == "all":
+        return EVERY
+    if re.fullmatch(r"[1-9][0-9]{0,17}", asked):
+        return int(asked)
+    raise UserError(f"--verify={visible(asked)} is not allowed: use a number of seeds from 1, or all")
+
+
+@dataclass(frozen=True)
+class Played:
+    """What playing a sample again has shown."""
+
+    asked: bool = False
+    outcomes: tuple[tuple[SeedRow, str], ...] = ()
+    """Each seed and what came of it, in the order in which they were played."""
+    failed: int = 0
+    """Seeds whose numbers differ."""
+    possible: int = field(default=0, repr=False)
+    """Seeds that are done and have a checkpoint."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield what a person is told: which seeds were played, and how each of them came out."""
+        if self.asked and not self.outcomes:
+            yield "played again: nothing, because no seed that is done has a checkpoint"
+        elif self.asked:
+            yield f"played again: {len(self.outcomes)} of {self.possible} seeds that are done and have a checkpoint"
+        for seed, outcome in self.outcomes:
+            yield f"  {seed.folder}: {outcome}"
+
+
+def played_again(seeds: Sequence[SeedRow], count: int) -> tuple[list[SeedRow], Played]:
+    """Play a sample of seeds again.
+
+    Parameters
+    ----------
+    seeds : sequence of SeedRow
+        All seeds of a store.
+    count : int
+        Size of the sample; 0 for none.
+
+    Returns
+    -------
+    list of SeedRow
+        The same seeds; those that were played are marked, those that failed have become damaged.
+    Played
+        What was played, and what came of it.
+    """
+    if count <= 0:
+        return list(seeds), Played()
+    possible = [seed for seed in seeds if seed.status == DONE and seed.replayable]
+    sample = spread_sample(possible, count)
+    # In the order of the store: seeds of one market one after the other.
+    sample.sort(key=lambda seed: seed.folder)
+    held = {seed.folder: seed for seed in seeds}
+    outcomes = []
+    console = Console(stderr=True)
+    with console.status("", refresh_per_second=4) as progress:
+        for place, seed in enumerate(sample):
+            what = visible(f"playing seed {place + 1} of {len(sample)} again: {seed.folder}")
+            progress.update(what.replace("[", r"\["))
+            held[seed.folder], outcome = _played(seed)
+            outcomes.append((seed, outcome))
+    failed = sum(held[seed.folder].status == DAMAGED for seed in sample)
+    return [held[seed.folder] for seed in seeds], Played(True, tuple(outcomes), failed, len(possible))
+
+
+def spread_sample(seeds: Sequence[SeedRow], count: int) -> list[SeedRow]:
+    """Return ``count`` seeds, drawn so that markets and then their runs come in turns; always the same ones."""
+    generator = random.Random(SAMPLE_SEED)
+    markets: dict[tuple[str, str], dict[tuple[str, str], list[SeedRow]]] = {}
+    for seed in sorted(seeds, key=lambda seed: seed.folder):
+        runs = markets.setdefault((seed.env, seed.preset), {})
+        runs.setdefault((seed.agent, seed.digest), []).append(seed)
+    turns = []
+    for runs in markets.values():
+        orders = [generator.sample(group, len(group)) for group in runs.values()]
+        generator.shuffle(orders)
+        turns.append(list(_in_turns(orders)))
+    generator.shuffle(turns)
+    return list(islice(_in_turns(turns), count))
+
+
+def _in_turns(lists: Sequence[Sequence[T]]) -> Iterator[T]:
+    """Yield the first of each list, then the second of each, and so on."""
+    nothing = object()
+    for together in zip_longest(*lists, fillvalue=nothing):
+        yield from (item for item in together if item is not nothing)  # type: ignore[misc]
+
+
+def _played(seed: SeedRow) -> tuple[SeedRow, str]:
+    """Play a seed's checkpoint; return the seed, marked, and what came of it."""
+    from ioa_marl.training.check import evaluate_checkpoint
+
+    try:
+        found = evaluate_checkpoint(seed.folder)
+    except UserError as error:
+        return _not_played(seed, str(error))
+    except Exception as error:  # of a plug-in's market or agent: the other rows are played all the same
+        return _not_played(seed, f"{type(error).__name__}: {error}")
+    if found.confirmed is None:
+        return _not_played(seed, "the checkpoint is not of the evaluation that was recorded")
+    if found.confirmed:
+        return dataclasses.replace(seed, checked=REPLAYED), "as recorded"
+    differences = getattr(found, "differences", ()) or ("the recorded numbers differ",)
+    hints = "".join(f" ({hint})" for hint in getattr(found, "hints", ()))
+    reason = first_line(f"replayed: {'; '.join(differences)}{hints}")
+    return dataclasses.replace(seed, status=DAMAGED, reason=reason), reason
+
+
+def _not_played(seed: SeedRow, reason: str) -> tuple[SeedRow, str]:
+    note = first_line(f"could not be played again: {reason}")
+    return dataclasses.replace(seed, notes=(*seed.notes, note)), note
