@@ -14,7 +14,7 @@ import torch
 from ioa_marl.agents.base import Agent
 from ioa_marl.agents.randomness import Streams
 from ioa_marl.errors import UserError, one_line
-from ioa_marl.trees import difference, in_first_format
+from ioa_marl.trees import difference, in_first_format, not_a_number
 
 ROOM = 2**30
 """Bytes that any agent may take when it is built, whatever its policy takes."""
@@ -69,6 +69,9 @@ def take_over(agent: Agent, seed_index: int, state: Any, name: str, part: bool =
     With ``part`` the policy may hold more than the agent needs: roles that are not here, agents beyond those there are.
     """
     try:
+        place = not_a_number(state)
+        if place is not None:
+            raise UserError(f"the policy of {name} has diverged: {one_line(place)} holds what is no number")
         agent.load_policy_state(seed_index, state)
         found = agent.policy_state(seed_index)
         wanted = _common(state, found) if part else state

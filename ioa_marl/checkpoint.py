@@ -88,7 +88,7 @@ def load(path: Path) -> dict[str, Any]:
     try:
         data = read_bytes(path)
     except DamagedFileError as error:
-        raise _unreadable(path, error.reason) from error
+        raise _unreadable(path, f"it {error.reason}") from error
     try:
         metadata = _metadata(data)
         arrays = _arrays(data)
@@ -154,7 +154,7 @@ def _checked_header(path: Path) -> bytes:
                 raise _unreadable(path, f"its header has {length} bytes; at most {LARGEST_HEADER} are read")
             return file.read(length)
     except DamagedFileError as error:
-        raise _unreadable(path, error.reason) from error
+        raise _unreadable(path, f"it {error.reason}") from error
     except (OSError, ValueError) as error:
         raise _unreadable(path, getattr(error, "strerror", None) or str(error)) from error
 

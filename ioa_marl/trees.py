@@ -334,6 +334,19 @@ def _difference(found: Any, wanted: Any, name: str) -> str | None:
     return None if same else f"{place} is {shown(found)}, not {shown(wanted)}"
 
 
+def not_a_number(tree: Any, name: str = "") -> str | None:
+    """Return the first place of nested values where a tensor or an array holds what is no number (NaN), or None."""
+    if isinstance(tree, Mapping):
+        inner = ((held, f"{name}/{key}") for key, held in tree.items())
+    elif isinstance(tree, (list, tuple)):
+        inner = ((held, f"{name}/{i}") for i, held in enumerate(tree))
+    else:
+        odd = isinstance(tree, torch.Tensor) and bool(torch.isnan(tree).any())
+        odd = odd or (isinstance(tree, np.ndarray) and tree.dtype.kind in "fc" and bool(np.isnan(tree).any()))
+        return _place(name) if odd else None
+    return next((place for place in (not_a_number(*each) for each in inner) if place), None)
+
+
 def in_first_format(tree: Any) -> Any:
     """Return nested values as checkpoints of the first format gave them back: lists for tuples, text for keys."""
     if isinstance(tree, Mapping):

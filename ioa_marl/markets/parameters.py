@@ -20,7 +20,8 @@ class ParameterError(ValueError):
     """A parameter has a value that is not allowed; the message is one line that a person can act on."""
 
     def __init__(self, name: str, value: Any, allowed: str) -> None:
-        text = str(value)
+        # Escaped, since the message is one line, and what was given may be any text.
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
         text = text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}… ({len(text)} characters)"
         super().__init__(f"{name}={text} is not allowed: use {allowed}")
         self.name, self.value, self.allowed = name, value, allowed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from ioa_marl import checkpoint
 from ioa_marl.agents.base import Agent
 from ioa_marl.agents.described import whole
-from ioa_marl.errors import UserError, one_line
+from ioa_marl.errors import ParameterError, UserError, one_line
 from ioa_marl.evaluation.protocol import check_episodes, references, scores
 from ioa_marl.files import DamagedFileError, read_yaml
 from ioa_marl.training.config import RunSpec, from_resolved
@@ -111,6 +112,18 @@ def open_checkpoint(path: Path) -> OpenedCheckpoint:
     return OpenedCheckpoint(file, spec, saved)
 
 
+@contextmanager
+def one_line_about(file: Path) -> Iterator[None]:
+    """Tell in one line what goes wrong while a checkpoint is played: its numbers may be anything."""
+    try:
+        yield
+    except (UserError, ParameterError):
+        raise
+    except Exception as error:
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise UserError(f"{file} cannot be played: {reason}") from error
+
+
 def evaluate_checkpoint(path: Path, episodes: int | None = None, bidder_gain: bool = False) -> CheckpointScore:
     """Play a checkpoint on the evaluation episodes.
 
@@ -130,7 +143,8 @@ def evaluate_checkpoint(path: Path, episodes: int | None = None, bidder_gain: bo
         spec = dataclasses.replace(spec, evaluation=dataclasses.replace(spec.evaluation, episodes=episodes))
         check_episodes(spec.evaluation)
     agents = opened.agents()
-    played = evaluate(spec, agents, spec.seeds, first)
+    with one_line_about(file):
+        played = evaluate(spec, agents, spec.seeds, first)
     found = scores(spec.game_class, spec.env_config, played, spec.learning, first, spec.seeds)
     gains = bidder_gains(spec, agents, spec.seeds, first) if bidder_gain or spec.evaluation.bidder_gain else {}
     audit = {role: gain.of_seed(0) for role, gain in gains.items()}

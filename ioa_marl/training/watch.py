@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from ioa_marl.errors import UserError
 from ioa_marl.evaluation.protocol import evaluation_config, make_agent
 from ioa_marl.files import write_atomically
 from ioa_marl.markets.seeds import EVALUATION_SEED
-from ioa_marl.training.check import open_checkpoint
+from ioa_marl.training.check import one_line_about, open_checkpoint
 from ioa_marl.training.compose import specification
 from ioa_marl.training.config import RunSpec
 from ioa_marl.training.gif import Gif
@@ -330,7 +331,8 @@ def watch_command(
         def report(step: int, steps: int) -> None:
             progress.update(task, description=f"{players.label}  drawing", completed=step, total=steps)
 
-        seen = watch(players, out, episode=episode, every=every, fps=fps, window=window, report=report)
+        with nullcontext() if checkpoint is None else one_line_about(checkpoint):
+            seen = watch(players, out, episode=episode, every=every, fps=fps, window=window, report=report)
     return _summary(players, seen, episode)
 
 
