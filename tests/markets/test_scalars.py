@@ -9,7 +9,7 @@ from ioa_marl.evaluation.statistics import estimate
 from ioa_marl.markets import stackelberg
 from ioa_marl.markets.double_auctions import k_double_auction
 from ioa_marl.markets.double_dutch import simulate
-from ioa_marl.markets.quantised_vcg import information_volume, quantised_optimum
+from ioa_marl.markets.quantised_vcg import full_bytes, information_volume, quantised_optimum
 from ioa_marl.markets.scalars import plain_value, whole_number
 from ioa_marl.markets.second_bid import allocate
 from ioa_marl.markets.slicing_baselines import greedy_split
@@ -25,7 +25,8 @@ CASES = {
     "allocate": (allocate, [(8.0, 5.0)], {"rho": 1.5, "contract_price": 6.0}),
     "k_double_auction": (k_double_auction, BIDS, {"weight": 0.5}),
     "quantised_optimum": (quantised_optimum, TYPES, {"quanta": 4}),
-    "information_volume": (information_volume, [], {"providers": 4, "quanta": 3}),
+    "full_bytes": (full_bytes, [], {"providers": 40, "quanta": 90}),
+    "information_volume": (information_volume, [], {"providers": 40, "quanta": 90}),
     "greedy_split": (greedy_split, TYPES, {"portions": 16}),
     "welfare_optimum": (welfare_optimum, TYPES, {"tolerance": 2.0**-30}),
     "clarke_payments": (clarke_payments, TYPES, {"tolerance": 2.0**-30}),
