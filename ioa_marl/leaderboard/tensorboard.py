@@ -35,6 +35,8 @@ NOT_SET = "-"
 """Value of a hyperparameter that a run does not have; TensorBoard's filters garble what is not ASCII."""
 MOST_COLUMNS = 1000
 """Hyperparameters in the table, those that most runs have."""
+MOST_PICTURED = 100
+"""Boards of which there are pictures; each takes a third of a second."""
 _NAMED = ("agent.name", "env.name", "env.preset", "budget")
 _STATUS = {
     DONE: api_pb2.STATUS_SUCCESS,
@@ -221,10 +223,11 @@ def _scalars(values: Mapping[str, float]) -> list[Summary.Value]:
 
 def _overview(leaderboard: Leaderboard, table: str) -> list[Summary.Value]:
     """Return the table as text and the pictures of each board."""
-    values = [_text("leaderboard", table + _NOTE)]
-    for board in leaderboard.boards:
-        if board.role is None:
-            continue
+    scored = [board for board in leaderboard.boards if board.role is not None]
+    left_out = len(scored) - MOST_PICTURED
+    note = f"\nPictures are of the first {MOST_PICTURED} of {len(scored)} boards.\n" if left_out > 0 else ""
+    values = [_text("leaderboard", table + _NOTE + note)]
+    for board in scored[:MOST_PICTURED]:
         drawn = {
             "1 scores": plots.score_bars(board),
             "2 learning curves": plots.learning_curves(board, score_curves(board)),

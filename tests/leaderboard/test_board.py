@@ -345,3 +345,20 @@ def test_numbers_are_short_and_keep_their_size() -> None:
     assert [count(x) for x in (950.0, 2000, 10_000, 123_456, 999_950, 1_500_000, 10**12, float("nan"))] == [
         "950", "2000", "10k", "123k", "1M", "1.5M", "1T", "–",
     ]  # fmt: skip
+
+
+def test_markup_in_settings_is_shown_as_it_is(runs: Path, add_run: AddRun) -> None:
+    add_run("sac", [0.1], digest="d1", env_settings={"psi": "[bold]x[/bold]"})
+    add_run("sac", [0.1], digest="d2", env_settings={"psi": "[/nothing]"})
+    text = "\n".join(terminal(arrange(read_store(runs)), 120))
+    assert "psi=[bold]x[/bold]" in text
+    assert "psi=[/nothing]" in text
+
+
+def test_scores_of_any_size_make_a_board(runs: Path, add_run: AddRun, tmp_path: Path) -> None:
+    add_run("high", [9e37, -9e37, 5e-324], steps=(500, 1000))
+    add_run("low", [-9e37], steps=(500, 1000))
+    add_run("same", [0.0, 0.0], steps=(500, 1000))
+    make_leaderboard(runs, tmp_path / "board")
+    lines = {line["agent"]: line for line in lines_of(tmp_path / "board" / "leaderboard.csv")}
+    assert [float(score) for score in lines["high"]["seed_scores"].split()] == [9e37, -9e37, 5e-324]

@@ -17,6 +17,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import api_pb2, metadata
 
+from ioa_marl.leaderboard import tensorboard
 from ioa_marl.leaderboard.board import make_leaderboard
 
 AddRun = Callable[..., Path]
@@ -108,6 +109,19 @@ def test_pictures_and_the_table_are_there(log: Path) -> None:
     table = text.tensor_proto.string_val[0].decode()
     assert "| 1 | sac lr=0.1 | 0.600 " in table
     assert "ValueError: no" in table
+
+
+def test_of_too_many_boards_the_first_have_pictures_and_the_table_says_so(
+    runs: Path, add_run: AddRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensorboard, "MOST_PICTURED", 1)
+    for psi in (0.1, 0.2):
+        add_run("sac", [0.5], digest=f"d{psi}", env_settings={"psi": psi})
+    make_leaderboard(runs, tmp_path / "board")
+    shown = events(tmp_path / "board" / "tensorboard" / "leaderboard")
+    assert {tag.partition("/")[0] for tag in shown.Tags()["images"]} == {"double_dutch-paper-psi=0.1"}
+    (text,) = shown.Tensors("leaderboard")
+    assert "Pictures are of the first 1 of 2 boards." in text.tensor_proto.string_val[0].decode()
 
 
 def test_a_setting_that_is_no_number_does_not_break_the_table(runs: Path, add_run: AddRun, tmp_path: Path) -> None:
