@@ -16,6 +16,7 @@ from ioa_marl.training.play import evaluate, load_agents
 from ioa_marl.training.runner import Trainer
 from ioa_marl.training.seeds import train_seeds
 from ioa_marl.training.store import SeedFolder
+from ioa_marl.training.watch import from_checkpoint, watch
 
 SMALL = {
     "width": 8, "depth": 1, "hidden": [8], "batch_size": 8, "buffer_size": 256, "learning_starts": 16,
@@ -182,6 +183,15 @@ def test_bidders_gains_are_found_again_with_the_critics_of_the_run(tmp_path, est
     folder = SeedFolder(spec.seed_folder(0))
     assert folder.result()["bidder_gains"]["vsp"]["gains"]
     assert evaluate_checkpoint(folder.path).confirmed
+
+
+def test_a_run_whose_bank_asks_a_critic_can_be_watched(tmp_path, estimates):
+    spec = described(tmp_path, {"slice": MEAN_FIELD}, **CRITIC)
+    train_seeds(spec, spec.seeds)
+    folder, _ = recorded(spec)
+    seen = watch(from_checkpoint(folder.path), tmp_path / "it.gif", every=4, window=False)
+    assert seen.steps == 4
+    assert np.isfinite(seen.metrics["payments"])
 
 
 def test_a_checkpoint_without_the_critics_is_refused_where_they_are_asked(tmp_path):
