@@ -81,9 +81,10 @@ class UserErrors:
 
     def tried(self, make: Callable[[], T]) -> list[T]:
         """Return what ``make`` returns, in a list that is empty where it makes a mistake."""
+        made: list[T] = []
         with self.collected():
-            return [make()]
-        return []
+            made.append(make())
+        return made
 
     def throw(self) -> None:
         """Raise all mistakes as one, if there are any."""

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def planned(arguments: Sequence[str]) -> Plan:
         return make_plan(hydra, options)
 
 
-class ReadOnce(CachingConfigRepository):  # type: ignore[misc]
+class ReadOnce(CachingConfigRepository):
     """Hydra's files, each read once for all jobs of a sweep."""
 
     def __deepcopy__(self, memo: Any) -> ReadOnce:
@@ -116,7 +117,8 @@ def configuration(own: Path | None) -> Iterator[Hydra]:
     GlobalHydra.instance().clear()
     try:
         hydra = Hydra.create_main_hydra2("ioa_marl", search_path)
-        hydra.config_loader.repository = ReadOnce(hydra.config_loader.repository)
+        loader: Any = hydra.config_loader
+        loader.repository = ReadOnce(loader.repository)
         yield hydra
     finally:
         restore_gh_from_backup(before)
@@ -150,7 +152,7 @@ def make_plan(hydra: Hydra, options: Options) -> Plan:
     """
     groups = Groups(options.config_dir)
     errors = UserErrors()
-    given = [g for text in options.settings for g in errors.tried(lambda t=text: read(t, options.multirun))]
+    given = [g for text in options.settings for g in errors.tried(partial(read, text, options.multirun))]
     errors.throw()
     of_hydra = [g for g in given if g.is_hydra]
     for g in of_hydra:

@@ -16,7 +16,7 @@ from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, check_training_seed
 from ioa_marl.markets.scalars import plain_value, whole_number
 from ioa_marl.settings import plain
 from ioa_marl.training.integrity import seal
-from ioa_marl.training.store import SeedFolder, episode_table, now, provenance
+from ioa_marl.training.store import SeedFolder, episode_table, finite, now, provenance
 
 
 def save_score(
@@ -78,7 +78,7 @@ def save_score(
     }
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
     folder = SeedFolder(Path(runs) / f"{result.env}-{result.preset}" / agent / digest / f"seed_{seed}")
-    row = _as_read_back(
+    row = finite(
         {
             "env": result.env, "preset": result.preset, "agent": agent, "digest": digest, "seed": seed,
             "budget": budget, "status": "done", "scores": result.scores,
@@ -89,7 +89,7 @@ def save_score(
     )  # fmt: skip
     folder.lock()
     try:
-        held = _as_read_back(folder.result())
+        held = folder.result()
         if held and held.get("metrics") != row["metrics"]:
             raise UserError(f"{folder.path} holds another result: use another agent name, seed or settings")
         folder.write_config({**config, "seed": seed})
@@ -99,9 +99,3 @@ def save_score(
     finally:
         folder.unlock()
     return folder.path
-
-
-def _as_read_back(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row as its file will give it back, of which the checksum is taken: what is no finite number is null."""
-    plain_row: dict[str, Any] = json.loads(json.dumps(row), parse_constant=lambda _: None)
-    return plain_row

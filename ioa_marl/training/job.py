@@ -113,7 +113,8 @@ def _say(console: Console, line: str) -> None:
 
 def _tell_of_changed_code(spec: RunSpec, done: Sequence[int], notify: Notify) -> None:
     """Say when rows that are not made again were made with other code of the same version."""
-    now, seeds = spec.code, {}
+    now = spec.code
+    seeds: dict[str, list[int]] = {}
     for seed in done:
         recorded = SeedFolder(spec.seed_folder(seed)).result().get("code")
         if isinstance(recorded, Mapping):

@@ -113,7 +113,7 @@ class Given:
 def _length(values: Any) -> float:
     if not isinstance(values, RangeSweep):
         return 0.0
-    start, stop, step = (float(x) for x in (values.start, values.stop, values.step))
+    start, stop, step = (float(x or 0.0) for x in (values.start, values.stop, values.step))
     length = (stop - start) / step if step else math.inf
     return length if math.isfinite(length) else math.inf
 

@@ -8,12 +8,13 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -129,7 +130,7 @@ class Planner:
         errors.throw()
         if not self.multirun:
             self._refuse_twice(given)
-        columns = [c for g in last_of_each(given) for c in errors.tried(lambda g=g: self._values(g))]
+        columns = [c for g in last_of_each(given) for c in errors.tried(partial(self._values, g))]
         errors.throw()
         return columns
 
@@ -159,7 +160,7 @@ class Planner:
                 )
             return [_Value(given, override, None, False) for override in given.singles()]
         if given.is_glob:
-            choices: list[Any] = self.groups.matching(given.group, given.override._value)
+            choices: list[Any] = self.groups.matching(given.group, cast(Glob, given.override._value))
             if not choices:
                 known = ", ".join(self.groups.options(given.group))
                 raise UserError(f"{shown(given.typed)} matches nothing: known are {known}")
@@ -197,7 +198,7 @@ class Planner:
             if own and config.hydra.sweeper.get("params"):
                 names = " ".join(v.text for v in own)
                 raise UserError(f"{shown(names)} has a sweep of its own, which is run alone: choose one file with -m")
-            settings = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+            settings = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
             OmegaConf.set_struct(settings, True)
             self._bases[texts] = _Base(settings, config)
         return self._bases[texts]
@@ -205,7 +206,7 @@ class Planner:
     def _checked(self, jobs: Sequence[Job], patterns: bool) -> tuple[list[RunSpec], dict[Job, str]]:
         """Check jobs; return the runs that they are, and those that a pattern has matched but nobody can play."""
         errors, unknown = UserErrors(), UnknownKeys(self._chosen)
-        values = {job: found for job in jobs for found in errors.tried(lambda job=job: self._values_of(job, unknown))}
+        values = {job: found for job in jobs for found in errors.tried(partial(self._values_of, job, unknown))}
         errors.messages += unknown.messages()
         errors.throw()
         specs: list[RunSpec] = []
@@ -313,7 +314,7 @@ def _plain(config: DictConfig, complete: DictConfig) -> dict[str, Any]:
     """Return a job's configuration as plain values; what refers to Hydra's own settings finds them in ``complete``."""
     values: dict[str, Any] = {}
     hydra, before = HydraConfig.instance(), HydraConfig.instance().cfg
-    hydra.cfg = complete  # not `set_config`, which copies it
+    hydra.cfg = cast(Any, complete)  # not `set_config`, which copies it
     try:
         for key in config:
             value = config[key]
@@ -324,7 +325,7 @@ def _plain(config: DictConfig, complete: DictConfig) -> dict[str, Any]:
             )
     except Exception as error:  # resolvers of interpolations raise anything
         reason = one_line(str(error).partition("\n")[0])
-        raise UserError(f"{getattr(error, 'full_key', None) or key} has no value: {reason}") from error
+        raise UserError(f"{getattr(error, 'full_key', None) or str(key)} has no value: {reason}") from error
     finally:
         hydra.cfg = before
     return values

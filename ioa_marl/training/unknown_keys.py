@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from ioa_marl import registry
 from ioa_marl.errors import nearest, shown
@@ -103,5 +103,5 @@ def _elsewhere(config: DictConfig, leaf: str) -> list[str]:
     for owner in ("env", "agent", "evaluation"):
         node = config.get(owner)
         if isinstance(node, DictConfig):
-            found += [f"{owner}.{name}" for name in nearest(leaf, [str(key) for key in OmegaConf.to_container(node)])]
+            found += [f"{owner}.{name}" for name in nearest(leaf, [str(key) for key in node])]
     return found[:3]
