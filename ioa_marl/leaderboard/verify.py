@@ -137,8 +137,8 @@ def _played(seed: SeedRow) -> tuple[SeedRow, str]:
         return _not_played(seed, "the checkpoint is not of the evaluation that was recorded")
     if found.confirmed:
         return dataclasses.replace(seed, checked=REPLAYED), "as recorded"
-    differences = getattr(found, "differences", ()) or ("the recorded numbers differ",)
-    hints = "".join(f" ({hint})" for hint in getattr(found, "hints", ()))
+    differences = found.differences
+    hints = "".join(f" ({hint})" for hint in found.hints)
     reason = first_line(f"replayed: {'; '.join(differences)}{hints}")
     return dataclasses.replace(seed, status=DAMAGED, reason=reason), reason
 

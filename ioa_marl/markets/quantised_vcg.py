@@ -97,7 +97,8 @@ class QuantisedOutcome:
 
 def full_variables(providers: int, quanta: int) -> int:
     """Return how many variables ``method="full"`` builds: every bundle of every provider but the empty ones."""
-    return int(providers) * ((int(quanta) + 1) ** RESOURCES - 1)  # narrow NumPy integers would overflow
+    bundles: int = (int(quanta) + 1) ** RESOURCES - 1  # narrow NumPy integers would overflow
+    return int(providers) * bundles
 
 
 def full_bytes(providers: int, quanta: int, integral: bool = True) -> int:
@@ -248,4 +249,5 @@ def information_volume(providers: int, quanta: int = 0, rounds: int = 0) -> int:
     >>> information_volume(10, quanta=20), information_volume(10, quanta=100), information_volume(10, rounds=500)
     (80000, 10000000, 5000)
     """
-    return int(providers) * (int(quanta) ** RESOURCES + int(rounds))
+    queries: int = int(quanta) ** RESOURCES + int(rounds)
+    return int(providers) * queries

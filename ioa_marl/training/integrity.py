@@ -76,7 +76,7 @@ def check_row(folder: Path, result: Mapping[str, Any], *, weights: bool = False)
     replayable = not result.get("external") and (folder / WEIGHTS[0]).is_file()
     if "checksum" not in result:
         return Integrity("", False, replayable)
-    if result["checksum"] != checksum(result) or not isinstance(result.get("files"), Mapping):
+    if result["checksum"] != checksum(result) or not _is_table(result.get("files")):
         return Integrity(f"{folder / 'result.json'} does not match its checksum: {REMEDY}", True, replayable)
     for name, expected in result["files"].items():
         if name in RECORDS or weights:
@@ -86,13 +86,20 @@ def check_row(folder: Path, result: Mapping[str, Any], *, weights: bool = False)
     return Integrity("", True, replayable)
 
 
+def _is_table(files: Any) -> bool:
+    """Whether something is a table of files with their sizes and checksums."""
+    return isinstance(files, Mapping) and all(
+        isinstance(entry, Mapping) and {"bytes", "sha256"} <= entry.keys() for entry in files.values()
+    )
+
+
 def check_weights(folder: Path, result: Mapping[str, Any]) -> str:
     """Return which checkpoint of a finished seed is missing or has another size, with the remedy, or nothing.
 
     Their content is read when the seed is played again; a sweep that finds a thousand seeds done only looks at sizes.
     """
     for name in WEIGHTS:
-        expected = result.get("files", {}).get(name)
+        expected = result.get("files", {}).get(name)  # checked by `check_row` before
         if expected is None:
             continue
         try:
