@@ -10,6 +10,7 @@ itself, in one process, up to the point where jobs would start.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import json
 import os
@@ -46,189 +47,38 @@ GOOD = (
     ["-m", "env=second_bid", "agent=random,threshold", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
 )
 KEYS = (
-    "env",
-    "agent",
-    "budget",
-    "seeds",
-    "num_envs",
-    "device",
-    "runs",
-    "roles",
-    "evaluation",
-    "roles.buyer",
-    "roles.buyer.agent",
-    "roles.auctioneer.agent",
-    "roles.nobody.agent",
-    "env.buyers",
-    "env.level",
-    "env.observation",
-    "env.preset",
-    "env.name",
-    "env.psi",
-    "agent.gamma",
-    "agent.name",
-    "agent.batch_size",
-    "agent.hidden",
-    "agent.settings",
-    "agent.settings.coarse",
-    "agent.path",
-    "agent.width",
-    "evaluation.episodes",
-    "evaluation.bidder_gain",
-    "hydra",
-    "hydra.run.dir",
-    "hydra.sweep.dir",
-    "hydra.launcher",
-    "hydra.launcher.n_jobs",
-    "hydra/launcher",
-    "hydra/sweeper",
-    "hydra.job.chdir",
-    "hydra.mode",
-    "hydra.verbose",
-    "experiment",
-    "nothing",
+    "env", "agent", "budget", "seeds", "num_envs", "device", "runs", "roles", "evaluation", "roles.buyer",
+    "roles.buyer.agent", "roles.auctioneer.agent", "roles.nobody.agent", "env.buyers", "env.level", "env.observation",
+    "env.preset", "env.name", "env.psi", "agent.gamma", "agent.name", "agent.batch_size", "agent.hidden",
+    "agent.settings", "agent.settings.coarse", "agent.path", "agent.width", "evaluation.episodes",
+    "evaluation.bidder_gain", "hydra", "hydra.run.dir", "hydra.sweep.dir", "hydra.launcher", "hydra.launcher.n_jobs",
+    "hydra/launcher", "hydra/sweeper", "hydra.job.chdir", "hydra.mode", "hydra.verbose", "experiment", "nothing",
     "a.b.c",
-)
+)  # fmt: skip
 VALUES = (
-    "",
-    "null",
-    "true",
-    "false",
-    "0",
-    "1",
-    "-1",
-    "1.5",
-    "1e3",
-    "1e5",
-    "1e400",
-    "nan",
-    "inf",
-    "-inf",
-    "1_000",
-    "007",
-    "0x10",
-    "1e-400",
-    "9" * 30,
-    "9" * 5000,
-    "[]",
-    "{}",
-    "[1,2]",
-    "[1,[2]]",
-    "{a: 1}",
-    "{a: {b: [1]}}",
-    "[",
-    "{",
-    "(",
-    ")",
-    "]",
-    "'",
-    '"',
-    "'a'",
-    '"a',
-    "a,b",
-    "0,1,2",
-    "1,000",
-    "a,",
-    ",",
-    ",,",
-    "a=b",
-    "a b",
-    "a  b",
-    "#",
-    "%",
-    "50%",
-    "~",
-    "~/x",
-    "é",
-    "β",
-    "漢字",
-    "🙂",
-    "\u202e",
-    "\n",
-    "a\nb\nc",
-    "\t",
-    "\x1b[31m",
-    "\\",
-    "\\\\",
-    "$",
-    "${",
-    "${budget}",
-    "${nope}",
-    "${a.b}",
-    "${oc.env:HOME}",
-    "${oc.env:NOT_THERE}",
-    "${hydra:runtime.cwd}",
-    "${now:%Y}",
-    "???",
-    "choice()",
-    "choice(1,2)",
-    "choice(a",
-    "range(3)",
-    "range(1,10,0)",
-    "range(0,1e18)",
-    "range(5,1)",
-    "range(0,1,nan)",
-    "interval(0,1)",
-    "glob(*)",
-    "glob(t*)",
-    "glob(zz)",
-    "glob([a,b],exclude=c)",
-    "shuffle(1,2,3)",
-    "shuffle(range(4))",
-    "sort(3,1)",
-    "int(1.5)",
-    "int(a)",
-    "float(1)",
-    "json_str({a:1})",
-    "extend_list(1)",
-    "tag(a,b)",
-    "str([1])",
-    "sac",
-    "ppo,sac",
-    "sac/double_dutch",
-    "sac/nothing",
-    "double_dutch",
-    "double_dutch/calm",
-    "double_dutch,second_bid",
-    "cuda",
-    "cuda:0,cuda:1",
-    "tpu",
-    "cpu",
-    "joblib",
-    "basic",
-    "ray",
-    "optuna",
-    "/",
-    "/x/y",
-    "../x",
-    "a/b/c",
-    ".",
-    "..",
-    "a" * 300,
-    "a" * 20000,
-    "[" * 200,
-    "[" + "1," * 400 + "1]",
-    "[" + "1," * 5000 + "1]",
-    "x" + "/y" * 400,
-    "@",
-    "a@b",
-    "!",
-    "&",
-    "*",
-    ";",
-    "`ls`",
-    "|",
-)
+    "", "null", "true", "false", "0", "1", "-1", "1.5", "1e3", "1e5", "1e400", "nan", "inf", "-inf", "1_000", "007",
+    "0x10", "1e-400", "9" * 30, "9" * 5000, "[]", "{}", "[1,2]", "[1,[2]]", "{a: 1}", "{a: {b: [1]}}", "[", "{", "(",
+    ")", "]", "'", '"', "'a'", '"a', "a,b", "0,1,2", "1,000", "a,", ",", ",,", "a=b", "a b", "a  b", "#", "%", "50%",
+    "~", "~/x", "é", "β", "漢字", "🙂", "\u202e", "\n", "a\nb\nc", "\t", "\x1b[31m", "\\", "\\\\", "$", "${",
+    "${budget}", "${nope}", "${a.b}", "${oc.env:HOME}", "${oc.env:NOT_THERE}", "${hydra:runtime.cwd}", "${now:%Y}",
+    "???", "choice()", "choice(1,2)", "choice(a", "range(3)", "range(1,10,0)", "range(0,1e18)", "range(5,1)",
+    "range(0,1,nan)", "interval(0,1)", "glob(*)", "glob(t*)", "glob(zz)", "glob([a,b],exclude=c)", "shuffle(1,2,3)",
+    "shuffle(range(4))", "sort(3,1)", "int(1.5)", "int(a)", "float(1)", "json_str({a:1})", "extend_list(1)",
+    "tag(a,b)", "str([1])", "sac", "ppo,sac", "sac/double_dutch", "sac/nothing", "double_dutch", "double_dutch/calm",
+    "double_dutch,second_bid", "cuda", "cuda:0,cuda:1", "tpu", "cpu", "joblib", "basic", "ray", "optuna", "/", "/x/y",
+    "../x", "a/b/c", ".", "..", "a" * 300, "a" * 20000, "[" * 200, "[" + "1," * 400 + "1]", "[" + "1," * 5000 + "1]",
+    "x" + "/y" * 400, "@", "a@b", "!", "&", "*", ";", "`ls`", "|",
+)  # fmt: skip
 FLAGS = (
     "-m", "--multirun", "--quiet", "--cfg", "--cfg=job", "--cfg=none", "-c", "--config-dir", "--config-dir=nowhere",
-    "--config-dir=own", "-cd", "--help=1", "--resolve", "--run", "--info", "--budget=5", "-x", "--", "-", "---", "--é",
-    "--hydra-help", "--package=x", "-mm",
+    "--config-dir=own", "-cd", "--help=1", "--resolve", "--run", "--info", "--budget=5", "-x", "--", "-", "---",
+    "--é", "--hydra-help", "--package=x", "-mm",
 )  # fmt: skip
 FILES = (
     "a: [1\n", "- 1\n", "&a [*a]\n", "a: &a [*a]\n", "x: 1\n", "# @package _global_\nbudget: many\n",
     "# @package _global_\nagent: sac\n", "# @package _global_\nroles: 3\n", "# @package _global_\nseeds: [0, 0]\n",
-    "# @package _global_\ndefaults: [override /agent: nobody]\n", "# @package _global_\ndefaults: 3\n", "\x00\x01", "",
-    "# @package _global_\nhydra: {sweeper: {params: {agent: 'ppo,sac'}}}\n", "# @package _global_\nhydra: 1\n",
+    "# @package _global_\ndefaults: [override /agent: nobody]\n", "# @package _global_\ndefaults: 3\n", "\x00\x01",
+    "", "# @package _global_\nhydra: {sweeper: {params: {agent: 'ppo,sac'}}}\n", "# @package _global_\nhydra: 1\n",
     "# @package _global_\nhydra: {sweeper: {params: 3}}\n", "# @package a.b\nc: 1\n",
     "# @package _global_\nhydra: {sweeper: {params: {agent: ppo}, max_batch_size: 0}}\n",
 )  # fmt: skip
@@ -261,7 +111,7 @@ def inputs(count: int, seed: int) -> Iterator[tuple[list[str], str | None]]:
     draw = random.Random(seed)
     for _ in range(count):
         arguments, file = list(draw.choice(GOOD)), None
-        for _ in range(draw.choice((1, 1, 1, 2, 3))):
+        for _ in range(draw.choice((1, 1, 1, 1, 2, 3))):
             arguments = draw.choice(WRONGS)(draw, arguments)
         if draw.random() < 0.05:
             file = draw.choice(FILES)
@@ -305,6 +155,26 @@ def _replaced(draw: random.Random, arguments: list[str]) -> list[str]:
     return [*arguments[:at], f"{arguments[at].partition('=')[0]}={draw.choice(VALUES)}", *arguments[at + 1 :]]
 
 
+def _setting(draw: random.Random, arguments: list[str]) -> list[str]:
+    """Give a setting that the market or the agent has some value."""
+    from ioa_marl import registry
+
+    prefix = draw.choice(("env", "agent"))
+    names = [word.partition("=")[2].partition("/")[0] for word in arguments if word.startswith(f"{prefix}=")]
+    known = registry.env_names() if prefix == "env" else registry.agent_names()
+    if not names or names[-1] not in known:
+        return arguments
+    schema = (registry.load_env if prefix == "env" else registry.load_agent)(names[-1]).config_class
+    field = draw.choice([f.name for f in dataclasses.fields(schema)] or ["nothing"])
+    number = str(
+        draw.choice((draw.randrange(100), 10 ** draw.randrange(20), -draw.random(), draw.random() * 1e9, 1e-300))
+    )
+    return [
+        *arguments,
+        f"{prefix}.{field}={draw.choice((number, number, f'[{number},{number}]', draw.choice(VALUES)))}",
+    ]
+
+
 def _lost(draw: random.Random, arguments: list[str]) -> list[str]:
     at = draw.randrange(len(arguments))
     return arguments[:at] + arguments[at + 1 :] or [""]
@@ -322,6 +192,7 @@ def _noise(draw: random.Random, arguments: list[str]) -> list[str]:
 
 WRONGS: tuple[Callable[[random.Random, list[str]], list[str]], ...] = (
     _value, _value, _value, _marked, _packaged, _flag, _misspelt, _misspelt, _replaced, _replaced, _lost, _noise,
+    _setting, _setting, _setting, _setting, _setting, _setting,
 )  # fmt: skip
 
 

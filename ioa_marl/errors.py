@@ -70,21 +70,26 @@ class UserErrors:
     def __init__(self) -> None:
         self.messages: list[str] = []
 
+    def add(self, error: Exception) -> None:
+        """Keep a mistake for later; the same one is told once."""
+        if str(error) not in self.messages:
+            self.messages.append(str(error))
+
     @contextmanager
     def collected(self) -> Iterator[None]:
-        """Keep a mistake for later."""
+        """Keep a mistake that is made within."""
         try:
             yield
         except (UserError, ParameterError) as error:
-            if str(error) not in self.messages:
-                self.messages.append(str(error))
+            self.add(error)
 
     def tried(self, make: Callable[[], T]) -> list[T]:
         """Return what ``make`` returns, in a list that is empty where it makes a mistake."""
-        made: list[T] = []
-        with self.collected():
-            made.append(make())
-        return made
+        try:
+            return [make()]
+        except (UserError, ParameterError) as error:
+            self.add(error)
+            return []
 
     def throw(self) -> None:
         """Raise all mistakes as one, if there are any."""

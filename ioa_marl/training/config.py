@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -268,7 +269,7 @@ def _resolve(values: Mapping[str, Any]) -> RunSpec:
     errors = UserErrors()
     found: dict[str, Any] = {}
     for key, parse in _PARSERS.items():
-        for value in errors.tried(lambda parse=parse: parse(values)):  # type: ignore[misc]
+        for value in errors.tried(partial(parse, values)):
             found[key] = value
     errors.throw()
     budget, num_envs, device = found["budget"], found["num_envs"], found["device"]

@@ -125,8 +125,8 @@ def _group_limits(swap: int) -> list[int]:
             continue
         root = _CGROUPS / "memory" if controllers else _CGROUPS
         # A path of the host is not seen within a container, whose own group is then the root.
-        around = tuple(map(str, (Path(place), *Path(place).parents))) if place.startswith("/") else ()
-        for group in {root, *(root / Path(parent).relative_to("/") for parent in around)}:
+        around = (Path(place), *Path(place).parents) if place.startswith("/") else ()
+        for group in {root, *(root / parent.relative_to("/") for parent in around)}:
             limit = _group_limit(group, swap, together=bool(controllers))
             if limit is not None:
                 limits.append(limit)

@@ -47,7 +47,7 @@ def _check_sweep(given: Given, multirun: bool) -> None:
         )
     if given.name == "seeds":
         _check_seeds(given)
-    elements = [plain_value(element) for element in given.elements()] if not given.is_glob else []
+    elements = [plain_value(element) for element in given.elements()] if given.pattern is None else []
     if given.name in ("budget", "num_envs") and _THOUSANDS.fullmatch(value) and ",0" in value:
         raise UserError(f"{given.typed} would be a sweep: use {given.name}={value.replace(',', '')}")
     cuda = [e for e in elements if str(e).startswith("cuda")]

@@ -69,9 +69,10 @@ class Given:
         return bool(self.override.is_sweep_override())
 
     @property
-    def is_glob(self) -> bool:
-        """Whether its values are those that match a pattern."""
-        return isinstance(self.override._value, Glob)
+    def pattern(self) -> Glob | None:
+        """The pattern that its values match, if they are chosen by one."""
+        value: Any = self.override._value
+        return value if isinstance(value, Glob) else None
 
     def elements(self) -> list[Any]:
         """Return its values as the grammar has them: one, or those of a sweep.
@@ -113,7 +114,7 @@ class Given:
 def _length(values: Any) -> float:
     if not isinstance(values, RangeSweep):
         return 0.0
-    start, stop, step = (float(x or 0.0) for x in (values.start, values.stop, values.step))
+    start, stop, step = (float(x or 0) for x in (values.start, values.stop, values.step))
     length = (stop - start) / step if step else math.inf
     return length if math.isfinite(length) else math.inf
 

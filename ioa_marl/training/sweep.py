@@ -9,12 +9,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Glob, Override
+from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -113,7 +113,7 @@ class Planner:
         count = math.prod(len(column) for column in columns)
         if count > MOST_JOBS:
             raise UserError(f"these settings would be {count} jobs: use at most {MOST_JOBS}")
-        patterns = any(g.is_glob for g in given)
+        patterns = any(g.pattern is not None for g in given)
         jobs: list[Job] = list(itertools.product(*columns))
         specs, refused = self._checked(jobs if count <= CHECKED_JOBS or patterns else _samples(columns), patterns)
         kept = [job for job in jobs if job not in refused]
@@ -154,13 +154,13 @@ class Planner:
                 "which stands for the file DIR/GROUP/NAME.yaml"
             )
         if deletes(given) or not is_group:
-            if given.is_glob:
+            if given.pattern is not None:
                 raise UserError(
                     f"{shown(given.typed)} is not allowed: patterns choose among names, as in agent=glob(*)"
                 )
             return [_Value(given, override, None, False) for override in given.singles()]
-        if given.is_glob:
-            choices: list[Any] = self.groups.matching(given.group, cast(Glob, given.override._value))
+        if given.pattern is not None:
+            choices: list[Any] = self.groups.matching(given.group, given.pattern)
             if not choices:
                 known = ", ".join(self.groups.options(given.group))
                 raise UserError(f"{shown(given.typed)} matches nothing: known are {known}")
@@ -313,12 +313,13 @@ def _reason(error: BaseException) -> str:
 def _plain(config: DictConfig, complete: DictConfig) -> dict[str, Any]:
     """Return a job's configuration as plain values; what refers to Hydra's own settings finds them in ``complete``."""
     values: dict[str, Any] = {}
-    hydra, before = HydraConfig.instance(), HydraConfig.instance().cfg
-    hydra.cfg = cast(Any, complete)  # not `set_config`, which copies it
+    hydra: Any = HydraConfig.instance()
+    before = hydra.cfg
+    hydra.cfg = complete  # not `set_config`, which copies it
     try:
-        for key in config:
+        for key in map(str, config):
             value = config[key]
-            values[str(key)] = (
+            values[key] = (
                 OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
                 if OmegaConf.is_config(value)
                 else value

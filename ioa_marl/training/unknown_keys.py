@@ -103,5 +103,5 @@ def _elsewhere(config: DictConfig, leaf: str) -> list[str]:
     for owner in ("env", "agent", "evaluation"):
         node = config.get(owner)
         if isinstance(node, DictConfig):
-            found += [f"{owner}.{name}" for name in nearest(leaf, [str(key) for key in node])]
+            found += [f"{owner}.{name}" for name in nearest(leaf, list(map(str, node)))]
     return found[:3]
