@@ -159,7 +159,7 @@ def dual_currency_volume(providers: int, rounds: int) -> InformationVolume:
     >>> volume.bids, volume.total
     (5000, 40000)
     """
-    each = providers * rounds
+    each = int(providers) * int(rounds)
     return InformationVolume(information_volume(providers, rounds=rounds), 2 * each, (2 + RESOURCES) * each)
 
 
@@ -172,4 +172,4 @@ def quantised_volume(providers: int, quanta: int) -> InformationVolume:
     >>> volume.bids, volume.total
     (80000, 80040)
     """
-    return InformationVolume(information_volume(providers, quanta), 0, (1 + RESOURCES) * providers)
+    return InformationVolume(information_volume(providers, quanta), 0, (1 + RESOURCES) * int(providers))
