@@ -234,9 +234,9 @@ def segment_rows(curves: dict[str, DeviationCurve]) -> list[dict[str, Any]]:
     return rows
 
 
-def write_csv(name: str, rows: Sequence[dict[str, Any]]) -> None:
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write a table."""
-    with (RESULTS / name).open("w", newline="") as file:
+    with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         for row in rows:
@@ -261,13 +261,22 @@ def rank_lines(best: NDArray[np.float64], found: RankAudit) -> str:
     return markdown(rows, {"size": "members", "rank": "rank", "smallest": "smallest singular value over the largest"})
 
 
-def main() -> None:
-    """Measure, draw and write."""
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what was asked for; what is smaller than the published audit lies beside it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few instances, to see that it works")
-    args = parser.parse_args()
+    parser.add_argument("--results", type=Path, help="folder; default: results, or results/quick with --quick")
+    args = parser.parse_args(arguments)
+    if args.results is None:
+        args.results = RESULTS / "quick" if args.quick else RESULTS
+    return args
+
+
+def main() -> None:
+    """Measure, draw and write."""
+    args = options()
     count, few = (3, 2) if args.quick else (24, 8)
-    RESULTS.mkdir(exist_ok=True)
+    args.results.mkdir(parents=True, exist_ok=True)
     figure_7 = Case("", {}, rounds=1000).config(multipliers=FINE[::2])
     exact_7 = dataclasses.replace(figure_7, **KNOWN)
     many = range(3 if args.quick else 12)
@@ -278,8 +287,8 @@ def main() -> None:
     }
     print("figure 7", flush=True)
     groups, pairs = audit_groups(count, few)
-    draw_deviation(curves["instance 0"], curves[f"{len(many)} instances, α known"].grid, RESULTS / "figure_7.png")
-    draw_pairs(pairs, RESULTS / "figures_8_10.png")
+    draw_deviation(curves["instance 0"], curves[f"{len(many)} instances, α known"].grid, args.results / "figure_7.png")
+    draw_pairs(pairs, args.results / "figures_8_10.png")
     game = VCGSlicingGame(figure_7, 1)
     game.reset(np.zeros(1, np.uint64))
     best = welfare_optimum(game.market.worth[0], game.market.rate[0]).utilities
@@ -293,7 +302,7 @@ def main() -> None:
         ("groups.csv", groups), ("segments.csv", segments), ("scale.csv", scale), ("rates.csv", rates),
         ("overbidding.csv", overbidding), ("table_ii.csv", volumes),
     ):  # fmt: skip
-        write_csv(name, rows)
+        write_csv(args.results / name, rows)
     tables = {
         "SEGMENTS": markdown(segments, {
             "case": "markets", "rounds": "rounds", "factor": "factor", "profit_at_truth": "profit at the truth",
@@ -327,7 +336,7 @@ def main() -> None:
     text = (HERE / "notes.md").read_text()
     for name, table in tables.items():
         text = text.replace(f"<!-- {name} -->\n", table)
-    (RESULTS / "README.md").write_text(text)
+    (args.results / "README.md").write_text(text)
 
 
 if __name__ == "__main__":

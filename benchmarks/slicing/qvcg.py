@@ -36,6 +36,8 @@ from ioa_marl.markets.slicing_baselines import equal_split, utilities
 from ioa_marl.markets.slicing_optimum import welfare_optimum
 
 RESULTS = Path(__file__).resolve().parent / "results"
+INSTANCES = 5
+"""Markets per size."""
 PROVIDERS = (10, 20, 30, 40, 50)
 QUANTA = (20, 100)
 PRINTED_SECONDS = {
@@ -236,13 +238,21 @@ bounds. The exact auction is open to it as well: it is a property of VCG payment
 """
 
 
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what was asked for; what is smaller than the published measurement lies beside it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--instances", type=int, default=INSTANCES, help="markets per size")
+    parser.add_argument("--quick", action="store_true", help="smallest size and one market only")
+    parser.add_argument("--results", type=Path, help="folder; default: results, or results/quick for less than all")
+    given = parser.parse_args(arguments)
+    if given.results is None:
+        given.results = RESULTS / "quick" if given.quick or given.instances != INSTANCES else RESULTS
+    return given
+
+
 def main() -> None:
     """Measure and write everything."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--instances", type=int, default=5, help="markets per size")
-    parser.add_argument("--quick", action="store_true", help="smallest size and one market only")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    given = parser.parse_args()
+    given = options()
     chosen = range(1 if given.quick else given.instances)
     sizes, full_sizes = (PROVIDERS[:1], ()) if given.quick else (PROVIDERS, PROVIDERS[:1])
     given.results.mkdir(parents=True, exist_ok=True)

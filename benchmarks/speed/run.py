@@ -10,6 +10,7 @@ import single_thread  # noqa: F401 - before everything that starts threads
 from measure import FULL, QUICK, Effort, Figure, SkippedError
 from report import as_json, conditions, print_figure, write, write_learners, write_markets, write_solvers
 
+RESULTS = Path(__file__).resolve().parent / "results"
 GROUPS = {
     "a": "peers:single",
     "b": "peers:batched",
@@ -72,8 +73,8 @@ def add_peers(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Measure, print and write; return the exit status."""
+def chosen_options(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Return what was asked for; a quick measurement, or one of some groups only, lies beside the published one."""
     parser = argparse.ArgumentParser(description="Measure how fast the markets are, on one thread.")
     parser.add_argument("--quick", action="store_true", help="a few short rounds: whether it runs, not how fast")
     parser.add_argument(
@@ -83,9 +84,18 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="a,b",
         help="groups to measure",
     )
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the results")
+    parser.add_argument("--out", type=Path, help="folder; default: results, or results/quick for less than all")
     add_peers(parser)
     options = parser.parse_args(arguments)
+    if options.out is None:
+        some = [group for group in GROUPS if group in options.only]  # they share a file
+        options.out = RESULTS / "quick" if options.quick or 0 < len(some) < len(GROUPS) else RESULTS
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print and write; return the exit status."""
+    options = chosen_options(arguments)
     effort = QUICK if options.quick else FULL
     groups = [group for group in options.only if group in GROUPS]
     if groups:

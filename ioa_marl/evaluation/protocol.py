@@ -273,7 +273,7 @@ def scores(
     The ends of the scale hold for the market's usual learners, the other roles being scripted: where others act,
     there is no score; nor is there one where random play is the optimum already.
     """
-    if tuple(learning) != game_class.default_learning:
+    if tuple(learning) != game_class.default_learning or not game_class.objectives:
         return {}
     seeds, count = next(iter(episodes.values())).shape
     held = [

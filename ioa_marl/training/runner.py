@@ -249,18 +249,25 @@ class Trainer:
         """What bidders would gain by constant actions at the end, if that is asked for."""
         return bidder_gains(self.spec, self.agents, self.seeds) if self.spec.evaluation.bidder_gain else {}
 
+    def _scored(self, i: int, metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+        """Return the scores of a seed and the references, which may take longer than training: only for a score."""
+        spec = self.spec
+        if spec.learning != spec.game_class.default_learning or not spec.game_class.objectives:
+            return {}, {}
+        anchors = references(spec.game_class, spec.env_config, spec.evaluation.episodes, instance=self.seeds[i])
+        found = {
+            key: float(anchors.score(key, np.array(metrics[name])))
+            for key, name in spec.game_class.objectives.items()
+            if anchors.has_scale(key)
+        }
+        return found, anchors.as_dict()
+
     def result(self, i: int) -> dict[str, Any]:
         """Return what ``result.json`` says of a finished seed."""
         spec = self.spec
         final = self.tables[i][self.steps]
         metrics = {name: float(np.mean(final[name].to_numpy())) for name in final.column_names if name not in INDEX}
-        anchors = references(spec.game_class, spec.env_config, spec.evaluation.episodes, instance=self.seeds[i])
-        usual = spec.learning == spec.game_class.default_learning
-        found = {
-            key: float(anchors.score(key, np.array(metrics[name])))
-            for key, name in spec.game_class.objectives.items()
-            if usual and anchors.has_scale(key)
-        }
+        found, ends = self._scored(i, metrics)
         gains = {role: gain.of_seed(i) for role, gain in self._gains.items()}
         audit = {
             "bidder_gain": {role: float(gain.mean[i]) for role, gain in self._gains.items()}, "bidder_gains": gains,
@@ -269,7 +276,7 @@ class Trainer:
         speed = steps / self.train_seconds if self.train_seconds > 0 else self.evaluation_speed
         return {
             "scores": found,
-            "references": anchors.as_dict(),
+            "references": ends,
             "metrics": metrics,
             **audit,
             "env_steps": self.steps,
