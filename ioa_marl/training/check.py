@@ -174,11 +174,13 @@ def _compared(
     """Compare what was played, and what the checkpoint says of its run, with everything that the row shows."""
     spec, saved, result = opened.spec, opened.saved, folder.result()
     integrity = check_row(folder.path, result, weights=True)
-    anchors = references(spec.game_class, spec.env_config, spec.evaluation.episodes, instance=spec.seeds[0])
+    ends: Any = result.get("references") or {}
+    if score.scores:
+        ends = references(spec.game_class, spec.env_config, spec.evaluation.episodes, instance=spec.seeds[0]).as_dict()
     recorded_gains = result.get("bidder_gains", score.bidder_gain)
     pairs: dict[str, tuple[Any, Any]] = {
         "scores": (result.get("scores"), score.scores),
-        "references": (result.get("references") or anchors.as_dict(), anchors.as_dict()),
+        "references": (result.get("references"), ends),
         "metrics": (result.get("metrics"), score.metrics),
         "bidder_gains": (recorded_gains, score.bidder_gain or recorded_gains),
     }
