@@ -273,10 +273,10 @@ class Game(ABC):
             If the role's actions are missing, of another shape, no integers, or outside the space.
         """
         shape, limit, start = self._action_limits[role]
-        given = self._given(role, actions)
+        given = actions.get(role)
         # Nearly always they are as they should be already.
         if type(given) is not np.ndarray or given.shape != shape or given.dtype.kind not in "iu":
-            given = usable_actions(role, given, shape, self.roles[role].action_space)
+            given = usable_actions(role, self._given(role, actions), shape, self.roles[role].action_space)
         out: NDArray[np.int64] = np.ascontiguousarray(given, dtype=np.int64)
         if start is not None:
             out = out - start
