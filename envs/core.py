@@ -273,7 +273,7 @@ class Game(ABC):
             If the role's actions are missing, of another shape, no integers, or outside the space.
         """
         shape, limit, start = self._action_limits[role]
-        given = actions.get(role)
+        given: Any = actions.get(role)
         # Nearly always they are as they should be already.
         if type(given) is not np.ndarray or given.shape != shape or given.dtype.kind not in "iu":
             given = usable_actions(role, self._given(role, actions), shape, self.roles[role].action_space)
