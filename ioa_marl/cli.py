@@ -73,13 +73,20 @@ already is not run again, and a killed run goes on where it was.
   agent=NAME/PRESET         the same with other settings, as conf/agent/NAME/PRESET.yaml lists them
   roles.buyer.agent=sac     who plays another role as well
   budget=100000             environment steps per seed
-  seeds=5                   a count, or numbers: seeds=[3,7]
+  seeds=5                   a count, or numbers: seeds=[3,7]; with -m seeds=[0,1],[2,3] is a job for each list
   num_envs=64               markets stepped side by side, per seed
   runs=runs                 folder of the run store
   evaluation.episodes=100   episodes per evaluation
   evaluation.points=20      evaluations during training
   env.KEY=... agent.KEY=... any setting of the market or the agent
   --cfg job                 print all settings and stop
+  --config-dir DIR          settings of your own: agent=MINE is DIR/agent/MINE.yaml
+  +experiment=NAME          DIR/experiment/NAME.yaml, any settings under "# @package _global_"; a sweep is kept in its
+                            hydra.sweeper.params
+
+\b
+  -m 'agent=glob(*)'        every agent that can play; presets match NAME/*
+  'runs=/data/a b'          quotes for the shell; a path may have any characters
 
 \b
   hydra/launcher=joblib hydra.launcher.n_jobs=2     with -m: two jobs at a time
