@@ -32,7 +32,7 @@ from ioa_marl import __version__
 from ioa_marl.errors import UserError
 from ioa_marl.leaderboard.board import make_leaderboard
 from ioa_marl.training.config import RunSpec, resolve
-from ioa_marl.training.runner import train_seeds
+from ioa_marl.training.seeds import train_seeds
 
 RESULTS = Path(__file__).resolve().parent / "soak" / "results"
 MINUTES, UPDATES = 60.0, 1000
