@@ -15,7 +15,7 @@ from typing import Any
 
 from hydra import version
 from hydra._internal.callbacks import Callbacks
-from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_automatic_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
@@ -94,6 +94,9 @@ def planned(arguments: Sequence[str]) -> Plan:
 
 class ReadOnce(CachingConfigRepository):
     """Hydra's files, each read once for all jobs of a sweep."""
+
+    def __init__(self, delegate: IConfigRepository) -> None:
+        self.delegate, self.cache = delegate, {}  # no copy, which would not know what plug-ins register later
 
     def __deepcopy__(self, memo: Any) -> ReadOnce:
         """Return itself: Hydra makes a copy for every composition, and forgets it."""
