@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ioa_marl.markets.scalars import plain_value
 
-LONGEST_VALUE = 200
+LONGEST_VALUE = 1000
 """Characters of a value in a message."""
 
 T = TypeVar("T")
