@@ -45,6 +45,8 @@ class MeanFieldLearner(RoleLearner):
         super().__init__(setting, config, role, roles)
         self.without_targets: set[int] = set()
         """Seeds whose actors were loaded without the target networks that belong to them."""
+        self.with_targets: set[int] = set()
+        """Seeds whose actors were loaded together with their target networks: these stay part of the policy."""
 
     def actor_features(self) -> int:
         """Return the number of inputs of an actor."""
@@ -100,6 +102,7 @@ class MeanFieldLearner(RoleLearner):
         """Set networks, optimisers and random streams of one seed."""
         super().load_state(seed_index, state)
         self.without_targets.discard(seed_index)
+        self.with_targets.discard(seed_index)
 
     def targets(self, seed_index: int) -> State:
         """Return the target networks of one seed, which tell externalities."""
@@ -113,11 +116,13 @@ class MeanFieldLearner(RoleLearner):
         super().load_actor(seed_index, state)
         if TARGETS not in state:
             self.without_targets.add(seed_index)
+            self.with_targets.discard(seed_index)
             return
         rows, twins = self.members.rows(seed_index), self.members.rows(seed_index, self.copies)
         self.target_actor.load_member_state(rows, state[TARGETS]["actor"])
         self.target_critics.load_member_state(twins, state[TARGETS]["critics"])
         self.without_targets.discard(seed_index)
+        self.with_targets.add(seed_index)
 
     # The welfare that the others could have without an agent.
 
@@ -225,10 +230,12 @@ class MeanFieldACAgent(ActorCriticAgent):
         game.take_externality(Criticism(self, game, self._asked))
 
     def policy_state(self, seed_index: int) -> State:
-        """Return the actors of one seed, and the target networks where the market asks for externalities."""
+        """Return the actors of one seed, and the target networks where a market asks, or asked, for externalities."""
         state = super().policy_state(seed_index)
-        if self._asked is not None:
-            state[self._asked][TARGETS] = self._mean_field(self._asked).targets(seed_index)
+        for name in self._learners:
+            learner = self._mean_field(name)
+            if name == self._asked or seed_index in learner.with_targets:
+                state[name][TARGETS] = learner.targets(seed_index)
         return state
 
     def _mean_field(self, role: str) -> MeanFieldLearner:

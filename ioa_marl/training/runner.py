@@ -264,7 +264,6 @@ class Trainer:
 
     def result(self, i: int) -> dict[str, Any]:
         """Return what ``result.json`` says of a finished seed."""
-        spec = self.spec
         final = self.tables[i][self.steps]
         metrics = {name: float(np.mean(final[name].to_numpy())) for name in final.column_names if name not in INDEX}
         found, ends = self._scored(i, metrics)
@@ -284,6 +283,6 @@ class Trainer:
             "train_seconds": self.train_seconds,
             "seeds_together": len(self.seeds),
             "parameters": sum(agent.parameters_count() for agent in self.agents),
-            "code": spec.code,
+            "code": self.spec.code,
             **({"lost_evaluations": lost} if (lost := sorted(self.expected() - self.tables[i].keys())) else {}),
         }

@@ -74,7 +74,7 @@ def train_seeds(
     if crashes:
         raise crashes[0]
     if failures:
-        raise functools.reduce(SeedsFailedError.and_also, failures)
+        raise functools.reduce(lambda one, other: one.and_also(other), failures)
 
 
 def _seeds_of(failures: Sequence[SeedsFailedError]) -> set[int]:
