@@ -166,6 +166,9 @@ class Game(ABC):
     final_states: bool = False
     """Whether `Step.final_state` is given. Trainers whose agents need the state switch it on before the first step;
     a game that leaves `Step.final_state` at None all the same cannot train such agents."""
+    single_episode: bool = False
+    """Whether nobody looks at a market after the end of its first episode, as in an evaluation: a game need not open
+    another one when all have ended, which may take as long as the episode."""
 
     def __init__(
         self,

@@ -74,6 +74,7 @@ class PhasedGame(Game):
         self._buffers = (_Buffers(self), _Buffers(self))
         self._opening = _Opening(self)
         self._turn = 0
+        self._over = np.zeros(num_envs, np.bool_)
 
     # --- what a market supplies
 
@@ -148,6 +149,7 @@ class PhasedGame(Game):
         fixed = getattr(self.config, "instance", None)
         market.instance[:] = self.checked_seeds(seeds if instances is None else instances) if fixed is None else fixed
         market.episode[:] = 0
+        self._over[:] = False
         self._restart(np.ones(self.num_envs, np.bool_))
         return self._show()
 
@@ -177,7 +179,8 @@ class PhasedGame(Game):
             self._observe(buffers.final_observations)
             if final_state is not None:
                 final_state[...] = self.state()
-            if self.autoreset:
+            self._over |= ended
+            if self.autoreset and not (self.single_episode and self._over.all()):
                 self._go_on(ended)
         self._observe(buffers.observations)
         self._write_active(buffers.active)

@@ -119,6 +119,7 @@ def evaluation_steps(game: VectorGame, agents: Sequence[Agent]) -> Iterator[tupl
 
     Yields each step, and bool (seeds, markets): whether it belongs to the first episode, which it may end.
     """
+    game.game.single_episode = True
     game.reset()
     for agent in agents:
         agent.attach(game.game)
