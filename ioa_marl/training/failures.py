@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ioa_marl.errors import UserError
+from ioa_marl.training.store import RunGoneError
 
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """What is no fault of a single seed's folder."""
@@ -44,6 +45,8 @@ def blamed(seed: int) -> Iterator[None]:
     """Say that a mistake concerns one seed only."""
     try:
         yield
+    except RunGoneError:
+        raise
     except UserError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_THE_DISK:
             raise

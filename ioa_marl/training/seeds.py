@@ -16,7 +16,7 @@ from ioa_marl.training.failures import Notify, SeedsFailedError, blamed
 from ioa_marl.training.integrity import REMEDY, seal
 from ioa_marl.training.resume import read_checkpoint
 from ioa_marl.training.runner import Report, Trainer
-from ioa_marl.training.store import InUseError, SeedFolder, finite, installed_versions, now, provenance
+from ioa_marl.training.store import InUseError, RunGoneError, SeedFolder, finite, installed_versions, now, provenance
 
 _log = logging.getLogger("ioa_marl")
 
@@ -128,6 +128,8 @@ def _train_locked(
         for seed in todo:
             try:
                 saved = _open(spec, seed, folders[seed], notify)
+            except RunGoneError as error:
+                return [*crashes, error]
             except UserError as error:
                 failures.append(SeedsFailedError({seed: str(error)}))
                 _write_failure(spec, seed, folders[seed], "failed", {"error": str(error)})
@@ -153,6 +155,7 @@ def _open(spec: RunSpec, seed: int, folder: SeedFolder, notify: Notify) -> dict[
     UserError
         If the checkpoint cannot be used, or something else is in the place of a file.
     """
+    folder.check_in_place()
     folder.check_places()
     if not os.path.lexists(folder.latest):
         return None

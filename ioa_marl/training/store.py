@@ -37,6 +37,10 @@ class InUseError(UserError):
     """Another process holds a seed's folder."""
 
 
+class RunGoneError(UserError):
+    """The folder of a whole run has been renamed or removed."""
+
+
 class SeedFolder:
     """One seed of a run on disk.
 
@@ -101,11 +105,17 @@ class SeedFolder:
 
         Raises
         ------
+        RunGoneError
+            If the run's folder is not there any more.
         UserError
-            If it is not there any more.
+            If only this seed's is not.
         """
-        if self._lock is not None and self._lock_file() != self._place:
-            raise UserError(f"{self.path} was renamed or removed while it was in use; run the command again to go on")
+        if self._lock is None or self._lock_file() == self._place:
+            return
+        told = "was renamed or removed while it was in use; run the command again to go on"
+        if not self.path.parent.is_dir():
+            raise RunGoneError(f"{self.path.parent} {told}")
+        raise UserError(f"{self.path} {told}")
 
     def _lock_file(self) -> tuple[int, int] | None:
         """Return what identifies the lock file, which nobody else can have while this process keeps it open."""

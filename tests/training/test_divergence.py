@@ -270,7 +270,7 @@ def test_a_metric_that_is_nan_by_its_meaning_is_null_in_files_and_confirmed(tmp_
         assert evaluate_checkpoint(folder.path).confirmed
     rows = read_store(tmp_path)
     assert all(np.isnan(row.metrics["price"]) and np.isfinite(row.metrics["welfare"]) for row in rows)
-    assert all(np.isnan(read_curve(row).metrics["price"]).all() for row in rows)
+    assert all(np.isnan(read_curve(row.folder / "evaluation.parquet").metrics["price"]).all() for row in rows)
 
 
 class Wild(RandomAgent):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -67,6 +68,10 @@ GONE = {
 }
 
 
+OF_ONE_SEED = {"first seed removed": (0, 1), "last seed renamed": (1, 0), "seed replaced by another": (1, 0)}
+"""What happens to one seed only, which one that is, and the other one."""
+
+
 @pytest.mark.parametrize("what", GONE)
 def test_a_folder_that_goes_away_while_training_ends_in_one_line(what, meanwhile, tmp_path):
     left = []
@@ -81,7 +86,14 @@ def test_a_folder_that_goes_away_while_training_ends_in_one_line(what, meanwhile
     assert done.stderr.startswith("ioa-marl: ")
     assert "was renamed or removed" in done.stderr
     assert done.stderr.count("\n") == 1
-    assert files(tmp_path) == left, "nothing comes back where it was taken from"
+    if what in OF_ONE_SEED:
+        gone, other = (f"seed_{number}/" for number in OF_ONE_SEED[what])
+        (row,) = tmp_path.rglob(f"runs/*/*/*/{other}result.json")
+        result = json.loads(row.read_text())
+        assert result["status"] == "done", "the other seed goes on"
+        assert [name for name in files(tmp_path) if gone in name] == [name for name in left if gone in name]
+    else:
+        assert files(tmp_path) == left, "nothing comes back where it was taken from"
 
 
 def test_the_next_job_of_a_sweep_whose_working_folder_is_gone_is_told_in_one_line(meanwhile):
