@@ -15,7 +15,7 @@ from ioa_marl.envs.vector import VectorGame
 from ioa_marl.evaluation import protocol
 from ioa_marl.training import runner
 from ioa_marl.training.config import resolve
-from ioa_marl.training.runner import train_seeds
+from ioa_marl.training.seeds import train_seeds
 from ioa_marl.training.store import SeedFolder
 
 PHASED = [
