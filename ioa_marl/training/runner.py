@@ -156,15 +156,11 @@ class Trainer:
         curves = Curves(path, self.steps if self.iteration and not lost else None)
         for step, table in self.tables[i].items() if lost else ():
             columns = {name: table[name].to_numpy()[None] for name in table.column_names if name not in INDEX}
-            curves.write(step, time.time(), self._evaluated(columns, [self.seeds[i]], 0))
+            found = scores(
+                self.spec.game_class, self.spec.env_config, columns, self.spec.learning, instances=[self.seeds[i]]
+            )
+            curves.write(step, time.time(), _evaluated(columns, found, 0))
         return curves
-
-    def _evaluated(self, episodes: Mapping[str, NDArray[np.float64]], seeds: Sequence[int], i: int) -> dict[str, float]:
-        """Return what a learning curve shows of an evaluation of seed number ``i`` of ``seeds``."""
-        spec = self.spec
-        found = scores(spec.game_class, spec.env_config, episodes, spec.learning, instances=seeds)
-        means = {f"evaluation/{name}": float(value[i].mean()) for name, value in episodes.items()}
-        return {**{f"score/{role}": float(value[i]) for role, value in found.items()}, **means}
 
     def _step(self) -> None:
         with self.watch.at(self.steps + self.spec.num_envs):
@@ -198,7 +194,7 @@ class Trainer:
             self.tables[i][self.steps] = episode_table(self.steps, episodes, i)
             if not curves:
                 continue
-            values = self._evaluated(episodes, self.seeds, i)
+            values = _evaluated(episodes, self.latest_scores, i)
             values |= {f"train/{k}": float(v[i]) for k, v in self.figures.items() if np.isfinite(v[i])}
             curves[i].write(self.steps, time.time(), values)
 
@@ -286,3 +282,11 @@ class Trainer:
             "code": self.spec.code,
             **({"lost_evaluations": lost} if (lost := sorted(self.expected() - self.tables[i].keys())) else {}),
         }
+
+
+def _evaluated(
+    episodes: Mapping[str, NDArray[np.float64]], found: Mapping[str, NDArray[np.float64]], i: int
+) -> dict[str, float]:
+    """Return what a learning curve shows of an evaluation, of seed number ``i``."""
+    means = {f"evaluation/{name}": float(values[i].mean()) for name, values in episodes.items()}
+    return {**{f"score/{role}": float(values[i]) for role, values in found.items()}, **means}
