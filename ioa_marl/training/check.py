@@ -156,7 +156,8 @@ def evaluate_checkpoint(path: Path, episodes: int | None = None, bidder_gain: bo
         audit,
         None,
     )
-    folder = SeedFolder(file.parent.parent)
+    # Of a path such as `.` the name of the folder is asked for as well.
+    folder = SeedFolder(Path(os.path.abspath(file)).parent.parent.resolve())  # noqa: PTH100 - checkpoint/ may be a link
     if file.name != folder.latest.name or episodes is not None or not os.path.lexists(folder.path / "result.json"):
         return score
     if folder.result().get("status") in ("running", "interrupted", "failed"):
@@ -174,31 +175,26 @@ def _compared(
     """Compare what was played, and what the checkpoint says of its run, with everything that the row shows."""
     spec, saved, result = opened.spec, opened.saved, folder.result()
     integrity = check_row(folder.path, result, weights=True)
-    ends: Any = result.get("references") or {}
-    if score.scores:
-        ends = references(spec.game_class, spec.env_config, spec.evaluation.episodes, instance=spec.seeds[0]).as_dict()
-    recorded_gains = result.get("bidder_gains", score.bidder_gain)
-    pairs: dict[str, tuple[Any, Any]] = {
-        "scores": (result.get("scores"), score.scores),
-        "references": (result.get("references"), ends),
-        "metrics": (result.get("metrics"), score.metrics),
-        "bidder_gains": (recorded_gains, score.bidder_gain or recorded_gains),
-    }
+    pairs = _replayed(score, spec, result)
     replayed = list(pairs)
-    described = {**describe(spec, spec.seeds[0]), "env_steps": int(saved["steps"])}
+    # It is played on the CPU, wherever it was trained.
+    described = {
+        **describe(spec, spec.seeds[0]), "digest": spec.digest_of(saved["spec"]), "env_steps": int(saved["steps"])
+    }  # fmt: skip
     pairs |= {key: (result.get(key), value) for key, value in described.items()}
     pairs["parameters"] = (result.get("parameters"), sum(agent.parameters_count() for agent in agents))
     pairs["seed of the folder"] = (folder.path.name, f"seed_{spec.seeds[0]}")
-    pairs["digest of the folder"] = (folder.path.resolve().parent.name, spec.digest)
-    differences = [integrity.problem] if integrity.problem else []
+    pairs["digest of the folder"] = (folder.path.parent.name, described["digest"])
+    differences = [problem] if (problem := integrity.problem or folder.problem()) else []
     for name, (recorded, value) in pairs.items():
         how = "played" if name in replayed else "in the checkpoint"
         differences += [
             f"{at}: {was} recorded, {now} {how}" for at, was, now in _unequal(name, recorded, finite(value))
         ]
     differences += _of_settings(folder, spec, saved["spec"]) + _of_episodes(folder, score.steps, played)
+    what = ", ".join(name.replace("_", " ") for name in replayed if name != "bidder_gain")
     checked = (
-        f"played again and compared to the bit: scores, references, metrics, {spec.evaluation.episodes} episodes",
+        f"played again and compared to the bit: {what}, {spec.evaluation.episodes} episodes",
         "compared with the checkpoint: names, digest, seed, budget, steps, parameters, settings, versions",
         "compared with their checksums: checkpoints, learning curves, earlier evaluations, times, provenance"
         if integrity.checked
@@ -214,6 +210,23 @@ def _compared(
     return dataclasses.replace(
         score, confirmed=not differences, differences=tuple(differences), checked=checked, hints=tuple(hints)
     )
+
+
+def _replayed(score: CheckpointScore, spec: RunSpec, result: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return what a row says of what was played again, and what was found."""
+    ends: Any = result.get("references") or {}
+    if score.scores:
+        ends = references(spec.game_class, spec.env_config, spec.evaluation.episodes, instance=spec.seeds[0]).as_dict()
+    found: dict[str, Any] = {"scores": score.scores, "references": ends, "metrics": score.metrics}
+    if spec.evaluation.bidder_gain or not {"bidder_gain", "bidder_gains"}.isdisjoint(result):
+        gains = score.bidder_gain
+        found |= {"bidder_gains": gains or None, "bidder_gain": _means(gains) or None}
+    return {key: (result.get(key), value) for key, value in found.items()}
+
+
+def _means(gains: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Return per role of bidders the mean gain, which a board shows."""
+    return {role: float(np.mean(gain["gains"])) for role, gain in gains.items()}
 
 
 def _unequal(name: str, recorded: Any, found: Any) -> Iterator[tuple[str, Any, Any]]:

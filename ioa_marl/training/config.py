@@ -125,7 +125,11 @@ class RunSpec:
     @property
     def digest(self) -> str:
         """Hash of everything that changes the result."""
-        text = json.dumps(self.identity(self.resolved()), sort_keys=True)
+        return self.digest_of(self.resolved())
+
+    def digest_of(self, described: Mapping[str, Any]) -> str:
+        """Return the digest of a description of a run of the same market and agents; see `identity`."""
+        text = json.dumps(self.identity(described), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def identity(self, described: Mapping[str, Any]) -> dict[str, Any]:

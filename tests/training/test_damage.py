@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from ioa_marl.cli import app
 from ioa_marl.errors import UserError
 from ioa_marl.training.check import evaluate_checkpoint
 from ioa_marl.training.config import resolve
-from ioa_marl.training.integrity import checksum
+from ioa_marl.training.integrity import checksum, seal
 from ioa_marl.training.seeds import train_seeds
 from ioa_marl.training.store import SeedFolder
 
@@ -280,6 +282,70 @@ def test_a_forged_row_with_a_new_checksum_is_caught_by_playing_it_again(key, who
     assert done.exit_code == 1
     assert "recorded row: NOT CONFIRMED" in done.stdout
     assert re.search(rf"^    {key}.* recorded, .* (played|in the checkpoint)$", done.stdout, re.MULTILINE)
+
+
+def test_a_forged_gain_of_bidders_is_caught_by_playing_again(tmp_path):
+    players = {"station": {"agent": {"name": "random"}}}
+    values = {"env": {"name": "second_bid", "preset": "paper"}, "device": "cpu", "agent": {"name": "threshold"}}
+    size = {**SIZE, "budget": 8, "evaluation": {"points": 1, "episodes": 2, "bidder_gain": True}}
+    spec = resolve({**values, **size, "roles": players, "seeds": 1, "runs": str(tmp_path)})
+    train_seeds(spec, spec.seeds)
+    folder = spec.seed_folder(0)
+    found = evaluate_checkpoint(folder)
+    assert found.confirmed, found.differences
+    assert "bidder gains" in found.checked[0]
+    written = json.loads((folder / "result.json").read_text())
+    assert written["bidder_gain"]
+    for forgery in ({"bidder_gain": {"station": 0.0}}, {"bidder_gain": None}, {"bidder_gains": None}):
+        result = written | forgery
+        result["checksum"] = checksum(result)
+        (folder / "result.json").write_text(json.dumps(result))
+        found = evaluate_checkpoint(folder)
+        assert found.confirmed is False, forgery
+        assert any(line.startswith(next(iter(forgery))) for line in found.differences)
+
+
+@pytest.mark.parametrize("named", [".", "checkpoint/latest.safetensors", "checkpoint/../checkpoint/latest.safetensors"])
+def test_a_row_is_confirmed_by_whatever_path_it_is_named(named, whole, monkeypatch):
+    monkeypatch.chdir(whole[1])
+    found = evaluate_checkpoint(Path(named))
+    assert found.confirmed, found.differences
+    monkeypatch.chdir(whole[1] / "checkpoint")
+    assert evaluate_checkpoint(Path("latest.safetensors")).confirmed
+
+
+def test_checkpoints_on_another_disk_behind_a_link_are_those_of_the_row(whole, tmp_path):
+    folder = tmp_path / whole[1].parent.name / "seed_1"
+    shutil.copytree(whole[1], folder)
+    (folder / "checkpoint").rename(tmp_path / "elsewhere")
+    (folder / "checkpoint").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "short").symlink_to(folder)
+    for named in (folder, tmp_path / "short"):
+        found = evaluate_checkpoint(named)
+        assert found.confirmed, found.differences
+
+
+def test_a_row_that_was_trained_on_another_device_is_confirmed_on_this_one(whole, tmp_path):
+    spec = dataclasses.replace(described(tmp_path, seeds=2), device="cuda")
+    folder = spec.seed_folder(1)
+    shutil.copytree(whole[1], folder)
+    (folder / "config.yaml").write_text((folder / "config.yaml").read_text().replace("device: cpu", "device: cuda"))
+    latest = folder / "checkpoint" / "latest.safetensors"
+    tree = checkpoint.load(latest)
+    checkpoint.save(latest, {**tree, "spec": {**tree["spec"], "device": "cuda"}})
+    result = json.loads((folder / "result.json").read_text()) | {"digest": spec.digest}
+    (folder / "result.json").write_text(json.dumps(seal(folder, result)))
+    found = evaluate_checkpoint(folder)
+    assert found.confirmed, found.differences
+
+
+def test_a_result_that_cannot_be_read_is_said_when_its_row_is_played_again(whole, tmp_path):
+    folder = tmp_path / whole[1].parent.name / "seed_1"
+    shutil.copytree(whole[1], folder)
+    cut(folder / "result.json")
+    found = evaluate_checkpoint(folder)
+    assert found.confirmed is False
+    assert found.differences[0].startswith(f"{folder / 'result.json'} is damaged")
 
 
 def test_forged_episodes_and_settings_are_caught_by_playing_again(whole):
