@@ -109,6 +109,8 @@ def open_checkpoint(path: Path) -> OpenedCheckpoint:
         raise UserError(f"{file} was made with other versions than those installed: {one_line(made)}")
     if not isinstance(policies, list) or len(policies) != len(spec.agents):
         raise UserError(f"{file} is not a checkpoint of a run: it does not have one policy for each agent")
+    if not all(isinstance(saved.get(key, {}), dict) for key in ("code", "libraries")):
+        raise UserError(f"{file} is not a checkpoint of a run: its code or libraries are no table")
     return OpenedCheckpoint(file, spec, saved)
 
 

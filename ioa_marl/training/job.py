@@ -99,7 +99,8 @@ def run(spec: RunSpec) -> None:
     if not all("scores" in result for result in results):
         raise UserError(f"{spec.folder} was renamed or removed; run the command again to go on")
     parts = []
-    for role in results[0].get("scores", {}):
+    # An instance of a market may have no scale, and so its seed no score.
+    for role in (role for role in results[0]["scores"] if all(role in result["scores"] for result in results)):
         found = estimate([result["scores"][role] for result in results])
         parts.append(f"{role} score {found.value:.3f}")
     summary = "  ".join(parts) or "no scored role"

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from ioa_marl import checkpoint
-from ioa_marl.errors import UserError
+from ioa_marl.errors import UserError, one_line
 from ioa_marl.files import DamagedFileError
 from ioa_marl.training.failures import Notify
 from ioa_marl.training.play import evaluate, load_agents
@@ -96,7 +96,11 @@ def _replayed_best(trainer: Trainer, i: int, missing: set[int], notify: Notify) 
     except UserError as error:
         notify(str(error).removesuffix(f"; {checkpoint.REMEDY}"))
         return {}
-    step = int(saved["steps"])
-    if step not in missing:
+    try:
+        step = int(saved["steps"])
+        if step not in missing:
+            return {}
+        return {step: episode_table(step, evaluate(alone, load_agents(alone, saved), [seed]), 0)}
+    except Exception as error:  # a file that nothing seals may hold anything, and the run goes on without it
+        notify(f"{trainer.folders[i].best} cannot be played: {one_line(error)}")
         return {}
-    return {step: episode_table(step, evaluate(alone, load_agents(alone, saved), [seed]), 0)}

@@ -59,6 +59,15 @@ def _misfit(spec: RunSpec, saved: Mapping[str, Any]) -> str:
     last = spec.budget // spec.num_envs if spec.learns else 0
     if not 0 <= iteration <= last or steps != iteration * spec.num_envs:
         return f"is of no step of this run: iteration {iteration}, {steps} steps"
+    step = saved.get("best_step")
+    figures = [saved["train_seconds"], saved["best"], 0 if step is None else step]
+    evaluations = saved.get("evaluations", ())
+    if (
+        not all(type(figure) in (int, float) for figure in figures)
+        or not all(type(at) is int and type(digest) is str for at, digest in evaluations)
+        or not isinstance(saved.get("libraries", {}), Mapping)
+    ):
+        return "is no checkpoint of a run: its times, evaluations or libraries are not what they should be"
     if len(saved["agents"]) != len(spec.agents) or not isinstance(saved["game"], Mapping):
         return "is no checkpoint of a run: agents or markets are missing"
     return ""

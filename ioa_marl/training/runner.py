@@ -110,8 +110,9 @@ class Trainer:
             raise SeedsFailedError(failed)
         for i, state in enumerate(saved):
             self.best[i], self.best_steps[i] = state["best"], state.get("best_step")
-            restore_tables(self, i, state, notify)
-            restore_best(self, i, state, notify)
+            with blamed(self.seeds[i]):
+                restore_tables(self, i, state, notify)
+                restore_best(self, i, state, notify)
         if any(self.steps in self.expected() and self.steps not in tables for tables in self.tables):
             self._evaluate([])
         if self.iteration == self.iterations:  # nothing else will write what was evaluated again

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ioa_marl.errors import UserError
+from ioa_marl.errors import UserError, one_line
 from ioa_marl.training.config import RunSpec
 from ioa_marl.training.failures import Notify, SeedsFailedError, blamed
 from ioa_marl.training.integrity import REMEDY, seal
@@ -72,6 +72,11 @@ def train_seeds(
                 folder.unlock()
         waiting = [seed for seed in waiting if seed not in folders and seed not in _seeds_of(failures)]
     if crashes:
+        for error in failures:  # only one error can be raised
+            for reason in dict.fromkeys(error.reasons.values()):
+                notify(reason)
+        for other in crashes[1:]:
+            notify(one_line(other) if isinstance(other, UserError) else one_line(f"{type(other).__name__}: {other}"))
         raise crashes[0]
     if failures:
         raise functools.reduce(lambda one, other: one.and_also(other), failures)

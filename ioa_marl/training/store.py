@@ -71,7 +71,9 @@ class SeedFolder:
             self._existed = self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
             file = self.path / ".lock"
-            if os.path.lexists(file) and not file.is_file() and not file.is_dir():
+            if file.is_dir():
+                raise UserError(f"{file} is a folder where a file belongs: remove it, and run the same command again")
+            if os.path.lexists(file) and not file.is_file():
                 file.unlink()  # a pipe or device in its place would be locked for all seeds, or for nobody
             self._acquire(file)
             for leftover in self.path.rglob(".*.tmp"):  # of a process that was killed while it wrote

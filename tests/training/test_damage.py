@@ -145,7 +145,7 @@ def test_damage_in_the_middle_of_a_run_stops_no_other_seed(name, damage, whole, 
     said, error = attempt(tmp_path)
     if error:
         assert len(error.splitlines()) == 1
-        assert str(damaged if name == ".lock" else path) in error
+        assert str(path) in error
         assert damage == "folder" or name == "checkpoint/latest.safetensors"
         assert outcome(healthy) == outcome(whole[0])
         path.rmdir() if damage == "folder" else path.unlink()
@@ -164,6 +164,72 @@ def test_damage_in_the_middle_of_a_run_stops_no_other_seed(name, damage, whole, 
     if lost:
         assert name == "evaluation.parquet"
         assert any("lacks the evaluations at 8 steps" in told for told in said)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"train_seconds": "long"}, {"best": None}, {"best_step": [1]}, {"evaluations": 5}, {"evaluations": [[1, 2, 3]]},
+     {"libraries": 3}],
+    ids=str,
+)  # fmt: skip
+def test_a_checkpoint_that_holds_something_else_stops_no_other_seed(wrong, whole, tmp_path):
+    healthy, damaged = killed(tmp_path, 2)
+    latest = damaged / "checkpoint" / "latest.safetensors"
+    checkpoint.save(latest, {**checkpoint.load(latest), **wrong})
+    _, error = attempt(tmp_path)
+    assert error.startswith(f"{latest} is no checkpoint of a run")
+    assert len(error.splitlines()) == 1
+    assert outcome(healthy) == outcome(whole[0])
+
+
+def test_a_best_checkpoint_that_cannot_be_played_stops_no_seed(whole, tmp_path):
+    healthy, damaged = killed(tmp_path, 3)
+    best = damaged / "checkpoint" / "best.safetensors"
+    checkpoint.save(best, {**checkpoint.load(best), "steps": 8, "policies": [{"weights": "none"}]})
+    (damaged / "evaluation.parquet").unlink()
+    said, error = attempt(tmp_path)
+    assert not error
+    assert any(told.startswith(f"{best} cannot be played: ") for told in said)
+    assert outcome(healthy) == outcome(whole[0])
+    assert json.loads((damaged / "result.json").read_text())["status"] == "done"
+
+
+def test_what_is_wrong_with_a_seed_is_said_beside_an_error_of_others(tmp_path, monkeypatch):
+    _, damaged = killed(tmp_path, 2)
+    cut(damaged / "checkpoint" / "latest.safetensors")
+    said = []
+    spec = described(tmp_path)
+
+    def crash(self, report):
+        raise RuntimeError("of the learner")
+
+    monkeypatch.setattr("ioa_marl.training.runner.Trainer.run", crash)
+    with pytest.raises(RuntimeError, match="of the learner"):
+        train_seeds(spec, spec.seeds, notify=said.append)
+    assert any(str(damaged / "checkpoint" / "latest.safetensors") in told for told in said)
+
+
+def test_a_folder_in_the_place_of_a_lock_is_named(tmp_path):
+    spec = described(tmp_path, seeds=1)
+    (spec.seed_folder(0) / ".lock").mkdir(parents=True)
+    _, error = attempt(tmp_path)
+    assert f"{spec.seed_folder(0) / '.lock'} is a folder where a file belongs" in error
+    assert SeedFolder(spec.seed_folder(1)).finished()
+
+
+def test_rows_without_checksums_may_have_anything_under_files_and_no_score(whole, tmp_path):
+    for folder in whole:
+        shutil.copytree(folder, tmp_path / folder.relative_to(folder.parents[3]))
+    path = described(tmp_path).seed_folder(1) / "result.json"
+    result = json.loads(path.read_text()) | {"files": [1], "scores": {}}
+    del result["checksum"]
+    path.write_text(json.dumps(result))
+    size = ("budget=32", "num_envs=4", "evaluation.points=4", "evaluation.episodes=3", "seeds=3")
+    done = ioa_marl("train", "env=double_dutch", "agent=greedy", *size, f"runs={tmp_path}")
+    assert done.exit_code == 0, done.output
+    assert described(tmp_path).digest == path.parents[1].name
+    assert SeedFolder(path.parents[1] / "seed_2").finished()
+    assert "no scored role" in done.stderr
 
 
 def test_what_of_the_curve_can_be_played_again_is_played_again_and_the_rest_is_said(whole, tmp_path):
