@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from ioa_marl.agents.scripted import ScriptedAgent, ScriptedConfig
 from ioa_marl.envs.core import Arrays, Game
 from ioa_marl.envs.vector import Transition, VectorGame
 from ioa_marl.errors import UserError
+from ioa_marl.files import DamagedFileError, read_json, write_atomically
 from ioa_marl.markets.parameters import is_whole, without_unchanged
 from ioa_marl.markets.scalars import plain_value
 from ioa_marl.markets.seeds import EVALUATION_SEED, MAX_TRAINING_SEED
@@ -186,6 +187,10 @@ class References:
         """Return plain dictionaries."""
         return dataclasses.asdict(self)
 
+    def checksum(self) -> str:
+        """Return a SHA-256 over all of it, as 64 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
+
 
 def references(
     game_class: type[Game], config: Any, episodes: int, first_episode: int = 0, instance: int = 0
@@ -212,18 +217,29 @@ def _references(
     game_class: type[Game], config: Any, episodes: int, first_episode: int, instance: int, digest: str
 ) -> References:
     path = cache_folder() / "references" / f"{game_class.name}-{digest}.json"
-    try:
-        return References(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        found = compute_references(game_class, config, episodes, first_episode, instance)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            json.dump(found.as_dict(), file)
-        os.replace(file.name, path)  # noqa: PTH105 - atomic among processes that compute the same
-    except OSError:
-        pass  # a cache that cannot be written costs time, nothing else
+    held = _kept(path)
+    if held is not None:
+        return held
+    found = compute_references(game_class, config, episodes, first_episode, instance)
+    with suppress(UserError):  # a cache that cannot be written costs time, nothing else
+        write_atomically(path, json.dumps({**found.as_dict(), "checksum": found.checksum()}).encode())
     return found
+
+
+def _kept(path: Path) -> References | None:
+    """Return references from the cache, or None if they are not there as they were written: all scores depend on them.
+
+    Those of earlier versions have no checksum.
+    """
+    try:
+        held = read_json(path)
+        checksum = held.pop("checksum", None)
+        found = References(**held)
+        numbers = [value for inner in found.as_dict().values() for value in inner.values()]
+    except (DamagedFileError, AttributeError, TypeError):
+        return None
+    whole = all(type(number) in (int, float) for number in numbers) and checksum in (None, found.checksum())
+    return found if whole else None
 
 
 def compute_references(

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from ioa_marl import interrupts
-from ioa_marl.errors import ParameterError, UserError
+from ioa_marl.errors import ParameterError, UserError, one_line
 from ioa_marl.evaluation.statistics import estimate
 from ioa_marl.files import DamagedFileError, check_working_folder, read_yaml
 from ioa_marl.training.config import RunSpec, resolve
@@ -68,7 +68,7 @@ def _tell(error: Exception) -> None:
 
 
 def _failed(message: str, kind: str) -> None:
-    print(f"ioa-marl: {message}", file=sys.stderr, flush=True)  # noqa: T201 - what the command says
+    print(f"ioa-marl: {one_line(message)}", file=sys.stderr, flush=True)  # noqa: T201 - what the command says
     record = os.environ.get(FAILURES)
     if record:
         with Path(record).open("a") as file:
@@ -80,7 +80,7 @@ def run(spec: RunSpec) -> None:
     console = Console(stderr=True)
 
     def notify(message: str) -> None:
-        console.print(f"ioa-marl: {message}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"ioa-marl: {one_line(message)}", highlight=False, markup=False, soft_wrap=True)
 
     title = f"{spec.env_label}  {spec.agent_label}"
     done = [seed for seed in spec.seeds if SeedFolder(spec.seed_folder(seed)).finished()]

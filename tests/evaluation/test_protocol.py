@@ -1,5 +1,8 @@
 """Scores: what is 0, what is 1, and whose instance is played."""
 
+import json
+import os
+
 import numpy as np
 import pytest
 from haggle import HaggleConfig, HaggleGame
@@ -153,3 +156,51 @@ def test_how_slices_are_rewarded_changes_no_reference_and_none_is_computed_twice
     usual, changed = (protocol.references(slicing, config, 3) for config in configs)
     assert usual is changed
     assert usual == one
+
+
+def as_a_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def as_a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_text(path.read_text().replace("4", "5", 1)),
+        lambda path: path.write_text(""),
+        lambda path: path.write_text("[" * 100_000),
+        lambda path: path.write_text('{"zero": {}, "optimum": {"buyer": "4"}, "constant": {}, "random": {}}'),
+        lambda path: path.write_text('{"zero": 5, "optimum": {}, "constant": {}, "random": {}}'),
+        as_a_pipe,
+        as_a_folder,
+    ],
+    ids=["a digit", "empty", "deep", "text", "a number", "pipe", "folder"],
+)
+def test_damaged_references_in_the_cache_are_computed_again(damage, tmp_path, monkeypatch):
+    monkeypatch.setenv("IOA_MARL_CACHE", str(tmp_path))
+    protocol._references.cache_clear()
+    wanted = protocol.references(HaggleGame, HaggleConfig(), 3)
+    (path,) = tmp_path.rglob("*.json")
+    damage(path)
+    protocol._references.cache_clear()
+    assert protocol.references(HaggleGame, HaggleConfig(), 3) == wanted
+    if not path.is_dir():
+        held = json.loads(path.read_text())
+        assert held.pop("checksum") == wanted.checksum()
+        assert held == wanted.as_dict()
+
+
+def test_references_that_an_earlier_version_kept_are_not_computed_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("IOA_MARL_CACHE", str(tmp_path))
+    protocol._references.cache_clear()
+    wanted = protocol.references(HaggleGame, HaggleConfig(), 3)
+    (path,) = tmp_path.rglob("*.json")
+    path.write_text(json.dumps(wanted.as_dict()))
+    protocol._references.cache_clear()
+    monkeypatch.setattr(protocol, "compute_references", lambda *_: pytest.fail("they are there"))
+    assert protocol.references(HaggleGame, HaggleConfig(), 3) == wanted

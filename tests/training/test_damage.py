@@ -438,6 +438,23 @@ def test_forged_episodes_and_settings_are_caught_by_playing_again(whole):
     assert len(found.checked) == 3
 
 
+@pytest.mark.parametrize("pattern", ["events.out.tfevents.*", "checkpoint/best.safetensors"])
+@pytest.mark.parametrize("damage", ["missing", "flipped"])
+def test_the_remedy_for_files_that_a_sweep_does_not_read_is_one(pattern, damage, tmp_path):
+    train(tmp_path)
+    folder = described(tmp_path).seed_folder(1)
+    path = next(folder.glob(pattern))
+    DAMAGES[damage](path)
+    found = evaluate_checkpoint(folder)
+    assert found.confirmed is False
+    assert found.differences[0].startswith(str(path))
+    assert "remove result.json, and the same train command" in found.differences[0]
+    (folder / "result.json").unlink()
+    _, error = attempt(tmp_path)
+    assert not error
+    assert evaluate_checkpoint(folder).confirmed
+
+
 def test_a_flipped_bit_in_finished_weights_is_noticed(whole):
     path = whole[1] / "checkpoint" / "latest.safetensors"
     data = path.read_bytes()
