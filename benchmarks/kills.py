@@ -35,6 +35,7 @@ from typer.testing import CliRunner
 
 from ioa_marl import __version__, checkpoint
 from ioa_marl.cli import app
+from ioa_marl.files import check_readable
 
 RESULTS = Path(__file__).resolve().parent / "kills" / "results"
 KILLS, QUICK_KILLS = 60, 2
@@ -60,6 +61,9 @@ TINY = [
 
 def same(one: Path, two: Path) -> bool:
     """Whether two seeds ended alike, to the bit, but for what was measured with a clock."""
+    for file in ("result.json", "evaluation.parquet", "config.yaml", str(checkpoint.LATEST)):
+        check_readable(one / file)  # it may be endless
+        check_readable(two / file)
     results = [json.loads((path / "result.json").read_text()) for path in (one, two)]
     kept = [{key: value for key, value in result.items() if key not in MEASURED} for result in results]
     if kept[0] != kept[1] or kept[0]["status"] != "done":
@@ -68,9 +72,11 @@ def same(one: Path, two: Path) -> bool:
         return False
     for name in ("latest", "best"):
         paths = [path / "checkpoint" / f"{name}.safetensors" for path in (one, two)]
-        if paths[0].exists() != paths[1].exists():
+        if [os.path.lexists(path) for path in paths] in ([True, False], [False, True]):
             return False
-        if paths[0].exists():
+        if os.path.lexists(paths[0]):
+            check_readable(paths[0])
+            check_readable(paths[1])
             states = [checkpoint.load(path) for path in paths]
             for state in states:
                 state.pop("train_seconds", None)
