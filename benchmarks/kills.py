@@ -288,7 +288,7 @@ def outcome(runs: Path, whole: Path, file: str, ended_before: bool) -> tuple[str
     board, told, table, trouble = run("leaderboard", str(runs), "--out", str(runs.with_name("board")))
     if trouble or board or "greedy" not in table:
         wrong.append(f"BOARD {trouble or told[:80]}".strip())
-    _, answer, checked, trouble = run("evaluate", str(mine[first]))
+    refuted, answer, checked, trouble = run("evaluate", str(mine[first]))
     if trouble:
         wrong.append(f"EVALUATE {trouble}")
     name = Path(file).name
@@ -298,7 +298,8 @@ def outcome(runs: Path, whole: Path, file: str, ended_before: bool) -> tuple[str
         good = "refused"
     else:
         good = "noticed"
-        if not ended_before or not any(name in text for text in (told, table, answer, checked)):
+        said_so = [told, table, *([answer, checked] if refuted else [])]
+        if not ended_before or not any(name in text for text in said_so):
             wrong.append("UNNAMED" if status else "DIFFERENT")
     return ", ".join(wrong) or good, said.strip()[:400]
 
@@ -380,8 +381,8 @@ def report(kills: Sequence[Killed], damaged: Sequence[Damaged]) -> str:
         lines += [
             "",
             "`rebuilt`: the seed ends with the same bits; `refused`: a line names the file and the seed is left as it "
-            "is; `noticed`: the seed was done already, and `evaluate` or the leaderboard names the file. In all cases "
-            "the other seed ends with the same bits, and the leaderboard is made. Capitals say what may not be: "
+            "is; `noticed`: the seed was done already, and `evaluate` fails, or the leaderboard warns, naming the file. In all "
+            "cases the other seed ends with the same bits, and the leaderboard is made. Capitals say what may not be: "
             "HANGS, TRACEBACK, MEMORY, OTHER SEED (it did not end the same), DIFFERENT (it ended as if all was well, "
             "with other numbers), UNNAMED (no line names the file), MANY LINES, BOARD (no leaderboard), EVALUATE (it "
             "hangs or crashes).",
