@@ -381,9 +381,10 @@ def report(kills: Sequence[Killed], damaged: Sequence[Damaged]) -> str:
         lines += [
             "",
             "`rebuilt`: the seed ends with the same bits; `refused`: a line names the file and the seed is left as it "
-            "is; `noticed`: the seed was done already, and `evaluate` fails, or the leaderboard warns, naming the file. In all "
-            "cases the other seed ends with the same bits, and the leaderboard is made. Capitals say what may not be: "
-            "HANGS, TRACEBACK, MEMORY, OTHER SEED (it did not end the same), DIFFERENT (it ended as if all was well, "
+            "is; `noticed`: the seed was done already, and `evaluate` fails, or the leaderboard warns, naming it. "
+            "In all cases the other seed ends with the same bits, and the leaderboard is made. "
+            "Capitals say what may not be: HANGS, TRACEBACK, MEMORY, OTHER SEED (it did not end the same), "
+            "DIFFERENT (it ended as if all was well, "
             "with other numbers), UNNAMED (no line names the file), MANY LINES, BOARD (no leaderboard), EVALUATE (it "
             "hangs or crashes).",
         ]
