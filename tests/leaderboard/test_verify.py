@@ -22,6 +22,7 @@ AddRun = Callable[..., Path]
 class Found:
     confirmed: bool | None
     differences: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
 
 
 @pytest.fixture
