@@ -131,7 +131,7 @@ def _played(seed: SeedRow) -> tuple[SeedRow, str]:
         found = evaluate_checkpoint(seed.folder)
     except UserError as error:
         return _not_played(seed, str(error))
-    except Exception as error:  # of a plug-in's market or agent: the other rows are played all the same
+    except (Exception, SystemExit) as error:  # of a plug-in's market or agent: the other rows are played all the same
         return _not_played(seed, f"{type(error).__name__}: {error}")
     if found.confirmed is None:
         return _not_played(seed, "the checkpoint is not of the evaluation that was recorded")

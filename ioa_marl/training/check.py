@@ -121,7 +121,7 @@ def one_line_about(file: Path) -> Iterator[None]:
         yield
     except (UserError, ParameterError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = one_line(f"{type(error).__name__}: {error}")
         raise UserError(f"{file} cannot be played: {reason}") from error
 

@@ -241,7 +241,7 @@ def resolve(values: Mapping[str, Any]) -> RunSpec:
         return _resolve(values)
     except (UserError, ParameterError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         strangers = _plugins(values)
         if not strangers:
             raise

@@ -43,14 +43,14 @@ def job(config: DictConfig) -> None:
             assert isinstance(values, dict)
             spec = resolve({str(key): value for key, value in values.items() if key != "hydra"})
             run(spec)
-        except Exception as error:  # the rest of the sweep goes on
+        except (Exception, SystemExit) as error:  # the rest of the sweep goes on; a plug-in may even exit
             stopped = interrupts.received()
             if stopped is not None:  # something took the interruption for an error of its own
                 raise interrupts.Interrupted(stopped) from error
             _tell(error)
 
 
-def _tell(error: Exception) -> None:
+def _tell(error: BaseException) -> None:
     """Say what went wrong; where it was no mistake of a person, with the place in the code."""
     if isinstance(error, OSError):
         try:

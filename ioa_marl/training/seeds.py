@@ -61,7 +61,7 @@ def train_seeds(
         If something is wrong with single seeds; all others have been trained then.
     """
     failures: list[SeedsFailedError] = []
-    crashes: list[Exception] = []
+    crashes: list[BaseException] = []
     waiting = list(seeds)
     while waiting:
         folders = _locked(spec, waiting, failures, notify)
@@ -120,9 +120,9 @@ def _train_locked(
     failures: list[SeedsFailedError],
     report: Report | None,
     notify: Notify,
-) -> list[Exception]:
+) -> list[BaseException]:
     """Train what is missing of some seeds whose folders are locked; returns what went wrong with whole groups."""
-    crashes: list[Exception] = []
+    crashes: list[BaseException] = []
     todo = [seed for seed, folder in folders.items() if not folder.finished()]
     for seed in todo:
         problem = folders[seed].problem()
@@ -147,7 +147,7 @@ def _train_locked(
             except SeedsFailedError as error:  # the others go on from their last checkpoints
                 failures.append(error)
                 todo += [seed for seed in group if seed not in error.reasons]
-            except Exception as error:  # the other groups can still be done
+            except (Exception, SystemExit) as error:  # the other groups can still be done
                 crashes.append(error)
     return crashes
 
