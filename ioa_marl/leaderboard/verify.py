@@ -16,6 +16,7 @@ from rich.console import Console
 from ioa_marl.errors import UserError
 from ioa_marl.leaderboard.seeds import DAMAGED, DONE, REPLAYED, SeedRow
 from ioa_marl.leaderboard.text import first_line, visible
+from ioa_marl.training.integrity import check_row
 
 EVERY = sys.maxsize
 """As many as there are."""
@@ -126,20 +127,25 @@ def _in_turns(lists: Sequence[Sequence[T]]) -> Iterator[T]:
 def _played(seed: SeedRow) -> tuple[SeedRow, str]:
     """Play a seed's checkpoint; return the seed, marked, and what came of it."""
     from ioa_marl.training.check import evaluate_checkpoint
+    from ioa_marl.training.store import SeedFolder
 
     try:
         found = evaluate_checkpoint(seed.folder)
     except UserError as error:
-        return _not_played(seed, str(error))
+        damage = check_row(seed.folder, SeedFolder(seed.folder).result(), weights=True).problem
+        return _failed(seed, damage) if damage else _not_played(seed, str(error))
     except (Exception, SystemExit) as error:  # of a plug-in's market or agent: the other rows are played all the same
         return _not_played(seed, f"{type(error).__name__}: {error}")
     if found.confirmed is None:
         return _not_played(seed, "the checkpoint is not of the evaluation that was recorded")
     if found.confirmed:
         return dataclasses.replace(seed, checked=REPLAYED), "as recorded"
-    differences = found.differences
     hints = "".join(f" ({hint})" for hint in found.hints)
-    reason = first_line(f"replayed: {'; '.join(differences)}{hints}")
+    return _failed(seed, f"replayed: {'; '.join(found.differences)}{hints}")
+
+
+def _failed(seed: SeedRow, why: str) -> tuple[SeedRow, str]:
+    reason = first_line(why)
     return dataclasses.replace(seed, status=DAMAGED, reason=reason), reason
 
 

@@ -38,7 +38,11 @@ def played(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         if agent == "crashing":
             raise ZeroDivisionError("division by zero")
         if agent == "forged":
-            return Found(False, ("score of auctioneer: 0.99 recorded, 0.567 played", "metrics.return: 1 recorded, 2"))
+            return Found(
+                False,
+                ("score of auctioneer: 0.99 recorded, 0.567 played", "metrics.return: 1 recorded, 2"),
+                ("code of agent forged changed since",),
+            )
         return Found(None if agent == "shorter" else True)
 
     monkeypatch.setattr(check, "evaluate_checkpoint", evaluate)
@@ -54,7 +58,8 @@ def test_what_fails_is_no_number_and_what_passes_is_marked(runs: Path, add_run: 
     assert rows["sac", 0].checked == rows["sac", 1].checked == "replayed"
     assert rows["forged", 0].status == DAMAGED
     assert rows["forged", 0].reason == (
-        "replayed: score of auctioneer: 0.99 recorded, 0.567 played; metrics.return: 1 recorded, 2"
+        "replayed: score of auctioneer: 0.99 recorded, 0.567 played; metrics.return: 1 recorded, 2 "
+        "(code of agent forged changed since)"
     )
     assert told.failed == 1
     assert [row.run.agent for row in arrange(seeds).boards[0].rows] == ["sac"]
@@ -147,6 +152,19 @@ def test_a_failure_is_status_one_after_everything_is_written(
     assert f"  {folder / 'seed_0'}: replayed: score of auctioneer: 0.99 recorded" in done.output
     assert "\ndamaged,double_dutch,paper," in (tmp_path / "out" / "leaderboard.csv").read_text()
     assert len(played) == 1
+
+
+def test_a_row_whose_checkpoint_is_not_the_one_that_was_written_is_damaged(runs: Path) -> None:
+    overrides = ["env=double_dutch", "agent=random", "seeds=2", "evaluation.episodes=2", f"runs={runs}", "--quiet"]
+    assert CliRunner().invoke(app, ["train", *overrides]).exit_code == 0
+    (path,) = runs.rglob("seed_1/checkpoint/latest.safetensors")
+    data = bytearray(path.read_bytes())
+    data[len(data) * 3 // 4] ^= 4
+    path.write_bytes(data)
+    seeds, told = played_again(read_store(runs), EVERY)
+    assert {seed.seed: seed.status for seed in seeds} == {0: DONE, 1: DAMAGED}
+    assert next(seed.reason for seed in seeds if seed.seed == 1).startswith(f"{path} does not match its checksum")
+    assert told.failed == 1
 
 
 def test_a_forged_row_with_a_new_checksum_is_caught_by_playing_it(runs: Path) -> None:
