@@ -96,14 +96,18 @@ def _locked(
         failed = _seeds_of(failures)
         for seed in (seed for seed in seeds if seed not in failed):
             folder = SeedFolder(spec.seed_folder(seed))
+            folders[seed] = folder
             try:
                 folder.lock()
             except InUseError:
-                continue
+                del folders[seed]
             except UserError as error:
                 failures.append(SeedsFailedError({seed: str(error)}))
-                continue
-            folders[seed] = folder
+                del folders[seed]
+            except BaseException:  # interrupted: nobody else would let them go
+                for locked in folders.values():
+                    locked.unlock()
+                raise
         busy = [seed for seed in seeds if seed not in folders and seed not in _seeds_of(failures)]
         if folders or not busy:
             return folders

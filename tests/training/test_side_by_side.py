@@ -86,6 +86,28 @@ def test_overlapping_seeds_of_two_processes_are_trained_once_and_nobody_waits_fo
     started_once(tmp_path)
 
 
+def test_who_is_interrupted_while_it_locks_lets_go_of_everything(tmp_path, monkeypatch):
+    spec = described(tmp_path, [0, 1, 2])
+    lock, locked = SeedFolder.lock, []
+
+    def interrupted(self):
+        lock(self)
+        locked.append(self.path)
+        if len(locked) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SeedFolder, "lock", interrupted)
+        with pytest.raises(KeyboardInterrupt) as held:  # which keeps the frames, and the locks in them, alive
+            train_seeds(spec, spec.seeds)
+    assert len(locked) == 2
+    assert not spec.folder.exists(), "nothing came of it"
+    train_seeds(spec, spec.seeds)
+    started_once(tmp_path)
+    assert len(rows(tmp_path)) == 3
+    del held
+
+
 def test_a_lock_that_its_owner_removes_protects_nobody(tmp_path):
     """The owner takes back an empty folder while another process is about to lock the same file."""
     path = tmp_path / "seed_0"
