@@ -98,7 +98,8 @@ def _is_table(files: Any) -> bool:
 def check_weights(folder: Path, result: Mapping[str, Any]) -> str:
     """Return which checkpoint of a finished seed is missing or has another size, with the remedy, or nothing.
 
-    Their content is read when the seed is played again; a sweep that finds a thousand seeds done only looks at sizes.
+    The row is what was written all the same, and cannot be played again. The content of checkpoints is read when that
+    is tried; a sweep that finds a thousand seeds done only looks at sizes.
     """
     files = result.get("files") if "checksum" in result else None  # looked at by `check_row` before
     for name in WEIGHTS:
@@ -108,9 +109,10 @@ def check_weights(folder: Path, result: Mapping[str, Any]) -> str:
         try:
             size = check_readable(folder / name)
         except DamagedFileError as error:
-            return f"{error}: {REMEDY}"
+            return f"{error}; the row stays, and cannot be played again: {RESEALED}"
         if size != expected["bytes"]:
-            return f"{folder / name} has {size} bytes and had {expected['bytes']}: {REMEDY}"
+            told = f"{folder / name} has {size} bytes and had {expected['bytes']}"
+            return f"{told}; the row stays, and cannot be played again: {RESEALED}"
     return ""
 
 

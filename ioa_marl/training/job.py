@@ -21,6 +21,7 @@ from ioa_marl.evaluation.statistics import estimate
 from ioa_marl.files import DamagedFileError, check_working_folder, read_yaml
 from ioa_marl.training.config import RunSpec, resolve
 from ioa_marl.training.failures import Notify, SeedsFailedError
+from ioa_marl.training.integrity import check_weights
 from ioa_marl.training.resume import different_versions
 from ioa_marl.training.runner import Report
 from ioa_marl.training.seeds import train_seeds
@@ -87,6 +88,8 @@ def run(spec: RunSpec) -> None:
     missing = [s for s in spec.seeds if s not in done]
     if done:
         _tell_of_changed_code(spec, done, notify)
+        for told in filter(None, (_weights_of(SeedFolder(spec.seed_folder(seed))) for seed in done)):
+            notify(told)
     if not missing:
         _say(console, f"{title}  {len(done)} seeds already done: {spec.folder}")
         return
@@ -126,6 +129,10 @@ def _tell_of_changed_code(spec: RunSpec, done: Sequence[int], notify: Notify) ->
             f"code of {name} changed since {_listed(changed)} of {spec.folder} ended; if that changes results, raise "
             "its version, and the same command trains anew"
         )
+
+
+def _weights_of(folder: SeedFolder) -> str:
+    return check_weights(folder.path, folder.result())
 
 
 def _listed(seeds: Sequence[int]) -> str:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ioa_marl.checkpoint import LATEST
 from ioa_marl.errors import UserError
 from ioa_marl.files import DamagedFileError, check_readable, read_json, write_atomically
-from ioa_marl.training.integrity import RECORDS, REMEDY, check_row, check_weights
+from ioa_marl.training.integrity import RECORDS, REMEDY, check_row
 
 PACKAGES = (
     "numpy", "numba", "torch", "stable_baselines3", "gymnasium", "pettingzoo", "hydra-core",
@@ -168,7 +168,7 @@ class SeedFolder:
             return f"{self.path / 'result.json'} is damaged: {REMEDY}"
         if result.get("status") != "done":
             return ""
-        return check_row(self.path, result).problem or check_weights(self.path, result)
+        return check_row(self.path, result).problem
 
     def finished(self) -> bool:
         """Whether the seed is done and its row is what was written."""

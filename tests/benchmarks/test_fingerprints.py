@@ -127,7 +127,14 @@ def test_a_record_is_reproduced_by_another_process_and_one_changed_value_is_foun
     file = tmp_path / "fingerprint.json"
 
     def run(command):
-        program = [sys.executable, BENCHMARKS / "fingerprints.py", command, file, "--only", "markets/double_dutch/calm/random"]
+        program = [
+            sys.executable,
+            BENCHMARKS / "fingerprints.py",
+            command,
+            file,
+            "--only",
+            "markets/double_dutch/calm/random",
+        ]
         return subprocess.run(program, capture_output=True, text=True, check=False)
 
     done = run("record")
