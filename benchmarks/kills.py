@@ -45,8 +45,8 @@ PATIENCE = 60.0
 """Seconds after which something hangs."""
 MEMORY = 6 * 2**30
 """Bytes that a command may ask for beyond what it has: who reads an endless file meets this first."""
-MEASURED = ("train_seconds", "steps_per_second", "seeds_together")
-"""What ``result.json`` says that a clock has measured."""
+MEASURED = ("train_seconds", "steps_per_second", "seeds_together", "files", "checksum")
+"""What ``result.json`` says that a clock has measured, and the checksums of what holds it."""
 SWEEP = [
     "-m", "env=double_dutch", "agent=ppo,sac", "num_envs=16", "budget=3200", "seeds=2", "evaluation.points=8",
     "evaluation.episodes=5",
