@@ -262,4 +262,7 @@ def main() -> None:
     if number is not None:  # also where it came while the arguments were read
         code = 128 + number
     undo()
+    if number is not None:
+        # What was interrupted while it was made complains when it is taken apart: the one line has been said.
+        sys.unraisablehook = lambda what: None
     sys.exit(code)

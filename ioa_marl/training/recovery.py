@@ -48,11 +48,11 @@ def _difference_in_first_format(found: Any, wanted: Any) -> str | None:
 def restore_tables(trainer: Trainer, i: int, state: Mapping[str, Any], notify: Notify) -> None:
     """Take over the evaluated episodes; those that are missing are played again where a checkpoint allows it."""
     folder = trainer.folders[i]
+    damage = ""
     try:
         tables = folder.episodes()
     except DamagedFileError as error:
-        notify(f"{error}; what the checkpoints allow is evaluated again")
-        tables = {}
+        tables, damage = {}, f"{error}: it"
     known = {int(step): digest for step, digest in state.get("evaluations", ())}
     wanted = trainer.expected()
     whole = {
@@ -65,9 +65,11 @@ def restore_tables(trainer: Trainer, i: int, state: Mapping[str, Any], notify: N
     lost = sorted(wanted - whole.keys() - {trainer.steps})
     if lost:
         notify(
-            f"{folder.tables} lacks the evaluations at {', '.join(map(str, lost))} steps, and there is no checkpoint "
-            "of them: the run goes on, and its result says so"
+            f"{damage or folder.tables} lacks the evaluations at {', '.join(map(str, lost))} steps, and there is no "
+            "checkpoint of them: the run goes on, and its result says so"
         )
+    elif damage:
+        notify(f"{damage} is made again from the checkpoints")
     trainer.tables[i] = {step: whole[step] for step in sorted(whole)}
 
 
