@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ioa_marl.markets._numba import kernel
+from ioa_marl.foundations.compile import kernel
 
 
 class StackedAdam(torch.optim.Adam):

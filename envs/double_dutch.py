@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from ioa_marl.envs.core import Arrays, Game, PolicyFactory, Role, Step, StepBuffers
 from ioa_marl.envs.double_dutch_policies import POLICIES
 from ioa_marl.envs.spaces import unit_box
+from ioa_marl.foundations.compile import machine_code
 from ioa_marl.markets import double_dutch_batch as batch
 from ioa_marl.markets import double_dutch_kernels as k
-from ioa_marl.markets._numba import machine_code
 from ioa_marl.markets.double_dutch import PRESETS, DoubleDutchParams, allocate_state
 from ioa_marl.markets.double_dutch_clairvoyant import clairvoyant_bounds
 from ioa_marl.markets.parameters import check_integer, require

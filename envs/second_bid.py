@@ -14,9 +14,9 @@ from ioa_marl.envs.core import Arrays, PolicyFactory, Role
 from ioa_marl.envs.phased import PhasedGame, check_common
 from ioa_marl.envs.second_bid_policies import POLICIES
 from ioa_marl.envs.spaces import unit_box
+from ioa_marl.foundations.compile import machine_code
 from ioa_marl.markets import second_bid_batch as batch
 from ioa_marl.markets import second_bid_kernels as k
-from ioa_marl.markets._numba import machine_code
 from ioa_marl.markets.ledger import balance_ledgers
 from ioa_marl.markets.parameters import require
 from ioa_marl.markets.second_bid import PRESETS, SecondBidParams

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from ioa_marl.envs.core import Arrays, PolicyFactory, Role
 from ioa_marl.envs.phased import PhasedGame, check_common
 from ioa_marl.envs.stackelberg_policies import POLICIES
+from ioa_marl.foundations.compile import machine_code
 from ioa_marl.markets import stackelberg_batch as batch
 from ioa_marl.markets import stackelberg_kernels as k
 from ioa_marl.markets import stackelberg_views as views
-from ioa_marl.markets._numba import machine_code
 from ioa_marl.markets.parameters import check_integer, require
 from ioa_marl.markets.stackelberg import LEADERS, PRESETS, StackelbergParams, allocate_state
 from ioa_marl.markets.stackelberg_equilibrium import solve_batch

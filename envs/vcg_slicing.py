@@ -15,8 +15,8 @@ from ioa_marl.envs.core import Arrays, PolicyFactory, Role
 from ioa_marl.envs.phased import PhasedGame, check_common
 from ioa_marl.envs.spaces import unit_box
 from ioa_marl.envs.vcg_slicing_policies import POLICIES
+from ioa_marl.foundations.compile import machine_code
 from ioa_marl.markets import slicing_kernels as k
-from ioa_marl.markets._numba import machine_code
 from ioa_marl.markets.dual_currency import ExternalityEstimator
 from ioa_marl.markets.parameters import check_integer, require
 from ioa_marl.markets.slicing import PRESETS, SlicingParams, allocate_market

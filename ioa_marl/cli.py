@@ -185,8 +185,8 @@ def watch(
     """Write an evaluation episode as an animated GIF."""
     from ioa_marl.training.watch import watch_command
 
-    typer.echo(
-        watch_command(
+    with output.without_messages(quiet):
+        said = watch_command(
             checkpoint,
             env,
             agent,
@@ -198,7 +198,7 @@ def watch(
             window=window,
             quiet=quiet,
         )
-    )
+    typer.echo(said)
 
 
 _VERIFY = "--verify"

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
+
+_logger = logging.getLogger("ioa_marl")
 
 
 class Stream(io.TextIOWrapper):
@@ -36,14 +41,36 @@ class Stream(io.TextIOWrapper):
                 self.failure = error
 
 
+class _Messages(logging.Handler):
+    """Says what the package logs as the command says everything else: in one line on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a line on what is standard error at present: a progress bar puts a stream of its own there."""
+        print(f"ioa-marl: {record.getMessage()}", file=sys.stderr, flush=True)  # noqa: T201
+
+
 def prepare() -> None:
-    """Make the standard streams of this process such that nothing that is said can stop it."""
+    """Make the standard streams of this process such that nothing that is said can stop it, and say what is logged."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:  # closed by the caller: the next file opened would take its number, and what is printed there
             os.open(os.devnull, os.O_RDWR)
     sys.stdout, sys.stderr = _prepared(sys.stdout, "replace"), _prepared(sys.stderr, "backslashreplace")
+    _logger.handlers = [_Messages()]
+    _logger.propagate = False
+
+
+@contextmanager
+def without_messages(quiet: bool) -> Iterator[None]:
+    """Say nothing that the package logs, errors excepted, if ``quiet``."""
+    before = _logger.level
+    if quiet:
+        _logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        _logger.setLevel(before)
 
 
 def status(wanted: int) -> int:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.envs.double_dutch import DoubleDutchConfig, DoubleDutchGame
+from ioa_marl.foundations.compile import machine_code
 from ioa_marl.markets import double_dutch_batch as batch
-from ioa_marl.markets._numba import machine_code
 from ioa_marl.markets.double_dutch_batch import StepOutputs
 from ioa_marl.markets.double_dutch_kernels import METRICS
 

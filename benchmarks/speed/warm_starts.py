@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from measure import Effort, Figure, Run, interleave, micro, ratios
 
-from ioa_marl.markets._numba import machine_code
+from ioa_marl.foundations.compile import machine_code
 from ioa_marl.markets.slicing_optimum import (
     TOLERANCE,
     Optima,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ioa_marl.markets._numba import kernel
+from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets.double_dutch_kernels import (
     AUTORESET,
     BROADCAST,

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets import double_dutch_kernels as k
-from ioa_marl.markets._numba import kernel
 from ioa_marl.markets.double_dutch import DoubleDutchParams
 
 SEARCH_LIMIT = 20_000

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from ioa_marl.markets._numba import kernel
+from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets.philox import fill_uniform, philox_block, to_unit
 
 Array = NDArray[Any]

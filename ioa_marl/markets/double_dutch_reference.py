@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets import double_dutch_kernels as k
-from ioa_marl.markets._numba import kernel
 from ioa_marl.markets.double_dutch import DoubleDutchParams, allocate_state
 from ioa_marl.markets.seeds import CALIBRATION_SEED
 

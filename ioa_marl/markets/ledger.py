@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ioa_marl.markets._numba import kernel
+from ioa_marl.foundations.compile import kernel
 
 Array = NDArray[Any]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 
-from ioa_marl.markets._numba import kernel
+from ioa_marl.foundations.compile import kernel
 
 _TEN_LOG = math.log(10.0) / 10.0
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets import slicing_solver as s
-from ioa_marl.markets._numba import kernel
 
 
 class Prospect(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ioa_marl.markets._numba import kernel
+from ioa_marl.foundations.compile import kernel
 
 
 @kernel

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ioa_marl.markets._numba import kernel
+from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets.scaling import unit
 from ioa_marl.markets.second_bid_kernels import (
     CURRENT_BIDS,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ioa_marl.markets._numba import kernel
+from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets.philox import philox_block, to_unit
 from ioa_marl.markets.physics import db_to_ratio, dbm_to_watt, processing_time, shannon_rate, transfer_time
 

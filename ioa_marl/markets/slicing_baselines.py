@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets import slicing_solver as s
-from ioa_marl.markets._numba import kernel
 from ioa_marl.markets.parameters import require
 from ioa_marl.markets.slicing_optimum import checked_market
 

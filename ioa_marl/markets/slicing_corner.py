@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ioa_marl.markets._numba import kernel
+from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets.slicing_space import (
     BUYERS,
     LEVEL,

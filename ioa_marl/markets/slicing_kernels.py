@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ioa_marl.markets._numba import kernel
+from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets.ledger import balance
 from ioa_marl.markets.philox import philox_block, to_unit
 from ioa_marl.markets.slicing_optimum import SMALLEST_RATE, TOLERANCE, Optima, largest_gap, solve_market

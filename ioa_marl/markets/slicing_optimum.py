@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets import slicing_corner as corner
 from ioa_marl.markets import slicing_solver as s
 from ioa_marl.markets import slicing_warm as warm
-from ioa_marl.markets._numba import kernel
 from ioa_marl.markets.parameters import require
 from ioa_marl.markets.slicing_space import WATCHED
 

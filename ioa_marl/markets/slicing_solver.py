@@ -21,7 +21,7 @@ import math
 
 import numpy as np
 
-from ioa_marl.markets._numba import kernel
+from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets.slicing_space import RESOURCES as RESOURCES
 from ioa_marl.markets.slicing_space import Array as Array
 from ioa_marl.markets.slicing_space import Interior as Interior

@@ -22,8 +22,8 @@ import math
 
 import numpy as np
 
+from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets import slicing_solver as s
-from ioa_marl.markets._numba import kernel
 from ioa_marl.markets.slicing_corner import (
     ABSENT,
     OUT,

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets import stackelberg_follower as f
 from ioa_marl.markets import stackelberg_kernels as k
-from ioa_marl.markets._numba import kernel
 from ioa_marl.markets.philox import philox_block, to_unit
 from ioa_marl.markets.physics import computing_time, db_to_ratio, mobility_factor
 from ioa_marl.markets.stackelberg_kernels import Array, MarketState, list_members, shape_followers

@@ -23,7 +23,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ioa_marl.markets._numba import kernel
+from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets.physics import transmission_energy
 
 Array = NDArray[Any]

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets import stackelberg_follower as f
-from ioa_marl.markets._numba import kernel
 from ioa_marl.markets.stackelberg_follower import best_share, gross_utility, shape_follower
 
 Array = NDArray[Any]

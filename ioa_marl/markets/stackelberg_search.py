@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from ioa_marl.markets._numba import kernel
+from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets.stackelberg_kernels import (
     DEVIATION_STEP,
     DEVIATION_TOLERANCE,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets import stackelberg_follower as f
 from ioa_marl.markets import stackelberg_kernels as k
-from ioa_marl.markets._numba import kernel
 from ioa_marl.markets.scaling import unit
 from ioa_marl.markets.stackelberg_kernels import Array, MarketState
 

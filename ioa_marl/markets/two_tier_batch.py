@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets import double_dutch_kernels as a
 from ioa_marl.markets import stackelberg_batch as pricing
 from ioa_marl.markets import stackelberg_follower as f
 from ioa_marl.markets import stackelberg_kernels as p
 from ioa_marl.markets import two_tier_kernels as k
-from ioa_marl.markets._numba import kernel
 from ioa_marl.markets.double_dutch_kernels import Array
 from ioa_marl.markets.scaling import unit
 from ioa_marl.markets.stackelberg_kernels import settle

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets import double_dutch_kernels as a
 from ioa_marl.markets import stackelberg_follower as f
 from ioa_marl.markets import stackelberg_kernels as p
-from ioa_marl.markets._numba import kernel
 from ioa_marl.markets.double_dutch_kernels import (
     Array,
     AuctionState,

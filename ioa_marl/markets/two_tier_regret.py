@@ -13,10 +13,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from ioa_marl.foundations.compile import kernel, machine_code
 from ioa_marl.markets import double_dutch_kernels as a
 from ioa_marl.markets import stackelberg_kernels as p
 from ioa_marl.markets import two_tier_kernels as k
-from ioa_marl.markets._numba import kernel, machine_code
 from ioa_marl.markets.double_dutch import allocate_state as allocate_auction
 from ioa_marl.markets.double_dutch_kernels import Array, AuctionState
 from ioa_marl.markets.stackelberg_batch import reshape_markets

@@ -28,6 +28,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
+from ioa_marl import output
 from ioa_marl.errors import UserError, UserErrors, nearest, one_line, shown
 from ioa_marl.training import workers
 from ioa_marl.training.config import ROOT_KEYS, RunSpec
@@ -51,7 +52,7 @@ def train(arguments: Sequence[str]) -> int:
         If anything that was asked for cannot be run; nothing has been written then.
     """
     options = parse_options(arguments)
-    with configuration(options.config_dir) as hydra:
+    with output.without_messages(options.quiet), configuration(options.config_dir) as hydra:
         plan = make_plan(hydra, options)
         for note in plan.notes:
             print(f"ioa-marl: {one_line(note)}", file=sys.stderr)  # noqa: T201 - what the command says

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from ioa_marl import interrupts
+from ioa_marl import interrupts, output
 from ioa_marl.errors import ParameterError, UserError, one_line
 from ioa_marl.evaluation.statistics import estimate
 from ioa_marl.files import DamagedFileError, check_working_folder, read_yaml
@@ -38,7 +38,8 @@ def job(config: DictConfig) -> None:
     """Train the seeds of one configuration; a failure is recorded and told, and does not stop the sweep."""
     torch.set_num_threads(1)
     record = os.environ.get(FAILURES)
-    with working(Path(record).parent if record else None):
+    quiet = os.environ.get(PROGRESS) == "off"
+    with working(Path(record).parent if record else None), output.without_messages(quiet):
         try:
             values = OmegaConf.to_container(config, resolve=True)
             assert isinstance(values, dict)
