@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export NUMBA_THREADING_LAYER ?= workqueue
 
-.PHONY: quickstart test install format lint speed gallery clean
+.PHONY: quickstart test test-all install format lint speed gallery clean
 
 BASELINES := greedy,random,oracle
 SWEEP := $(BIN)/ioa-marl train -m runs=$(RUNS) seeds=2 evaluation.points=4 hydra/launcher=joblib hydra.launcher.n_jobs=2
@@ -27,8 +27,14 @@ quickstart: $(VENV)/.installed
 	$(SWEEP) env=two_tier agent=best_response roles.auctioneer.agent=fixed_pair
 	$(BIN)/ioa-marl leaderboard $(RUNS)
 
+# A process for every core. One that has nothing left takes over from the others.
+TEST := $(BIN)/python -m pytest -n logical --dist worksteal --durations=10
+
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest
+	$(TEST)
+
+test-all: $(VENV)/.installed-dev lint
+	$(TEST) -m "slow or not slow"
 
 install: $(VENV)/.installed-dev
 

@@ -1,9 +1,11 @@
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
+import filelock
 import pytest
 
 # Before torch or Numba are imported: two threads on two shared cores stall each other, and change rounding.
@@ -24,6 +26,11 @@ def _share(name):
 _share("haggle")
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with what takes longest, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None and item.path.parent.name != "static")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     import torch
@@ -35,13 +42,56 @@ def one_thread():
 
 
 @pytest.fixture(scope="session")
-def copy_of_the_project(tmp_path_factory):
+def made_once(tmp_path_factory):
+    """Return a function that makes a folder once for all workers: the first one makes it, the others wait for it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+
+    def folder(name, fill):
+        made = shared / name
+        with filelock.FileLock(shared / f"{name}.lock"):
+            if not made.exists():
+                unfinished = tmp_path_factory.mktemp(name)
+                fill(unfinished)
+                unfinished.rename(made)
+        return made
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def copy_of_the_project(made_once):
     """A copy to build from, so that nothing is left in the repository."""
-    target = tmp_path_factory.mktemp("copy") / "project"
-    ignored = shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
-    target.mkdir()
-    for folder in ("ioa_marl", "envs", "agents", "conf"):
-        shutil.copytree(ROOT / folder, target / folder, ignore=ignored)
-    for file in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / file, target / file)
-    return target
+
+    def fill(target):
+        ignored = shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
+        for folder in ("ioa_marl", "envs", "agents", "conf"):
+            shutil.copytree(ROOT / folder, target / folder, ignore=ignored)
+        for file in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+            shutil.copy(ROOT / file, target / file)
+
+    return made_once("project", fill)
+
+
+@pytest.fixture(scope="session")
+def wheel(copy_of_the_project, made_once):
+    """The wheel that is built from the project."""
+
+    def fill(target):
+        pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", target]
+        subprocess.run([*pip, copy_of_the_project], check=True)
+
+    (found,) = made_once("wheel", fill).glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="session")
+def installed(wheel, made_once):
+    """A folder in which the wheel is installed, and nothing else."""
+
+    def fill(target):
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", target]
+        subprocess.run([*pip, wheel], check=True)
+
+    return made_once("installed", fill)

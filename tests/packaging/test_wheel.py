@@ -8,15 +8,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def wheel(copy_of_the_project, tmp_path_factory):
-    out = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", out]
-    subprocess.run([*pip, copy_of_the_project], check=True)
-    (found,) = out.glob("*.whl")
-    return found
-
-
 def test_wheel_contains_only_the_package(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"ioa_marl"}
@@ -30,17 +21,16 @@ def test_wheel_contains_every_module_and_setting(wheel):
                 assert f"ioa_marl/{package}{file.relative_to(ROOT / folder).as_posix()}" in names
 
 
-def test_installed_wheel_lists_its_agents_from_an_empty_folder(wheel, tmp_path):
-    target, empty = tmp_path / "site", tmp_path / "empty"
+def test_installed_wheel_lists_its_agents_from_an_empty_folder(installed, tmp_path):
+    empty = tmp_path / "empty"
     empty.mkdir()
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", target, wheel], check=True)
-    environment = {"PYTHONPATH": str(target), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    environment = {"PYTHONPATH": str(installed), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     where = "import ioa_marl, ioa_marl.envs; print(ioa_marl.__file__, ioa_marl.envs.__file__)"
     command = [sys.executable, "-c", where]
     files = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True, check=True).stdout
-    assert files.count(str(target)) == 2
+    assert files.count(str(installed)) == 2
     listed = subprocess.run(
-        [sys.executable, target / "bin" / "ioa-marl", "list"],
+        [sys.executable, installed / "bin" / "ioa-marl", "list"],
         cwd=empty, env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     for name in ("double_dutch", "ppo", "sac", "oracle"):

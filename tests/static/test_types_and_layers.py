@@ -6,18 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("ioa_marl", "envs", "agents", "conf")
-
-
-@pytest.fixture(scope="module")
-def installed(copy_of_the_project, tmp_path_factory):
-    target = tmp_path_factory.mktemp("typed")
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", target]
-    subprocess.run([*command, copy_of_the_project], check=True)
-    return target
 
 
 def run(*command, cwd):
