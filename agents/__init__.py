@@ -1,4 +1,12 @@
-"""Learning agents and baselines, one file each."""
+"""Learning agents and baselines: one file each in `learners` and `baselines`; `base` holds what all of them promise.
+
+The other rooms are private to them: `common`, `networks`, `replay` and `saved`. Agents may use `ioa_marl.envs` for
+roles and steps, and never a concrete market.
+"""
+
+import lazy_loader
 
 if __name__ != "ioa_marl.agents":
     raise ImportError("import this package as ioa_marl.agents, not from the repository's folder")
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

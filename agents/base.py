@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs.core import Arrays, Game, Role
 from ioa_marl.envs.vector import Transition
-from ioa_marl.errors import CannotPlayError, UserError
+from ioa_marl.foundations.errors import CannotPlayError, UserError
 
 State = dict[str, Any]
 """What an agent is: nested dicts of tensors, NumPy arrays and JSON values."""

@@ -33,9 +33,10 @@ import pyarrow.parquet as pq
 import torch
 from typer.testing import CliRunner
 
-from ioa_marl import __version__, checkpoint
+from ioa_marl import __version__
 from ioa_marl.cli import app
-from ioa_marl.files import check_readable
+from ioa_marl.foundations import checkpoint
+from ioa_marl.foundations.files import check_readable
 
 RESULTS = Path(__file__).resolve().parent / "kills" / "results"
 KILLS, QUICK_KILLS = 60, 2

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 from ioa_marl import __version__
-from ioa_marl.errors import UserError
+from ioa_marl.foundations.errors import UserError
 from ioa_marl.leaderboard.board import make_leaderboard
 from ioa_marl.training.config import RunSpec, resolve
 from ioa_marl.training.seeds import train_seeds

@@ -16,7 +16,7 @@ import numpy as np
 
 from ioa_marl import registry
 from ioa_marl.envs.core import Game
-from ioa_marl.files import write_atomically
+from ioa_marl.foundations.files import write_atomically
 from ioa_marl.training.gif import Palette, packed
 
 

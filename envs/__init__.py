@@ -1,26 +1,14 @@
-"""Economic markets as PettingZoo parallel environments, and `check_market` for your own ones."""
+"""Economic markets as PettingZoo parallel environments, and `check_market` for your own ones.
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+Each market has a package of its own and a module ``NAME_v0`` with its entry points. What lies beside them is common to
+all: the contract of a game (`core`), games played in phases (`phased`), PettingZoo's interface (`parallel`), batches
+(`vector`) and drawing (`rendering`). Environments may use `ioa_marl.markets` and `ioa_marl.foundations`; they never
+import torch.
+"""
+
+import lazy_loader
 
 if __name__ != "ioa_marl.envs":
     raise ImportError("import this package as ioa_marl.envs, not from the repository's folder")
 
-if TYPE_CHECKING:
-    from ioa_marl.envs.core import Game, Role, Step
-    from ioa_marl.envs.testing import check_market
-    from ioa_marl.envs.vector import VectorGame
-
-__all__ = ["Game", "Role", "Step", "VectorGame", "check_market"]
-
-_MODULES = {"Game": "core", "Role": "core", "Step": "core", "VectorGame": "vector", "check_market": "testing"}
-
-
-# Hidden from type checkers, to which every name would otherwise exist.
-if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        """Import what is asked for: listing the markets must not cost the import of one."""
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

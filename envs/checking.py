@@ -9,9 +9,9 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from ioa_marl.errors import shown
-from ioa_marl.markets.parameters import ParameterError, require
-from ioa_marl.markets.scalars import whole_number
+from ioa_marl.foundations.errors import shown
+from ioa_marl.foundations.parameters import ParameterError, require
+from ioa_marl.foundations.scalars import whole_number
 
 RESET_FIRST = "the episode has ended, or none was begun: call reset() first"
 LARGEST_SEED = 2**63 - 1

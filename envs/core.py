@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs.checking import as_array, checked_count, rounded, usable_actions
 from ioa_marl.envs.copying import made_anew
-from ioa_marl.errors import shown
-from ioa_marl.markets.checks import all_below
-from ioa_marl.markets.parameters import ParameterError, require
-from ioa_marl.markets.scalars import plain_value
-from ioa_marl.markets.seeds import as_seeds
+from ioa_marl.foundations.checks import all_below
+from ioa_marl.foundations.errors import shown
+from ioa_marl.foundations.parameters import ParameterError, require
+from ioa_marl.foundations.scalars import plain_value
+from ioa_marl.foundations.seeds import as_seeds
 
 Arrays = dict[str, NDArray[Any]]
 """Arrays keyed by role, shape (batch, agents, …)."""
@@ -400,4 +400,4 @@ class AsksForExternality(Protocol):
     """Its action that changes nothing, shape (heads,)."""
 
     def take_externality(self, estimator: Any) -> None:
-        """Take an estimator; see `ioa_marl.markets.dual_currency.ExternalityEstimator`."""
+        """Take an estimator; see `ioa_marl.markets.vcg_slicing.dual_currency.equations.ExternalityEstimator`."""

@@ -1,8 +1,8 @@
-"""The double Dutch auction for PettingZoo and Gymnasium; see `ioa_marl.envs.double_dutch.DoubleDutchGame`."""
+"""The double Dutch auction for PettingZoo and Gymnasium; see `ioa_marl.envs.double_dutch.game.DoubleDutchGame`."""
 
 from __future__ import annotations
 
-from ioa_marl.envs.double_dutch import DoubleDutchGame
+from ioa_marl.envs.double_dutch.game import DoubleDutchGame
 from ioa_marl.envs.parallel import EntryPoints
 
 _points = EntryPoints(DoubleDutchGame)

@@ -17,8 +17,8 @@ from pettingzoo.utils.env import AECEnv, ParallelEnv
 from ioa_marl.envs.checking import RESET_FIRST, check_options, checked_seed, usable_actions
 from ioa_marl.envs.copying import Independent, Unbegun
 from ioa_marl.envs.core import Game, Role
-from ioa_marl.errors import shown
-from ioa_marl.markets.parameters import require
+from ioa_marl.foundations.errors import shown
+from ioa_marl.foundations.parameters import require
 
 RENDER_MODES = ["human", "rgb_array", "ansi"]
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.envs.core import Arrays, Game, ScriptedPolicy, Step, StepBuffers
-from ioa_marl.markets.parameters import check_integer, require
-from ioa_marl.markets.seeds import MAX_INSTANCE
+from ioa_marl.foundations.parameters import check_integer, require
+from ioa_marl.foundations.seeds import MAX_INSTANCE
 
 
 def check_common(config: Any) -> None:

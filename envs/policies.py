@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ioa_marl.markets.parameters import ParameterError
-from ioa_marl.markets.scalars import plain_value
+from ioa_marl.foundations.parameters import ParameterError
+from ioa_marl.foundations.scalars import plain_value
 
 if TYPE_CHECKING:
     from ioa_marl.envs.core import Game, PolicyFactory, ScriptedPolicy

@@ -1,9 +1,9 @@
-"""The Stackelberg market for PettingZoo; see `ioa_marl.envs.stackelberg.StackelbergGame`."""
+"""The Stackelberg market for PettingZoo; see `ioa_marl.envs.stackelberg.game.StackelbergGame`."""
 
 from __future__ import annotations
 
 from ioa_marl.envs.parallel import EntryPoints
-from ioa_marl.envs.stackelberg import StackelbergGame
+from ioa_marl.envs.stackelberg.game import StackelbergGame
 
 _points = EntryPoints(StackelbergGame)
 parallel_env, raw_env, env = _points.parallel_env, _points.raw_env, _points.env

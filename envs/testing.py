@@ -30,7 +30,7 @@ from ioa_marl.envs.testing_case import (
     play,
     shown_by,
 )
-from ioa_marl.markets.parameters import ParameterError
+from ioa_marl.foundations.parameters import ParameterError
 
 
 def check_market(

@@ -1,4 +1,4 @@
-"""The slicing market for PettingZoo; see `ioa_marl.envs.vcg_slicing.VCGSlicingGame`.
+"""The slicing market for PettingZoo; see `ioa_marl.envs.vcg_slicing.game.VCGSlicingGame`.
 
 Gymnasium's environments have one agent, and one slice alone has nothing to divide.
 """
@@ -6,7 +6,7 @@ Gymnasium's environments have one agent, and one slice alone has nothing to divi
 from __future__ import annotations
 
 from ioa_marl.envs.parallel import EntryPoints
-from ioa_marl.envs.vcg_slicing import VCGSlicingGame
+from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
 
 _points = EntryPoints(VCGSlicingGame)
 parallel_env, raw_env, env = _points.parallel_env, _points.raw_env, _points.env

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ioa_marl.envs.checking import RESET_FIRST, checked_count
 from ioa_marl.envs.copying import Independent, Unbegun
 from ioa_marl.envs.core import Arrays, Game, Step
-from ioa_marl.errors import ParameterError, UserError, shown
-from ioa_marl.markets.scalars import whole_number
+from ioa_marl.foundations.errors import ParameterError, UserError, shown
+from ioa_marl.foundations.scalars import whole_number
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 from pettingzoo.utils.env import ParallelEnv
 from pettingzoo.utils.wrappers import BaseParallelWrapper
 
-from ioa_marl.markets.parameters import ParameterError
+from ioa_marl.foundations.parameters import ParameterError
 
 
 def one_space(env: ParallelEnv[str, Any, Any]) -> ParallelEnv[str, Any, Any]:

@@ -11,15 +11,15 @@ from importlib.metadata import version as _version
 import gymnasium.envs.registration as _gymnasium
 from pettingzoo.env_registry import registration as _pettingzoo
 
+from ioa_marl.registry import MARKETS as _MARKETS
+
 __version__ = _version("ioa_marl")
 
-# In the auctions one agent learns by default, so that Gymnasium knows them as well.
-_GYMNASIUM = ("double_dutch", "second_bid")
-for _market in (*_GYMNASIUM, "stackelberg", "two_tier", "vcg_slicing"):
-    _module = f"ioa_marl.envs.{_market}_v0"
-    _pettingzoo.register("parallel", f"ioa_marl/{_market}-v0", f"{_module}:parallel_env")
-    _pettingzoo.register("aec", f"ioa_marl/{_market}-v0", f"{_module}:env")
-    if _market in _GYMNASIUM:
+for _name, _market in _MARKETS.items():
+    _module = f"ioa_marl.envs.{_name}_v0"
+    _pettingzoo.register("parallel", f"ioa_marl/{_name}-v0", f"{_module}:parallel_env")
+    _pettingzoo.register("aec", f"ioa_marl/{_name}-v0", f"{_module}:env")
+    if _market.gymnasium:
         _gymnasium.register(
-            f"ioa_marl/{_market}-v0", f"{_module}:gym_env", vector_entry_point=f"{_module}:gym_vector_env"
+            f"ioa_marl/{_name}-v0", f"{_module}:gym_env", vector_entry_point=f"{_module}:gym_vector_env"
         )

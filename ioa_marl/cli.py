@@ -12,7 +12,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 from typer.core import TyperCommand
 
-from ioa_marl import interrupts, output
+from ioa_marl.foundations import interrupts, output
 
 P = ParamSpec("P")
 
@@ -46,8 +46,8 @@ def _one_line(command: Callable[P, None]) -> Callable[P, None]:
 
 def _explained(error: BaseException, name: str) -> tuple[str, int | None]:
     """Return what is said of an error and the exit status; None where it is no error that can be explained."""
-    from ioa_marl.errors import ParameterError, UserError, one_line
-    from ioa_marl.files import check_working_folder
+    from ioa_marl.foundations.errors import ParameterError, UserError, one_line
+    from ioa_marl.foundations.files import check_working_folder
 
     number = interrupts.received()
     if number is None and isinstance(error, KeyboardInterrupt):  # of another process of this sweep

@@ -13,10 +13,11 @@ import importlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import resources
 from importlib.metadata import EntryPoint, distributions, entry_points
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ioa_marl.errors import ParameterError, UserError, one_line, unknown_name
+from ioa_marl.foundations.errors import ParameterError, UserError, one_line, unknown_name
 
 if TYPE_CHECKING:
     from ioa_marl.agents.base import Agent
@@ -51,7 +52,10 @@ class Entry:
     def load(self) -> type[Any]:
         """Import the class and see that it is one; an error of the plug-in is told with its name."""
         if self.loaded is None and self.error is None:
-            from ioa_marl.contracts import BrokenContractError, check_contract  # only who loads something waits for it
+            from ioa_marl.foundations.contracts import (  # only who loads something waits for it
+                BrokenContractError,
+                check_contract,
+            )
 
             try:
                 loaded = _import(self.target) if isinstance(self.target, str) else self.target
@@ -76,40 +80,54 @@ def _import(target: str) -> Any:
     return loaded
 
 
-_SCRIPTED = (
-    "oracle", "scripted", "fixed_step", "two_phase", "second_price", "myopic_msb", "ratio_rule", "last_winner",
-    "threshold", "constant_rho", "hold", "equal_split", "kelly", "qvcg", "cost_plus", "posted_pair", "best_response",
-    "fixed_pair",
-)  # fmt: skip
-"""Agents that play the scripted policy of their name; a market has it or refuses it."""
-_BUILT_IN: dict[Kind, dict[str, str]] = {
-    "environment": {
-        "double_dutch": "ioa_marl.envs.double_dutch:DoubleDutchGame",
-        "second_bid": "ioa_marl.envs.second_bid:SecondBidGame",
-        "stackelberg": "ioa_marl.envs.stackelberg:StackelbergGame",
-        "two_tier": "ioa_marl.envs.two_tier:TwoTierGame",
-        "vcg_slicing": "ioa_marl.envs.vcg_slicing:VCGSlicingGame",
-    },
-    "agent": {
-        **dict.fromkeys(_SCRIPTED, "ioa_marl.agents.scripted:ScriptedAgent"),
-        "random": "ioa_marl.agents.random:RandomAgent",
-        "greedy": "ioa_marl.agents.greedy:GreedyAgent",
-        "diffusion_sac": "ioa_marl.agents.diffusion_sac:DiffusionSACAgent",
-        "diffusion_sac_ref": "ioa_marl.agents.diffusion_sac_ref:DiffusionSACRefAgent",
-        "loaded": "ioa_marl.agents.loaded:LoadedAgent",
-        "independent_ac": "ioa_marl.agents.independent_ac:IndependentACAgent",
-        "maddpg": "ioa_marl.agents.maddpg:MADDPGAgent",
-        "mean_field_ac": "ioa_marl.agents.mean_field_ac:MeanFieldACAgent",
-        "mappo": "ioa_marl.agents.mappo:MAPPOAgent",
-        "ppo": "ioa_marl.agents.ppo:PPOAgent",
-        "sac": "ioa_marl.agents.sac:SACAgent",
-    },
+@dataclass(frozen=True)
+class Market:
+    """A market of this package, as everything that goes through all markets finds it."""
+
+    target: str
+    """Import string of its `Game` class; ``ioa_marl.envs.NAME_v0`` has its entry points."""
+    gymnasium: bool = False
+    """Whether one agent learns by default, so that Gymnasium knows it as well."""
+
+
+MARKETS = {
+    "double_dutch": Market("ioa_marl.envs.double_dutch:DoubleDutchGame", gymnasium=True),
+    "second_bid": Market("ioa_marl.envs.second_bid:SecondBidGame", gymnasium=True),
+    "stackelberg": Market("ioa_marl.envs.stackelberg:StackelbergGame"),
+    "two_tier": Market("ioa_marl.envs.two_tier:TwoTierGame"),
+    "vcg_slicing": Market("ioa_marl.envs.vcg_slicing:VCGSlicingGame"),
 }
+"""The one list of this package's markets: a market is added by its own files and one line here."""
+AGENTS = {
+    "diffusion_sac": "ioa_marl.agents.learners.diffusion_sac:DiffusionSACAgent",
+    "diffusion_sac_ref": "ioa_marl.agents.learners.diffusion_sac_ref:DiffusionSACRefAgent",
+    "greedy": "ioa_marl.agents.baselines.greedy:GreedyAgent",
+    "independent_ac": "ioa_marl.agents.learners.independent_ac:IndependentACAgent",
+    "loaded": "ioa_marl.agents.baselines.loaded:LoadedAgent",
+    "maddpg": "ioa_marl.agents.learners.maddpg:MADDPGAgent",
+    "mappo": "ioa_marl.agents.learners.mappo:MAPPOAgent",
+    "mean_field_ac": "ioa_marl.agents.learners.mean_field_ac:MeanFieldACAgent",
+    "ppo": "ioa_marl.agents.learners.ppo:PPOAgent",
+    "random": "ioa_marl.agents.baselines.random:RandomAgent",
+    "sac": "ioa_marl.agents.learners.sac:SACAgent",
+}
+"""The one list of this package's agents that have a class of their own."""
+SCRIPTED = "ioa_marl.agents.baselines.scripted:ScriptedAgent"
+"""The agent behind every other file in ``conf/agent``: it plays the market's policy of that name."""
+
+
+def _built_in(kind: Kind) -> dict[str, str]:
+    """Return the import strings of what this package brings along, by name."""
+    if kind == "environment":
+        return {name: market.target for name, market in MARKETS.items()}
+    files = resources.files("ioa_marl.conf").joinpath("agent").iterdir()
+    names = (file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+    return {**dict.fromkeys(names, SCRIPTED), **AGENTS}
+
+
 _GROUPS: dict[Kind, str] = {"environment": "ioa_marl.envs", "agent": "ioa_marl.agents"}
 
-_entries: dict[Kind, dict[str, Entry]] = {
-    kind: {name: Entry(kind, name, target, OWN) for name, target in names.items()} for kind, names in _BUILT_IN.items()
-}
+_entries: dict[Kind, dict[str, Entry]] = {"environment": {}, "agent": {}}
 _refused: list[Entry] = []
 _discovered: set[Kind] = set()
 
@@ -118,6 +136,7 @@ def _discover(kind: Kind) -> dict[str, Entry]:
     """Add the entry points of installed packages, once; nothing of theirs is imported."""
     if kind not in _discovered:
         _discovered.add(kind)
+        _entries[kind].update({name: Entry(kind, name, target, OWN) for name, target in _built_in(kind).items()})
         for point in _points(kind):
             source = _distribution(point)
             entry = Entry(kind, point.name, point.value, source)

@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items):
 def one_thread():
     import torch
 
-    from ioa_marl.agents.rounding import round_alike
+    from ioa_marl.agents.networks.rounding import round_alike
 
     torch.set_num_threads(1)
     round_alike()  # before the first product
@@ -67,7 +67,7 @@ def copy_of_the_project(made_once):
     def fill(target):
         ignored = shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
         for folder in ("ioa_marl", "envs", "agents", "conf"):
-            shutil.copytree(ROOT / folder, target / folder, ignore=ignored)
+            shutil.copytree(ROOT / folder, target / folder, ignore=ignored, symlinks=True)
         for file in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
             shutil.copy(ROOT / file, target / file)
 

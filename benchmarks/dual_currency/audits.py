@@ -18,8 +18,9 @@ import numpy as np
 from figures import draw_deviation, draw_pairs
 from numpy.typing import NDArray
 
-from ioa_marl.envs.vcg_slicing import VCGSlicingConfig, VCGSlicingGame
-from ioa_marl.evaluation.audit_dual_currency import (
+from ioa_marl.envs.vcg_slicing.game import VCGSlicingConfig, VCGSlicingGame
+from ioa_marl.evaluation.audits.vcg_slicing.bid_play import BidPlay, play_bids
+from ioa_marl.evaluation.audits.vcg_slicing.dual_currency import (
     DeviationCurve,
     GroupDeviation,
     ScalePlay,
@@ -28,7 +29,7 @@ from ioa_marl.evaluation.audit_dual_currency import (
     joint_deviation,
     scale_in_play,
 )
-from ioa_marl.evaluation.audit_dual_currency_theory import (
+from ioa_marl.evaluation.audits.vcg_slicing.dual_currency_theory import (
     RankAudit,
     ScaleFixture,
     dual_currency_volume,
@@ -36,8 +37,7 @@ from ioa_marl.evaluation.audit_dual_currency_theory import (
     rank_deficiency,
     scale_fixture,
 )
-from ioa_marl.evaluation.bid_play import BidPlay, play_bids
-from ioa_marl.markets.slicing_optimum import welfare_optimum
+from ioa_marl.markets.vcg_slicing.optimum import welfare_optimum
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"

@@ -10,7 +10,7 @@ from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ioa_marl.evaluation.audit_dual_currency import DeviationCurve, GroupDeviation
+from ioa_marl.evaluation.audits.vcg_slicing.dual_currency import DeviationCurve, GroupDeviation
 
 SHOWN_PAIRS = (
     "interest, α known",

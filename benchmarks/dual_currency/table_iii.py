@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ioa_marl.envs.vcg_slicing import VCGSlicingGame
-from ioa_marl.markets.quantised_vcg import quantised_payments
+from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
+from ioa_marl.markets.vcg_slicing.quantised.auction import quantised_payments
 
 RESULTS = Path(__file__).resolve().parent / "results"
 AUCTIONS = 10

@@ -22,18 +22,18 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ioa_marl.envs.vcg_slicing import VCGSlicingGame
-from ioa_marl.evaluation.audit_collusion import collusion_gain, quantised_vcg
-from ioa_marl.evaluation.audit_slicing import exact_vcg
-from ioa_marl.markets.quantised_vcg import (
+from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
+from ioa_marl.evaluation.audits.vcg_slicing.collusion import collusion_gain, quantised_vcg
+from ioa_marl.evaluation.audits.vcg_slicing.mechanisms import exact_vcg
+from ioa_marl.markets.vcg_slicing.baselines import equal_split, utilities
+from ioa_marl.markets.vcg_slicing.optimum import welfare_optimum
+from ioa_marl.markets.vcg_slicing.quantised.auction import (
     full_bytes,
     full_variables,
     information_volume,
     quantised_optimum,
     quantised_payments,
 )
-from ioa_marl.markets.slicing_baselines import equal_split, utilities
-from ioa_marl.markets.slicing_optimum import welfare_optimum
 
 RESULTS = Path(__file__).resolve().parent / "results"
 INSTANCES = 5

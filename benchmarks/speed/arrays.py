@@ -7,11 +7,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ioa_marl.envs.double_dutch import DoubleDutchConfig, DoubleDutchGame
+from ioa_marl.envs.double_dutch.game import DoubleDutchConfig, DoubleDutchGame
 from ioa_marl.foundations.compile import machine_code
-from ioa_marl.markets import double_dutch_batch as batch
-from ioa_marl.markets.double_dutch_batch import StepOutputs
-from ioa_marl.markets.double_dutch_kernels import METRICS
+from ioa_marl.markets.double_dutch import drivers as batch
+from ioa_marl.markets.double_dutch.drivers import StepOutputs
+from ioa_marl.markets.double_dutch.kernels import METRICS
 
 
 class Engine(Protocol):

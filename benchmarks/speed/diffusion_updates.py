@@ -13,9 +13,9 @@ from peer_process import Peer, PeerError
 from single_thread import limit_torch
 
 from ioa_marl.agents.base import Setting
-from ioa_marl.agents.diffusion_sac import DiffusionSACConfig, DiffusionSACLearner, check_compiler
+from ioa_marl.agents.learners.diffusion_sac import DiffusionSACConfig, DiffusionSACLearner, check_compiler
 from ioa_marl.envs.core import Role
-from ioa_marl.errors import UserError
+from ioa_marl.foundations.errors import UserError
 
 limit_torch()
 

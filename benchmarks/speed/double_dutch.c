@@ -2,7 +2,7 @@
  *
  * Same arrays, same order of floating-point operations, same random numbers; results are equal bit for bit.
  * Only the auctioneer acts, the bidders are truthful. Sides are 0 (buyers, falling clock) and 1 (sellers, rising
- * clock); clocks count ticks. The constants follow ioa_marl/markets/double_dutch_kernels.py.
+ * clock); clocks count ticks. The constants follow ioa_marl/markets/double_dutch/kernels.py.
  * Compile with -ffp-contract=off: a fused multiply-add would round differently.
  */
 #include <math.h>

@@ -11,7 +11,7 @@ from layers import kernel_note
 from measure import Effort, Figure, Run, SkippedError, interleave, micro, ratios
 from numpy_auction import NumpyAuction
 
-from ioa_marl.envs.double_dutch import DoubleDutchConfig, DoubleDutchGame
+from ioa_marl.envs.double_dutch.game import DoubleDutchConfig, DoubleDutchGame
 
 MakeEngine = Callable[[DoubleDutchConfig, int], Engine]
 SETTLE = 200

@@ -10,7 +10,7 @@ from measure import Effort, Run, interleave, micro
 from numpy.typing import NDArray
 
 from ioa_marl.envs import double_dutch_v0
-from ioa_marl.envs.double_dutch import DoubleDutchGame
+from ioa_marl.envs.double_dutch.game import DoubleDutchGame
 from ioa_marl.envs.vector import VectorGame
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from arrays import allocate_outputs
 from numpy.typing import NDArray
 
-from ioa_marl.envs.double_dutch import DoubleDutchConfig
-from ioa_marl.markets import double_dutch_kernels as k
-from ioa_marl.markets.double_dutch import allocate_state
+from ioa_marl.envs.double_dutch.game import DoubleDutchConfig
+from ioa_marl.markets.double_dutch import kernels as k
+from ioa_marl.markets.double_dutch.auction import allocate_state
 
 Words = NDArray[np.uint64]
 Rows = NDArray[np.intp]

@@ -10,7 +10,7 @@ from layers import shares, single_layers, step_layers
 from measure import Effort, Figure, Run, SkippedError, interleave, micro, ratios
 
 from ioa_marl.envs import double_dutch_v0
-from ioa_marl.envs.double_dutch import DoubleDutchGame
+from ioa_marl.envs.double_dutch.game import DoubleDutchGame
 
 CHOICES = 512
 """Random actions are drawn beforehand and used in turn."""

@@ -28,7 +28,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from ioa_marl.agents.sb3_vec_env import MarketVecEnv
 from ioa_marl.envs import double_dutch_v0
-from ioa_marl.envs.double_dutch import DoubleDutchGame
+from ioa_marl.envs.double_dutch.game import DoubleDutchGame
 from ioa_marl.envs.vector import VectorGame
 
 limit_torch()

@@ -10,7 +10,7 @@ from learning import PARTS, Training
 from measure import Effort, quiet_collector
 
 from ioa_marl import registry
-from ioa_marl.errors import UserError
+from ioa_marl.foundations.errors import UserError
 
 LEARNERS = ("sac", "ppo", "diffusion_sac", "diffusion_sac_ref", "maddpg", "mean_field_ac", "independent_ac", "mappo")
 MARKETS = ("double_dutch", "stackelberg", "second_bid", "vcg_slicing", "two_tier")

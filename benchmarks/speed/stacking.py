@@ -15,8 +15,8 @@ from measure import Effort, Figure, Run, interleave, micro, ratios
 from single_thread import limit_torch
 from torch import Tensor, nn
 
-from ioa_marl.agents.optimiser import StackedAdam
-from ioa_marl.agents.stacked import StackedMLP, descend, follow
+from ioa_marl.agents.networks.optimiser import StackedAdam
+from ioa_marl.agents.networks.stacked import StackedMLP, descend, follow
 
 limit_torch()
 

@@ -10,7 +10,8 @@ import numpy as np
 from measure import Effort, Figure, Run, interleave, micro, ratios
 
 from ioa_marl.foundations.compile import machine_code
-from ioa_marl.markets.slicing_optimum import (
+from ioa_marl.markets.vcg_slicing.interior_point import workspace
+from ioa_marl.markets.vcg_slicing.optimum import (
     TOLERANCE,
     Optima,
     allocate_optima,
@@ -18,7 +19,6 @@ from ioa_marl.markets.slicing_optimum import (
     solve_market,
     solve_separately,
 )
-from ioa_marl.markets.slicing_solver import workspace
 
 MARKETS = 16
 """Markets in turn; each is the one before with every number changed a little."""

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from ioa_marl import registry
 from ioa_marl.agents.base import Agent, Setting
 from ioa_marl.envs.core import Arrays, Game
-from ioa_marl.errors import UserError, unknown_name
 from ioa_marl.evaluation.protocol import (
     EvaluationConfig,
     References,
@@ -26,7 +25,8 @@ from ioa_marl.evaluation.protocol import (
     references,
     scores,
 )
-from ioa_marl.markets.scalars import whole_number
+from ioa_marl.foundations.errors import UserError, unknown_name
+from ioa_marl.foundations.scalars import whole_number
 
 ActFunction = Callable[[NDArray[np.float32]], Any]
 

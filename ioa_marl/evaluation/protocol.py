@@ -17,16 +17,16 @@ import torch
 from numpy.typing import NDArray
 
 from ioa_marl.agents.base import Agent, Setting
-from ioa_marl.agents.random import RandomAgent, RandomConfig
-from ioa_marl.agents.scripted import ScriptedAgent, ScriptedConfig
+from ioa_marl.agents.baselines.random import RandomAgent, RandomConfig
+from ioa_marl.agents.baselines.scripted import ScriptedAgent, ScriptedConfig
 from ioa_marl.envs.core import Arrays, Game
 from ioa_marl.envs.vector import Transition, VectorGame
-from ioa_marl.errors import UserError
-from ioa_marl.files import DamagedFileError, read_json, write_atomically
-from ioa_marl.markets.parameters import is_whole, without_unchanged
-from ioa_marl.markets.scalars import plain_value
-from ioa_marl.markets.seeds import EVALUATION_SEED, MAX_TRAINING_SEED
-from ioa_marl.paths import cache_folder
+from ioa_marl.foundations.errors import UserError
+from ioa_marl.foundations.files import DamagedFileError, read_json, write_atomically
+from ioa_marl.foundations.parameters import is_whole, without_unchanged
+from ioa_marl.foundations.paths import cache_folder
+from ioa_marl.foundations.scalars import plain_value
+from ioa_marl.foundations.seeds import EVALUATION_SEED, MAX_TRAINING_SEED
 
 RANDOM_DRAWS = 20
 """Action draws over which random play is averaged."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from ioa_marl.markets.scalars import plain_value
+from ioa_marl.foundations.scalars import plain_value
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95

@@ -21,7 +21,7 @@ from numba.core import event
 from numba.core.registry import CPUDispatcher
 
 from ioa_marl.foundations.imports import fingerprint, imported_files
-from ioa_marl.paths import cache_folder
+from ioa_marl.foundations.paths import cache_folder
 
 F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")

@@ -24,7 +24,7 @@ from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-from ioa_marl.paths import cache_folder
+from ioa_marl.foundations.paths import cache_folder
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ioa_marl.errors import UserError
+from ioa_marl.foundations.errors import UserError
 from ioa_marl.leaderboard.folders import MADE_HERE
 from ioa_marl.leaderboard.query import read_store
 from ioa_marl.leaderboard.rows import Leaderboard, arrange

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ioa_marl.files import DamagedFileError, check_readable
+from ioa_marl.foundations.files import DamagedFileError, check_readable
 
 LARGEST_TABLE = 2**31
 """Bytes of a Parquet file, as it lies on disk and as it says that it is when it is unpacked."""

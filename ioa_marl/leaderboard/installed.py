@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ioa_marl import registry
-from ioa_marl.errors import UserError
+from ioa_marl.foundations.errors import UserError
 from ioa_marl.leaderboard.seeds import DAMAGED, DONE, SeedRow, on_scale
 from ioa_marl.leaderboard.text import first_line
 from ioa_marl.training.sources import source_fingerprint

@@ -14,8 +14,8 @@ from typing import Any
 
 import filelock
 
-from ioa_marl.errors import UserError
-from ioa_marl.files import DamagedFileError, check_readable, read_json
+from ioa_marl.foundations.errors import UserError
+from ioa_marl.foundations.files import DamagedFileError, check_readable, read_json
 from ioa_marl.leaderboard.curves import LARGEST_TABLE, Curve, read_curve
 from ioa_marl.leaderboard.folders import find_seeds
 from ioa_marl.leaderboard.installed import Installed

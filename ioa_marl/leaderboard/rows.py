@@ -17,12 +17,12 @@ from ioa_marl.evaluation.statistics import (
     interquartile_mean,
     probability_of_improvement,
 )
+from ioa_marl.foundations.parameters import unchanged_settings
 from ioa_marl.leaderboard.installed import market_class
 from ioa_marl.leaderboard.labels import labels_of, variants_of
 from ioa_marl.leaderboard.seeds import DONE, INTACT, SeedRow, on_scale, zero_of
 from ioa_marl.leaderboard.settings import Setting, Settings, flatten
 from ioa_marl.leaderboard.text import file_name, unique
-from ioa_marl.markets.parameters import unchanged_settings
 
 REFERENCES = {"optimum": "optimum", "constant": "best constant", "random": "random play"}
 """Keys in ``result.json`` and names of the references that every board has, usually the highest first."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ioa_marl.files import DamagedFileError
+from ioa_marl.foundations.files import DamagedFileError
 from ioa_marl.leaderboard.curves import Curve
 from ioa_marl.leaderboard.settings import LARGEST_INTEGER, Settings
 from ioa_marl.leaderboard.text import LONGEST_NAME, shortened, visible

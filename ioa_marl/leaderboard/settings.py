@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ioa_marl.files import LARGEST_TEXT, DamagedFileError, read_bytes, read_yaml
+from ioa_marl.foundations.files import LARGEST_TEXT, DamagedFileError, read_bytes, read_yaml
 from ioa_marl.leaderboard.text import LONGEST_NAME, visible
 
 Setting: TypeAlias = bool | int | float | str

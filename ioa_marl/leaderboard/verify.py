@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from rich.console import Console
 
-from ioa_marl.errors import UserError
+from ioa_marl.foundations.errors import UserError
 from ioa_marl.leaderboard.seeds import DAMAGED, DONE, REPLAYED, SeedRow
 from ioa_marl.leaderboard.text import first_line, visible
 from ioa_marl.training.integrity import check_row

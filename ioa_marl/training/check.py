@@ -14,19 +14,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ioa_marl import checkpoint
 from ioa_marl.agents.base import Agent
-from ioa_marl.agents.described import whole
-from ioa_marl.errors import ParameterError, UserError, one_line
+from ioa_marl.agents.saved.description import whole
 from ioa_marl.evaluation.protocol import check_episodes, references, scores
-from ioa_marl.files import DamagedFileError, read_yaml
+from ioa_marl.foundations import checkpoint
+from ioa_marl.foundations.errors import ParameterError, UserError, one_line
+from ioa_marl.foundations.files import DamagedFileError, read_yaml
+from ioa_marl.foundations.trees import difference
 from ioa_marl.training.config import RunSpec, from_resolved
 from ioa_marl.training.integrity import check_row
 from ioa_marl.training.play import bidder_gains, evaluate, load_agents
 from ioa_marl.training.resume import different_versions
 from ioa_marl.training.seeds import describe
 from ioa_marl.training.store import SeedFolder, episode_table, finite, installed_versions, table_digest
-from ioa_marl.trees import difference
 
 MOST_DIFFERENCES = 10
 """Differences that a report names one by one."""

@@ -28,8 +28,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
-from ioa_marl import output
-from ioa_marl.errors import UserError, UserErrors, nearest, one_line, shown
+from ioa_marl.foundations import output
+from ioa_marl.foundations.errors import UserError, UserErrors, nearest, one_line, shown
 from ioa_marl.training import workers
 from ioa_marl.training.config import ROOT_KEYS, RunSpec
 from ioa_marl.training.groups import Groups, conf_folder

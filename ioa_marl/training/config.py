@@ -16,14 +16,14 @@ import torch
 
 from ioa_marl import registry
 from ioa_marl.agents.base import Agent, check_playable
-from ioa_marl.agents.described import Description, whole
-from ioa_marl.agents.scripted import ScriptedConfig, given_settings
+from ioa_marl.agents.baselines.scripted import ScriptedConfig, given_settings
+from ioa_marl.agents.saved.description import Description, whole
 from ioa_marl.envs.core import Game, Role
-from ioa_marl.errors import CannotPlayError, UserError, UserErrors, one_line, shown, unknown_name
 from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, EvaluationConfig, check_episodes, evaluation_config
-from ioa_marl.markets.parameters import ParameterError, integer_if_whole, is_whole, without_unchanged
-from ioa_marl.markets.seeds import MAX_TRAINING_SEED
-from ioa_marl.settings import build, plain
+from ioa_marl.foundations.errors import CannotPlayError, UserError, UserErrors, one_line, shown, unknown_name
+from ioa_marl.foundations.parameters import ParameterError, integer_if_whole, is_whole, without_unchanged
+from ioa_marl.foundations.seeds import MAX_TRAINING_SEED
+from ioa_marl.foundations.settings import build, plain
 from ioa_marl.training.limits import check_limits
 from ioa_marl.training.sources import source_fingerprint
 

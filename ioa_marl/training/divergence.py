@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ioa_marl.agents.base import Agent, NotFiniteError
 from ioa_marl.envs.core import Arrays
 from ioa_marl.envs.vector import Transition, VectorGame
-from ioa_marl.errors import UserError
+from ioa_marl.foundations.errors import UserError
 from ioa_marl.training.failures import SeedsFailedError
 
 

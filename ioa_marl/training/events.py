@@ -16,7 +16,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from ioa_marl.errors import UserError
+from ioa_marl.foundations.errors import UserError
 
 _numbers = itertools.count()
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ioa_marl.errors import UserError
 from ioa_marl.evaluation.external import ScoreResult
 from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, check_training_seed
-from ioa_marl.markets.scalars import plain_value, whole_number
-from ioa_marl.settings import plain
+from ioa_marl.foundations.errors import UserError
+from ioa_marl.foundations.scalars import plain_value, whole_number
+from ioa_marl.foundations.settings import plain
 from ioa_marl.training.integrity import seal
 from ioa_marl.training.store import SeedFolder, episode_table, finite, now, provenance
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ioa_marl.errors import UserError
+from ioa_marl.foundations.errors import UserError
 from ioa_marl.training.store import RunGoneError
 
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ioa_marl.errors import UserError
+from ioa_marl.foundations.errors import UserError
 
 COLOURS = 255
 """Of the 256 that a GIF can have, one is left for "unchanged"."""

@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Glob
 from omegaconf import OmegaConf
 
 from ioa_marl import registry
-from ioa_marl.errors import UserError, shown, unknown_name
+from ioa_marl.foundations.errors import UserError, shown, unknown_name
 
 NAMED = ("env", "agent")
 """Groups whose choices are names of the registry, or ``NAME/PRESET``."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ioa_marl.files import DamagedFileError, check_readable, sha256_of
+from ioa_marl.foundations.files import DamagedFileError, check_readable, sha256_of
 
 RECORDS = ("config.yaml", "provenance.json", "evaluation.parquet")
 """Files of a seed that a board reads beside ``result.json``."""

@@ -15,10 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from ioa_marl import interrupts, output
-from ioa_marl.errors import ParameterError, UserError, one_line
 from ioa_marl.evaluation.statistics import estimate
-from ioa_marl.files import DamagedFileError, check_working_folder, read_yaml
+from ioa_marl.foundations import interrupts, output
+from ioa_marl.foundations.errors import ParameterError, UserError, one_line
+from ioa_marl.foundations.files import DamagedFileError, check_working_folder, read_yaml
 from ioa_marl.training.config import RunSpec, resolve
 from ioa_marl.training.failures import Notify, SeedsFailedError
 from ioa_marl.training.integrity import check_weights

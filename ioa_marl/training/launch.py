@@ -10,9 +10,9 @@ from pathlib import Path
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from ioa_marl import interrupts
-from ioa_marl.errors import UserError
-from ioa_marl.files import check_working_folder
+from ioa_marl.foundations import interrupts
+from ioa_marl.foundations.errors import UserError
+from ioa_marl.foundations.files import check_working_folder
 from ioa_marl.training import workers
 
 _RAISE = "HYDRA_FULL_ERROR"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ioa_marl.agents.base import Setting
-from ioa_marl.errors import ParameterError, UserError
+from ioa_marl.foundations.errors import ParameterError, UserError
 
 if TYPE_CHECKING:
     from ioa_marl.training.config import RunSpec

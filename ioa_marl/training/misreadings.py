@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ioa_marl.errors import UserError, shown
+from ioa_marl.foundations.errors import UserError, shown
 from ioa_marl.training.overrides import Given, deletes, plain_value
 
 _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ioa_marl.errors import UserError, shown
+from ioa_marl.foundations.errors import UserError, shown
 
 _VALUES = {"--cfg": "--cfg", "-c": "--cfg", "--config-dir": "--config-dir", "-cd": "--config-dir"}
 _SHOWN = ("job", "hydra", "all")

@@ -25,7 +25,7 @@ from hydra.core.override_parser.types import (
     ValueType,
 )
 
-from ioa_marl.errors import UserError, shown
+from ioa_marl.foundations.errors import UserError, shown
 from ioa_marl.training.config import ROOT_KEYS
 
 MOST_VALUES = 1000

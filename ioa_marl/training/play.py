@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.agents.base import Agent
-from ioa_marl.agents.restored import restored
-from ioa_marl.evaluation.audit_bidders import ConstantGain, audited_members, best_constant_gain, bidders
+from ioa_marl.agents.saved.restoring import restored
+from ioa_marl.evaluation.audits.bidders import ConstantGain, audited_members, best_constant_gain, bidders
 from ioa_marl.evaluation.protocol import make_agent, play_episodes
 from ioa_marl.training.config import RunSpec
 

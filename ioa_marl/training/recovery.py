@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from ioa_marl import checkpoint
-from ioa_marl.errors import UserError, one_line
-from ioa_marl.files import DamagedFileError
+from ioa_marl.foundations import checkpoint
+from ioa_marl.foundations.errors import UserError, one_line
+from ioa_marl.foundations.files import DamagedFileError
+from ioa_marl.foundations.trees import difference, in_first_format
 from ioa_marl.training.failures import Notify
 from ioa_marl.training.play import evaluate, load_agents
 from ioa_marl.training.resume import read_checkpoint
 from ioa_marl.training.store import episode_table, table_digest
-from ioa_marl.trees import difference, in_first_format
 
 if TYPE_CHECKING:
     from ioa_marl.training.runner import Trainer

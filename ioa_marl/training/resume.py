@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ioa_marl import checkpoint
-from ioa_marl.checkpoint import REMEDY, UnreadableCheckpointError
+from ioa_marl.foundations import checkpoint
+from ioa_marl.foundations.checkpoint import REMEDY, UnreadableCheckpointError
 from ioa_marl.training.config import RunSpec
 
 

@@ -12,11 +12,11 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from ioa_marl import checkpoint
 from ioa_marl.agents.base import Agent, Setting
 from ioa_marl.envs.vector import VectorGame
-from ioa_marl.evaluation.audit_bidders import ConstantGain
+from ioa_marl.evaluation.audits.bidders import ConstantGain
 from ioa_marl.evaluation.protocol import references, scores
+from ioa_marl.foundations import checkpoint
 from ioa_marl.training.config import RunSpec
 from ioa_marl.training.divergence import Watch
 from ioa_marl.training.events import Curves

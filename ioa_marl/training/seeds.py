@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ioa_marl.errors import UserError, one_line
+from ioa_marl.foundations.errors import UserError, one_line
 from ioa_marl.training.config import RunSpec
 from ioa_marl.training.failures import Notify, SeedsFailedError, blamed
 from ioa_marl.training.integrity import REMEDY, seal

@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 import yaml
 from numpy.typing import NDArray
 
-from ioa_marl.checkpoint import LATEST
-from ioa_marl.errors import UserError
-from ioa_marl.files import DamagedFileError, check_readable, read_json, write_atomically
+from ioa_marl.foundations.checkpoint import LATEST
+from ioa_marl.foundations.errors import UserError
+from ioa_marl.foundations.files import DamagedFileError, check_readable, read_json, write_atomically
 from ioa_marl.training.integrity import RECORDS, REMEDY, check_row
 
 PACKAGES = (

@@ -18,7 +18,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from ioa_marl.errors import CannotPlayError, UserError, UserErrors, one_line, shown
+from ioa_marl.foundations.errors import CannotPlayError, UserError, UserErrors, one_line, shown
 from ioa_marl.training.config import ROOT_KEYS, RunSpec, resolve
 from ioa_marl.training.groups import Groups
 from ioa_marl.training.misreadings import check_lists, check_meaning

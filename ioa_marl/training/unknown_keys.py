@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from ioa_marl import registry
-from ioa_marl.errors import nearest, shown
+from ioa_marl.foundations.errors import nearest, shown
 from ioa_marl.training.overrides import Given
 
 

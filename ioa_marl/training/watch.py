@@ -20,10 +20,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from ioa_marl.agents.base import Agent
 from ioa_marl.envs.core import Arrays, AsksForExternality, Game
-from ioa_marl.errors import UserError
 from ioa_marl.evaluation.protocol import evaluation_config, make_agent
-from ioa_marl.files import write_atomically
-from ioa_marl.markets.seeds import EVALUATION_SEED
+from ioa_marl.foundations.errors import UserError
+from ioa_marl.foundations.files import write_atomically
+from ioa_marl.foundations.seeds import EVALUATION_SEED
 from ioa_marl.training.check import one_line_about, open_checkpoint
 from ioa_marl.training.compose import specification
 from ioa_marl.training.config import RunSpec

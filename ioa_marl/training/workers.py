@@ -12,7 +12,7 @@ from pathlib import Path
 
 import filelock
 
-from ioa_marl import interrupts, output
+from ioa_marl.foundations import interrupts, output
 
 PATIENCE = 10.0
 """Seconds in which a worker records that it was interrupted; then it is killed."""

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from ioa_marl.agents.base import Agent, action_heads
-from ioa_marl.agents.diffusion_sac import DiffusionSACAgent, DiffusionSACConfig
-from ioa_marl.agents.independent_ac import IndependentACAgent
-from ioa_marl.agents.joint_views import View
-from ioa_marl.agents.maddpg import MADDPGAgent
-from ioa_marl.agents.mappo import MAPPOAgent, MAPPOConfig
-from ioa_marl.agents.mean_field_ac import MeanFieldACAgent
-from ioa_marl.agents.ppo import PPOAgent, PPOConfig
-from ioa_marl.agents.sac import SACAgent, SACConfig
+from ioa_marl.agents.learners.diffusion_sac import DiffusionSACAgent, DiffusionSACConfig
+from ioa_marl.agents.learners.independent_ac import IndependentACAgent
+from ioa_marl.agents.learners.maddpg import MADDPGAgent
+from ioa_marl.agents.learners.mappo import MAPPOAgent, MAPPOConfig
+from ioa_marl.agents.learners.mean_field_ac import MeanFieldACAgent
+from ioa_marl.agents.learners.ppo import PPOAgent, PPOConfig
+from ioa_marl.agents.learners.sac import SACAgent, SACConfig
+from ioa_marl.agents.replay.joint_views import View
 
 GAMMA = 0.8
 """Discount of every learner in the probes."""

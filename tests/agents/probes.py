@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium import spaces
 
 from ioa_marl.envs.core import Game, Role, Step
-from ioa_marl.markets.parameters import require
+from ioa_marl.foundations.parameters import require
 
 
 def chance(*words):

@@ -14,9 +14,9 @@ import torch
 from learners import LEARNERS
 from probes import Bazaar
 
-from ioa_marl import checkpoint
 from ioa_marl.agents.base import Setting
 from ioa_marl.envs.vector import VectorGame
+from ioa_marl.foundations import checkpoint
 
 
 class Session:

@@ -14,14 +14,14 @@ from learners import LEARNERS
 from probes import Bazaar, Crowd, ProbeGame, make_role
 from sessions import Session, differing
 
-from ioa_marl.agents.actor_critic import ActorCriticConfig
 from ioa_marl.agents.base import EstimatesExternality, Setting
-from ioa_marl.agents.joint_views import View
-from ioa_marl.agents.maddpg import MANY_AGENTS, MADDPGAgent, MADDPGConfig
-from ioa_marl.agents.mean_field_ac import MeanFieldACAgent, MeanFieldACConfig
+from ioa_marl.agents.common.actor_critic import ActorCriticConfig
+from ioa_marl.agents.learners.maddpg import MANY_AGENTS, MADDPGAgent, MADDPGConfig
+from ioa_marl.agents.learners.mean_field_ac import MeanFieldACAgent, MeanFieldACConfig
+from ioa_marl.agents.replay.joint_views import View
 from ioa_marl.envs.vector import VectorGame
-from ioa_marl.errors import UserError
-from ioa_marl.markets.parameters import ParameterError
+from ioa_marl.foundations.errors import UserError
+from ioa_marl.foundations.parameters import ParameterError
 
 
 def everything(network):
@@ -361,7 +361,7 @@ def drawn_moment(counts, seeds=2, markets=3, seed=0):
 @pytest.mark.parametrize("chunk", [1, 2**17])
 def test_externality_is_what_the_equations_say_for_every_agent(share_above, chunk, monkeypatch):
     """A critic with known coefficients; agent by agent in plain Python, with a second role that also acts."""
-    monkeypatch.setattr("ioa_marl.agents.mean_field_ac.LARGEST_PASS", chunk)
+    monkeypatch.setattr("ioa_marl.agents.learners.mean_field_ac.LARGEST_PASS", chunk)
     counts, hold = {"slice": 4, "vsp": 2}, np.array([1, 0])
     agent, _ = mean_field_of(counts, share_above)
     stack = agent._learners["slice"]

@@ -11,7 +11,7 @@ import sessions
 from learners import every
 from sessions import bazaar, differing
 
-from ioa_marl import checkpoint
+from ioa_marl.foundations import checkpoint
 
 STEPS = 33
 """Not a multiple of anything: rollouts, windows and rings are half full."""

@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from ioa_marl.agents.allocation import keep_freed_memory
+from ioa_marl.agents.networks.allocation import keep_freed_memory
 
 COUNT = """
 import resource
 import numpy as np
 import torch
-from ioa_marl.agents.stacked import StackedMLP
+from ioa_marl.agents.networks.stacked import StackedMLP
 
 torch.set_num_threads(1)
 rng = np.random.default_rng(0)

@@ -16,13 +16,13 @@ from sessions import Session, differing
 from torch import nn
 
 from ioa_marl.agents.base import check_playable
-from ioa_marl.agents.diffusion import ACTIVATIONS, denoised, sinusoidal, variance_preserving
-from ioa_marl.agents.diffusion_sac import check_compiler
-from ioa_marl.agents.diffusion_sac_ref import DiffusionSACRefAgent, DiffusionSACRefConfig
-from ioa_marl.agents.randomness import Streams
-from ioa_marl.agents.replay import Batch
-from ioa_marl.errors import UserError
-from ioa_marl.markets.parameters import ParameterError
+from ioa_marl.agents.common.streams import Streams
+from ioa_marl.agents.learners.diffusion_sac import check_compiler
+from ioa_marl.agents.learners.diffusion_sac_ref import DiffusionSACRefAgent, DiffusionSACRefConfig
+from ioa_marl.agents.networks.diffusion import ACTIVATIONS, denoised, sinusoidal, variance_preserving
+from ioa_marl.agents.replay.buffers import Batch
+from ioa_marl.foundations.errors import UserError
+from ioa_marl.foundations.parameters import ParameterError
 
 BOTH = ("diffusion_sac", "diffusion_sac_ref")
 both = pytest.mark.parametrize("learner", BOTH)

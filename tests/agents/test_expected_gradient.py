@@ -9,7 +9,7 @@ from joint import KINDS, each, played, sampled, weights_of
 from probes import Bandit, BanditConfig, Bazaar, Crowd
 from sessions import Session, bazaar, differing
 
-from ioa_marl.markets.parameters import ParameterError
+from ioa_marl.foundations.parameters import ParameterError
 
 
 def one_by_one(stack, view, own, chosen):

@@ -1,9 +1,9 @@
 """The greedy agent is trained only where it is a bandit."""
 
-from ioa_marl.agents.greedy import GreedyAgent
-from ioa_marl.envs.double_dutch import DoubleDutchGame
-from ioa_marl.envs.two_tier import TwoTierGame
-from ioa_marl.envs.vcg_slicing import VCGSlicingGame
+from ioa_marl.agents.baselines.greedy import GreedyAgent
+from ioa_marl.envs.double_dutch.game import DoubleDutchGame
+from ioa_marl.envs.two_tier.game import TwoTierGame
+from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
 
 
 def test_a_rule_of_the_market_needs_no_training():

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from probes import make_role
 
 from ioa_marl.agents.base import Setting
-from ioa_marl.agents.joint_replay import JointReplay, JointWindows
-from ioa_marl.agents.joint_views import ActionCode, mean_of_others, summed
+from ioa_marl.agents.replay.joint_buffer import JointReplay, JointWindows
+from ioa_marl.agents.replay.joint_views import ActionCode, mean_of_others, summed
 from ioa_marl.envs.core import Role
 from ioa_marl.envs.vector import Transition
 

@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from ioa_marl.agents.layers import affine, perceptron
-from ioa_marl.agents.optimiser import StackedAdam
+from ioa_marl.agents.networks.layers import affine, perceptron
+from ioa_marl.agents.networks.optimiser import StackedAdam
 
 ACTIVATIONS = {torch.relu_: torch.relu, torch.tanh: torch.tanh}
 

@@ -17,12 +17,12 @@ from sessions import Session, bazaar
 from torch import nn
 
 from ioa_marl.agents.base import Setting
-from ioa_marl.agents.mappo import MAPPOAgent, MAPPOConfig
-from ioa_marl.agents.ppo import MaskedRolloutBuffer
-from ioa_marl.agents.rollouts import deal, generalised_advantages
+from ioa_marl.agents.learners.mappo import MAPPOAgent, MAPPOConfig
+from ioa_marl.agents.learners.ppo import MaskedRolloutBuffer
+from ioa_marl.agents.replay.rollouts import deal, generalised_advantages
 from ioa_marl.envs.vector import VectorGame
-from ioa_marl.errors import UserError
-from ioa_marl.markets.parameters import ParameterError
+from ioa_marl.foundations.errors import UserError
+from ioa_marl.foundations.parameters import ParameterError
 
 GAMMA, LAMBDA = 0.9, 0.7
 

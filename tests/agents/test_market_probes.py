@@ -10,7 +10,7 @@ from learners import every
 from sessions import Session
 from team_probes import Bidding, BiddingConfig
 
-from ioa_marl.envs.double_dutch import DoubleDutchGame
+from ioa_marl.envs.double_dutch.game import DoubleDutchGame
 from ioa_marl.envs.vector import VectorGame
 
 CELL = float(Bidding.grid[1] - Bidding.grid[0])

@@ -180,14 +180,14 @@ def test_reward_that_comes_while_an_agent_waits_is_credited_to_its_last_action(l
 
 def test_reward_that_comes_after_the_end_of_a_rollout_is_credited_to_the_last_action_before_it(monkeypatch):
     """Rollouts of three steps end where an agent waits for what its action pays."""
-    monkeypatch.setattr("ioa_marl.agents.rollouts.MIN_STEPS_OF_SEVERAL", 1)
+    monkeypatch.setattr("ioa_marl.agents.replay.rollouts.MIN_STEPS_OF_SEVERAL", 1)
     session = Session("ppo", Turns, num_envs=16, rollout_size=96, batch_size=96)
     assert session.learners()[0].buffer.buffer_size == 3
     assert_turns_are_understood(session.run_enough(), tolerance=0.25)
 
 
 def test_stacked_rollouts_that_end_while_an_agent_waits_are_understood_as_well(monkeypatch):
-    monkeypatch.setattr("ioa_marl.agents.rollouts.MIN_STEPS_OF_SEVERAL", 1)
+    monkeypatch.setattr("ioa_marl.agents.replay.rollouts.MIN_STEPS_OF_SEVERAL", 1)
     session = Session("mappo", Turns, num_envs=32, rollout_size=96)
     assert session.stack().rollout.steps == 3
     assert_turns_are_understood(session.run_enough(), tolerance=0.25)

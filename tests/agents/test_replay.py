@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ioa_marl.agents.replay import NStepReturns, StackedReplay
+from ioa_marl.agents.replay.buffers import NStepReturns, StackedReplay
 
 GAMMA = 0.9
 

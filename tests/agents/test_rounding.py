@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from ioa_marl.agents import rounding
+from ioa_marl.agents.networks import rounding
 
 ROWS = [1, 2, 3, 5, 8, 10, 16, 64, 100, 128]
 WIDTHS = [1, 2, 3, 7, 11, 16, 27, 64, 100, 128, 200]
@@ -53,7 +53,7 @@ def test_product_does_not_depend_on_where_matrices_lie_or_on_what_lies_beside_th
 
 @pytest.mark.parametrize("mode", ["COMPATIBLE", None])
 def test_a_mode_that_the_user_has_set_stays(mode):
-    code = "import ioa_marl.agents.stacked, os; print(os.environ['MKL_CBWR'])"
+    code = "import ioa_marl.agents.networks.stacked, os; print(os.environ['MKL_CBWR'])"
     environment = {key: value for key, value in os.environ.items() if key != "MKL_CBWR"}
     if mode:
         environment["MKL_CBWR"] = mode

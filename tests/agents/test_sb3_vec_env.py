@@ -11,8 +11,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from ioa_marl.agents.sb3_vec_env import MarketVecEnv
 from ioa_marl.envs import double_dutch_v0
-from ioa_marl.errors import UserError
-from ioa_marl.markets.parameters import ParameterError
+from ioa_marl.foundations.errors import UserError
+from ioa_marl.foundations.parameters import ParameterError
 
 
 def random_actions(env, rng):

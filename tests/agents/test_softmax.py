@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ioa_marl.agents.softmax import VECTOR, log_softmax, softmax
+from ioa_marl.agents.networks.softmax import VECTOR, log_softmax, softmax
 
 PAIRS = {"softmax": (softmax, torch.softmax), "log_softmax": (log_softmax, torch.log_softmax)}
 few = pytest.mark.parametrize("outcomes", [1, 2, 7, 11, VECTOR - 1, VECTOR, 51])

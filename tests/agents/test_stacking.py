@@ -14,11 +14,11 @@ from sessions import Session, bazaar, differing, flat
 from torch import nn
 
 from ioa_marl.agents.base import Setting
-from ioa_marl.agents.diffusion import ACTIVATIONS
-from ioa_marl.agents.greedy import GreedyAgent, GreedyConfig
-from ioa_marl.agents.optimiser import StackedAdam, clipping
-from ioa_marl.agents.random import RandomAgent, RandomConfig
-from ioa_marl.agents.stacked import StackedMLP, descend, follow, load_optimiser_state, optimiser_state
+from ioa_marl.agents.baselines.greedy import GreedyAgent, GreedyConfig
+from ioa_marl.agents.baselines.random import RandomAgent, RandomConfig
+from ioa_marl.agents.networks.diffusion import ACTIVATIONS
+from ioa_marl.agents.networks.optimiser import StackedAdam, clipping
+from ioa_marl.agents.networks.stacked import StackedMLP, descend, follow, load_optimiser_state, optimiser_state
 from ioa_marl.envs.vector import VectorGame
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ioa_marl.agents.value_of_information import ValueNetworks
+from ioa_marl.agents.networks.value_of_information import ValueNetworks
 
 rng = np.random.default_rng(0)
 HELD, CHANGE = rng.uniform(0.3, 2.0, (3, 40, 4, 3)), rng.choice([-0.3, 0.0, 0.3], (3, 40, 4, 3))

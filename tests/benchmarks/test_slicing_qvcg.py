@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ioa_marl.markets.quantised_vcg import quantised_payments
-from ioa_marl.markets.slicing_optimum import welfare_optimum
+from ioa_marl.markets.vcg_slicing.optimum import welfare_optimum
+from ioa_marl.markets.vcg_slicing.quantised.auction import quantised_payments
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "slicing" / "qvcg.py"
 pytestmark = pytest.mark.skipif(not FILE.is_file(), reason="the benchmarks are not beside the tests")

@@ -12,7 +12,7 @@ import ioa_marl.conf
 from ioa_marl import registry
 from ioa_marl.cli import app
 from ioa_marl.evaluation.protocol import EvaluationConfig
-from ioa_marl.markets.parameters import ParameterError
+from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.training.compose import specification
 from ioa_marl.training.config import build, plain
 

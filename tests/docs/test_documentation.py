@@ -22,7 +22,7 @@ def test_readme_has_its_examples():
     assert len(BLOCKS) >= 5
 
 
-@pytest.mark.parametrize("module", ["ioa_marl.markets.double_dutch", "ioa_marl.evaluation.external"])
+@pytest.mark.parametrize("module", ["ioa_marl.markets.double_dutch.auction", "ioa_marl.evaluation.external"])
 def test_examples_in_docstrings_hold(module):
     result = doctest.testmod(importlib.import_module(module))
     assert result.attempted > 0

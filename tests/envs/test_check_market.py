@@ -7,8 +7,8 @@ import pytest
 from gymnasium import spaces
 
 from ioa_marl.envs import Game, Role, Step, check_market
-from ioa_marl.envs.double_dutch import DoubleDutchGame
-from ioa_marl.markets.parameters import ParameterError, require
+from ioa_marl.envs.double_dutch.game import DoubleDutchGame
+from ioa_marl.foundations.parameters import ParameterError, require
 
 
 @dataclass(frozen=True)
@@ -485,7 +485,7 @@ def test_market_need_not_say_in_which_state_an_episode_ends():
 def test_market_that_differs_between_processes_is_caught(tmp_path, monkeypatch):
     (tmp_path / "moody_market.py").write_text(
         "import numpy as np\n"
-        "from ioa_marl.envs.double_dutch import DoubleDutchGame\n"
+        "from ioa_marl.envs.double_dutch.game import DoubleDutchGame\n"
         "class Moody(DoubleDutchGame):\n"
         "    def step(self, actions):\n"
         "        step = super().step(actions)\n"
@@ -493,7 +493,7 @@ def test_market_that_differs_between_processes_is_caught(tmp_path, monkeypatch):
         "        return step\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    from moody_market import Moody
+    from moody_market import Moody  # pyright: ignore[reportMissingImports]  # written above
 
     check_market(Moody, num_envs=2, processes=False)
     with pytest.raises(AssertionError, match=r"another process gives other numbers \(step 1\)"):

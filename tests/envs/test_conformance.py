@@ -10,7 +10,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from ioa_marl.envs import check_market, double_dutch_v0
-from ioa_marl.envs.double_dutch import DoubleDutchGame
+from ioa_marl.envs.double_dutch.game import DoubleDutchGame
 
 with warnings.catch_warnings():
     # PettingZoo's tests import its own games in a way that it deprecates.

@@ -140,7 +140,7 @@ def test_supersuit_makes_all_agents_alike(market, roles):
 @pytest.mark.filterwarnings("ignore:PettingZoo in TorchRL is tested")
 def test_torchrl_plays_whole_episodes(market, roles):
     pytest.importorskip("torchrl", reason="TorchRL is not installed")
-    from torchrl.envs import PettingZooWrapper, check_env_specs
+    from torchrl.envs import PettingZooWrapper, check_env_specs  # pyright: ignore[reportMissingImports]
 
     from ioa_marl.envs.wrappers import FixedInfos
 

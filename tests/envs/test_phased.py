@@ -6,7 +6,7 @@ from haggle import HaggleConfig, HaggleGame
 
 from ioa_marl.envs import check_market
 from ioa_marl.envs.vector import VectorGame
-from ioa_marl.markets.parameters import ParameterError
+from ioa_marl.foundations.parameters import ParameterError
 
 
 def started(roles=None, num_envs=2, **settings):

@@ -9,9 +9,10 @@ import ioa_marl  # noqa: F401 - registers the environments
 from ioa_marl import registry
 from ioa_marl.envs import VectorGame
 from ioa_marl.envs.wrappers import one_space
-from ioa_marl.errors import ParameterError
-from ioa_marl.markets import stackelberg, two_tier
-from ioa_marl.markets.second_bid_reference import draw_tasks
+from ioa_marl.foundations.errors import ParameterError
+from ioa_marl.markets.second_bid.references import draw_tasks
+from ioa_marl.markets.stackelberg import params as stackelberg
+from ioa_marl.markets.two_tier import params as two_tier
 
 NAME = "ioa_marl/double_dutch-v0"
 NO_INTEGERS = {

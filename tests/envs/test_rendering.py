@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ioa_marl.envs import double_dutch_render, rendering
-from ioa_marl.envs.double_dutch import DoubleDutchGame
-from ioa_marl.markets import double_dutch_kernels as k
-from ioa_marl.markets.parameters import ParameterError
+from ioa_marl.envs import rendering
+from ioa_marl.envs.double_dutch import render
+from ioa_marl.envs.double_dutch.game import DoubleDutchGame
+from ioa_marl.foundations.parameters import ParameterError
+from ioa_marl.markets.double_dutch import kernels as k
 
 PRESETS = tuple(DoubleDutchGame.presets)
 
@@ -118,7 +119,7 @@ def test_image_shows_the_clocks_closing_in() -> None:
 def test_figure_is_in_the_units_of_the_auction() -> None:
     game = start_over_given_bids([60.0, 50.0, 20.0], [10.0, 30.0, 40.0])
     play(game, 14, action=game.config.steps.index(2.0))
-    axes = double_dutch_render.figure(game).axes[0]
+    axes = render.figure(game).axes[0]
     assert axes.get_xlim() == (0.0, 3.0)
     curves = {tuple(line.get_ydata()) for line in axes.lines}
     assert (60.0, 60.0, 50.0, 50.0, 20.0, 20.0) in curves
@@ -145,7 +146,7 @@ def test_dark_area_is_the_welfare_realised() -> None:
     game = make()
     play(game, 40)
     assert game.auctions.totals[0, k.WELFARE] > 0.0
-    buyers, sellers = double_dutch_render._view(game, 0).sides
+    buyers, sellers = render._view(game, 0).sides
     area = buyers.valuations[buyers.trades].sum() - sellers.valuations[sellers.trades].sum()
     assert area == pytest.approx(game.auctions.totals[0, k.WELFARE])
 
@@ -181,7 +182,7 @@ def test_closed_auction_says_its_price() -> None:
     assert "closed" in text
     assert "s' turn" not in text
     assert f"{trades} trades at the clearing price {price:.2f}" in text
-    labels = [t.get_text() for t in double_dutch_render.figure(game).axes[0].texts]
+    labels = [t.get_text() for t in render.figure(game).axes[0].texts]
     assert f"clearing price\n{price:.2f}" in labels
 
 
@@ -204,7 +205,7 @@ def test_market_before_its_reset_and_market_without_bidders_render() -> None:
 def test_environments_and_text_need_no_matplotlib() -> None:
     code = (
         "import sys, numpy as np\n"
-        "from ioa_marl.envs.double_dutch import DoubleDutchGame as G\n"
+        "from ioa_marl.envs.double_dutch.game import DoubleDutchGame as G\n"
         "game = G(G.make_config('paper')); game.reset(np.zeros(1, np.uint64)); game.render('ansi')\n"
         "assert not {'matplotlib', 'torch'} & set(sys.modules)\n"
     )

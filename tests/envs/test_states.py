@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from haggle import HaggleGame
 
-from ioa_marl.envs.double_dutch import DoubleDutchGame
-from ioa_marl.envs.second_bid import SecondBidGame
-from ioa_marl.envs.stackelberg import StackelbergGame
-from ioa_marl.envs.two_tier import TwoTierGame
-from ioa_marl.envs.vcg_slicing import VCGSlicingGame
+from ioa_marl.envs.double_dutch.game import DoubleDutchGame
+from ioa_marl.envs.second_bid.game import SecondBidGame
+from ioa_marl.envs.stackelberg.game import StackelbergGame
+from ioa_marl.envs.two_tier.game import TwoTierGame
+from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
 from ioa_marl.envs.vector import VectorGame
 
 SEEDS, MARKETS, STEPS = (3, 4), 3, 24

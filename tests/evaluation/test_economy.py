@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ioa_marl import registry
-from ioa_marl.agents.random import RandomAgent, RandomConfig
+from ioa_marl.agents.baselines.random import RandomAgent, RandomConfig
 from ioa_marl.envs.core import Game
 from ioa_marl.envs.phased import PhasedGame
 from ioa_marl.envs.vector import VectorGame

@@ -9,8 +9,8 @@ from haggle import HaggleConfig, HaggleGame
 
 from ioa_marl import registry
 from ioa_marl.envs.policies import policy
-from ioa_marl.errors import UserError
 from ioa_marl.evaluation import external, protocol
+from ioa_marl.foundations.errors import UserError
 
 
 class AlwaysWorth:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ioa_marl.envs import VectorGame
-from ioa_marl.errors import ParameterError, UserError
 from ioa_marl.evaluation import score
+from ioa_marl.foundations.errors import ParameterError, UserError
 from ioa_marl.registry import env_names, load_env
 from ioa_marl.training.external import save_score
 

@@ -10,7 +10,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from ioa_marl.cli import app
-from ioa_marl.errors import UserError
+from ioa_marl.foundations.errors import UserError
 from ioa_marl.leaderboard import board, tensorboard
 from ioa_marl.leaderboard.board import make_leaderboard
 from ioa_marl.leaderboard.query import read_store

@@ -10,12 +10,12 @@ from rich.console import Console
 
 from ioa_marl import registry
 from ioa_marl.evaluation.protocol import PROTOCOL_VERSION
+from ioa_marl.foundations.parameters import added_setting
 from ioa_marl.leaderboard.query import read_store
 from ioa_marl.leaderboard.rows import Leaderboard, arrange
 from ioa_marl.leaderboard.seeds import DAMAGED, DONE, SeedRow
 from ioa_marl.leaderboard.spreadsheet import csv_text
 from ioa_marl.leaderboard.table import markdown, print_leaderboard
-from ioa_marl.markets.parameters import added_setting
 from ioa_marl.training.integrity import WEIGHTS, seal
 from ioa_marl.training.sources import source_fingerprint
 
@@ -34,7 +34,7 @@ def terminal(leaderboard: Leaderboard) -> str:
 
 
 def test_names_of_checkpoints_are_those_that_the_trainer_writes() -> None:
-    from ioa_marl.checkpoint import LATEST
+    from ioa_marl.foundations.checkpoint import LATEST
 
     assert WEIGHTS[0] == LATEST.as_posix()
 

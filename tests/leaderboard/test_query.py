@@ -5,7 +5,7 @@ from pathlib import Path
 import filelock
 import pytest
 
-from ioa_marl.errors import UserError
+from ioa_marl.foundations.errors import UserError
 from ioa_marl.leaderboard.query import read_store
 from ioa_marl.leaderboard.seeds import DAMAGED, DONE, FAILED, UNFINISHED, SeedRow
 from ioa_marl.leaderboard.settings import flatten

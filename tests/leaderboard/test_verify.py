@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ioa_marl.cli import app
-from ioa_marl.errors import UserError
+from ioa_marl.foundations.errors import UserError
 from ioa_marl.leaderboard.query import read_store
 from ioa_marl.leaderboard.rows import arrange
 from ioa_marl.leaderboard.seeds import DAMAGED, DONE

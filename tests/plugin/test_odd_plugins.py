@@ -18,7 +18,7 @@ import dataclasses, enum, pathlib, sys
 import numpy as np
 from gymnasium import spaces
 from ioa_marl.agents.base import Agent
-from ioa_marl.errors import ParameterError
+from ioa_marl.foundations.errors import ParameterError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Exits(Agent):
 
 MARKETS = """
 import copy
-from ioa_marl.envs.double_dutch import DoubleDutchGame
+from ioa_marl.envs.double_dutch.game import DoubleDutchGame
 
 
 def made(**changes):

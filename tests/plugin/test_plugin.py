@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from ioa_marl import registry
 from ioa_marl.cli import app
 from ioa_marl.envs import check_market
-from ioa_marl.errors import UserError
+from ioa_marl.foundations.errors import UserError
 
 HERE = Path(__file__).parent
 PLUGINS = ("example_plugin", "broken_plugin")

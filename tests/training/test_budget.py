@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ioa_marl import registry
-from ioa_marl.agents.schedules import first_update, updates_due
-from ioa_marl.errors import UserError
+from ioa_marl.agents.common.schedules import first_update, updates_due
+from ioa_marl.foundations.errors import UserError
 from ioa_marl.training.config import resolve
 from ioa_marl.training.runner import Trainer
 

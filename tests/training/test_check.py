@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ioa_marl.cli import app
-from ioa_marl.errors import UserError
+from ioa_marl.foundations.errors import UserError
 from ioa_marl.training.check import evaluate_checkpoint
 
 AGENTS = ("random", "greedy", "two_phase", "oracle", "ppo", "sac")
@@ -56,6 +56,6 @@ def test_best_checkpoint_is_scored_on_other_episodes(runs):
 
 def test_a_checkpoint_of_another_version_is_refused(runs, monkeypatch):
     (folder,) = runs.glob("*/two_phase/*/seed_3")
-    monkeypatch.setattr("ioa_marl.envs.double_dutch.DoubleDutchGame.version", 1)
+    monkeypatch.setattr("ioa_marl.envs.double_dutch.game.DoubleDutchGame.version", 1)
     with pytest.raises(UserError, match="other versions"):
         evaluate_checkpoint(folder)

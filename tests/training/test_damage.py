@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from ioa_marl import checkpoint
 from ioa_marl.cli import app
-from ioa_marl.errors import UserError
+from ioa_marl.foundations import checkpoint
+from ioa_marl.foundations.errors import UserError
 from ioa_marl.training import job
 from ioa_marl.training.check import evaluate_checkpoint
 from ioa_marl.training.config import resolve

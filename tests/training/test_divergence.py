@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from ioa_marl import checkpoint, registry
-from ioa_marl.agents.heads import Heads
-from ioa_marl.agents.random import RandomAgent
-from ioa_marl.envs.double_dutch import DoubleDutchGame
-from ioa_marl.errors import UserError
+from ioa_marl import registry
+from ioa_marl.agents.baselines.random import RandomAgent
+from ioa_marl.agents.networks.heads import Heads
+from ioa_marl.envs.double_dutch.game import DoubleDutchGame
+from ioa_marl.foundations import checkpoint
+from ioa_marl.foundations.errors import UserError
 from ioa_marl.leaderboard.query import read_curve, read_store
 from ioa_marl.training.check import evaluate_checkpoint
 from ioa_marl.training.config import resolve

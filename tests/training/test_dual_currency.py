@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from ioa_marl import checkpoint, registry
-from ioa_marl.agents.mean_field_ac import MeanFieldACAgent
-from ioa_marl.errors import UserError
-from ioa_marl.markets.parameters import ParameterError
+from ioa_marl import registry
+from ioa_marl.agents.learners.mean_field_ac import MeanFieldACAgent
+from ioa_marl.foundations import checkpoint
+from ioa_marl.foundations.errors import UserError
+from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.training.check import evaluate_checkpoint
 from ioa_marl.training.config import resolve
 from ioa_marl.training.play import evaluate, load_agents

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from ioa_marl.agents.sac import SACConfig
+from ioa_marl.agents.learners.sac import SACConfig
 from ioa_marl.cli import app
-from ioa_marl.envs.double_dutch import DoubleDutchGame
-from ioa_marl.errors import ParameterError, UserError
+from ioa_marl.envs.double_dutch.game import DoubleDutchGame
+from ioa_marl.foundations.errors import ParameterError, UserError
 from ioa_marl.training.compose import planned
 from ioa_marl.training.config import resolve
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from ioa_marl import registry
-from ioa_marl.errors import UserError
 from ioa_marl.evaluation.protocol import make_agent
+from ioa_marl.foundations.errors import UserError
 from ioa_marl.leaderboard.query import read_store
 from ioa_marl.leaderboard.rows import arrange
 from ioa_marl.training.check import evaluate_checkpoint

@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from ioa_marl import registry
-from ioa_marl.agents.greedy import GreedyAgent
+from ioa_marl.agents.baselines.greedy import GreedyAgent
 from ioa_marl.cli import app
-from ioa_marl.errors import UserError
+from ioa_marl.foundations.errors import UserError
 from ioa_marl.training.check import evaluate_checkpoint
 
 SIZE = ("budget=16", "num_envs=4", "evaluation.points=2", "evaluation.episodes=2", "seeds=1")

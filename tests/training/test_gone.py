@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ioa_marl import registry
-from ioa_marl.agents.greedy import GreedyAgent
+from ioa_marl.agents.baselines.greedy import GreedyAgent
 from ioa_marl.cli import app
 
 RUN = ["env=double_dutch", "seeds=2", "budget=24", "num_envs=4", "evaluation.points=2", "evaluation.episodes=3"]

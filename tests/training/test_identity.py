@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from ioa_marl import checkpoint, registry
-from ioa_marl.agents.greedy import GreedyAgent
-from ioa_marl.errors import UserError
+from ioa_marl import registry
+from ioa_marl.agents.baselines.greedy import GreedyAgent
 from ioa_marl.evaluation import protocol
+from ioa_marl.foundations import checkpoint
+from ioa_marl.foundations.errors import UserError
+from ioa_marl.foundations.parameters import added_setting
 from ioa_marl.leaderboard.query import read_store
 from ioa_marl.leaderboard.rows import arrange
-from ioa_marl.markets.parameters import added_setting
 from ioa_marl.training import job
 from ioa_marl.training.check import evaluate_checkpoint, report
 from ioa_marl.training.config import RunSpec, resolve
@@ -206,7 +207,7 @@ def test_a_setting_that_is_added_with_a_default_that_changes_nothing_keeps_the_r
 
 
 def test_rows_from_before_a_market_had_a_setting_are_on_the_same_board(monkeypatch, tmp_path):
-    from ioa_marl.envs.double_dutch import DoubleDutchGame
+    from ioa_marl.envs.double_dutch.game import DoubleDutchGame
 
     train(described(tmp_path, "greedy", 1))
     grown = dataclasses.make_dataclass(
@@ -236,7 +237,7 @@ def test_what_has_really_changed_is_said_to_be_of_an_older_version(tmp_path, mon
 
 
 SOURCE = """
-from ioa_marl.agents.greedy import GreedyAgent, GreedyConfig
+from ioa_marl.agents.baselines.greedy import GreedyAgent, GreedyConfig
 from {package}.helper import FACTOR
 
 

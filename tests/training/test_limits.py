@@ -2,7 +2,7 @@
 
 import pytest
 
-from ioa_marl.errors import UserError
+from ioa_marl.foundations.errors import UserError
 from ioa_marl.training import limits
 from ioa_marl.training.compose import planned
 

@@ -8,13 +8,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from ioa_marl import checkpoint, registry
+from ioa_marl import registry
 from ioa_marl.agents.base import Setting
-from ioa_marl.agents.loaded import LoadedAgent, LoadedConfig
+from ioa_marl.agents.baselines.loaded import LoadedAgent, LoadedConfig
 from ioa_marl.cli import app
 from ioa_marl.envs.vector import VectorGame
-from ioa_marl.errors import ParameterError, UserError
 from ioa_marl.evaluation.protocol import play_episodes
+from ioa_marl.foundations import checkpoint
+from ioa_marl.foundations.errors import ParameterError, UserError
 from ioa_marl.training.check import evaluate_checkpoint
 from ioa_marl.training.config import resolve
 from ioa_marl.training.play import load_agents

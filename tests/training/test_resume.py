@@ -21,11 +21,12 @@ import safetensors.numpy
 import torch
 from typer.testing import CliRunner
 
-from ioa_marl import checkpoint, registry
-from ioa_marl.agents.greedy import GreedyAgent
+from ioa_marl import registry
+from ioa_marl.agents.baselines.greedy import GreedyAgent
 from ioa_marl.cli import app
-from ioa_marl.errors import UserError
-from ioa_marl.paths import cache_folder
+from ioa_marl.foundations import checkpoint
+from ioa_marl.foundations.errors import UserError
+from ioa_marl.foundations.paths import cache_folder
 from ioa_marl.training.config import resolve
 from ioa_marl.training.seeds import train_seeds
 

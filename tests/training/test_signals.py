@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from ioa_marl import checkpoint, interrupts, registry
-from ioa_marl.agents.greedy import GreedyAgent
+from ioa_marl import registry
+from ioa_marl.agents.baselines.greedy import GreedyAgent
 from ioa_marl.cli import app
+from ioa_marl.foundations import checkpoint, interrupts
 from ioa_marl.training import workers
 
 SAID = "ioa-marl: train was interrupted; run it again to go on\n"

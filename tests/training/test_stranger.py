@@ -14,14 +14,14 @@ import safetensors.numpy
 import torch
 from typer.testing import CliRunner
 
-from ioa_marl import checkpoint
-from ioa_marl.agents.restored import take_over
+from ioa_marl.agents.saved.restoring import take_over
 from ioa_marl.cli import app
-from ioa_marl.errors import UserError
+from ioa_marl.foundations import checkpoint
+from ioa_marl.foundations.errors import UserError
+from ioa_marl.foundations.trees import pack
 from ioa_marl.training.check import open_checkpoint
 from ioa_marl.training.config import resolve
 from ioa_marl.training.seeds import train_seeds
-from ioa_marl.trees import pack
 
 _spec = importlib.util.spec_from_file_location("strangers", Path(__file__).with_name("strangers.py"))
 strangers = importlib.util.module_from_spec(_spec)

@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from ioa_marl.cli import app
-from ioa_marl.errors import UserError
+from ioa_marl.foundations.errors import UserError
 from ioa_marl.training import sweep
 from ioa_marl.training.compose import planned
 

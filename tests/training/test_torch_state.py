@@ -10,8 +10,9 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from ioa_marl import checkpoint, registry
+from ioa_marl import registry
 from ioa_marl.agents.base import Agent
+from ioa_marl.foundations import checkpoint
 from ioa_marl.training.config import resolve
 from ioa_marl.training.runner import Trainer
 from ioa_marl.training.seeds import train_seeds

@@ -22,7 +22,7 @@ def scripted(policy, **settings):
 @pytest.fixture(scope="module", autouse=True)
 def registered():
     if "two_tier" not in registry.env_names():
-        registry.register_env("two_tier", "ioa_marl.envs.two_tier:TwoTierGame")
+        registry.register_env("two_tier", "ioa_marl.envs.two_tier.game:TwoTierGame")
 
 
 def trained(runs, seeds=1, agent=None, **roles):

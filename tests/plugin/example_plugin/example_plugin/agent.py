@@ -9,10 +9,10 @@ import numpy as np
 from gymnasium import spaces
 
 from ioa_marl.agents.base import Agent, Setting, State
-from ioa_marl.agents.randomness import Streams
+from ioa_marl.agents.common.streams import Streams
 from ioa_marl.envs.core import Arrays
 from ioa_marl.envs.vector import Transition
-from ioa_marl.errors import ParameterError
+from ioa_marl.foundations.errors import ParameterError
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ioa_marl.envs.core import Arrays, Game, Role, ScriptedPolicy, Step
-from ioa_marl.markets.parameters import require
-from ioa_marl.markets.seeds import CALIBRATION_SEED
+from ioa_marl.foundations.parameters import require
+from ioa_marl.foundations.seeds import CALIBRATION_SEED
 
 
 @dataclass(frozen=True)

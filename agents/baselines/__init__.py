@@ -1,0 +1,1 @@
+"""Agents that train no network: random, greedy, the market's scripted policies, and policies of other runs."""

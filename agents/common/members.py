@@ -1,0 +1,80 @@
+"""How the agents of a role share a stack of networks, and how their arrays are put into its order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ioa_marl.agents.base import Setting
+from ioa_marl.agents.common.streams import Streams
+from ioa_marl.envs.core import Role
+
+MAX_SEPARATE_AGENTS = 64
+"""Up to so many agents of a role have networks of their own; more share one."""
+
+
+def separate_networks(role: Role, share_above: int = MAX_SEPARATE_AGENTS) -> int:
+    """Return how many networks of a kind a role has for each seed: one for each agent, or one that all share."""
+    return role.count if role.count <= share_above else 1
+
+
+class Members:
+    """The stack of one role: a member for each seed and agent, or one for each seed where the agents share.
+
+    Member order is (seed, agent).
+
+    Parameters
+    ----------
+    setting : Setting
+        Seeds and markets.
+    role : Role
+        The role.
+    share_above : int, default `MAX_SEPARATE_AGENTS`
+        Largest number of agents that have networks of their own.
+    """
+
+    def __init__(self, setting: Setting, role: Role, share_above: int = MAX_SEPARATE_AGENTS) -> None:
+        self.role, self.seeds, self.num_envs = role, len(setting.seeds), setting.num_envs
+        self.separate = separate_networks(role, share_above)
+        self.count = self.seeds * self.separate
+
+    @property
+    def shared(self) -> bool:
+        """Whether several agents use the same network."""
+        return self.separate < self.role.count
+
+    def uniforms(self, streams: Streams, copies: int = 1) -> Callable[[int], NDArray[np.float64]]:
+        """Return what `StackedMLP` is initialised with; the copies of a member are neighbours."""
+        return lambda k: streams.uniform(self.separate * copies, k).reshape(-1, k)
+
+    def rows(self, seed_index: int, copies: int = 1) -> slice:
+        """Return the members of one seed."""
+        n = self.separate * copies
+        return slice(seed_index * n, (seed_index + 1) * n)
+
+    def columns(self, seed_index: int) -> slice:
+        """Return one seed's part of an axis (seeds · num_envs · agents)."""
+        n = self.num_envs * self.role.count
+        return slice(seed_index * n, (seed_index + 1) * n)
+
+    def of_columns(self, columns: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return whose network a column of an axis (seeds · num_envs · agents) belongs to."""
+        seeds, agents = columns // (self.num_envs * self.role.count), columns % self.role.count
+        return seeds if self.separate == 1 else seeds * self.separate + agents
+
+    def stacked(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Turn (seeds, markets, agents, …) into contiguous (members, batch, …)."""
+        markets, agents = array.shape[1:3]
+        if self.separate == 1:
+            return np.ascontiguousarray(array.reshape(self.count, markets * agents, *array.shape[3:]))
+        return np.ascontiguousarray(np.swapaxes(array, 1, 2).reshape(self.count, markets, *array.shape[3:]))
+
+    def unstacked(self, array: NDArray[Any], markets: int) -> NDArray[Any]:
+        """Turn (members, batch, …) into (seeds, markets, agents, …)."""
+        rest = array.shape[2:]
+        if self.separate == 1:
+            return array.reshape(self.seeds, markets, self.role.count, *rest)
+        return np.swapaxes(array.reshape(self.seeds, self.separate, markets, *rest), 1, 2)

@@ -1,0 +1,325 @@
+"""Discrete soft actor-critic, all seeds and agents in one stack of networks; what its actor is, is left open.
+
+Christodoulou, "Soft actor-critic for discrete action settings" (2019), with n-step returns and an entropy
+temperature that falls geometrically over training.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ioa_marl.agents.base import Setting, State
+from ioa_marl.agents.common.members import Members, separate_networks
+from ioa_marl.agents.common.role_learners import LearnerPerRole
+from ioa_marl.agents.common.schedules import first_update, geometric, updates_due
+from ioa_marl.agents.common.streams import Streams
+from ioa_marl.agents.networks.heads import Heads
+from ioa_marl.agents.networks.optimiser import StackedAdam
+from ioa_marl.agents.networks.softmax import log_softmax
+from ioa_marl.agents.networks.stacked import (
+    StackedMLP,
+    StackedModule,
+    descend,
+    follow,
+    load_optimiser_state,
+    optimiser_state,
+    stack_bytes,
+)
+from ioa_marl.agents.replay.buffers import Batch, NStepReturns, StackedReplay
+from ioa_marl.envs.core import Arrays, Role
+from ioa_marl.envs.vector import Transition
+from ioa_marl.foundations.parameters import check_number, require
+
+
+@dataclass(frozen=True)
+class SoftConfig:
+    """Hyper-parameters of discrete SAC, whatever its actor is."""
+
+    width: int = 64
+    """Units of each hidden layer."""
+    depth: int = 2
+    """Hidden layers."""
+    actor_lr: float = 3e-4
+    """Learning rate of the actor."""
+    critic_lr: float = 1e-3
+    """Learning rate of the critics."""
+    gamma: float = 0.995
+    """Discount per action."""
+    n_step: int = 10
+    """Actions whose rewards are summed before the value is bootstrapped."""
+    tau: float = 0.01
+    """Share of the critics that their targets take over at each update."""
+    batch_size: int = 256
+    """Transitions of each member in an update."""
+    buffer_size: int = 100_000
+    """Largest number of transitions remembered; never more than the budget."""
+    update_every: int = 16
+    """Environment steps per update."""
+    learning_starts: int = 1000
+    """Environment steps before the first update."""
+    alpha_start: float = 0.2
+    """Entropy temperature α at the beginning, in units of scaled reward."""
+    alpha_end: float = 0.015
+    """Entropy temperature at the end."""
+    alpha_fraction: float = 0.8
+    """Share of the budget over which α falls."""
+    reward_scale: float = 0.1
+    """Factor of all rewards."""
+    max_grad_norm: float = 10.0
+    """Largest norm of a member's gradient."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained with."""
+        for name in ("actor_lr", "critic_lr", "alpha_start", "alpha_end", "reward_scale", "max_grad_norm"):
+            check_number(self, name, low=0.0, open_low=True)
+        for name in ("gamma", "tau", "alpha_fraction"):
+            check_number(self, name, low=0.0, high=1.0)
+        for name, high in (
+            ("width", 65536), ("depth", 64), ("n_step", 10_000), ("batch_size", 10**6), ("buffer_size", 10**8),
+            ("update_every", 10**9),
+        ):  # fmt: skip
+            check_number(self, name, low=1, high=high)
+        check_number(self, "learning_starts", low=0)
+
+
+class SoftAgent(LearnerPerRole["SoftLearner"]):
+    """Discrete SAC; each role it plays has its own networks."""
+
+    learner_class: ClassVar[type[SoftLearner]]
+    """What learns one role."""
+    action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete, spaces.MultiDiscrete)
+    # What follows a termination is remembered and counts nothing, even where it is not a number.
+    need_not_be_finite: frozenset[str] = frozenset({"replay", "returns"})
+
+    def __init__(self, setting: Setting, config: SoftConfig) -> None:
+        super().__init__(setting, config)
+        self._learners = {role.name: self.learner_class(setting, config, role) for role in setting.plays}
+
+    @classmethod
+    def first_update(cls, config: SoftConfig, role: Role, acting: Sequence[Role], num_envs: int) -> int:
+        """Return when the memory is first learnt from."""
+        return first_update(num_envs, config.learning_starts, config.update_every)
+
+    @classmethod
+    def check_setting(cls, config: SoftConfig, setting: Setting) -> None:
+        """Refuse batches that are larger than the memory that they are drawn from."""
+        allowed = f"1 to buffer_size={config.buffer_size}"
+        require(config.batch_size <= config.buffer_size, "batch_size", config.batch_size, allowed)
+
+    @classmethod
+    def memory(cls, config: SoftConfig, setting: Setting) -> dict[str, int]:
+        """Return the size of replay memories, and of critics with their targets and optimiser."""
+        replay = networks = 0
+        for role in setting.plays:
+            features = role.observation_space.shape[0]
+            members = len(setting.seeds) * separate_networks(role)
+            replay += members * min(config.buffer_size, setting.budget) * 2 * 4 * features
+            networks += 2 * 4 * stack_bytes(members, [features, *[config.width] * config.depth])
+        return {"buffer_size": replay, "width": networks}
+
+    def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
+        """Sample from the actors, or take their most likely actions."""
+        return {name: learner.act(observations[name], deterministic) for name, learner in self._learners.items()}
+
+    def observe(self, transition: Transition) -> None:
+        """Remember the completed n-step transitions."""
+        self._steps += self.setting.num_envs
+        for learner in self._learners.values():
+            learner.observe(transition)
+
+    def learn(self) -> Mapping[str, NDArray[np.float64]] | None:
+        """Update once for every ``update_every`` environment steps that have passed."""
+        c, now = self.config, int(self._steps[0])
+        figures: dict[str, Tensor] = {}
+        for _ in range(updates_due(now, self.setting.num_envs, c.learning_starts, c.update_every)):
+            for name, learner in self._learners.items():
+                found = learner.update(self._temperature(now / self.setting.budget))
+                figures.update({f"{name}/{key}": value for key, value in found.items()})
+        return {key: value.numpy(force=True).astype(np.float64) for key, value in figures.items()} or None
+
+    def _temperature(self, progress: float) -> float:
+        c = self.config
+        return geometric(c.alpha_start, c.alpha_end, c.alpha_fraction, progress)
+
+
+class SoftLearner:
+    """Actor and twin critics of one role: a stack over seeds × agents, or over seeds where agents share.
+
+    A subclass says what the actor is: `make_actor` builds it, `logits` asks it.
+    """
+
+    def __init__(self, setting: Setting, config: Any, role: Role) -> None:
+        self.config, self.role, self.device = config, role, setting.device
+        self.num_envs = setting.num_envs
+        self.members = Members(setting, role)
+        self.heads = Heads(role.action_space, setting.device)
+        self.features = role.observation_space.shape[0]
+
+        purpose = setting.purpose(role)
+        weights = Streams(setting.seeds, purpose)
+        self.acting = Streams(setting.seeds, purpose + 1)
+        self.sampling = Streams(setting.seeds, purpose + 2)
+        self.actor = self.make_actor(weights).to(self.device)
+        self.critics = self.make_critics(weights).to(self.device)
+        self.targets = copy.deepcopy(self.critics).requires_grad_(False)
+        self.actor_optimiser = StackedAdam(self.actor.parameters(), config.actor_lr)
+        self.critic_optimiser = StackedAdam(self.critics.parameters(), config.critic_lr)
+        # At least what one step can bring: full windows, and the flush at the end of all episodes.
+        largest = (config.n_step + 1) * self.num_envs * role.count // self.members.separate
+        capacity = max(min(config.buffer_size, setting.budget), largest)
+        self.replay = StackedReplay(self.members.count, capacity, self.features, self.heads.count, self.device)
+        columns = self.members.seeds * self.num_envs * role.count
+        self.returns = NStepReturns(columns, config.n_step, config.gamma, self.features, self.heads.count)
+
+    def make_actor(self, weights: Streams) -> StackedModule:
+        """Build the actors."""
+        raise NotImplementedError
+
+    def logits(self, observations: Tensor, *, deterministic: bool = False) -> Tensor:
+        """Ask the actors.
+
+        Parameters
+        ----------
+        observations : Tensor
+            (members, batch, features).
+        deterministic : bool
+            Whether an actor that needs random numbers has to do without them.
+
+        Returns
+        -------
+        Tensor
+            (members, batch, heads, outcomes), −inf where an outcome does not exist.
+        """
+        raise NotImplementedError
+
+    def make_critics(self, weights: Streams) -> StackedMLP:
+        """Build the critics; the twins of a member are neighbours."""
+        c = self.config
+        sizes = [self.features, *[c.width] * c.depth, self.heads.width]
+        return StackedMLP(2 * self.members.count, sizes, self.members.uniforms(weights, 2))
+
+    def values(self, network: StackedMLP, observations: Tensor) -> Tensor:
+        """Return the twins' action values (members, 2, batch, heads, outcomes)."""
+        twice = observations.repeat_interleave(2, dim=0)
+        out: Tensor = self.heads.split(network(twice)).unflatten(0, (self.members.count, 2))
+        return out
+
+    @torch.no_grad()
+    def act(self, observations: NDArray[np.float32], deterministic: bool) -> NDArray[np.int64]:
+        """Return (seeds, markets, agents) actions, with heads behind for MultiDiscrete."""
+        seen = torch.from_numpy(self.members.stacked(observations)).to(self.device)
+        logits = self.logits(seen, deterministic=deterministic)
+        chosen = self.heads.choose(logits, None if deterministic else self.acting, self.members.seeds)
+        out: NDArray[np.int64] = self.members.unstacked(chosen, observations.shape[1])
+        return out[..., 0] if self.heads.single else out
+
+    def observe(self, transition: Transition) -> None:
+        """Pass one step through the n-step windows into the memory."""
+        name = self.role.name
+        shape = transition.rewards[name].shape
+        everywhere = [
+            np.broadcast_to(flag[..., None], shape).reshape(-1)
+            for flag in (transition.terminated, transition.truncated)
+        ]
+        flat = int(np.prod(shape))
+        columns, rows = self.returns.step(
+            transition.observations[name].reshape(flat, -1),
+            transition.actions[name].reshape(flat, -1),
+            transition.active[name].reshape(-1),
+            transition.rewards[name].reshape(-1) * self.config.reward_scale,
+            transition.next_observations[name].reshape(flat, -1),
+            *everywhere,
+        )
+        if len(columns):
+            self.replay.add(self.members.of_columns(columns), rows)
+
+    def update(self, alpha: float) -> dict[str, Tensor]:
+        """Make one gradient step of critics and actor; returns figures (seeds,)."""
+        uniforms = self.sampling.uniform(self.members.separate, self.config.batch_size)
+        batch = self.replay.sample(uniforms.reshape(self.members.count, -1))
+        critic_loss = self._update_critics(batch, alpha)
+        actor_loss, entropy = self._update_actor(batch, alpha)
+        follow(self.targets, self.critics, self.config.tau)
+        by_seed = (self.members.seeds, self.members.separate)
+        return {
+            "critic_loss": critic_loss.detach().reshape(by_seed).mean(1),
+            "actor_loss": actor_loss.detach().reshape(by_seed).mean(1),
+            "entropy": entropy.detach().reshape(by_seed).mean(1),
+        }
+
+    def next_values(self, batch: Batch, alpha: float) -> Tensor:
+        """Return what the targets hold the next observations to be worth, entropy included, (members, batch)."""
+        log_pi = log_softmax(self.logits(batch.next_observations))
+        values = self.values(self.targets, batch.next_observations).min(dim=1).values
+        # −∞ times 0 where an outcome does not exist
+        return self.heads.weighted(log_pi.exp(), values - alpha * log_pi)
+
+    def _update_critics(self, batch: Batch, alpha: float) -> Tensor:
+        with torch.no_grad():
+            worth = self.next_values(batch, alpha)
+            # What follows a termination counts nothing, even where it is not a number.
+            target = batch.returns + torch.where(batch.discounts > 0, batch.discounts * worth, 0.0)
+        chosen = batch.actions[:, None, :, :, None].expand(-1, 2, -1, -1, -1)
+        predicted = self.values(self.critics, batch.observations).gather(-1, chosen).squeeze(-1).sum(-1)
+        loss = ((predicted - target[:, None]).square() * batch.weights[:, None]).mean(-1).sum(1)
+        descend(self.critic_optimiser, self.critics, loss, self.config.max_grad_norm)
+        return loss
+
+    def _update_actor(self, batch: Batch, alpha: float) -> tuple[Tensor, Tensor]:
+        log_pi = log_softmax(self.logits(batch.observations))
+        pi = log_pi.exp()
+        with torch.no_grad():
+            values = self.values(self.critics, batch.observations).min(dim=1).values
+        log_pi = log_pi.masked_fill(~self.heads.allowed, 0.0)
+        surprise = self.heads.weighted(pi, log_pi)
+        objective = alpha * surprise - self.heads.weighted(pi, values)
+        loss = (objective * batch.weights).mean(-1)
+        descend(self.actor_optimiser, self.actor, loss, self.config.max_grad_norm)
+        return loss, -surprise.mean(-1)
+
+    def parameters_count(self) -> int:
+        """Return the number of actor and critic parameters of one seed."""
+        per_member = sum(p[0].numel() for p in self.actor.parameters())
+        per_critic = sum(p[0].numel() for p in self.critics.parameters())
+        return self.members.separate * (per_member + 2 * per_critic)
+
+    def streams(self) -> dict[str, Streams]:
+        """Return the random streams that are used in training, by name."""
+        return {"acting": self.acting, "sampling": self.sampling}
+
+    def state(self, seed_index: int) -> State:
+        """Return everything of one seed."""
+        rows, twins = self.members.rows(seed_index), self.members.rows(seed_index, 2)
+        return {
+            "actor": self.actor.member_state(rows),
+            "critics": self.critics.member_state(twins),
+            "targets": self.targets.member_state(twins),
+            "actor_optimiser": optimiser_state(self.actor_optimiser, rows),
+            "critic_optimiser": optimiser_state(self.critic_optimiser, twins),
+            "replay": self.replay.state(rows),
+            "returns": self.returns.state(self.members.columns(seed_index)),
+            **{name: int(streams.counters[seed_index]) for name, streams in self.streams().items()},
+        }
+
+    def load_state(self, seed_index: int, state: State) -> None:
+        """Set everything of one seed."""
+        rows, twins = self.members.rows(seed_index), self.members.rows(seed_index, 2)
+        self.actor.load_member_state(rows, state["actor"])
+        self.critics.load_member_state(twins, state["critics"])
+        self.targets.load_member_state(twins, state["targets"])
+        count = self.members.count
+        load_optimiser_state(self.actor_optimiser, rows, state["actor_optimiser"], count)
+        load_optimiser_state(self.critic_optimiser, twins, state["critic_optimiser"], 2 * count)
+        self.replay.load_state(rows, state["replay"])
+        self.returns.load_state(self.members.columns(seed_index), state["returns"])
+        for name, streams in self.streams().items():
+            streams.counters[seed_index] = state[name]

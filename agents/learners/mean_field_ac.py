@@ -1,0 +1,351 @@
+"""Mean-field actor–critic: an agent's critic sees the others as one mean, whatever their number.
+
+Deterministic actor–critic with critics Q_i(o_i, a_i, m̄_i) of the paper on dual-currency VCG auctions for network slices
+(Eqs. 28–38), after Yang et al., "Mean field multi-agent reinforcement learning" (2018). m̄_i holds for every role the
+mean of (one-hot action, observation) over all of its agents but i; it is computed anew from the remembered joint step
+whenever one is sampled. An agent that does not act contributes an action of zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ioa_marl.agents.base import Setting, State
+from ioa_marl.agents.common.actor_critic import ActorCriticConfig, RoleLearner
+from ioa_marl.agents.common.actor_critic_agent import ActorCriticAgent
+from ioa_marl.agents.replay.joint_views import View, mean_of_all, mean_of_others, summed
+from ioa_marl.envs.core import Arrays, AsksForExternality, Game, Role
+from ioa_marl.foundations.errors import UserError
+
+LARGEST_PASS = 2**17
+"""Agents whose actions are computed at once when externalities are estimated."""
+TARGETS = "targets"
+"""Where the policy of a role holds the target networks, which a market that asks for externalities plays with."""
+
+
+@dataclass(frozen=True)
+class MeanFieldACConfig(ActorCriticConfig):
+    """Hyper-parameters of the mean-field actor–critic."""
+
+
+class MeanFieldLearner(RoleLearner):
+    """Actors of the own observation and the others' mean, critics of both and of the own and the others' mean action.
+
+    The number of inputs does not depend on how many agents there are.
+    """
+
+    def __init__(self, setting: Setting, config: ActorCriticConfig, role: Role, roles: Mapping[str, Role]) -> None:
+        super().__init__(setting, config, role, roles)
+        self.without_targets: set[int] = set()
+        """Seeds whose actors were loaded without the target networks that belong to them."""
+        self.with_targets: set[int] = set()
+        """Seeds whose actors were loaded together with their target networks: these stay part of the policy."""
+
+    def actor_features(self) -> int:
+        """Return the number of inputs of an actor."""
+        own = self.role.observation_space.shape[0]
+        return int(own + sum(role.observation_space.shape[0] for role in self.roles.values()))
+
+    def actor_inputs(self, observations: Mapping[str, Tensor]) -> Tensor:
+        """Return own observation and the mean of the others' for each role, (seeds, batch, agents, actor features)."""
+        return torch.cat([observations[self.role.name], self.means(observations)], dim=-1)
+
+    def means(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Return for every agent the mean over the others of each role, one role after another.
+
+        Parameters
+        ----------
+        values : mapping of Tensor
+            For each role (seeds, batch, its agents, k).
+
+        Returns
+        -------
+        Tensor
+            (seeds, batch, agents, Σ k).
+        """
+        agents = self.role.count
+        return torch.cat(
+            [
+                mean_of_others(values[name])
+                if name == self.role.name
+                else mean_of_all(values[name]).unsqueeze(2).expand(-1, -1, agents, -1)
+                for name in self.roles
+            ],
+            dim=-1,
+        )
+
+    def critic_features(self) -> int:
+        """Return the number of inputs of a critic."""
+        return self.actor_features() + self.heads.width + sum(code.width for code in self.codes.values())
+
+    def own_columns(self) -> Tensor:
+        """Return which inputs of a critic are the own action, (1, width)."""
+        return torch.arange(self.heads.width)[None].to(self.device) + self.role.observation_space.shape[0]
+
+    def critic_inputs(self, view: View, own: Tensor | None, chosen: Tensor | None) -> Tensor:
+        """Return own observation, own action, and m̄, through which no gradient runs: (members, rows, features)."""
+        name = self.role.name
+        action = self.stacked(view.actions[name], chosen) if own is None else own
+        mean = torch.cat([self.means(view.observations), self.means(view.actions)], dim=-1).detach()
+        return torch.cat([self.stacked(view.observations[name], chosen), action, self.stacked(mean, chosen)], dim=-1)
+
+    # State.
+
+    def load_state(self, seed_index: int, state: State) -> None:
+        """Set networks, optimisers and random streams of one seed."""
+        super().load_state(seed_index, state)
+        self.without_targets.discard(seed_index)
+        self.with_targets.discard(seed_index)
+
+    def targets(self, seed_index: int) -> State:
+        """Return the target networks of one seed, which tell externalities."""
+        rows, twins = self.members.rows(seed_index), self.members.rows(seed_index, self.copies)
+        return {
+            "actor": self.target_actor.member_state(rows), "critics": self.target_critics.member_state(twins)
+        }  # fmt: skip
+
+    def load_actor(self, seed_index: int, state: State) -> None:
+        """Act with the actors of one seed, and tell externalities with its target networks if they are there."""
+        super().load_actor(seed_index, state)
+        if TARGETS not in state:
+            self.without_targets.add(seed_index)
+            self.with_targets.discard(seed_index)
+            return
+        rows, twins = self.members.rows(seed_index), self.members.rows(seed_index, self.copies)
+        self.target_actor.load_member_state(rows, state[TARGETS]["actor"])
+        self.target_critics.load_member_state(twins, state[TARGETS]["critics"])
+        self.without_targets.discard(seed_index)
+        self.with_targets.add(seed_index)
+
+    # The welfare that the others could have without an agent.
+
+    @torch.no_grad()
+    def value_in_absence(
+        self, observations: Mapping[str, Tensor], actions: Mapping[str, Tensor], hold: Tensor | None
+    ) -> Tensor:
+        """Return the target critics' values for each agent if it saw nothing (an observation of zeros).
+
+        The others do what their target actors find best if this agent's observation is 0 in the mean that they see.
+
+        Parameters
+        ----------
+        observations : mapping of Tensor
+            For each role (seeds, batch, agents, features).
+        actions : mapping of Tensor
+            Of the other roles, encoded, (seeds, batch, agents, width).
+        hold : Tensor, optional
+            int64 (heads,): what the absent agent does; by default what its target actor finds best.
+
+        Returns
+        -------
+        Tensor
+            (seeds, batch, agents), the smaller one of two critics.
+        """
+        name, n = self.role.name, self.role.count
+        size = max(1, LARGEST_PASS // (n * observations[name].shape[0] * observations[name].shape[1]))
+        parts = [
+            self._inputs_in_absence(observations, actions, hold, torch.arange(first, min(first + size, n)))
+            for first in range(0, n, size)
+        ]
+        inputs = self.stacked(torch.cat(parts, dim=2))
+        found = self.values(self.target_critics, inputs).min(dim=1).values
+        return self.unstacked(found[..., None]).squeeze(-1)
+
+    def _inputs_in_absence(
+        self, observations: Mapping[str, Tensor], actions: Mapping[str, Tensor], hold: Tensor | None, absent: Tensor
+    ) -> Tensor:
+        """Return what the critics of the absent agents see, (seeds, batch, absent, critic features)."""
+        name, n, some = self.role.name, self.role.count, len(absent)
+        who = torch.nn.functional.one_hot(absent, n).bool().to(self.device)[:, :, None]  # (absent, agents, 1)
+
+        def without(x: Tensor) -> Tensor:
+            return torch.where(who, 0.0, x[:, :, None])  # (seeds, batch, absent, agents, k)
+
+        def mean(x: Tensor) -> Tensor:
+            return summed(x, 3) / (n - 1) if n > 1 else torch.zeros_like(x[..., 0, :])
+
+        seen = {
+            other: x.repeat_interleave(some, dim=1) if other != name else without(x).flatten(1, 2)
+            for other, x in observations.items()
+        }
+        active = torch.ones(seen[name].shape[:-1], dtype=torch.bool, device=self.device)
+        done = self.target_actions(seen, active, draw=False).unflatten(1, (-1, some))
+        own = summed(torch.where(who, done, 0.0), 3)
+        if hold is not None:
+            here = torch.ones(own.shape[:-1], dtype=torch.bool, device=self.device)
+            own = self.codes[name](hold.expand(*own.shape[:-1], -1), here)
+        observed, acted = [], []
+        for other in self.roles:
+            if other == name:
+                observed.append(mean(without(observations[name])))
+                acted.append(mean(torch.where(who, 0.0, done)))
+            else:
+                observed.append(mean_of_all(observations[other]).unsqueeze(2).expand(-1, -1, some, -1))
+                acted.append(mean_of_all(actions[other]).unsqueeze(2).expand(-1, -1, some, -1))
+        nothing = torch.zeros_like(observations[name][:, :, :1]).expand(-1, -1, some, -1)
+        return torch.cat([nothing, own, *observed, *acted], dim=-1)
+
+
+class MeanFieldACAgent(ActorCriticAgent):
+    """Mean-field actor–critic; each role it plays has its own networks.
+
+    A policy whose networks are shared (more than ``share_above`` agents) plays any number of agents.
+    """
+
+    config_class: ClassVar[type[Any]] = MeanFieldACConfig
+    learner_class: ClassVar[type[RoleLearner]] = MeanFieldLearner
+    centralised_critic: ClassVar[bool] = True
+    version: ClassVar[int] = 2
+
+    def __init__(self, setting: Setting, config: MeanFieldACConfig) -> None:
+        super().__init__(setting, config)
+        self._asked: str | None = None
+        """Role whose externalities the market asks for."""
+
+    def attach(self, game: Game) -> None:
+        """Tell the market's bank, if it asks, what the critics know of the others' welfare without an agent.
+
+        Raises
+        ------
+        UserError
+            If it asks, and the policy was loaded from a checkpoint that lacks what tells it.
+        """
+        role = game.externality_role if isinstance(game, AsksForExternality) else None
+        self._asked = role if role in self._learners else None
+        if self._asked is None:
+            return
+        if self._mean_field(self._asked).without_targets:
+            raise UserError(
+                f"the market asks mean_field_ac for externalities, and the checkpoint of its policy for {role} was "
+                "saved without the critics that tell them: train it again in this market"
+            )
+        assert isinstance(game, AsksForExternality)
+        game.take_externality(Criticism(self, game, self._asked))
+
+    def policy_state(self, seed_index: int) -> State:
+        """Return the actors of one seed, and the target networks where a market asks, or asked, for externalities."""
+        state = super().policy_state(seed_index)
+        for name in self._learners:
+            learner = self._mean_field(name)
+            if name == self._asked or seed_index in learner.with_targets:
+                state[name][TARGETS] = learner.targets(seed_index)
+        return state
+
+    def _mean_field(self, role: str) -> MeanFieldLearner:
+        learner = self._learners[role]
+        assert isinstance(learner, MeanFieldLearner)
+        return learner
+
+    def externality(
+        self,
+        role: str,
+        now: tuple[Arrays, Arrays],
+        then: tuple[Arrays, Arrays],
+        *,
+        hold: NDArray[np.int64],
+        largest: NDArray[np.float64],
+        largest_of_others: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Estimate the welfare that the others could have without each agent, from its target critic.
+
+        Eqs. 30–33 of the paper on dual-currency VCG auctions, for a critic that was trained on rewards of which the
+        welfare of a round is one: SW' = Q'(0, hold, m̄⁰ₜ) − γ Q'(0, a⁰ₜ₊₁, m̄⁰ₜ₊₁), where agent i observes 0, the
+        others are seen without it and do what their target actors find best, and a⁰ is what its own target actor finds
+        best; clipped to [largest_of_others, largest]. As printed, the lower bound sums the utility of i itself N − 1
+        times; it is the others' here.
+
+        Parameters
+        ----------
+        role : str
+            A role that this agent plays.
+        now, then : (dict, dict)
+            Of this round and of the next one, what all acting roles observe, (seeds, markets, agents, features), and
+            what the other roles do, (seeds, markets, agents, …); roles that are left out do nothing.
+        hold : ndarray of int64, shape (heads,)
+            The action that changes nothing.
+        largest : ndarray, shape (seeds, markets)
+            Largest welfare that was seen, Σ_j u_j.
+        largest_of_others : ndarray, shape (seeds, markets, agents)
+            Largest welfare of the others that was seen, Σ_{j≠i} u_j.
+
+        Returns
+        -------
+        ndarray of float64
+            (seeds, markets, agents), in units of reward.
+
+        Raises
+        ------
+        UserError
+            If it does not play the role.
+        """
+        if role not in self._learners:
+            raise UserError(f"this mean_field_ac does not play {role}: it plays {', '.join(self._learners)}")
+        learner = self._mean_field(role)
+        without = [
+            learner.value_in_absence(*self._moment(role, *moment), hold=chosen)
+            for moment, chosen in ((now, torch.from_numpy(np.asarray(hold, np.int64))), (then, None))
+        ]
+        scaled = (without[0] - self.config.gamma * without[1]).numpy(force=True).astype(np.float64)
+        estimate = np.maximum(scaled / self.config.reward_scale, largest_of_others)
+        return np.asarray(np.minimum(largest[..., None], estimate), np.float64)
+
+    def _moment(self, role: str, observations: Arrays, actions: Arrays) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return observations of all roles and encoded actions of the others."""
+        device = self.setting.device
+        seen = {name: torch.from_numpy(np.ascontiguousarray(observations[name])).to(device) for name in self.roles}
+        done = {}
+        for name, code in self._codes.items():
+            if name == role:
+                continue
+            shape = seen[name].shape[:-1]
+            if name in actions:
+                taken = torch.from_numpy(np.ascontiguousarray(actions[name])).to(device).reshape(*shape, -1)
+                done[name] = code(taken, torch.ones(shape, dtype=torch.bool, device=device))
+            else:
+                done[name] = torch.zeros(*shape, code.width, device=device)
+        return seen, done
+
+
+class Criticism:
+    """The externality that a market's bank asks for, in the market's own shapes.
+
+    Parameters
+    ----------
+    agent : MeanFieldACAgent
+        Whose critics are asked.
+    game : AsksForExternality
+        Who asks.
+    role : str
+        For which role.
+    """
+
+    def __init__(self, agent: MeanFieldACAgent, game: AsksForExternality, role: str) -> None:
+        self._agent, self._role, self._hold = agent, role, game.externality_hold
+
+    def __call__(
+        self,
+        before: Mapping[str, NDArray[np.float32]],
+        after: Mapping[str, NDArray[np.float32]],
+        largest: NDArray[np.float64],
+        largest_of_others: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Return estimates for markets side by side, (seeds · markets, agents); see `MeanFieldACAgent.externality`."""
+        seeds = len(self._agent.setting.seeds)
+
+        def split(x: NDArray[Any]) -> NDArray[Any]:
+            return x.reshape(seeds, -1, *x.shape[1:])
+
+        found = self._agent.externality(
+            self._role,
+            ({name: split(x) for name, x in before.items()}, {}),
+            ({name: split(x) for name, x in after.items()}, {}),
+            hold=self._hold, largest=split(largest), largest_of_others=split(largest_of_others),
+        )  # fmt: skip
+        return found.reshape(-1, found.shape[-1])

@@ -1,0 +1,151 @@
+"""The description of a run that a checkpoint holds, as a stranger may have written it: checked before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ioa_marl import registry
+from ioa_marl.agents.base import Agent, check_playable
+from ioa_marl.envs.core import Game, Role
+from ioa_marl.foundations.errors import UserError, one_line
+from ioa_marl.foundations.parameters import ParameterError
+from ioa_marl.foundations.seeds import MAX_TRAINING_SEED
+from ioa_marl.foundations.settings import build
+from ioa_marl.foundations.trees import kind_of, shown
+
+MOST_SETTINGS = 10_000
+"""Values that describe a run, and characters of a text among them."""
+
+
+@dataclass(frozen=True)
+class Player:
+    """An agent of a run, and the roles that it plays."""
+
+    roles: tuple[str, ...]
+    """Names of the roles."""
+    name: str
+    """Registry name of the agent."""
+    agent_class: type[Agent]
+    """Class of the agent."""
+    config: Any
+    """Its settings."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a description says about market and agents."""
+
+    game_class: type[Game]
+    """The market."""
+    config: Any
+    """Its settings."""
+    roles: Mapping[str, Role]
+    """All roles of the market."""
+    players: tuple[Player, ...]
+    """The agents, in the order of their policies in the checkpoint."""
+    seed: int
+    """The training seed."""
+
+    @classmethod
+    def of(cls, spec: Any) -> Description:
+        """Check a description; nothing that it asks for is built.
+
+        Parameters
+        ----------
+        spec : dict
+            What `RunSpec.resolved` returned, with the seed.
+
+        Raises
+        ------
+        UserError
+            If it is not of a run that is possible with what is installed, in one line.
+        """
+        try:
+            return cls._of(spec)
+        except (UserError, ParameterError) as error:
+            raise UserError(one_line(error)) from error
+        except Exception as error:  # the settings of a plug-in may raise anything
+            raise UserError(
+                one_line(f"the description of the run is wrong: {type(error).__name__}: {error}")
+            ) from error
+
+    @classmethod
+    def _of(cls, spec: Any) -> Description:
+        check_plain(spec)
+        env, agents = (_mapping(spec, key) for key in ("env", "agents"))
+        game_class = registry.load_env(_text(env, "name", "env."))
+        settings = {key: value for key, value in env.items() if key not in ("name", "preset")}
+        config = build(game_class.config_class, settings, "env")
+        roles = game_class.make_roles(config)
+        players = tuple(_player(names, choice, roles) for names, choice in agents.items())
+        played = [role for player in players for role in player.roles]
+        if not played or len(set(played)) < len(played):
+            raise UserError("agents is not allowed: use one agent for each role that acts")
+        game_class.check_players(config, {role: player.agent_class for player in players for role in player.roles})
+        seed = whole(spec, "seed", 0, MAX_TRAINING_SEED)
+        _check_versions(_mapping(spec, "versions"))
+        return cls(game_class, config, roles, players, seed)
+
+
+def whole(values: Mapping[str, Any], key: str, low: int, high: int) -> int:
+    """Return a whole number of a description, or refuse it by name."""
+    value = values.get(key)
+    if type(value) is not int or not low <= value <= high:
+        raise UserError(f"{key}={shown(value)} is not allowed: use a whole number from {low} to {high}")
+    return value
+
+
+def check_plain(spec: Any) -> None:
+    """Refuse what no text of settings holds: keys that are no text, tensors and arrays; and more than any run has."""
+    waiting, seen = [("the description of the run", spec)], 0
+    while waiting:
+        place, value = waiting.pop()
+        seen += 1
+        if seen > MOST_SETTINGS or (type(value) is str and len(value) > MOST_SETTINGS):
+            raise UserError(f"the description of the run is too long: at most {MOST_SETTINGS} values are read")
+        if type(value) is dict:
+            odd = [key for key in value if type(key) is not str]
+            if odd:
+                raise UserError(f"{place} has the key {shown(odd[0])}, which is no text")
+            waiting += [(f"{place}, {key}", inner) for key, inner in value.items()]
+        elif type(value) in (list, tuple):
+            waiting += [(place, inner) for inner in value]
+        elif value is not None and type(value) not in (bool, int, float, str):
+            raise UserError(f"{place} is {kind_of(value)}, and neither text nor a number")
+
+
+def _mapping(values: Any, key: str) -> Mapping[str, Any]:
+    found = values.get(key) if isinstance(values, dict) else None
+    if not isinstance(found, dict):
+        raise UserError(f"the description of the run is incomplete: {key} is {'missing' if found is None else 'wrong'}")
+    return found
+
+
+def _text(values: Mapping[str, Any], key: str, prefix: str) -> str:
+    found = values.get(key)
+    if not isinstance(found, str):
+        raise UserError(f"{prefix}{key}={shown(found)} is not allowed: use a name")
+    return found
+
+
+def _player(names: str, choice: Any, roles: Mapping[str, Role]) -> Player:
+    if not isinstance(choice, dict):
+        raise UserError(f"agents.{names} is {kind_of(choice)}: use a mapping with the name of an agent")
+    name = _text(choice, "name", f"agents.{names}.")
+    agent_class = registry.load_agent(name)
+    config = build(agent_class.config_class, {key: value for key, value in choice.items() if key != "name"}, "agent")
+    played = tuple(names.split("+"))
+    for role in played:
+        if role not in roles:
+            raise UserError(f"agents.{names} is not allowed: the roles are {', '.join(roles)}")
+        check_playable(agent_class, roles[role])
+    return Player(played, name, agent_class, config)
+
+
+def _check_versions(versions: Mapping[str, Any]) -> None:
+    agents = versions.get("agents")
+    numbers = [versions.get("env"), *(agents.values() if isinstance(agents, dict) else [None])]
+    if not all(type(number) is int for number in numbers):
+        raise UserError("the description of the run is incomplete: versions is wrong")

@@ -1,0 +1,6 @@
+from .game import (
+    DoubleDutchConfig as DoubleDutchConfig,
+)
+from .game import (
+    DoubleDutchGame as DoubleDutchGame,
+)

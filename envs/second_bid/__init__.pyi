@@ -1,0 +1,6 @@
+from .game import (
+    SecondBidConfig as SecondBidConfig,
+)
+from .game import (
+    SecondBidGame as SecondBidGame,
+)

@@ -1,0 +1,6 @@
+from .game import (
+    StackelbergConfig as StackelbergConfig,
+)
+from .game import (
+    StackelbergGame as StackelbergGame,
+)

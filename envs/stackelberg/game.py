@@ -1,0 +1,418 @@
+"""The Stackelberg offloading market as a game; see `StackelbergGame`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from ioa_marl.envs.core import Arrays, PolicyFactory, Role
+from ioa_marl.envs.phased import PhasedGame, check_common
+from ioa_marl.envs.stackelberg.policies import POLICIES
+from ioa_marl.foundations.compile import machine_code
+from ioa_marl.foundations.parameters import check_integer, require
+from ioa_marl.markets.stackelberg import drivers as batch
+from ioa_marl.markets.stackelberg import kernels as k
+from ioa_marl.markets.stackelberg import observations as views
+from ioa_marl.markets.stackelberg.equilibrium import solve_batch
+from ioa_marl.markets.stackelberg.params import LEADERS, PRESETS, StackelbergParams, allocate_state
+from ioa_marl.markets.stackelberg.references import equilibrium_on_grid
+
+
+@dataclass(frozen=True)
+class StackelbergConfig(StackelbergParams):
+    """Settings of the environment: those of the market, what the agents see and how they act."""
+
+    action: str = "discrete"
+    """How leaders name prices: ``discrete`` (an index of a grid) or ``box`` (a share of ``price_cap``)."""
+    price_levels: int = 51
+    """Prices of the grid, from 0 to ``price_cap``."""
+    share_levels: int = 21
+    """Shares from 0 to 1 that a learning wireless agent chooses from."""
+    observation: str = "paper"
+    """What a leader sees: ``paper`` (5 features) or ``extended`` (11, with what it knows of its wireless agents)."""
+    instance: int | None = None
+    """Which technology: number of the instance. None: that of the seed."""
+    max_cycles: int | None = None
+    """Cut episodes off after this many steps (truncation). None: only the market's own rules end them."""
+
+    def __post_init__(self) -> None:
+        """Check the settings that the market does not know."""
+        super().__post_init__()
+        require(self.action in ("discrete", "box"), "action", self.action, "discrete or box")
+        for name in ("price_levels", "share_levels"):
+            check_integer(self, name, 2, 10_001)
+        require(self.observation in ("paper", "extended"), "observation", self.observation, "paper or extended")
+        require(
+            self.redraw == "never" or self.observation == "extended", "observation", self.observation,
+            f"extended with redraw={self.redraw}: the rest says nothing about a technology that is new",
+        )  # fmt: skip
+        check_common(self)
+
+
+class StackelbergGame(PhasedGame):
+    """Mobile and fixed agents price their computing; wireless agents split their tasks between them.
+
+    ## Description
+
+    N wireless agents (followers) each have one mobile and one fixed agent in reach (leaders). In every round the
+    leaders post unit prices p; then wireless agent n sends the share o of its workload W to its mobile agent and the
+    rest to its fixed agent, which passes the share α of that on to an aerial agent. It waits for the slowest of the
+    three, t = t_up + max(o W λ_i/μ_i, (1 − o) W (1 − α) λ_j/μ_j, t_k_up + (1 − o) W α λ_k/μ_k), and has the utility
+
+    U_n = κ ln(1 + ε − t) ln(1 + t_n/ε) − o W m p_i − (1 − o) W p_j − ζ E,
+
+    with transmission energy E = t_up n_B [(2^B − 1)/g_i + (2^B̄ − 2^B)/g_j], B̄ = W/(w_B t_up), B = o B̄. Where the best
+    utility is negative it buys nothing. Leaders earn their sales less a unit cost; they do not see each other's costs.
+
+    The answer of a wireless agent is exact: where U is concave (g_j ≥ g_i) by Newton's method on its supergradient,
+    which finds kinks as well as smooth optima; elsewhere by a search. Prices are in **equilibrium** if no leader gains
+    by another price of its own, given exact answers; how far they are from it is NashConv, the sum of all such gains.
+
+    ## Roles
+
+    | Role | Agents | Default | Scripted policies |
+    | --- | --- | --- | --- |
+    | `mobile` | `mobile` | learns | `best_response`, `greedy`, `oracle`, `cost_plus`, `posted_pair` |
+    | `fixed` | `fixed` | learns | the same |
+    | `wireless` | `wireless` | `best_response` | `best_response`, `oracle` |
+
+    Any of them can learn. In each round the leaders act, then the wireless agents; where both learn, these are two
+    steps. Wireless agents that nobody learns answer exactly, without a grid of shares.
+
+    | Policy of a leader | Price |
+    | --- | --- |
+    | `best_response`, `greedy` | best against the other side's last prices; at first, against unit costs plus half |
+    | `oracle` | equilibrium of the present round, by Algorithm 2; if it finds none, its prices of lowest NashConv |
+    | `cost_plus` | unit cost times 1 + `margin` (0.5) |
+    | `posted_pair` | the side's price of the best single pair for everybody, or `price` |
+
+    The best pair is the one on the grid with the lowest mean NashConv on markets of the same instance that are kept
+    for that purpose. Prices off the grid are rounded: those of `best_response` to the neighbour that earns more, those
+    of `oracle` to the nearest, or to the neighbours that earn more where NashConv is lower then.
+
+    ## Observation space
+
+    Leaders: float32 in [0, 1]; 5 features, or 11 with `observation="extended"`.
+
+    | Index | Meaning | Scale |
+    | --- | --- | --- |
+    | 0, 1 | own unit cost, own last price (0 before there is one) | `price_cap` |
+    | 2 | load sold in the last round | load of all wireless agents in reach (its largest value, if dynamic) |
+    | 3 | mean last price of the other side, as the wireless agents in reach see it | `price_cap` |
+    | 4 | round | `rounds` |
+    | 5 | wireless agents in reach | `wireless` |
+    | 6, 7, 8 | their mean load, own λ/μ, their mean κ ln(1 + t_n/ε) | largest values |
+    | 9, 10 | mean energy coefficient of their links to it, and to the other side | largest value |
+
+    `wireless`: float32 in [0, 1], 10 features.
+
+    | Index | Meaning | Scale |
+    | --- | --- | --- |
+    | 0, 1 | price of its mobile agent, of its fixed agent | `price_cap` |
+    | 2, 3 | W, 1 + ε − t_up | largest values |
+    | 4, 5, 6 | W λ/μ of its mobile, fixed and aerial agent | largest values |
+    | 7 | α | 1 |
+    | 8, 9 | ζ t_up n_B/g of the link to its mobile, to its fixed agent | largest value |
+
+    ## Action space
+
+    | Role | Space | Meaning |
+    | --- | --- | --- |
+    | `mobile`, `fixed` | `Discrete(price_levels)` | index of the unit price, equally spaced from 0 to `price_cap` |
+    | `mobile`, `fixed` | `Box(0, 1, (1,))` with `action="box"` | unit price over `price_cap` |
+    | `wireless` | `Discrete(share_levels)` | share o of its mobile agent, equally spaced from 0 to 1 |
+
+    A wireless agent whose utility would be negative at the share that it chose buys nothing.
+
+    ## Rewards
+
+    Leaders: the round's profit over the mean load in a leader's reach, `workload` · `wireless` / number of leaders on
+    its side [units/Mbit], in the step that ends the round. `wireless`: U_n [units], 0 without a purchase, in the same
+    step.
+
+    ## Starting state
+
+    Technology belongs to the instance: workloads, speeds, deadlines, energy coefficients, who is in whose reach. Unit
+    costs are uniform in `mobile_cost` and `fixed_cost`, drawn per episode. Nothing was posted yet.
+
+    ## Episode end
+
+    Termination: after `rounds` rounds. Truncation: after `max_cycles` steps, if that is set.
+
+    ## Metrics
+
+    | Name | Meaning |
+    | --- | --- |
+    | `nash_conv` | what the leaders gain by deviating alone from the prices of the last round [units]: what is scored |
+    | `relative_nash_conv` | over the leaders' total profit in equilibrium; 0 where that is nothing |
+    | `leader_profit` | total profit of the leaders per round [units] |
+    | `relative_profit` | over that in equilibrium; 0 where that is nothing |
+    | `follower_welfare`, `social_welfare` | Σ U_n per round, with the leaders' profits [units] |
+    | `price_distance` | mean distance of the last prices from the equilibrium's [units/Mbit] |
+    | `participation` | share of wireless agents with a task that buy |
+    | `pure_equilibrium` | 1 if Algorithm 2 found a pure equilibrium |
+
+    Deviations are searched on a grid of `deviation_step` and refined, with exact answers of all wireless agents. The
+    score is 1 where nobody gains, and 0 at the mean NashConv of `cost_plus` with a margin of 50%. Random play would
+    be no anchor: its NashConv is several times the leaders' total profit, and one fixed pair of prices would have a
+    score near 1. Metrics that need a search are NaN where `full_metrics` is off. Where "equilibrium" stands and
+    Algorithm 2 found none, its prices of lowest NashConv are meant.
+
+    ## Arguments
+
+    The fields of `StackelbergConfig`; `conf/env/stackelberg.yaml` lists them with their meaning.
+
+    ## Presets
+
+    | Preset | Market |
+    | --- | --- |
+    | `paper` | one of each agent, the calibrated values |
+    | `city` | 12 wireless, 3 mobile, 3 fixed agents, all quantities within 20% of `paper`, t_k_up from 0.11 to 0.15 s |
+    | `metro`, `internet` | 1 000 with 20 + 20, 100 000 with 200 + 200; deviations on a coarser grid |
+    | `dynamic` | as `city` with Gauss-Markov speeds and slow fading, Rayleigh fading, Poisson tasks, less QoE |
+    | `kinked` | as `city`, t_k_up from 0.02 to 0.1 s: many shares stick at kinks, hardly ever a pure equilibrium |
+    | `scarce` | as `kinked` with an eighth of the QoE: some wireless agents stay away |
+    | `literal` | the printed numbers in SI units, which nobody can meet: refused |
+
+    In `city` Algorithm 2 finds a pure equilibrium in nine draws of ten, nearly always in 5 or 6 rounds. In the others
+    prices go on in a cycle, and the lowest NashConv seen is about 2% of total profit. In `dynamic` one draw in four
+    cycles, in `scarce` nearly four in ten, in `kinked` all, where the lowest NashConv is 7% of total profit.
+
+    ## Fidelity
+
+    Differences from the printed model, each necessary or measured:
+
+    - W = 10 is in Mbit and λ = 10⁴ in cycles per Mbit: in SI units latency is 10⁵ s and the exponent of Eq. 1 20 000 o.
+      w_B is in MHz, so that a workload needs 3 bit/s/Hz. κ is raised from 0.5 until QoE and payments are of one scale.
+    - Participation, U_n ≥ 0, is demanded in the paper and enforced here.
+    - The mobility factor of Eq. 15 belongs to a pair and is paid by the follower; as printed (`mobility="as_printed"`)
+      the mobile agent is credited more or less than what is paid. 1 in `paper`.
+    - r_j, ξ E_com and γ E_up of a fixed agent are together a unit cost.
+    - σ in Eqs. 21-31 is ε; the energy part of Eqs. 22, 26, 30 lacks W ln 2/(w_B t_up); the first terms of P₂ and P₃
+      have the wrong sign. The maximum of the three branches is used, not one case, unless `latency_case` fixes one.
+    - Algorithm 1 returns the best price of all tried, not the last. Algorithm 2 need not converge, whatever is claimed:
+      where a follower sits at a kink its demand does not respond, both of its leaders raise prices until one undercuts.
+    - Both links of a wireless agent share what varies of their energy: with independent variation of g_i and g_j, in
+      the presets or by fading, the energy term may turn convex, shares jump, and few markets have an equilibrium.
+    - With `dynamics`, bandwidth is granted per task, so that energy goes with their number.
+
+    ## References
+
+    "Hybrid Stackelberg Game and Diffusion-based Auction for Two-tier Agentic AI Task Offloading in Internet of Agents",
+    Sections IV-A to IV-C and V-A, Eqs. 1-32, Algorithms 1 and 2.
+
+    ## Version history
+
+    - v0: first version.
+    """
+
+    name: ClassVar[str] = "stackelberg"
+    version: ClassVar[int] = 0
+    config_class: ClassVar[type[Any]] = StackelbergConfig
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    infeasible: ClassVar[frozenset[str]] = frozenset({"literal"})
+    default_learning: ClassVar[tuple[str, ...]] = LEADERS
+    metric_names: tuple[str, ...] = (
+        "nash_conv", "relative_nash_conv", "leader_profit", "relative_profit", "follower_welfare", "social_welfare",
+        "price_distance", "participation", "pure_equilibrium",
+    )  # fmt: skip
+    objectives: ClassVar[Mapping[str, str]] = {"leaders": "nash_conv"}
+    minimised: ClassVar[frozenset[str]] = frozenset({"leaders"})
+    zero: ClassVar[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+        role: ("cost_plus", {"margin": 0.5}) for role in LEADERS
+    }
+    zero_name: ClassVar[Mapping[str, str]] = {"leaders": "cost plus 50%"}
+    uninformed: ClassVar[Mapping[str, str]] = dict.fromkeys(LEADERS, "posted_pair")
+    board_metrics: ClassVar[tuple[str, ...]] = (
+        "relative_nash_conv", "leader_profit", "relative_profit", "follower_welfare", "price_distance",
+    )  # fmt: skip
+    policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
+    instanced: ClassVar[bool] = True
+    pictures: ClassVar[str] = "ioa_marl.envs.stackelberg.render"
+    phases: ClassVar[tuple[tuple[str, ...], ...]] = (LEADERS, ("wireless",))
+    native: ClassVar[frozenset[str]] = frozenset({"wireless"})
+
+    config: StackelbergConfig
+    market: k.MarketState
+
+    @classmethod
+    def make_roles(cls, config: StackelbergConfig) -> dict[str, Role]:
+        """Return the roles mobile, fixed and wireless."""
+        extended = config.observation == "extended"
+        features = views.LEADER_FEATURES_EXTENDED if extended else views.LEADER_FEATURES
+        seen = spaces.Box(0.0, 1.0, (features,), np.float32)
+        asked = spaces.Box(0.0, 1.0, (views.WIRELESS_FEATURES,), np.float32)
+        roles = {}
+        for name in LEADERS:
+            price: spaces.Space[Any] = spaces.Discrete(config.price_levels)
+            if config.action == "box":
+                price = spaces.Box(0.0, 1.0, (1,), np.float32)
+            roles[name] = Role(name, getattr(config, name), seen, price, "best_response")
+        share = spaces.Discrete(config.share_levels)
+        roles["wireless"] = Role("wireless", config.wireless, asked, share, "best_response")
+        return roles
+
+    def _allocate(self) -> k.MarketState:
+        config, n = self.config, self.num_envs
+        state = allocate_state(config, n)
+        self.numbers, self.counts = config.numbers(), config.counts()
+        """Parameter vectors of the kernels."""
+        self._equilibrium = np.zeros(state.price.shape)
+        self._solution = np.zeros((n, 5))
+        """Per market: solved or not, NashConv, total profit, pure equilibrium or not, rounded or not."""
+        self._on_grid = np.zeros(state.price.shape)
+        self._scale = [config.workload * config.wireless / getattr(config, role) for role in LEADERS]
+        which = np.zeros(n, np.bool_)
+        prices = np.zeros((n, config.mobile))
+        self._post = machine_code(batch.post_prices, state, self.counts, which, 0, prices)
+        self._answer = machine_code(batch.answer_markets, state, self.counts, which)
+        self._close = machine_code(batch.close_round, state, self.numbers, self.counts, which, which)
+        seen = np.zeros((n, 1, 1), np.float32)
+        self._look = machine_code(views.observe_leaders, state, self.numbers, self.counts, 0, False, seen)
+        return state
+
+    def _accounts(self) -> int:
+        return int(self.market.received.shape[1])
+
+    def _open(self, which: NDArray[np.bool_]) -> None:
+        batch.open_markets(self.market, self.numbers, self.counts, self.config.redraw == "episode", which)
+        self._solution[which] = 0.0
+
+    def restore(self, saved: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Arrays]:
+        """Go on from what `save` returned."""
+        self._solution[:] = 0.0
+        return super().restore(saved)
+
+    def _play(
+        self,
+        phase: int,
+        which: NDArray[np.bool_],
+        actions: Arrays,
+        rewards: Arrays,
+        terminated: NDArray[np.bool_],
+    ) -> None:
+        market, config = self.market, self.config
+        if phase == 0:
+            for side, role in enumerate(LEADERS):
+                self._post(market, self.counts, which, side, self._prices(actions[role]))
+            return
+        if "wireless" in actions:
+            shares = actions["wireless"] / (config.share_levels - 1)
+            batch.choose_shares(market, self.counts, which, shares)
+        else:
+            self._answer(market, self.counts, which)
+        self._close(market, self.numbers, self.counts, which, terminated)
+        for side, role in enumerate(LEADERS):
+            if role in rewards:
+                profit = market.profit[:, side, : getattr(config, role)]
+                np.divide(profit, self._scale[side], out=rewards[role], where=which[:, None], casting="same_kind")
+        if "wireless" in rewards:
+            np.copyto(rewards["wireless"], market.utility, where=which[:, None], casting="same_kind")
+        if config.dynamics:
+            going_on = which & ~terminated
+            batch.refresh_markets(market, self.numbers, self.counts, going_on)
+            self._solution[going_on] = 0.0
+
+    def _prices(self, actions: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the unit prices of a side, (batch, leaders)."""
+        config = self.config
+        if config.action == "box":
+            return np.ascontiguousarray(actions[:, :, 0] * config.price_cap)
+        prices: NDArray[np.float64] = actions * (config.price_cap / (config.price_levels - 1))
+        return prices
+
+    def _observe(self, observations: Arrays) -> None:
+        extended = self.config.observation == "extended"
+        for side, role in enumerate(LEADERS):
+            if role in observations:
+                self._look(self.market, self.numbers, self.counts, side, extended, observations[role])
+        if "wireless" in observations:
+            views.observe_wireless(self.market, self.numbers, self.counts, observations["wireless"])
+
+    def _solve(self, which: NDArray[np.bool_]) -> None:
+        """Find the equilibria of the markets ``which`` that are not known."""
+        new = which & (self._solution[:, 0] == 0.0)
+        if new.any():
+            prices, settled, result = solve_batch(self.config, self.market, new)
+            self._equilibrium[new] = prices[new]
+            found = np.column_stack((np.ones(len(new)), result[:, 2], result[:, 3], settled, np.zeros(len(new))))
+            self._solution[new] = found[new]
+
+    def equilibrium_to_play(self) -> NDArray[np.float64]:
+        """Return the prices that `oracle` posts [units/Mbit], shape (batch, 2, leaders)."""
+        self._solve(np.ones(self.num_envs, np.bool_))
+        if self.config.action == "box":
+            return self._equilibrium
+        new = self._solution[:, 4] == 0.0
+        if new.any():
+            rounded = equilibrium_on_grid(self.config, self.market, new, self._equilibrium, self.config.price_levels)
+            self._on_grid[new] = rounded[new]
+            self._solution[new, 4] = 1.0
+        return self._on_grid
+
+    def _measure(self, which: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
+        market, columns = self.market, {name: i for i, name in enumerate(self.metric_names)}
+        ledger[which] = market.received[which]
+        rounds = np.maximum(market.round, 1)
+        sums = market.sums / rounds[:, None]
+        figures = np.full_like(metrics, np.nan)
+        figures[:, columns["leader_profit"]] = sums[:, k.PROFIT_SUM]
+        figures[:, columns["follower_welfare"]] = sums[:, k.UTILITY_SUM]
+        figures[:, columns["social_welfare"]] = sums[:, k.PROFIT_SUM] + sums[:, k.UTILITY_SUM]
+        figures[:, columns["participation"]] = sums[:, k.BUYING_SUM] / np.maximum(sums[:, k.WITH_TASK_SUM], 1e-9)
+        if self.full_metrics:
+            self._solve(which)
+            regret = np.zeros(self.num_envs)
+            batch.regret_of_markets(
+                market, self.numbers, self.counts, which, market.price, self.config.scan(),
+                np.zeros_like(market.price), regret,
+            )  # fmt: skip
+            profit = self._solution[:, 2]
+            some = profit > 1e-9
+            over = np.where(some, profit, 1.0)
+            figures[:, columns["nash_conv"]] = regret
+            figures[:, columns["relative_nash_conv"]] = np.where(some, regret / over, 0.0)
+            figures[:, columns["relative_profit"]] = np.where(some, sums[:, k.PROFIT_SUM] / over, 0.0)
+            figures[:, columns["price_distance"]] = self._distance()
+            figures[:, columns["pure_equilibrium"]] = self._solution[:, 3]
+        metrics[which] = figures[which]
+
+    def _distance(self) -> NDArray[np.float64]:
+        """Mean distance of the posted prices from the equilibrium's, (batch,)."""
+        config = self.config
+        apart = np.abs(self.market.price - self._equilibrium)
+        total = apart[:, 0, : config.mobile].sum(axis=1) + apart[:, 1, : config.fixed].sum(axis=1)
+        distance: NDArray[np.float64] = total / (config.mobile + config.fixed)
+        return distance
+
+    def state(self) -> NDArray[np.float32]:
+        """Return round, prices, unit costs, loads sold of all leaders, shares and purchases of all wireless agents.
+
+        Shape (batch, 1 + 3·(mobile + fixed) + 2·wireless), scaled to [0, 1].
+        """
+        market, config = self.market, self.config
+        parts: list[NDArray[Any]] = [market.round[:, None] / config.rounds]
+        for side, role in enumerate(LEADERS):
+            count = getattr(config, role)
+            sold = market.sold[:, side, :count] / (self.numbers[k.MOST_LOAD] * config.wireless)
+            parts += [market.price[:, side, :count] / config.price_cap, market.cost[:, side, :count] / config.price_cap]
+            parts.append(sold)
+        parts += [market.share, market.buys]
+        out: NDArray[np.float32] = np.clip(np.concatenate(parts, axis=1), 0.0, 1.0).astype(np.float32)
+        return out
+
+    @classmethod
+    def reference(
+        cls,
+        config: Any,
+        seeds: NDArray[np.uint64],
+        streams: NDArray[np.uint64],
+        instances: NDArray[np.uint64] | None = None,
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return the least possible NashConv: 0 in every market, as NashConv is a sum of gains over staying."""
+        return {"leaders": np.zeros(len(seeds))}

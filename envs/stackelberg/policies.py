@@ -1,0 +1,137 @@
+"""Scripted policies of the Stackelberg market; they may look at the whole state of the game."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ioa_marl.envs.policies import policy
+from ioa_marl.foundations.parameters import is_number, require
+from ioa_marl.markets.stackelberg import drivers as batch
+from ioa_marl.markets.stackelberg import kernels as k
+from ioa_marl.markets.stackelberg.references import best_posted_pair, round_prices
+
+if TYPE_CHECKING:
+    from ioa_marl.envs.core import PolicyFactory
+    from ioa_marl.envs.stackelberg.game import StackelbergGame
+
+FIRST_MARGIN = 0.5
+"""Before anything was posted, a best response is one to prices this far above unit costs."""
+
+
+class _Leader:
+    """A policy of one side of the leaders: prices, and how they become actions."""
+
+    def __init__(self, game: StackelbergGame, side: int) -> None:
+        self._game, self._side = game, side
+        self._count = (game.config.mobile, game.config.fixed)[side]
+        self._all = np.ones(game.num_envs, np.bool_)
+
+    def _actions(self, prices: NDArray[np.float64]) -> NDArray[Any]:
+        """Return prices (batch, leaders) as actions: the nearest grid price, or the share of ``price_cap``."""
+        config = self._game.config
+        share = np.clip(prices / config.price_cap, 0.0, 1.0)
+        if config.action == "box":
+            return share[:, :, None]
+        return np.rint(share * (config.price_levels - 1)).astype(np.int64)
+
+    def _cost_plus(self, margin: float) -> NDArray[np.float64]:
+        """Return prices of both sides at a margin over unit costs, (batch, 2, leaders)."""
+        prices: NDArray[np.float64] = np.minimum(self._game.market.cost * (1.0 + margin), self._game.config.price_cap)
+        return prices
+
+
+class CostPlus(_Leader):
+    """Unit cost and a margin on top."""
+
+    def __init__(self, game: StackelbergGame, side: int, margin: float = 0.5) -> None:
+        super().__init__(game, side)
+        require(is_number(margin) and margin >= 0.0, "margin", margin, "a number of at least 0")
+        self._margin = margin
+
+    def __call__(self) -> NDArray[Any]:
+        """Return (batch, leaders) actions."""
+        return self._actions(self._cost_plus(self._margin)[:, self._side, : self._count])
+
+
+class PostedPair(_Leader):
+    """One price for everybody on the side: that of the best pair for the instance, unless ``price`` is given."""
+
+    def __init__(self, game: StackelbergGame, side: int, price: float | None = None) -> None:
+        super().__init__(game, side)
+        cap = game.config.price_cap
+        usable = price is None or (is_number(price) and 0.0 <= price <= cap)
+        require(usable, "price", price, f"null or 0 to price_cap={cap:g}")
+        self._price = price
+
+    def __call__(self) -> NDArray[Any]:
+        """Return (batch, leaders) actions."""
+        game = self._game
+        prices = np.full((game.num_envs, self._count), self._price or 0.0)
+        if self._price is None:
+            for instance in np.unique(game.market.instance):
+                pair = best_posted_pair(game.config, game.config.price_levels, int(instance))
+                prices[game.market.instance == instance] = pair[self._side]
+        return self._actions(prices)
+
+
+class BestResponse(_Leader):
+    """The best price against the other side's last prices; at first, against unit costs plus half."""
+
+    def __call__(self) -> NDArray[Any]:
+        """Return (batch, leaders) actions."""
+        game, market = self._game, self._game.market
+        new = (market.round == 0)[:, None, None]
+        rivals = np.where(new, self._cost_plus(FIRST_MARGIN), market.price)
+        out = np.zeros((game.num_envs, self._count, 3))
+        batch.best_responses(market, game.numbers, game.counts, self._all, self._side, rivals, game.config.scan(), out)
+        prices = out[:, :, 0]
+        if game.config.action == "box":
+            return self._actions(prices)
+        # Just above its best price a leader may lose a buyer: the better neighbour, not the nearest.
+        return round_prices(game.config, market, self._all, prices, self._side, game.config.price_levels, rivals)
+
+
+class Equilibrium(_Leader):
+    """Prices of Algorithm 2; where it finds no equilibrium, those of the lowest NashConv that it saw."""
+
+    def __call__(self) -> NDArray[Any]:
+        """Return (batch, leaders) actions; both sides round together."""
+        return self._actions(self._game.equilibrium_to_play()[:, self._side, : self._count])
+
+
+class ExactShare:
+    """The wireless agents' exact best answers, rounded to the shares that there are."""
+
+    def __init__(self, game: StackelbergGame) -> None:
+        self._game = game
+        self._all = np.ones(game.num_envs, np.bool_)
+
+    def __call__(self) -> NDArray[np.int64]:
+        """Return (batch, wireless) indices of shares."""
+        market = self._game.market
+        # Asked out of turn, it must not touch what the last round came to.
+        answers = market._replace(share=np.zeros_like(market.share), buys=np.zeros_like(market.buys))
+        batch.answer_markets(answers, self._game.counts, self._all)
+        shares: NDArray[np.int64] = np.rint(answers.share * (self._game.config.share_levels - 1)).astype(np.int64)
+        return shares
+
+
+def _of_side(side: int) -> dict[str, PolicyFactory]:
+    return {
+        "best_response": policy(BestResponse, side),
+        "greedy": policy(BestResponse, side),
+        "oracle": policy(Equilibrium, side),
+        "cost_plus": policy(CostPlus, side),
+        "posted_pair": policy(PostedPair, side),
+    }
+
+
+POLICIES: dict[str, dict[str, PolicyFactory]] = {
+    "mobile": _of_side(k.MOBILE),
+    "fixed": _of_side(k.FIXED),
+    "wireless": {"best_response": policy(ExactShare), "oracle": policy(ExactShare)},
+}
+"""For each role its scripted policies by name."""

@@ -1,0 +1,370 @@
+"""Pictures of a Stackelberg market, as text and as an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ioa_marl.envs import rendering as r
+from ioa_marl.markets.stackelberg import drivers as batch
+from ioa_marl.markets.stackelberg import follower as f
+from ioa_marl.markets.stackelberg import kernels as k
+from ioa_marl.markets.stackelberg.params import LEADERS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ioa_marl.envs.stackelberg.game import StackelbergGame
+
+COLUMNS = 100
+"""Width of the text."""
+
+_COLOURS = ((r.BLUE, r.GREEN, "#56B4E9"), (r.ORANGE, r.YELLOW, r.PINK))
+_OTHERS = "#C4C9D1"
+_LIGHT = frozenset({"#56B4E9", r.YELLOW, r.PINK, _OTHERS})
+"""Colours on which dark letters are easier to read than white ones."""
+_CURVES = 3
+"""Leaders of a side whose demand is drawn: those that sold most."""
+_DRAWN, _WRITTEN = 24, 12
+"""Most wireless agents that are shown one by one."""
+_PRICES = 101
+"""Prices of a demand curve."""
+_SEARCHED = 2_000
+"""With more wireless agents than this, a search for better prices would take seconds and is left out."""
+
+
+@dataclass(frozen=True)
+class _Leader:
+    """One leader as the pictures need it."""
+
+    name: str
+    colour: str
+    price: float
+    cost: float
+    sold: float
+    profit: float
+    best: tuple[float, float, float] | None
+    """Its best price against the others', the profit there and the gain, at exact answers; None if not looked for."""
+    demand: NDArray[np.float64]
+    """(prices,): load sold at each price; empty for leaders without a curve."""
+
+
+@dataclass(frozen=True)
+class _View:
+    """A market as its pictures need it."""
+
+    rounds: int
+    last: int
+    cap: float
+    prices: NDArray[np.float64]
+    """(prices,) of the demand curves."""
+    leaders: tuple[list[_Leader], list[_Leader]]
+    """Mobile and fixed agents; those that sold most first."""
+    rows: NDArray[np.int64]
+    """Wireless agents shown."""
+    shares: NDArray[np.float64]
+    """(wireless,)."""
+    buys: NDArray[np.bool_]
+    """(wireless,)."""
+    reach: NDArray[np.int64]
+    """(2, wireless): leaders in reach."""
+    loads: NDArray[np.float64]
+    """(wireless,) [Mbit]."""
+    utilities: NDArray[np.float64]
+    """(wireless,)."""
+
+    @property
+    def all_leaders(self) -> list[_Leader]:
+        """Both sides."""
+        return self.leaders[0] + self.leaders[1]
+
+    @property
+    def profit(self) -> float:
+        """Total profit of the leaders."""
+        return sum(leader.profit for leader in self.all_leaders)
+
+    @property
+    def nash_conv(self) -> float | None:
+        """What the leaders gain by deviating alone, if it was looked for."""
+        gains = [leader.best[2] for leader in self.all_leaders if leader.best is not None]
+        return sum(gains) if len(gains) == len(self.all_leaders) else None
+
+    @property
+    def headline(self) -> str:
+        """How far the episode is."""
+        return f"round {self.rounds} of {self.last}" + ("  ·  closed" if self.rounds == self.last else "")
+
+    @property
+    def sentence(self) -> str:
+        """What there is to see."""
+        if self.rounds == 0:
+            return "no prices yet: the leaders post first, then the wireless agents split their tasks"
+        sold = [sum(leader.sold for leader in side) for side in self.leaders]
+        total = max(sum(sold), 1e-12)
+        return (
+            f"{int(self.buys.sum()):,} of {len(self.buys):,} wireless agents buy: {sold[0] / total:.0%} of their load "
+            f"from mobile agents, {sold[1] / total:.0%} from fixed ones"
+        )
+
+    def colour(self, side: int, leader: int) -> str:
+        """Colour of a leader."""
+        name = f"{LEADERS[side]} {leader}"
+        return next((each.colour for each in self.leaders[side] if each.name == name), _OTHERS)
+
+
+def _leaders(game: StackelbergGame, b: int, side: int, prices: NDArray[np.float64]) -> list[_Leader]:
+    market, config, count = game.market, game.config, getattr(game.config, LEADERS[side])
+    which = np.arange(game.num_envs) == b
+    best = np.zeros((game.num_envs, count, 3))
+    # Where conditions change, those of the last round are gone, except at the end.
+    known = market.round[b] > 0 and (not config.dynamics or market.round[b] == config.rounds)
+    searched = config.wireless <= _SEARCHED and known
+    if searched:
+        batch.best_responses(market, game.numbers, game.counts, which, side, market.price, config.scan(), best)
+    order = np.argsort(-market.sold[b, side, :count], kind="stable")
+    shown = np.sort(order[:_CURVES])
+    out = []
+    for rank, leader in enumerate([*shown, *np.sort(order[_CURVES:])]):
+        price, profit, present = best[b, leader].tolist()
+        demand = np.zeros((len(prices) if rank < _CURVES else 0, 2))
+        if market.round[b] > 0:
+            batch.demand_of_leader(
+                market, game.counts, b, side, int(leader), market.price, prices[: len(demand)], demand
+            )
+        out.append(
+            _Leader(
+                name=f"{LEADERS[side]} {leader}",
+                colour=_COLOURS[side][rank] if rank < _CURVES else _OTHERS,
+                price=float(market.price[b, side, leader]),
+                cost=float(market.cost[b, side, leader]),
+                sold=float(market.sold[b, side, leader]),
+                profit=float(market.profit[b, side, leader]),
+                best=(price, profit, profit - present) if searched else None,
+                demand=demand[:, 0],
+            )
+        )
+    return out
+
+
+def _view(game: StackelbergGame, index: int, most: int) -> _View:
+    market, config = game.market, game.config
+    prices = np.linspace(0.0, config.price_cap, _PRICES)
+    leaders = (_leaders(game, index, k.MOBILE, prices), _leaders(game, index, k.FIXED, prices))
+    reach = market.reach[index].astype(np.int64)
+    # Of many wireless agents, those whose leaders have a colour.
+    named = {leader.name for side in leaders for leader in side[:_CURVES]}
+    known = sum(
+        np.array([f"{LEADERS[side]} {leader}" in named for leader in range(getattr(config, LEADERS[side]))])[
+            reach[side]
+        ].astype(int)
+        for side in range(2)
+    )
+    rows = np.sort(np.argsort(-known, kind="stable")[:most])
+    return _View(
+        rounds=int(market.round[index]),
+        last=config.rounds,
+        cap=config.price_cap,
+        prices=prices,
+        leaders=leaders,
+        rows=rows,
+        shares=market.share[index].copy(),
+        buys=market.buys[index].copy(),
+        reach=reach,
+        loads=market.traits[index, :, f.LOAD].copy(),
+        utilities=market.utility[index].copy(),
+    )
+
+
+def figure(game: StackelbergGame, index: int = 0) -> Figure:
+    """Return the picture of a market as a matplotlib figure, for saving in any format.
+
+    Left, what each leader would sell at every price while the others keep theirs: a dot is the posted price, a diamond
+    the best one, dotted lines are unit costs; in a dynamic market this is the demand of the round to come. Middle, how
+    each wireless agent splits its task. Right, profits, and outlined what each leader could earn at its best price.
+
+    Parameters
+    ----------
+    game : StackelbergGame
+        Batch of markets.
+    index : int, default 0
+        Which market of the batch.
+
+    Returns
+    -------
+    Figure
+        1080 × 720 pixels.
+    """
+    view = _view(game, index, _DRAWN)
+    drawn = r.new_figure()
+    _draw_header(drawn, view)
+    for side, bottom in ((k.MOBILE, 0.465), (k.FIXED, 0.115)):
+        _draw_demand(drawn.add_axes((0.07, bottom, 0.34, 0.255)), view, side)
+    _draw_shares(drawn.add_axes((0.475, 0.115, 0.24, 0.605)), view)
+    _draw_profits(drawn.add_axes((0.80, 0.115, 0.175, 0.605)), view)
+    _draw_legend(drawn)
+    return drawn
+
+
+def _draw_header(drawn: Figure, view: _View) -> None:
+    drawn.text(0.03, 0.957, "Stackelberg market", fontsize=19, fontweight="bold", color=r.INK, va="center")
+    drawn.text(
+        0.97, 0.957, view.headline, fontsize=13, fontweight="bold", color=r.PAPER, ha="right", va="center",
+        bbox={"boxstyle": "round,pad=0.45", "facecolor": r.INK, "edgecolor": r.INK},
+    )  # fmt: skip
+    drawn.text(0.03, 0.912, view.sentence, fontsize=12, color=r.MUTED, va="center")
+    y = 0.848
+    r.tile(drawn, 0.03, y, "leaders earn", f"{view.profit:,.1f}", "this round")
+    if view.nash_conv is not None:
+        note = f"{view.nash_conv / view.profit:.1%} of it" if view.profit > 0.0 else ""
+        r.tile(drawn, 0.27, y, "gain by deviating", f"{view.nash_conv:,.2f}", note)
+    r.tile(drawn, 0.52, y, "wireless agents gain", f"{view.utilities.sum():,.1f}")
+    taking = float(view.buys.mean())
+    r.tile(drawn, 0.76, y, "take part", f"{taking:.0%}", f"{int(view.buys.sum()):,} of {len(view.buys):,}")
+
+
+def _draw_demand(axes: Axes, view: _View, side: int) -> None:
+    r.style_axes(axes, "unit price [units/Mbit]" if side == k.FIXED else "", "load sold [Mbit]")
+    named = f"{LEADERS[side]} agents"
+    count = len(view.leaders[side])
+    note = f" ({_CURVES} of {count:,})" if count > _CURVES else ""
+    axes.set_title(f"demand for {named}{note}", fontsize=12, color=r.INK, fontweight="bold", loc="left", pad=6)
+    shown = [leader for leader in view.leaders[side] if len(leader.demand)]
+    top = max((float(leader.demand.max(initial=0.0)) for leader in shown), default=0.0)
+    # Nothing happens beyond the price at which nobody buys.
+    ends = [float(view.prices[leader.demand > 0.0].max(initial=leader.price)) for leader in shown]
+    axes.set_xlim(0.0, min(max(ends, default=view.cap) * 1.1 + 1e-9, view.cap) if view.rounds else view.cap)
+    axes.set_ylim(0.0, max(top, 1e-9) * 1.12)
+    for leader in shown:
+        axes.axvline(leader.cost, color=leader.colour, linewidth=1.2, linestyle=(0, (1, 2)))
+        axes.plot(view.prices, leader.demand, color=leader.colour, linewidth=2.2, label=leader.name, alpha=0.9)
+        if view.rounds == 0:
+            continue
+        at = float(np.interp(leader.price, view.prices, leader.demand))
+        axes.plot([leader.price], [at], color=leader.colour, marker="o", markersize=11, markeredgecolor=r.INK)
+        if leader.best is not None:
+            height = float(np.interp(leader.best[0], view.prices, leader.demand))
+            axes.plot(
+                [leader.best[0]], [height], color=r.PAPER, marker="D", markersize=7, markeredgecolor=leader.colour,
+                markeredgewidth=2.0,
+            )  # fmt: skip
+    if view.rounds:
+        axes.legend(loc="upper right", frameon=False, fontsize=9.5, labelcolor=r.INK, handlelength=1.4)
+
+
+def _draw_shares(axes: Axes, view: _View) -> None:
+    """Draw a bar for each wireless agent: left what its mobile agent gets, right what its fixed agent gets."""
+    r.style_axes(axes, "share of the task", "")
+    note = f" ({len(view.rows)} of {len(view.shares):,})" if len(view.rows) < len(view.shares) else ""
+    axes.set_title(f"who buys from whom{note}", fontsize=12, color=r.INK, fontweight="bold", loc="left", pad=6)
+    axes.grid(visible=False)
+    n = len(view.rows)
+    axes.set_xlim(0.0, 1.0)
+    axes.set_ylim(max(n, 4) - 0.4, -0.6)
+    small = 9.5 if n <= 14 else 7.5
+    for row, i in enumerate(view.rows):
+        if not view.buys[i]:
+            axes.barh(row, 1.0, height=0.74, color=r.PAPER, edgecolor=r.GRID, linewidth=1.0)
+            words = "buys nothing" if view.rounds else ""
+            axes.text(0.5, row, words, ha="center", va="center", fontsize=small, color=r.MUTED)
+            continue
+        share = float(view.shares[i])
+        for side, start, width in ((0, 0.0, share), (1, share, 1.0 - share)):
+            leader = int(view.reach[side, i])
+            axes.barh(row, width, left=start, height=0.74, color=view.colour(side, leader), alpha=0.85)
+            if width > 0.2:
+                words = f"{LEADERS[side][0]}{leader}  {width:.0%}"
+                ink = r.INK if view.colour(side, leader) in _LIGHT else r.PAPER
+                at = start + width / 2
+                axes.text(at, row, words, ha="center", va="center", fontsize=small, color=ink, fontweight="bold")
+    axes.set_yticks(np.arange(n))
+    axes.set_yticklabels([f"w{i}" for i in view.rows], fontsize=small + 0.5)
+
+
+def _draw_profits(axes: Axes, view: _View) -> None:
+    r.style_axes(axes, "units", "")
+    axes.set_title("profit, and the best", fontsize=12, color=r.INK, fontweight="bold", loc="left", pad=6)
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", color=r.GRID, linewidth=0.8)
+    shown = [leader for side in view.leaders for leader in side[: max(_CURVES, 6)]]
+    values = [leader.profit for leader in shown] + [leader.best[1] for leader in shown if leader.best is not None]
+    low, high = min([0.0, *values]), max([1e-9, *values])
+    room = high - low
+    axes.set_xlim(low - (0.1 * room if low < 0.0 else 0.0), high + 0.28 * room)
+    axes.set_ylim(max(len(shown), 4) - 0.4, -0.6)
+    for row, leader in enumerate(shown):
+        axes.barh(row, leader.profit, height=0.62, color=leader.colour, alpha=0.85)
+        end = leader.profit
+        if leader.best is not None:
+            axes.barh(row, leader.best[1], height=0.62, facecolor="none", edgecolor=r.INK, linewidth=1.2)
+            end = max(end, leader.best[1])
+        words = f"{leader.profit:,.1f}"
+        axes.text(max(end, 0.0) + 0.02 * room, row, words, va="center", fontsize=9.5, color=r.INK)
+    axes.axvline(0.0, color=r.MUTED, linewidth=1.0)
+    axes.locator_params(axis="x", nbins=4)
+    axes.set_yticks(np.arange(len(shown)))
+    axes.set_yticklabels([leader.name for leader in shown], fontsize=10)
+
+
+def _draw_legend(drawn: Figure) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    mark: dict[str, Any] = {"linestyle": "none", "color": r.MUTED}
+    entries = [
+        Line2D([], [], marker="o", markersize=10, markeredgecolor=r.INK, label="posted price", **mark),
+        Line2D([], [], marker="D", markersize=7, markerfacecolor=r.PAPER, mew=2.0, label="best price", **mark),
+        Line2D([], [], color=r.MUTED, lw=1.2, linestyle=(0, (1, 2)), label="unit cost"),
+        Patch(facecolor=r.MUTED, alpha=0.85, lw=0, label="profit"),
+        Patch(facecolor="none", edgecolor=r.INK, lw=1.2, label="profit at the best price, the others unchanged"),
+    ]
+    r.legend(drawn, entries, y=0.008, fontsize=9.5, handlelength=1.6, columnspacing=1.8, handletextpad=0.6)
+
+
+def text(game: StackelbergGame, index: int = 0) -> str:
+    """Return a market as lines of at most 100 characters.
+
+    Parameters
+    ----------
+    game : StackelbergGame
+        Batch of markets.
+    index : int, default 0
+        Which market of the batch.
+
+    Returns
+    -------
+    str
+        Prices, sales and profits of the leaders, then how each wireless agent splits its task.
+    """
+    view = _view(game, index, _WRITTEN)
+    lines = [f"Stackelberg market  ·  {view.headline}", view.sentence, ""]
+    rows = [["leader", "price", "unit cost", "sold", "profit", "best price", "best profit"]]
+    for side in view.leaders:
+        for leader in side[:_WRITTEN]:
+            best = ["", ""] if leader.best is None else [f"{leader.best[0]:.2f}", f"{leader.best[1]:,.2f}"]
+            rows.append(
+                [leader.name, f"{leader.price:.2f}", f"{leader.cost:.2f}", f"{leader.sold:,.1f}",
+                 f"{leader.profit:,.2f}", *best]
+            )  # fmt: skip
+        if len(side) > _WRITTEN:
+            rows.append([f"{len(side) - _WRITTEN:,} more", *[""] * 6])
+    lines += r.text_table(rows)
+    lines += ["", f"leaders earn {view.profit:,.2f}" + (
+        "" if view.nash_conv is None else f", could gain {view.nash_conv:,.2f} by deviating alone"
+    ), ""]  # fmt: skip
+    for i in view.rows:
+        mobile, fixed = (f"{LEADERS[side]} {view.reach[side, i]}" for side in range(2))
+        if view.buys[i]:
+            share = float(view.shares[i])
+            bar = f"▕{r.text_bar(share, 30)}▏"
+            lines.append(f"w{i:<4}{mobile:>12} {share:>4.0%} {bar} {1 - share:>4.0%} {fixed:<12}"
+                         f" {view.utilities[i]:>9,.1f}")  # fmt: skip
+        else:
+            lines.append(f"w{i:<4}{mobile:>12}      {'buys nothing' if view.rounds else '':^32}      {fixed}")
+    hidden = len(view.shares) - len(view.rows)
+    if hidden:
+        lines.append(f"… and {hidden:,} more wireless agents")
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,6 @@
+from .game import (
+    TwoTierConfig as TwoTierConfig,
+)
+from .game import (
+    TwoTierGame as TwoTierGame,
+)

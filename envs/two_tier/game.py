@@ -1,0 +1,443 @@
+"""The two-tier market as a game; see `TwoTierGame`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from ioa_marl.envs.core import Arrays, PolicyFactory, Role
+from ioa_marl.envs.phased import PhasedGame, check_common
+from ioa_marl.envs.spaces import unit_box
+from ioa_marl.envs.two_tier.policies import POLICIES
+from ioa_marl.foundations.parameters import check_integer, check_number, require
+from ioa_marl.markets.double_dutch import kernels as a
+from ioa_marl.markets.stackelberg import kernels as p
+from ioa_marl.markets.stackelberg import observations as views
+from ioa_marl.markets.stackelberg.equilibrium import solve_batch
+from ioa_marl.markets.stackelberg.references import equilibrium_on_grid
+from ioa_marl.markets.two_tier import drivers as batch
+from ioa_marl.markets.two_tier import kernels as k
+from ioa_marl.markets.two_tier.deviations import Bench
+from ioa_marl.markets.two_tier.params import PRESETS, TwoTierParams, allocate_market
+
+LEADERS = ("mobile", "fixed")
+
+
+@dataclass(frozen=True)
+class TwoTierConfig(TwoTierParams):
+    """Settings of the environment: those of the market, what the agents see and how they act."""
+
+    price_levels: int = 51
+    """Prices that leaders choose from, equally spaced from 0 to ``price_cap``."""
+    scripted_mobile_margin: float = 1.1
+    """Margin over unit cost of the mobile agents when no agent plays them."""
+    scripted_fixed_margin: float = 0.5
+    """Margin over unit cost of the fixed agents when no agent plays them."""
+    observation: str = "paper"
+    """What the agents see: ``paper`` or ``extended`` (with what they could also know)."""
+    instance: int | None = None
+    """Which technology: number of the instance. None: that of the seed."""
+    max_cycles: int | None = None
+    """Cut episodes off after this many steps (truncation). None: only the market's own rules end them."""
+
+    def __post_init__(self) -> None:
+        """Check the settings that the market does not know."""
+        super().__post_init__()
+        check_integer(self, "price_levels", 2, 10_001)
+        for name in ("scripted_mobile_margin", "scripted_fixed_margin"):
+            check_number(self, name, 0.0, 1e6)
+        require(self.observation in ("paper", "extended"), "observation", self.observation, "paper or extended")
+        check_common(self)
+
+
+class TwoTierGame(PhasedGame):
+    """Leaders price their computing, overloaded fixed agents buy more of it from aerial agents in an auction.
+
+    ## Description
+
+    A round has two tiers. In the **pricing tier** mobile and fixed agents (leaders) post unit prices, and each of N
+    wireless agents (followers), which has one of either in reach, answers at once with the share o of its workload that
+    goes to its mobile agent; the rest goes to its fixed agent. The answer is the exact best one, given the shares α of
+    the last round; who would do worse than nothing buys nothing. See `ioa_marl.envs.stackelberg.game.StackelbergGame`.
+
+    Fixed agent j can compute κ_j itself. Where its load L_j exceeds that by at least one lot w, it is a buyer of one
+    lot in the **auction tier**; aerial agents sell one lot each. Buyers value a lot at v_j = p_j w − θ_j ln(1 + λ_k
+    w/μ_k) − γ E_up, sellers at v_k = ξ σ μ² λ w + γ_k (t_k_up + λ_k w/μ_k) p_hov + θ_k (λ_j w/μ_j)², λ/μ of the unknown
+    partner being the mean of its side. A seller with v_k > max_j p_j w stays away. The auctioneer sees the bidders come
+    and chooses a step for either clock, with which the double Dutch auction of the round is played to its end. See
+    `ioa_marl.envs.double_dutch.game.DoubleDutchGame`.
+
+    The m-th buyer trades with the m-th seller at the clearing price r*, and α_j = w/L_j of its load is computed in the
+    air; elsewhere α_j = 0, and the aerial branch of the latency does not exist. What is left of the excess is not
+    served: of the load of fixed agent j the part 1 − u_j/L_j is, of a workload W_n the part o + (1 − o)(1 − u_j/L_j).
+    Wireless agents pay for what is served, and QoE counts in that part.
+
+    ## Roles
+
+    | Role | Agents | Default | Scripted policies |
+    | --- | --- | --- | --- |
+    | `mobile` | `mobile` | learns | the six policies of leaders below |
+    | `fixed` | `fixed` | learns | the same |
+    | `auctioneer` | 1 | learns | `oracle`, `fixed_pair`, `scripted_pair` |
+
+    Any of them can learn. In each round the leaders act, then the auctioneer; where both learn, these are two steps.
+    Wireless and aerial agents are part of the market: they answer exactly and bid truthfully.
+
+    | Policy | Action |
+    | --- | --- |
+    | `oracle` of a leader | equilibrium of the pricing tier by Algorithm 2, at the α that is expected; no capacities |
+    | `best_response`, `greedy` | best price on the grid had the others done what they did last, auction included |
+    | `cost_plus` | unit cost times 1 + `margin` (0.5) |
+    | `posted_pair` | the side's price of the best single pair for everybody, or `price` |
+    | `scripted_margin` | unit cost times 1 + `scripted_mobile_margin` or `scripted_fixed_margin` |
+    | `oracle` of the auctioneer | the best of all pairs of steps on the bids of this round |
+    | `fixed_pair` | always the same pair: the best one, or `buyer_step` and `seller_step` |
+    | `scripted_pair` | `scripted_buyer_step` and `scripted_seller_step` |
+
+    The best single pair of prices has the lowest mean sum of the leaders' regrets, the best pair of steps the highest
+    mean return with leaders that play `scripted_margin`, on markets of the same instance kept for that purpose.
+
+    ## Observation space
+
+    Leaders: float32 in [0, 1]; 5 features, or 11 (`mobile`) and 15 (`fixed`) with `observation="extended"`.
+
+    | Index | Meaning | Scale |
+    | --- | --- | --- |
+    | 0, 1 | own unit cost, own last price (0 before there is one) | `price_cap` |
+    | 2 | load served in the last round | load of all wireless agents in reach |
+    | 3 | mean last price of the other side, as the wireless agents in reach see it | `price_cap` |
+    | 4 | round | `rounds` |
+    | 5 | wireless agents in reach | `wireless` |
+    | 6, 7, 8 | their mean load, own λ/μ, their mean κ ln(1 + t_n/ε) | largest values |
+    | 9, 10 | mean energy coefficient of their links to it, and to the other side | largest value |
+    | 11 | `fixed`: own capacity κ | load of all wireless agents in reach |
+    | 12, 13 | `fixed`: α and the part of the load that was served in the last round | 1 |
+    | 14 | `fixed`: price paid for a lot in the last round, 0 without a trade | `price_cap` · `lot` |
+
+    `auctioneer`: float32 in [0, 1]; 9 features, or 15 with `observation="extended"`.
+
+    | Index | Meaning | Scale |
+    | --- | --- | --- |
+    | 0 | round | `rounds` |
+    | 1, 2 | buyers and sellers who take part | `fixed`, `aerial` |
+    | 3, 4 | highest and mean income p_j w of the buyers | `price_cap` · `lot` |
+    | 5, 6 | clearing price and trades of the last auction | `price_cap` · `lot`, most trades |
+    | 7, 8 | where its clocks stopped, buyers' and sellers' | `price_cap` · `lot` |
+    | 9, 10 | buyers and sellers who accepted in it | `fixed`, `aerial` |
+    | 11, 12 | distance between the last two acceptances of each side | `price_cap` · `lot` |
+    | 13, 14 | last action | its largest value |
+
+    ## Action space
+
+    | Role | Space | Meaning |
+    | --- | --- | --- |
+    | `mobile`, `fixed` | `Discrete(price_levels)` | index of the unit price, equally spaced from 0 to `price_cap` |
+    | `auctioneer` | `MultiDiscrete([len(steps), len(steps)])` | indices of buyer clock's and seller clock's step |
+
+    ## Rewards
+
+    All in the step that ends the round. Leaders: the round's profit over the mean load in a leader's reach, `workload`
+    · `wireless` / number of leaders on its side [units/Mbit]. `auctioneer`: the return of the round's auction: −b per
+    regret |v − c| of an acceptance, −d per bidder that listens to a broadcast which nobody accepts, + c per value less
+    cost of a pair, + e per pair [units].
+
+    Profits: Σ o W (p_i − c_i) of a mobile agent; p_j (L_j − u_j) − c_j min(L_j, κ_j) − (r* + γ E_up)[trade] of a fixed
+    agent; (r* − v_k)[trade] of an aerial agent, without the θ term of v_k.
+
+    ## Starting state
+
+    Technology belongs to the instance: that of the pricing tier, capacities, speeds of the aerial agents. Capacities
+    are log-uniform, spread evenly: one fixed agent in each of as many equally likely intervals as there are. Drawn per
+    episode: unit costs, hover powers and wind. Nothing was posted, and no α is expected.
+
+    ## Episode end
+
+    Termination: after `rounds` rounds. Truncation: after `max_cycles` steps, if that is set; a round that was not
+    settled does not count.
+
+    ## Metrics
+
+    | Name | Meaning |
+    | --- | --- |
+    | `mobile_regret`, `fixed_regret` | what the side's leaders gain at most, each by another price in the last round |
+    | `auction_regret` | mean over rounds of the best pair's return less the return achieved [units] |
+    | `mobile_profit`, `fixed_profit`, `aerial_profit` | total profits per round [units] |
+    | `follower_welfare`, `social_welfare` | Σ U_n per round, with all profits [units] |
+    | `mobile_price`, `fixed_price` | mean prices posted [units/Mbit] |
+    | `participation` | share of wireless agents that buy |
+    | `overloaded`, `unserved` | share of fixed agents with excess load; share of their load that is not served |
+    | `buyers`, `trades`, `clearing_price` | per round; mean price of the rounds with a trade, 0 without one |
+    | `auction_return`, `auction_efficiency` | per round; welfare of all auctions over its maximum, 1 where that is 0 |
+    | `messages` | listeners summed over the broadcasts of a round |
+
+    The first three are scored, each for its role; there is no overall score. Regrets are exact: other prices of the
+    grid are tried one by one, wireless agents answer again, and where a fixed agent would buy a lot, the auction is run
+    again with the same steps; all pairs of steps are tried on the bids of every round. Nothing below 0 exists, which is
+    1 on every scale; 0 is leaders at cost plus 50% (`mobile`) and 25% (`fixed`), and random steps. At these prices the
+    auction is as busy as near the equilibrium, so that no scale is short. Regrets are NaN where `full_metrics` is off.
+
+    Measured in `paper`, means over 50 episodes on five instances:
+
+    | Leaders | Auctioneer | `mobile_regret` | `fixed_regret` | `auction_regret` |
+    | --- | --- | --- | --- | --- |
+    | cost plus 50%, 25% | random | 4.9 | 10.9 | 3.2 |
+    | `posted_pair` | `fixed_pair` | 0.37 | 6.2 | 0.42 |
+    | `oracle` | `oracle` | 0.06 | 5.2 | 0 |
+    | `best_response` | `fixed_pair` | 0.41 | 0.53 | 0.24 |
+    | random | random | 151 | 149 | 2.2 |
+
+    ## Arguments
+
+    The fields of `TwoTierConfig`; `conf/env/two_tier.yaml` lists them with their meaning.
+
+    ## Presets
+
+    | Preset | Market |
+    | --- | --- |
+    | `paper` | 10 of each kind, one wireless agent for each leader |
+    | `city` | 60 wireless, 15 mobile, 15 fixed, 15 aerial agents; quantities within 20%, t_k_up from 0.02 to 0.1 s |
+    | `metro` | 1 000 wireless, 100 mobile, 100 fixed, 100 aerial agents |
+
+    With several wireless agents per leader, capacities, lots, their costs and the auction's steps go with their number.
+
+    ## Fidelity
+
+    The paper leaves open how its tiers meet; what is said there of either tier alone holds here too. Beyond that:
+
+    - Capacities, who is a buyer, lots of one size, α = w/L for all wireless agents of a buyer, what becomes of the rest
+      of the excess, and that wireless agents expect the α of the last round, close the model. Latency counts all of the
+      load that a fixed agent has taken, served or not.
+    - A buyer pays γ E_up when it trades, so its valuation subtracts it, which Eq. 33 does not. The θ terms of Eqs. 33
+      and 34 are in valuations only: nobody is paid for delay. So traders gain in cash at least what they gain in
+      valuation.
+    - Computing energy ξ E_com of a fixed agent is that of what it computes itself. E_up is that of one lot, a constant.
+    - The buyer clock starts at the highest possible bid p̄ w, the seller clock at 0. Steps and message weight are those
+      of the double Dutch auction, scaled to lots of 2 Mbit (clock 80 there, 20 here).
+    - κ ln(1 + t_n/ε) is 60 units in place of 300 of the market without an auction. There α is always 0.25; here it is
+      often 0, the longest branch changes at a smaller share, and with the larger weight shares stick to that kink: of
+      300 random markets without α none has a pure equilibrium; with the smaller weight all have one.
+    - Unit costs are 0.7 to 1.0 (mobile) and 1.5 to 2.2 (fixed), so that at equilibrium prices (about 1.8 and 2.8) the
+      loads of both kinds are alike, about half of the fixed agents have excess load and four of ten are buyers.
+    - At the equilibrium prices nearly every buyer trades. The best pairs of steps are (1.25, 0.5) and (1.25, 0.75) with
+      a return of 9.4 a round; the finest pair has −0.4, the coarsest 5.8, the mean over all pairs is 6.6.
+    - Equilibrium prices of the pricing tier are no equilibrium of both tiers: whose load exceeds its capacity gains by
+      a higher price. So `oracle` leaves the fixed agents a regret, and `best_response` leaves less.
+
+    ## References
+
+    "Hybrid Stackelberg Game and Diffusion-based Auction for Two-tier Agentic AI Task Offloading in Internet of Agents",
+    Sections III to V, Eqs. 1-40, Algorithms 1 and 2.
+
+    ## Version history
+
+    - v0: first version.
+    """
+
+    name: ClassVar[str] = "two_tier"
+    version: ClassVar[int] = 0
+    config_class: ClassVar[type[Any]] = TwoTierConfig
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    default_learning: ClassVar[tuple[str, ...]] = (*LEADERS, "auctioneer")
+    metric_names: tuple[str, ...] = (
+        "mobile_regret", "fixed_regret", "auction_regret", "mobile_profit", "fixed_profit", "aerial_profit",
+        "follower_welfare", "social_welfare", "mobile_price", "fixed_price", "participation", "overloaded", "unserved",
+        "buyers", "trades", "clearing_price", "auction_return", "auction_efficiency", "messages",
+    )  # fmt: skip
+    objectives: ClassVar[Mapping[str, str]] = {
+        "mobile": "mobile_regret", "fixed": "fixed_regret", "auctioneer": "auction_regret"
+    }  # fmt: skip
+    minimised: ClassVar[frozenset[str]] = frozenset(objectives)
+    zero: ClassVar[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+        "mobile": ("cost_plus", {"margin": 0.5}), "fixed": ("cost_plus", {"margin": 0.25})
+    }  # fmt: skip
+    zero_name: ClassVar[Mapping[str, str]] = {
+        "mobile": "cost plus 50%, 25%", "fixed": "cost plus 50%, 25%", "auctioneer": "random steps at these prices"
+    }  # fmt: skip
+    uninformed: ClassVar[Mapping[str, str]] = {**dict.fromkeys(LEADERS, "posted_pair"), "auctioneer": "fixed_pair"}
+    board_metrics: ClassVar[tuple[str, ...]] = (
+        "mobile_profit", "fixed_profit", "follower_welfare", "trades", "auction_efficiency", "messages",
+    )  # fmt: skip
+    policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
+    instanced: ClassVar[bool] = True
+    pictures: ClassVar[str] = "ioa_marl.envs.two_tier.render"
+    phases: ClassVar[tuple[tuple[str, ...], ...]] = (LEADERS, ("auctioneer",))
+
+    config: TwoTierConfig
+    market: p.MarketState
+
+    @classmethod
+    def make_roles(cls, config: TwoTierConfig) -> dict[str, Role]:
+        """Return the roles mobile, fixed and auctioneer."""
+        extended = config.observation == "extended"
+        seen = views.LEADER_FEATURES_EXTENDED if extended else views.LEADER_FEATURES
+        features = {
+            "mobile": seen,
+            "fixed": seen + (batch.FIXED_EXTRAS if extended else 0),
+            "auctioneer": batch.AUCTIONEER_FEATURES_EXTENDED if extended else batch.AUCTIONEER_FEATURES,
+        }
+        price, steps = spaces.Discrete(config.price_levels), [len(config.steps)] * 2
+        return {
+            "mobile": Role("mobile", config.mobile, unit_box(features["mobile"]), price, "scripted_margin"),
+            "fixed": Role("fixed", config.fixed, unit_box(features["fixed"]), price, "scripted_margin"),
+            "auctioneer": Role(
+                "auctioneer", 1, unit_box(features["auctioneer"]), spaces.MultiDiscrete(steps), "scripted_pair"
+            ),
+        }
+
+    def _allocate(self) -> p.MarketState:
+        config, n = self.config, self.num_envs
+        self.whole = allocate_market(config, n)
+        """Both tiers and what connects them; `market` is the pricing tier."""
+        self.settings = config.settings()
+        """Parameter vectors of the kernels."""
+        self._pricing = config.pricing()
+        self._bench: Bench | None = None
+        self._equilibrium = np.zeros((n, 2, max(config.mobile, config.fixed)), np.int64)
+        self._solved = np.full((n, 3), -1, np.int64)
+        self._scale = [config.workload * config.wireless / getattr(config, role) for role in LEADERS]
+        return self.whole.pricing
+
+    def _accounts(self) -> int:
+        return int(self.market.received.shape[1] - 1 + self.whole.tier.received.shape[1])
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        tier = {f"tier_{name}": array for name, array in self.whole.tier._asdict().items()}
+        auction = {f"auction_{name}": array for name, array in self.whole.auction._asdict().items()}
+        return {**super()._arrays(), **tier, **auction}
+
+    def bench(self) -> Bench:
+        """Return a market on which deviations are tried, made when it is first needed."""
+        if self._bench is None:
+            self._bench = Bench(self.config, self.config.price_levels)
+        return self._bench
+
+    def _open(self, which: NDArray[np.bool_]) -> None:
+        batch.open_markets(self.whole, self.settings, which)
+
+    def _play(
+        self,
+        phase: int,
+        which: NDArray[np.bool_],
+        actions: Arrays,
+        rewards: Arrays,
+        terminated: NDArray[np.bool_],
+    ) -> None:
+        levels = self.config.price_levels
+        if phase == 0:
+            batch.post_prices(self.whole, self.settings, which, levels, actions["mobile"], actions["fixed"])
+            return
+        batch.hold_auctions(self.whole, self.settings, which, actions["auctioneer"], terminated)
+        for side, role in enumerate(LEADERS):
+            if role in rewards:
+                profit = self.market.profit[which, side, : self.roles[role].count]
+                rewards[role][which] = profit / self._scale[side]
+        if "auctioneer" in rewards:
+            rewards["auctioneer"][which, 0] = self.whole.auction.totals[which, a.RETURN]
+
+    def _observe(self, observations: Arrays) -> None:
+        extended, settings = self.config.observation == "extended", self.settings
+        for side, role in enumerate(LEADERS):
+            if role in observations:
+                views.observe_leaders(
+                    self.market, settings.pricing, settings.pricing_counts, side, extended, observations[role]
+                )
+        if extended and "fixed" in observations:
+            batch.observe_fixed(self.whole, settings, views.LEADER_FEATURES_EXTENDED, observations["fixed"])
+        if "auctioneer" in observations:
+            batch.observe_auctioneer(self.whole, settings, extended, observations["auctioneer"])
+
+    def equilibrium_to_play(self) -> NDArray[np.int64]:
+        """Return the prices that `oracle` posts, as indices, shape (batch, 2, leaders)."""
+        state = self.market
+        now = np.stack([np.full(self.num_envs, self.openings), state.episode.astype(np.int64), state.round], axis=1)
+        new = (now != self._solved).any(axis=1)
+        if new.any():
+            levels = self.config.price_levels
+            prices, _, _ = solve_batch(self._pricing, state, new)
+            rounded = equilibrium_on_grid(self._pricing, state, new, prices, levels)
+            self._equilibrium[new] = np.rint(rounded[new] / self.config.price_cap * (levels - 1))
+            self._solved[new] = now[new]
+        return self._equilibrium
+
+    def _measure(self, which: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
+        market, tier = self.market, self.whole.tier
+        others = market.received.shape[1] - 1
+        ledger[which, :others] = market.received[which, :-1]
+        ledger[which, others:] = tier.received[which]
+        figures = self._figures()
+        for name in self.objectives.values():
+            figures[name] = np.full(self.num_envs, np.nan)
+        for b in np.flatnonzero(which).tolist() if self.full_metrics else ():
+            bench = self.bench()
+            bench.take(self.whole, b)
+            figures["auction_regret"][b] = bench.auction_regret()
+            figures["mobile_regret"][b], figures["fixed_regret"][b] = bench.leader_regrets()
+        for column, name in enumerate(self.metric_names):
+            metrics[which, column] = figures[name][which]
+
+    def _figures(self) -> dict[str, NDArray[np.float64]]:
+        """Return the means over the settled rounds, (batch,) each."""
+        config, sums = self.config, self.whole.tier.sums
+        mean = sums / np.maximum(self.market.round, 1)[:, None]
+        profits = mean[:, k.MOBILE_PROFIT] + mean[:, k.FIXED_PROFIT] + mean[:, k.AERIAL_PROFIT]
+
+        def ratio(column: int, by: int, otherwise: float) -> NDArray[np.float64]:
+            some = sums[:, by] > 0.0
+            return np.where(some, sums[:, column] / np.where(some, sums[:, by], 1.0), otherwise)
+
+        return {
+            "mobile_profit": mean[:, k.MOBILE_PROFIT],
+            "fixed_profit": mean[:, k.FIXED_PROFIT],
+            "aerial_profit": mean[:, k.AERIAL_PROFIT],
+            "follower_welfare": mean[:, k.FOLLOWER_WELFARE],
+            "social_welfare": mean[:, k.FOLLOWER_WELFARE] + profits,
+            "mobile_price": mean[:, k.MOBILE_PRICE],
+            "fixed_price": mean[:, k.FIXED_PRICE],
+            "participation": mean[:, k.PARTICIPATION] / config.wireless,
+            "overloaded": mean[:, k.OVERLOADED] / config.fixed,
+            "unserved": ratio(k.UNSERVED, k.LOAD, 0.0),
+            "buyers": mean[:, k.N_BUYERS],
+            "trades": mean[:, k.N_TRADES],
+            "clearing_price": ratio(k.CLEARING_PRICE, k.CLEARED, 0.0),
+            "auction_return": mean[:, k.AUCTION_RETURN],
+            "auction_efficiency": ratio(k.AUCTION_WELFARE, k.AUCTION_OPTIMUM, 1.0),
+            "messages": mean[:, k.MESSAGES],
+        }
+
+    def state(self) -> NDArray[np.float32]:
+        """Return what the whole market is, (batch, features), scaled to [0, 1].
+
+        Round and phase; prices, unit costs and loads sold of all leaders; of the fixed agents capacities, loads, α and
+        served parts; the aerial agents' valuations; those of this round's bidders; the last auction's price, trades
+        and steps.
+        """
+        market, tier, auction, config = self.market, self.whole.tier, self.whole.auction, self.config
+        bid, load = config.price_cap * config.lot, self.settings.pricing[p.MOST_LOAD] * config.wireless
+        parts: list[NDArray[Any]] = [market.round[:, None] / config.rounds, market.phase[:, None]]
+        for side, role in enumerate(LEADERS):
+            count = getattr(config, role)
+            parts += [x[:, side, :count] / config.price_cap for x in (market.price, market.cost)]
+            parts.append(market.sold[:, side, :count] / load)
+        parts += [tier.capacity / load, tier.load / load, market.passed_share, tier.served, tier.ask / bid]
+        for side, count in enumerate((config.fixed, config.aerial)):
+            parts.append(auction.valuation[:, side, :count] / bid)
+        parts += [auction.totals[:, [a.PRICE]] / bid, auction.totals[:, [a.TRADES]] / min(config.fixed, config.aerial)]
+        parts.append(tier.pair / max(len(config.steps) - 1, 1))
+        out: NDArray[np.float32] = np.clip(np.concatenate(parts, axis=1), 0.0, 1.0).astype(np.float32)
+        return out
+
+    @classmethod
+    def reference(
+        cls,
+        config: Any,
+        seeds: NDArray[np.uint64],
+        streams: NDArray[np.uint64],
+        instances: NDArray[np.uint64] | None = None,
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return the least possible regrets: 0 in every market, as each is a gain over staying."""
+        return {scored: np.zeros(len(seeds)) for scored in cls.objectives}

@@ -1,0 +1,6 @@
+from .game import (
+    VCGSlicingConfig as VCGSlicingConfig,
+)
+from .game import (
+    VCGSlicingGame as VCGSlicingGame,
+)

@@ -1,0 +1,264 @@
+"""The bank of the slicing market: bids, loans, noise, taxes and books of every round; see `VCGSlicingGame`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ioa_marl.envs.core import Arrays
+from ioa_marl.foundations.ledger import balance_ledgers
+from ioa_marl.foundations.parameters import ParameterError
+from ioa_marl.markets.vcg_slicing import kernels as k
+from ioa_marl.markets.vcg_slicing.baselines import utilities
+from ioa_marl.markets.vcg_slicing.dual_currency import bank as books
+from ioa_marl.markets.vcg_slicing.dual_currency import equations as dc
+from ioa_marl.markets.vcg_slicing.dual_currency import utility_fit
+from ioa_marl.markets.vcg_slicing.optimum import allocate_optima
+
+if TYPE_CHECKING:
+    from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
+
+Floats = NDArray[np.float64]
+
+VSP_FEATURES = 8
+"""What a provider sees where there is a bank."""
+NETWORKS = "ioa_marl.agents.networks.value_of_information"
+"""Module with ``ValueNetworks(batch, providers)``, a `VoIEstimator`; imported when it is asked for, since it is where
+torch is."""
+FIRST_STEPS, STEPS = 200, 4
+"""Steps of regression of the networks on the bills from before the episode, and in every round."""
+
+
+class DualCurrency:
+    """What the bank and the providers' beliefs are in a batch of markets, and what happens to them in a round.
+
+    Parameters
+    ----------
+    game : VCGSlicingGame
+        The game whose rounds are settled.
+
+    Attributes
+    ----------
+    bank : Bank
+        The books.
+    critic : ExternalityEstimator or None
+        Who estimates SW*₋ᵢ with ``externality="critic"``; whoever plays the slices has to supply it.
+    """
+
+    def __init__(self, game: VCGSlicingGame) -> None:
+        self._game, self._config = game, game.config
+        batch, n = game.num_envs, game.config.providers
+        self.bank = books.allocate_bank(batch, game.config)
+        self.critic: dc.ExternalityEstimator | None = None
+        self.draws = np.zeros((batch, n, 4))
+        self._multipliers = np.array(game.config.multipliers)
+        self._changes = np.array(game.config.changes)
+        self._center = utility_fit.prior_center(game.config.worth, game.config.rate)
+        self._solution = allocate_optima(1, n)
+        self._networks: dc.VoIEstimator | None = None
+        if game.config.voi == "network":
+            self._networks = importlib.import_module(NETWORKS).ValueNetworks(batch, n)
+        asked = game.config.externality == "critic"
+        self._seen, self._seen_next = (self._room() if asked else {} for _ in range(2))
+
+    def _room(self) -> Arrays:
+        """Return arrays for what everybody sees who acts."""
+        roles = {name: self._game.roles[name] for name in self._game.learning}
+        return {
+            name: np.zeros((self._game.num_envs, role.count, *(role.observation_space.shape or ())), np.float32)
+            for name, role in roles.items()
+        }
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return everything that is to be saved, leading axis batch."""
+        networks = {} if self._networks is None else self._networks.arrays()
+        return {f"bank_{name}": array for name, array in self.bank._asdict().items()} | {
+            f"voi_{name}": array for name, array in networks.items()
+        }
+
+    @property
+    def _present(self) -> NDArray[np.bool_]:
+        return self._game.market.present[:, None] > np.arange(self._config.providers)
+
+    def open(self, which: NDArray[np.bool_]) -> None:
+        """Start the books of the markets ``which``, whose episode has just been opened."""
+        market, config, bank = self._game.market, self._config, self.bank
+        rows = np.flatnonzero(which)
+        per_episode = config.redraw == "episode"
+        for b in rows.tolist():
+            count, episode = int(market.present[b]), int(market.episode[b])
+            key = (int(market.seed[b]), int(market.stream[b]))
+            rates = (key, episode) if per_episode else ((int(market.instance[b]), 0), 0)
+            bank.profit_rate[b] = books.draw_profit_rates(config, *rates)
+            past = books.draw_past(config, count, key, episode)
+            utility = utilities(market.worth[b, :count], market.rate[b, :count], past.share)
+            books.open_books(bank, b, config, count, past, utility, market.utility[b, :count])
+        books.infer_rates(bank, rows)
+        if config.externality == "exact" or config.voi == "exact":
+            self._game.solve_optima(which)
+        if config.externality == "exact":
+            bank.best[rows], bank.without[rows] = market.ideal[rows], market.others[rows]
+        elif config.externality == "estimated":
+            bank.fit[rows], bank.damping[rows] = self._center, 1e-2
+            books.infer_utilities(bank, rows, self._center, self._present[rows], books.FIRST_ITERATIONS)
+            self._infer_optima(rows)
+        if self._networks is not None:
+            self._networks.open(rows, np.stack([market.seed, market.stream, market.episode], axis=1)[rows])
+            self._regress(rows, FIRST_STEPS)
+
+    def _infer_optima(self, rows: NDArray[np.intp]) -> None:
+        """Solve the markets that the bank believes in."""
+        bank, solution, present = self.bank, self._solution, self._present
+        worth, rate = utility_fit.fitted_types(bank.fit)
+        rate = np.where(present[..., None], rate, 0.0)
+        for b in rows:
+            solution.price[0] = bank.price[b]
+            self._game.solve_again(worth, rate, int(b), solution)
+            bank.price[b] = solution.price[0]
+            bank.best[b], bank.without[b] = solution.utility[0], solution.others[0]
+
+    def _regress(self, rows: NDArray[np.intp], steps: int) -> None:
+        bank, config = self.bank, self._config
+        assert self._networks is not None
+        count = self._game.market.present[rows, None, None, None]
+        self._networks.learn(
+            rows, bank.bill_held[rows] * count, bank.bill_change[rows], bank.bill_utility[rows] / config.worth[1],
+            books.known_bills(bank, rows), steps,
+        )  # fmt: skip
+
+    def take_bids(self, which: NDArray[np.bool_], actions: NDArray[np.int64] | None) -> None:
+        """Estimate the pool, take the bids (truthful ones where nobody asks the providers), lend, and fix the noise."""
+        market, config, bank = self._game.market, self._config, self.bank
+        rows = np.flatnonzero(which)
+        if self._networks is None:
+            bank.voi[rows] = market.ideal[rows]
+        else:
+            held = market.held[rows] * market.present[rows, None, None]
+            found = self._networks.estimate(rows, held, bank.change[rows]) * config.worth[1]
+            bank.voi[rows] = np.maximum(found, 0.0) * self._present[rows]
+        if config.externality == "critic":
+            bank.best[rows] = bank.voi[rows]
+        market.bid[rows] = (
+            bank.belief[rows] if actions is None else bank.belief[rows] * self._multipliers[actions[rows]]
+        )
+        bids = market.bid[rows]
+        bank.loan[rows] = dc.loans(bank.voi[rows].sum(axis=1), bids)
+        bank.total_bid[rows] = bids.sum(axis=1)
+        scale = dc.noise_scale(
+            bids, bank.best[rows].sum(axis=1), market.present[rows], as_printed=config.noise == "as_printed"
+        )
+        market.spread[rows] = scale
+
+    def before_change(self, which: NDArray[np.bool_], actions: NDArray[np.int64]) -> None:
+        """Draw the noise of the round, and keep what settling it needs of the moment before."""
+        k.draw_fluctuations(self._game.market, which, self.draws)
+        self.bank.change[which] = self._changes[actions[which]] * self._present[which, :, None]
+        if self._config.externality == "critic":
+            # Without one taxes are not known, which matters to nobody but to bidders.
+            if self.critic is None and "vsp" in self._game.learning:
+                raise ParameterError(
+                    "externality", "critic",
+                    "exact or estimated, or let an agent play slice whose critic can tell it (mean_field_ac)",
+                )  # fmt: skip
+            self._game.observe_into(self._seen)
+
+    def settle(self, which: NDArray[np.bool_], rewards: NDArray[np.float32] | None) -> None:
+        """Tax the providers for the allocation that there is now, book the round, and learn from it."""
+        market, config, bank = self._game.market, self._config, self.bank
+        rows = np.flatnonzero(which)
+        bank.bids_sum[rows] += bank.total_bid[rows]
+        bank.noise[rows] += market.spread[rows]
+        present, utility = self._present[rows], market.utility[rows]
+        fluctuation = config.profit_mean + config.profit_deviation * self.draws[rows, :, 3]
+        gross = np.where(present, bank.profit_rate[rows] * utility + fluctuation, 0.0)
+        believed = utility
+        if config.externality == "estimated":
+            believed = utilities(*utility_fit.fitted_types(bank.fit[rows]), market.share[rows])
+        elif config.externality == "critic":
+            bank.without[rows] = self._criticised(rows)
+        rate = np.where(present, bank.estimate[rows], 0.0)
+        interest = config.mechanism == "dual_currency"
+        flows = dc.settle(rate, bank.without[rows], believed, bank.best[rows], bank.loan[rows], gross, interest)
+        if rewards is not None:
+            unit = np.where(present, market.worth[rows], 0.0).sum(axis=1) / market.present[rows]
+            rewards[rows] = flows.profit / unit[:, None]
+        harm = np.where(present, dc.externalities(bank.without[rows], believed), 0.0)
+        report = books.Report(market.held[rows], bank.change[rows], market.share[rows], utility, harm, market.bid[rows])
+        books.book(bank, rows, report, flows, config.belief_weight)
+        books.infer_rates(bank, rows)
+        if config.externality == "estimated":
+            books.infer_utilities(bank, rows, self._center, present, 1)
+            self._infer_optima(rows)
+        if self._networks is not None:
+            self._regress(rows, STEPS)
+
+    def _criticised(self, rows: NDArray[np.intp]) -> Floats:
+        """Ask the critic for SW*₋ᵢ in all markets; returns those of ``rows``, NaN where nobody can be asked."""
+        market, bank = self._game.market, self.bank
+        if self.critic is None:
+            return np.full((len(rows), self._config.providers), np.nan)
+        self._game.observe_into(self._seen_next)
+        unit = np.where(self._present, market.worth, 0.0).sum(axis=1)
+        found = (
+            self.critic(self._seen, self._seen_next, bank.largest / unit, bank.largest_of_others / unit[:, None])
+            * unit[:, None]
+        )
+        return np.asarray(found[rows], np.float64)
+
+    def observe(self, out: NDArray[np.float32]) -> None:
+        """Write what the providers see, (batch, n, 8)."""
+        market, config, bank = self._game.market, self._config, self.bank
+        top = config.worth[1]
+        out[..., 0] = bank.belief / top
+        out[..., 1] = bank.loan / top
+        out[..., 2] = (bank.total_bid / (market.present * top))[:, None]
+        out[..., 3] = bank.tax / (top * config.profit_rate[1])
+        relative = market.share * market.present[:, None, None]
+        out[..., 4:7] = relative / (1.0 + relative)
+        out[..., 7] = (market.rounds / config.rounds)[:, None]
+        np.clip(out, 0.0, 1.0, out=out)
+        out *= self._present[..., None]
+
+    def charges(self, b: int) -> Floats:
+        """Return what the providers of market ``b`` were charged in the last round [utility], (n,)."""
+        bank = self.bank
+        last = (bank.bill_count[b] - 1) % bank.bill_harm.shape[1]
+        charged = bank.bill_harm[b, last]
+        if self._config.mechanism == "dual_currency":
+            charged = charged + np.abs(bank.bill_loan[b, last] - bank.bill_best[b, last])
+        return np.asarray(charged)
+
+    def state(self) -> list[Floats]:
+        """Return what the global state has of the bank, (batch, n) each, to be clipped to [0, 1]."""
+        config, bank = self._config, self.bank
+        top = config.worth[1]
+        rates = bank.profit_rate / config.profit_rate[1], bank.estimate / config.profit_rate[1]
+        return [bank.belief / top, bank.loan / top, bank.voi / top, *(rate / 2.0 for rate in rates)]
+
+    def measure(self, which: NDArray[np.bool_], metrics: Floats, ledger: Floats) -> None:
+        """Write the figures and receipts of the bank over those of plain VCG; accounts: providers, bank, customers."""
+        market, bank = self._game.market, self.bank
+        rows = np.flatnonzero(which)
+        rounds = np.maximum(market.rounds[rows], 1)
+        gross, harm, interest = np.moveaxis(bank.flows[rows, :3], 1, 0)
+        tax = harm + interest
+        n = self._config.providers
+        ledger[rows, :n] = gross - tax
+        ledger[rows, n] = tax.sum(axis=1)
+        balance_ledgers(ledger, which)
+        present = self._present[rows]
+        metrics[rows, k.M_PAYMENTS] = tax.sum(axis=1) / rounds
+        metrics[rows, k.M_PROFIT] = (gross - tax).sum(axis=1) / rounds
+        metrics[rows, k.M_INTEREST] = interest.sum(axis=1) / rounds
+        metrics[rows, k.M_NOISE] = bank.noise[rows] / rounds
+        last = (bank.bill_count[rows] - 1) % bank.bill_gross.shape[1]
+        charged = present & (bank.tax[rows] > bank.bill_gross[rows, last]) & (market.rounds[rows, None] > 0)
+        metrics[rows, k.M_OVERCHARGED] = charged.sum(axis=1)
+        error = np.abs(bank.estimate[rows] / bank.profit_rate[rows] - 1.0)
+        metrics[rows, k.M_RATE_ERROR] = np.where(present, error, 0.0).sum(axis=1) / market.present[rows]
+        known = market.known[rows] == k.SOLVED
+        best = np.where(known, market.optimum[rows], np.nan)
+        metrics[rows, k.M_BIDS] = bank.bids_sum[rows] / (rounds * best)

@@ -1,0 +1,514 @@
+"""The slicing market, with exact VCG payments or the dual-currency auction, as a game; see `VCGSlicingGame`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from ioa_marl.envs.core import Arrays, PolicyFactory, Role
+from ioa_marl.envs.phased import PhasedGame, check_common
+from ioa_marl.envs.spaces import unit_box
+from ioa_marl.envs.vcg_slicing import dual_currency
+from ioa_marl.envs.vcg_slicing.policies import POLICIES
+from ioa_marl.foundations.compile import machine_code
+from ioa_marl.foundations.parameters import check_integer, require
+from ioa_marl.markets.vcg_slicing import kernels as k
+from ioa_marl.markets.vcg_slicing.dual_currency.equations import ExternalityEstimator
+from ioa_marl.markets.vcg_slicing.interior_point import Workspace, workspace
+from ioa_marl.markets.vcg_slicing.optimum import (
+    TOLERANCE,
+    Optima,
+    allocate_optima,
+    largest_gap,
+    require_certified,
+    resolve_market,
+    solve_market,
+)
+from ioa_marl.markets.vcg_slicing.params import PRESETS, SlicingParams, allocate_market
+
+
+@dataclass(frozen=True)
+class VCGSlicingConfig(SlicingParams):
+    """Settings of the environment: those of the market, and what the agents see."""
+
+    observation: str = "paper"
+    """What a slice's agent sees: ``paper`` (6 features) or ``extended`` (12, with marginal utilities)."""
+    instance: int | None = None
+    """Which providers: number of the instance. None: that of the seed."""
+    max_cycles: int | None = None
+    """Cut episodes off after this many steps (truncation). None: only the market's own rules end them."""
+
+    def __post_init__(self) -> None:
+        """Check the settings that the market does not know."""
+        super().__post_init__()
+        check_integer(self, "providers", 2, 1_000_000)  # one alone holds everything whatever it does
+        require(
+            self.redraw == "never" or self.instance is None,
+            "instance", self.instance, f"none with redraw={self.redraw}: there is nothing that stays the same",
+        )  # fmt: skip
+        require(self.observation in ("paper", "extended"), "observation", self.observation, "paper or extended")
+        require(
+            self.redraw == "never" or self.observation == "extended",
+            "observation", self.observation,
+            f"extended with redraw={self.redraw}: shares alone say nothing about providers that are new",
+        )  # fmt: skip
+        check_common(self)
+
+
+class VCGSlicingGame(PhasedGame):
+    """A network divides three resources among service providers, who pay for the harm they do to one another.
+
+    ## Description
+
+    N virtual service providers (VSP) share the bandwidth, computing and cache of one network, each normalised to 1.
+    Provider i has utility u_i(s) = β_i (1 − exp(−ξ_i·s_i)) from its slice s_i. In each round the providers report their
+    worths; then every slice has an agent of the network that changes its three shares by up to 30%, and the shares of
+    each resource are rescaled to sum to 1. Welfare is Σ_i u_i(s_i). The agents of the slices have to find the division
+    with the largest welfare without being told any utility function; each sees its own shares and the mean of the
+    others'.
+
+    Providers pay the exact Clarke payment of the round, SW*₋ᵢ − Σ_{j≠i} û_j(s): the welfare that the others could have
+    without i, by the exact optimum of the reports, less the reported utility that they have. At the optimal division
+    the payment lies between 0 and the own utility, and no misreport pays. Away from the optimum it can exceed the
+    utility: at the equal split, typically everybody pays more than it gets (metric `overcharged`).
+
+    With `mechanism="dual_currency"` nobody reports a utility function. A bank issues a currency in units of utility and
+    settles every round, from bills of the rounds before: (1) it values the providers' information, f_i, and has the
+    pool Σf; (2) every provider bids what it expects, x_i, a multiple of its belief, which is a moving average of its
+    own utility; (3) it borrows K_i = Σf · x_i / Σx; (4) the slices' agents change the shares, to which noise is added
+    if the bids exceed the largest welfare, N(0, Δ²) with Δ = max(Σx − SW*, 0) / (N·SW*); (5) the provider earns G_i =
+    α_i u_i + w_i and is taxed Z_i = α̂_i (I_i + |K_i − U_i*|): the harm I_i = SW*₋ᵢ − Σ_{j≠i} u_j to the others, and
+    interest on the difference between its loan and its utility at the optimum; (6) the round becomes a bill, from which
+    the bank infers α̂ anew. `dual_currency_no_interest` leaves the interest out.
+
+    ## Roles
+
+    | Role | Agents | Default | Scripted policies |
+    | --- | --- | --- | --- |
+    | `slice` | `providers` | learns | `oracle`, `qvcg` (`quanta`), `greedy`, `equal_split`, `kelly`, `hold` |
+    | `vsp` | `providers` | `truthful` | `truthful`, `shaded` (`multiplier`) |
+
+    With `fewest_providers` every episode has a number of providers of its own: the agents of those who are absent are
+    never active and see zeros.
+
+    A round has two phases: first the providers report, then the slices change. Truthful providers report inside the
+    step. `oracle` steers to the exact optimum of the reported types; `greedy` gives the largest change where the own
+    marginal utility exceeds the mean, else the smallest; `equal_split` and `kelly` (shares in proportion to worths,
+    divided in proportion to rates) steer to their allocation; `qvcg` steers to the optimum in whole units; `hold`
+    changes nothing. `hold` is the best constant action that all slices share, because every other one, taken by all, is
+    undone by rescaling; it stands on the leaderboard. On a fixed instance a constant of its own for every slice reaches
+    more, about 0.85 on the scale of `paper`: a learner below that need not have learnt more than constants.
+
+    ## Observation space
+
+    `slice`: float32 in [0, 1]; 6 features, or 12 with `observation="extended"`. Here f(x) = x / (1 + x), 1/2 where a
+    share is the equal share; a relative change moves its logit by the same amount wherever it is.
+
+    | Index | Meaning | Scale |
+    | --- | --- | --- |
+    | 0-2 | own share s_ik of each resource | f(s·N) |
+    | 3-5 | the others' mean share of each resource | f(s·N) |
+    | 6-8 | own marginal utility of each resource, β_i ξ_ik exp(−ξ_i·s_i) | f(m / (mean β · mean ξ)) |
+    | 9-11 | the others' mean marginal utility of each resource | f(m / (mean β · mean ξ)) |
+
+    The shares of a resource sum to 1, so 3-5 say nothing that 0-2 do not: with `paper` an agent can only learn about
+    one fixed market by trial, and parameters cannot be shared among agents. `extended` can be shared, and played with
+    another number of providers; `redraw="episode"` requires it.
+
+    `vsp`: float32 in [0, 1], 9 features: own worth over the largest possible, own rates over the largest possible (3),
+    f(s·N) of the own shares (3), last payment over own worth (clipped), rounds played over `rounds`.
+
+    `vsp` with a bank: 8 features, since it knows no utility function: belief, last loan, last Σx over N, each over the
+    largest possible worth; last tax over that and the largest α (clipped); f(s·N) of the own shares (3); rounds played
+    over `rounds`.
+
+    ## Action space
+
+    | Role | Space | Meaning |
+    | --- | --- | --- |
+    | `slice` | `MultiDiscrete` of `len(changes)`, three times | index of the relative change of each share |
+    | `vsp` | `Discrete(len(multipliers))` | index of the factor on the reported worth, with a bank on the belief |
+
+    A share does not fall below `floor`/N before rescaling.
+
+    ## Rewards
+
+    `slice`, every round, all over Σβ:
+
+    | `slice_reward` | Reward |
+    | --- | --- |
+    | `difference` | `reward_scale` × (welfare − welfare if this agent had changed nothing) |
+    | `increment` | `reward_scale` × (welfare − welfare before the round), common to all |
+    | `utility` | welfare, common to all |
+    | `bids` | reported utilities Σ û_j(s), with a bank the bids Σ x_j, common to all: Eq. 27 |
+    | `own` | N × own utility |
+
+    Where noise follows a change, `difference` is that of the change alone.
+
+    `vsp`, every round: (true utility − Clarke payment computed from all reports) / mean β; with a bank (gross profit −
+    tax) / mean β.
+
+    ## Starting state
+
+    β ~ U(`worth`) and ξ ~ U(`rate`)³ per provider, which belong to the instance, or with `redraw="episode"` to the
+    episode. Each share is the equal split times U(`start_spread`), columns rescaled to sum to 1.
+
+    ## Episode end
+
+    Termination after `rounds` rounds. Truncation after `max_cycles` steps, if that is set; the rounds played are
+    settled.
+
+    ## Metrics
+
+    | Name | Meaning |
+    | --- | --- |
+    | `welfare` | true welfare, mean over the rounds played: what is scored |
+    | `welfare_ratio` | the same over the optimal welfare |
+    | `final_ratio` | true welfare of the last allocation over the optimal welfare |
+    | `optimal_welfare` | SW* of the true types, exact |
+    | `equal_split_ratio` | welfare of the equal split over the optimal welfare: what fairness of shares would cost |
+    | `payments` | Clarke payments of all providers, mean over the rounds played |
+    | `overcharged` | providers whose payment at the last allocation exceeds their utility |
+
+    The score's 1 is SW* in every round, which no policy can exceed (or reach: changes are limited).
+    The ledger has the receipts of every provider and, last, of the network, over all rounds played. While providers
+    are truthful, payments are computed when the episode ends: the optima without each provider stay the same, so they
+    follow from sums of utilities. Where providers learn, they are computed every round.
+    With a bank `payments` are taxes, `overcharged` are those whose last tax exceeds their gross profit, and there are
+    five figures more:
+
+    | Name | Meaning |
+    | --- | --- |
+    | `net_profit` | Σ (G − Z), mean over the rounds played |
+    | `interest` | taxes for loans, mean over the rounds played |
+    | `bid_ratio` | Σx over SW*, mean over the rounds played |
+    | `noise` | Δ, mean over the rounds played |
+    | `rate_error` | mean absolute error of α̂ over α, at the end |
+
+    Its ledger has the receipts of every provider, the bank and, last, the providers' customers. Taxes are NaN with
+    `externality="critic"` where nobody supplies a critic, which is refused if providers act.
+
+    With `full_metrics` off and no bank nothing is solved: all metrics are NaN but `welfare` and, where providers
+    learn, `payments`; the ledger then has the receipts where providers learn, and else zeros.
+
+    ## Arguments
+
+    The fields of `VCGSlicingConfig`; `conf/env/vcg_slicing.yaml` lists them with their meaning.
+
+    ## Presets
+
+    | Preset | Market |
+    | --- | --- |
+    | `paper` | 10 providers |
+    | `n20`, `n30`, `n40`, `n50` | 20 to 50 providers |
+    | `city` | 1 000 providers |
+    | `internet` | 100 000 providers, `slice_reward="increment"` (a difference for each costs their number squared) |
+    | `dual_currency`, `no_interest` | 10 providers and a bank, with and without interest on loans |
+
+    ## Fidelity
+
+    Differences from the printed model, each necessary or measured:
+
+    - With `mechanism="vcg"` externalities and payments are exact (Eq. 2), and there is neither bank nor currency.
+    - The printed Δ (Eq. 16) adds units of utility to shares; it is divided by SW* here, unless `noise="as_printed"`.
+    - α̂ is fitted with an intercept: the printed Eq. 34 is biased when the mean of w is not 0. The tax follows the
+      allocation, on which it depends; the printed Algorithm 1 has it before.
+    - Line 13 of Algorithm 1 values the round by its action; the bank here has to fix Δ before, so with `critic` SW*
+      and U* are the values f_i of the pool. With `voi="exact"` these are the true ones: the paper's bank is
+      `voi="network"`.
+    - `externality="exact"` gives the bank the true SW*₋ᵢ and U*; `estimated` those of utility functions that it fits to
+      its bills; `critic` is the paper's: Eqs. 30-33 from the target critic of the slices' agent (`mean_field_ac`), for
+      which `slice_reward` has to be `utility` or `bids`. The bank starts every episode with `prior_bills` bills from
+      random allocations; the paper presupposes such a history.
+    - `voi="exact"` is Eq. 11 itself, the utility at the optimum; `network` the paper's regression (Eqs. 29 and 35).
+    - The paper says that the mechanism makes truth dominant. Loans are scale invariant: if all bid the same multiple
+      below 1 of what they expect, everybody gets what the truth gives. Truth is an equilibrium, not dominant.
+    - The reward printed, the sum of bids (Eq. 27), is `slice_reward="bids"`. A common reward hides what one agent did;
+      the default is its difference reward. Scores use true welfare with every reward.
+    - A floor keeps shares from 0, from which relative changes would not lead back; the paper's normalisation is silent.
+    - The start is around the equal split, not on it: in a fixed market, trajectories would otherwise all be the same.
+
+    ## References
+
+    "An Enhanced Dual-Currency VCG Auction Mechanism for Resource Allocation in IoV: A Value of Information
+    Perspective", Sections III to VI, Eqs. 2, 4, 9, 10a, 27 and 39.
+
+    ## Version history
+
+    - v0: first version.
+    """
+
+    name: ClassVar[str] = "vcg_slicing"
+    version: ClassVar[int] = 0
+    config_class: ClassVar[type[Any]] = VCGSlicingConfig
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    default_learning: ClassVar[tuple[str, ...]] = ("slice",)
+    metric_names: tuple[str, ...] = k.METRICS
+    objectives: ClassVar[Mapping[str, str]] = {"slice": "welfare"}
+    uninformed: ClassVar[Mapping[str, str]] = {"slice": "hold"}
+    reward_settings: ClassVar[Mapping[str, Any]] = {"slice_reward": "utility", "reward_scale": 10.0}
+    board_metrics: ClassVar[tuple[str, ...]] = ("welfare_ratio", "final_ratio", "overcharged")
+    policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
+    instanced: ClassVar[bool] = True
+    pictures: ClassVar[str] = "ioa_marl.envs.vcg_slicing.render"
+    phases: ClassVar[tuple[tuple[str, ...], ...]] = (("vsp",), ("slice",))
+    native: ClassVar[frozenset[str]] = frozenset({"vsp"})
+
+    config: VCGSlicingConfig
+    market: k.SlicingState
+
+    def __init__(
+        self,
+        config: VCGSlicingConfig,
+        num_envs: int = 1,
+        learning: Sequence[str] | None = None,
+        autoreset: bool = True,
+    ) -> None:
+        if config.banked:
+            self.metric_names = k.METRICS + k.BANK_METRICS
+        super().__init__(config, num_envs, learning, autoreset)
+        n = config.providers
+        self._numbers = config.numbers()
+        self._counts = config.counts(self.learning, config.observation == "extended")
+        self._changes, self._multipliers = np.array(config.changes), np.array(config.multipliers)
+        self._space, self._solution = workspace(n), allocate_optima(1, n)
+        self.bank = dual_currency.DualCurrency(self) if config.banked else None
+        self._reports = self.learns["vsp"] and not config.banked
+        self._reported = np.zeros((num_envs if self._reports else 0, n))
+        self._draws = np.zeros((0, n, 4)) if self.bank is None else self.bank.draws
+        self._no_rewards = np.zeros((0, n), np.float32)
+        rewards = self._opening.rewards
+        mask = np.zeros(num_envs, np.bool_)
+        self._play_slices = machine_code(
+            k.play_slices, self.market, self._numbers, self._counts, self._changes, mask,
+            np.zeros((num_envs, n, 3), np.int64), self._draws,
+            rewards.get("slice", self._no_rewards), rewards.get("vsp", self._no_rewards), mask,
+        )  # fmt: skip
+        seen = np.zeros((1, 1, 1), np.float32)
+        self._observe_slices = machine_code(k.observe_slices, self.market, self._numbers, self._counts, seen)
+
+    @classmethod
+    def make_roles(cls, config: VCGSlicingConfig) -> dict[str, Role]:
+        """Return the roles slice and vsp."""
+        n = config.providers
+        features = k.SLICE_FEATURES_EXTENDED if config.observation == "extended" else k.SLICE_FEATURES
+        changes = spaces.MultiDiscrete([len(config.changes)] * 3)
+        seen = dual_currency.VSP_FEATURES if config.banked else k.VSP_FEATURES
+        return {
+            "slice": Role("slice", n, unit_box(features), changes, "oracle"),
+            "vsp": Role("vsp", n, unit_box(seen), spaces.Discrete(len(config.multipliers)), "truthful"),
+        }
+
+    def _allocate(self) -> k.SlicingState:
+        return allocate_market(self.num_envs, self.config)
+
+    def _accounts(self) -> int:
+        return self.config.providers + (2 if self.config.banked else 1)
+
+    def _open(self, which: NDArray[np.bool_]) -> None:
+        k.open_markets(self.market, self._numbers, self._counts, which)
+        if self.bank is not None:
+            self.bank.open(which)
+
+    def _play(
+        self,
+        phase: int,
+        which: NDArray[np.bool_],
+        actions: Arrays,
+        rewards: Arrays,
+        terminated: NDArray[np.bool_],
+    ) -> None:
+        if phase == 0:
+            if self.bank is not None:
+                self.bank.take_bids(which, actions.get("vsp"))
+            elif "vsp" in actions:
+                gap = k.report_types(
+                    self.market, which, actions["vsp"], self._multipliers, self._reported, self._space, self._solution
+                )
+                require_certified(gap)
+            return
+        if self.bank is not None:
+            self.bank.before_change(which, actions["slice"])
+        self._play_slices(
+            self.market, self._numbers, self._counts, self._changes, which, actions["slice"], self._draws,
+            rewards.get("slice", self._no_rewards), rewards.get("vsp", self._no_rewards), terminated,
+        )  # fmt: skip
+        if self.bank is not None:
+            self.bank.settle(which, rewards.get("vsp"))
+
+    def _observe(self, observations: Arrays) -> None:
+        if "slice" in observations:
+            self._observe_slices(self.market, self._numbers, self._counts, observations["slice"])
+        if "vsp" in observations:
+            if self.bank is not None:
+                self.bank.observe(observations["vsp"])
+                return
+            k.observe_vsps(self.market, self._numbers, self._counts, observations["vsp"])
+
+    def observe_into(self, out: Arrays) -> None:
+        """Write what the agents of the roles in ``out`` see into it, (batch, agents, features) each."""
+        self._observe(out)
+
+    @property
+    def externality_role(self) -> str | None:
+        """The slices, if their agent is to tell what the others could have without a provider."""
+        return "slice" if self.bank is not None and self.config.externality == "critic" else None
+
+    @property
+    def externality_hold(self) -> NDArray[np.int64]:
+        """The change of nothing, for each of the three resources."""
+        return np.full(3, self.config.hold, np.int64)
+
+    def take_externality(self, estimator: ExternalityEstimator) -> None:
+        """Ask ``estimator`` for what the others could have without each provider."""
+        if self.bank is not None:
+            self.bank.critic = estimator
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs: the bank's critic as well, which is whoever plays the slices."""
+        return super().__getstate__() | {"critic": None if self.bank is None else self.bank.critic}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if state["critic"] is not None:
+            self.take_externality(state["critic"])
+        super().__setstate__(state)
+
+    @classmethod
+    def check_players(cls, config: Any, players: Mapping[str, type]) -> None:
+        """Refuse ``externality="critic"`` where the slices' agent has no critic that could tell."""
+        able = "slice" in players and hasattr(players["slice"], "externality")
+        require(
+            config.externality != "critic" or able,
+            "externality", config.externality,
+            "exact or estimated, or let an agent play slice whose critic can tell it (mean_field_ac)",
+        )  # fmt: skip
+
+    def _write_active(self, active: Arrays) -> None:
+        super()._write_active(active)
+        if self.config.fewest_providers is not None:
+            present = self.market.present[:, None] > np.arange(self.config.providers)
+            for mask in active.values():
+                mask &= present
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return super()._arrays() | ({} if self.bank is None else self.bank.arrays())
+
+    def _measure(self, which: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
+        if not self.full_metrics:
+            k.measure_quickly(self.market, self._counts, which, metrics, ledger)
+        else:
+            self.solve_optima(which)
+            k.measure_markets(self.market, self._counts, which, metrics, ledger)
+        if self.bank is not None:
+            self.bank.measure(which, metrics, ledger)
+
+    def report_keys(self) -> NDArray[np.uint64]:
+        """Return a row per market that changes whenever the reported types may have changed, (batch, words)."""
+        market = self.market
+        words = [market.instance, market.present.astype(np.uint64)]
+        if self.config.redraw == "episode":
+            words = [market.seed, market.stream, market.episode]
+        if self._reports:
+            opening = np.full(self.num_envs, self.openings)
+            moment = (market.rounds, market.phase, opening)  # reports are new in the middle of a round
+            words = [*words, market.episode, *(word.astype(np.uint64) for word in moment)]
+        return np.stack(words, axis=1)
+
+    def _groups(self, which: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+        """Return groups of markets, of those in ``which``, that have the same reported types."""
+        rows = np.flatnonzero(which)
+        keys = self.report_keys()[rows]
+        if self._reports:  # reports are the providers' own
+            return [rows[i : i + 1] for i in range(len(rows))]
+        _, group = np.unique(keys, axis=0, return_inverse=True)
+        return [rows[group.reshape(-1) == g] for g in range(group.max(initial=-1) + 1)]
+
+    def write_reported_optimum(self, which: NDArray[np.bool_], shares: NDArray[np.float64]) -> None:
+        """Write the optimal shares of the reported types of the markets ``which`` into ``shares``, (batch, n, 3)."""
+        market, solution = self.market, self._solution
+        reported = market.worth * market.multiplier
+        for group in self._groups(which):
+            _solve(reported, market.rate, int(group[0]), False, self._space, solution)
+            shares[group] = solution.share[0]
+
+    def solve_again(self, worth: NDArray[np.float64], rate: NDArray[np.float64], b: int, out: Optima) -> None:
+        """Write the certified optima of row ``b`` of types, (batch, n) and (batch, n, 3), into ``out``.
+
+        With everybody and without each provider, starting from the prices that ``out`` has.
+        """
+        resolve_market(worth, rate, b, 0, True, TOLERANCE, self._space, out)
+        require_certified(largest_gap(True, out))
+
+    def solve_optima(self, which: NDArray[np.bool_]) -> None:
+        """Make SW* known in the markets ``which`` and, where providers are truthful, SW*₋ᵢ too."""
+        market, solution = self.market, self._solution
+        payments = not self._reports
+        for group in self._groups(which & (market.known != k.SOLVED)):
+            _solve(market.worth, market.rate, int(group[0]), payments, self._space, solution)
+            market.optimum[group], market.ideal[group] = solution.welfare[0], solution.utility[0]
+            if payments:
+                market.others[group] = solution.others[0]
+            market.known[group] = k.SOLVED
+
+    def state(self) -> NDArray[np.float32]:
+        """Return shares, worths, rates and reports of all providers and the round, (batch, 8·providers + 1).
+
+        With a bank five more of each provider: belief, last loan, value of information, and α and its estimate.
+        """
+        market, config = self.market, self.config
+        relative = market.share * market.present[:, None, None]
+        parts = [
+            (relative / (1.0 + relative)).reshape(self.num_envs, -1),
+            market.worth / config.worth[1],
+            market.rate.reshape(self.num_envs, -1) / max(config.rate[1], 1e-300),
+            market.multiplier / config.multipliers[-1],
+            market.rounds[:, None] / config.rounds,
+            *([] if self.bank is None else self.bank.state()),
+        ]
+        return np.clip(np.concatenate(parts, axis=1), 0.0, 1.0).astype(np.float32)
+
+    @classmethod
+    def reference(
+        cls,
+        config: Any,
+        seeds: NDArray[np.uint64],
+        streams: NDArray[np.uint64],
+        instances: NDArray[np.uint64] | None = None,
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return SW*, the bound of every round's welfare, per market."""
+        numbers, counts = config.numbers(), config.counts()
+        state, solution = allocate_market(1, config), allocate_optima(1, config.providers)
+        space = workspace(config.providers)
+        given = seeds if instances is None else instances
+        solved: dict[tuple[int, ...], float] = {}
+        bounds = np.zeros(len(seeds))
+        for b, (seed, stream) in enumerate(zip(seeds, streams, strict=True)):
+            instance = given[b] if config.instance is None else config.instance
+            alone = config.redraw == "episode" or config.fewest_providers is not None
+            key = (int(instance), int(seed), int(stream)) if alone else (int(instance),)
+            if key not in solved:
+                state.seed[0], state.stream[0], state.instance[0] = seed, stream, instance
+                state.present[0] = k.draw_count(0, state, counts)
+                k.draw_types(0, state, numbers, counts)
+                _solve(state.worth, state.rate, 0, False, space, solution)
+                solved[key] = float(solution.welfare[0])
+            bounds[b] = solved[key]
+        return {"slice": bounds}
+
+
+def _solve(
+    worth: NDArray[np.float64],
+    rate: NDArray[np.float64],
+    b: int,
+    payments: bool,
+    space: Workspace,
+    solution: Optima,
+) -> None:
+    """Write the certified optimum of market ``b`` into ``solution``; see `solve_market`."""
+    solve_market(worth, rate, b, 0, payments, TOLERANCE, space, solution)
+    require_certified(largest_gap(payments, solution))

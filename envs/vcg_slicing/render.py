@@ -1,0 +1,354 @@
+"""Pictures of the slicing market, as text and as an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ioa_marl.envs import rendering as r
+from ioa_marl.markets.vcg_slicing import kernels as k
+from ioa_marl.markets.vcg_slicing.baselines import utilities
+from ioa_marl.markets.vcg_slicing.optimum import ClarkeOutcome, WelfareOptimum, clarke_payments, welfare_optimum
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
+
+COLUMNS = 100
+"""Width of the text."""
+
+RESOURCES = ("bandwidth", "computing", "cache")
+_COLOURS = (r.BLUE, r.ORANGE, r.GREEN)
+_DRAWN, _WRITTEN = 50, 16
+"""Most providers that are shown one by one: those that hold most at the optimum."""
+_PRICED = 2000
+"""With more providers than this, payments would take seconds and are left out."""
+
+
+@dataclass(frozen=True)
+class _View:
+    """A market as its pictures need it; providers in the order of the rows, n of them, then those not shown."""
+
+    rounds: int
+    last: int
+    rows: NDArray[np.int64]
+    """(n,): providers shown, by the resource that they hold most of at the optimum, then by how much."""
+    hidden: NDArray[np.int64]
+    """Providers not shown one by one."""
+    shares: NDArray[np.float64]
+    """(providers, 3)."""
+    best_shares: NDArray[np.float64]
+    """(providers, 3): at the optimum of the true types."""
+    utilities: NDArray[np.float64]
+    """(providers,): true utilities."""
+    payments: NDArray[np.float64] | None
+    """(providers,): Clarke payments at the present allocation, computed from the reports it was made with; None where
+    they take too long, or where providers act and no round has been played."""
+    history: NDArray[np.float64]
+    """(rounds + 1,): welfare at the start and after each round."""
+    optimum: float
+    equal_split: float
+
+    bids: float | None
+    """Sum of the bids of the last round; None without a bank."""
+    noise: float
+    """Standard deviation of the noise on shares in that round."""
+
+    @property
+    def ratio(self) -> float:
+        """Present welfare over the optimal one."""
+        return float(self.history[-1]) / self.optimum if self.optimum > 0.0 else 1.0
+
+    @property
+    def overcharged(self) -> NDArray[np.bool_]:
+        """(providers,): who pays more than it gets."""
+        assert self.payments is not None
+        return np.asarray(self.payments > self.utilities + 1e-9 * self.optimum)
+
+    @property
+    def headline(self) -> str:
+        """How far the episode is."""
+        return f"round {self.rounds} of {self.last}" + ("  ·  closed" if self.rounds == self.last else "")
+
+    @property
+    def sentence(self) -> str:
+        """What there is to see."""
+        what = f"{_count(len(self.utilities), 'provider')} share three resources"
+        if self.payments is None:
+            return what
+        unhappy = int(self.overcharged.sum())
+        return (
+            f"{what}; {'nobody pays' if not unhappy else _count(unhappy, 'pays', 'pay')} more than the slice is worth"
+        )
+
+    @property
+    def bidding(self) -> str:
+        """What was bid in the last round, where there is a bank."""
+        if self.bids is None:
+            return ""
+        what = f"bids are {self.bids / max(self.optimum, 1e-300):.1%} of the largest welfare"
+        return what + (f", which moves shares by {self.noise:.1g}" if self.noise > 0.0 else "")
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    word = one if number == 1 else many or one + "s"
+    return f"{number:,} {word}"
+
+
+# Frames of an episode show one market: what is exact about it is computed once.
+@lru_cache(maxsize=4)
+def _optimum(worth: bytes, rate: bytes) -> WelfareOptimum:
+    return welfare_optimum(np.frombuffer(worth), np.frombuffer(rate).reshape(-1, 3))
+
+
+@lru_cache(maxsize=4)
+def _clarke(worth: bytes, rate: bytes) -> ClarkeOutcome:
+    return clarke_payments(np.frombuffer(worth), np.frombuffer(rate).reshape(-1, 3))
+
+
+def _view(game: VCGSlicingGame, b: int, most: int) -> _View:
+    market, n = game.market, int(game.market.present[b])
+    n = n or game.config.providers  # before the first reset
+    worth, rate, played = market.worth[b, :n], market.rate[b, :n], int(market.rounds[b])
+    bank = game.bank
+    known = bool(market.known[b] != k.NOTHING)
+    best_shares, optimum = np.zeros((n, 3)), 0.0
+    payments = np.zeros(n) if not known and n <= _PRICED else None
+    if known:
+        found = _optimum(worth.tobytes(), rate.tobytes())
+        best_shares, optimum = found.shares, found.welfare
+        if bank is not None:
+            payments = bank.charges(b)[:n] if played else None
+        elif game.learns["vsp"]:
+            # The reports that are held may be those of a round that is not played yet.
+            payments = market.payment[b, :n].copy() if played else None
+        elif n <= _PRICED:
+            present = market.utility[b, :n]
+            payments = _clarke(worth.tobytes(), rate.tobytes()).welfare_without - (present.sum() - present)
+    held = best_shares.max(axis=1)
+    largest = np.argsort(-held, kind="stable")
+    rows = largest[:most]
+    rows = rows[np.lexsort((-held[rows], best_shares[rows].argmax(axis=1)))]
+    return _View(
+        rounds=played,
+        last=game.config.rounds,
+        rows=rows,
+        hidden=largest[most:],
+        shares=market.share[b, :n].copy(),
+        best_shares=best_shares,
+        utilities=market.utility[b, :n].copy(),
+        payments=payments,
+        history=market.history[b, : played + 1].copy(),
+        optimum=optimum,
+        equal_split=float(utilities(worth, rate, np.full((n, 3), 1.0 / n)).sum()),
+        bids=float(bank.bank.total_bid[b]) if bank is not None and played else None,
+        noise=float(market.spread[b]),
+    )
+
+
+def figure(game: VCGSlicingGame, index: int = 0) -> Figure:
+    """Return the picture of a market as a matplotlib figure, for saving in any format.
+
+    Left, a row for each provider and a column for each resource: bars are the shares held, marks the shares at the
+    optimum. Right, welfare over the rounds against the optimum, and each provider's payment against its utility:
+    above the diagonal a provider pays more than it gets.
+
+    Parameters
+    ----------
+    game : VCGSlicingGame
+        Batch of markets.
+    index : int, default 0
+        Which market of the batch.
+
+    Returns
+    -------
+    Figure
+        1080 × 720 pixels.
+    """
+    view = _view(game, index, _DRAWN)
+    drawn = r.new_figure()
+    _draw_header(drawn, view)
+    width, gap = 0.170, 0.014
+    for resource in range(3):
+        axes = drawn.add_axes((0.075 + resource * (width + gap), 0.115, width, 0.60))
+        _draw_resource(axes, view, resource)
+    _draw_welfare(drawn.add_axes((0.715, 0.475, 0.255, 0.24)), view)
+    _draw_payments(drawn.add_axes((0.715, 0.115, 0.255, 0.24)), view)
+    _draw_legend(drawn)
+    return drawn
+
+
+def _draw_header(drawn: Figure, view: _View) -> None:
+    drawn.text(0.03, 0.957, "Slicing market", fontsize=19, fontweight="bold", color=r.INK, va="center")
+    drawn.text(
+        0.97, 0.957, view.headline, fontsize=13, fontweight="bold", color=r.PAPER, ha="right", va="center",
+        bbox={"boxstyle": "round,pad=0.45", "facecolor": r.INK, "edgecolor": r.INK},
+    )  # fmt: skip
+    # What the tiles say of payments gives way to the bids.
+    sentence = f"{_count(len(view.utilities), 'provider')}; {view.bidding}" if view.bidding else view.sentence
+    drawn.text(0.03, 0.912, sentence, fontsize=12, color=r.MUTED, va="center")
+    y = 0.848
+    r.tile(drawn, 0.03, y, "welfare", f"{view.history[-1]:,.1f}", f"of {view.optimum:,.1f}")
+    r.progress_bar(drawn, 0.03, y - 0.062, 0.21, view.ratio, r.GREEN)
+    r.tile(drawn, 0.29, y, "of the optimum", f"{view.ratio:.1%}")
+    equal = view.equal_split / view.optimum if view.optimum > 0.0 else 1.0
+    r.tile(drawn, 0.45, y, "equal split", f"{equal:.1%}")
+    if view.payments is not None:
+        r.tile(drawn, 0.61, y, "payments of a round", f"{view.payments.sum():,.1f}")
+        r.tile(drawn, 0.82, y, "pay too much", f"{view.overcharged.sum():,}", f"of {len(view.utilities):,}")
+
+
+def _draw_resource(axes: Axes, view: _View, resource: int) -> None:
+    """One column of bars; all columns and both kinds of shares have the same scale."""
+    rows, colour = view.rows, _COLOURS[resource]
+    n = len(rows)
+    r.style_axes(axes, "", "")
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", color=r.GRID, linewidth=0.8)
+    shown = np.concatenate([view.shares[rows], view.best_shares[rows]])
+    axes.set_xlim(0.0, max(float(shown.max(initial=0.0)) * 1.06, 1e-6))
+    axes.set_ylim(n - 0.35, -0.65)
+    at = np.arange(n)
+    axes.barh(at, view.shares[rows, resource], height=0.68, color=colour, alpha=0.75)
+    best = view.best_shares[rows, resource]
+    marked = best > 1e-6
+    axes.vlines(best[marked], at[marked] - 0.44, at[marked] + 0.44, color=r.INK, linewidth=2.0 if n <= 20 else 1.4)
+    axes.set_title(RESOURCES[resource], fontsize=12, color=colour, fontweight="bold", loc="left", pad=6)
+    axes.locator_params(axis="x", nbins=4)
+    axes.set_yticks(at[:: 1 if n <= 30 else 5])
+    if resource:
+        axes.set_yticklabels([])
+    else:
+        axes.set_yticklabels([f"vsp {i}" for i in rows[:: 1 if n <= 30 else 5]], fontsize=10 if n <= 20 else 8)
+    if len(view.hidden):
+        rest = f"{len(view.hidden):,} others: {view.shares[view.hidden, resource].sum():.2f}"
+        rest += f" (best {view.best_shares[view.hidden, resource].sum():.2f})"
+        axes.set_xlabel(rest, fontsize=8.5, color=r.MUTED, labelpad=3)
+    else:
+        axes.set_xlabel("share", fontsize=10, color=r.MUTED, labelpad=3)
+
+
+def _draw_welfare(axes: Axes, view: _View) -> None:
+    r.style_axes(axes, "", "")
+    axes.set_title("welfare by round", fontsize=12, color=r.INK, fontweight="bold", loc="left", pad=6)
+    axes.axhline(view.optimum, color=r.INK, linewidth=1.6)
+    axes.axhline(view.equal_split, color=r.MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.plot(np.arange(len(view.history)), view.history, color=r.PINK, linewidth=2.4)
+    axes.plot([len(view.history) - 1], view.history[-1:], color=r.PINK, marker="o", markersize=7)
+    low = min(float(view.history.min()), view.equal_split)
+    room = max(view.optimum - low, 1e-9 * max(view.optimum, 1.0))
+    axes.set_xlim(0, view.last * 1.02)
+    axes.set_ylim(low - 0.12 * room, view.optimum + 0.16 * room)
+    for height, words in ((view.optimum, "optimum"), (view.equal_split, "equal split")):
+        axes.text(view.last, height + 0.02 * room, words, ha="right", va="bottom", fontsize=9, color=r.MUTED)
+
+
+def _draw_payments(axes: Axes, view: _View) -> None:
+    r.style_axes(axes, "utility", "payment")
+    axes.set_title("who pays what", fontsize=12, color=r.INK, fontweight="bold", loc="left", pad=6)
+    if view.payments is None:
+        words = f"not drawn for more than {_PRICED} providers" if len(view.utilities) > _PRICED else "nothing yet"
+        axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", fontsize=9, color=r.MUTED)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return
+    top = max(float(view.utilities.max()), 1e-9) * 1.08
+    # Far from the optimum payments are many times the utilities: those are drawn at the upper edge.
+    axes.set_xlim(0.0, top)
+    axes.set_ylim(0.0, 1.5 * top)
+    axes.plot([0.0, top], [0.0, top], color=r.MUTED, linewidth=1.0)
+    unhappy = view.overcharged
+    height = np.minimum(view.payments, 1.5 * top)
+    size = 6.5 if len(height) <= 60 else 3.0
+    beyond = int((view.payments > 1.5 * top).sum())
+    if beyond:
+        words = f"{beyond:,} at the edge pay {view.payments.max():,.0f} at most"
+        axes.text(0.98, 0.86, words, transform=axes.transAxes, ha="right", fontsize=9, color=r.ORANGE)
+    for chosen, colour, mark in ((~unhappy, r.BLUE, "o"), (unhappy, r.ORANGE, "^")):
+        axes.plot(
+            view.utilities[chosen], height[chosen],
+            linestyle="none", marker=mark, markersize=size, color=colour, alpha=0.8, clip_on=False,
+        )  # fmt: skip
+
+
+def _draw_legend(drawn: Figure) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    point: dict[str, Any] = {"linestyle": "none", "markersize": 7}
+    entries = [
+        Patch(facecolor=r.MUTED, alpha=0.75, lw=0, label="share held"),
+        Line2D([], [], color=r.INK, lw=2.0, linestyle="none", marker="|", markersize=11, mew=2, label="best share"),
+        Line2D([], [], color=r.PINK, lw=2.4, label="welfare"),
+        Line2D([], [], color=r.BLUE, marker="o", label="pays at most its utility", **point),
+        Line2D([], [], color=r.ORANGE, marker="^", label="pays more than it gets", **point),
+    ]
+    r.legend(drawn, entries, y=0.008, fontsize=9.5, handlelength=1.6, columnspacing=1.8, handletextpad=0.6)
+
+
+def text(game: VCGSlicingGame, index: int = 0) -> str:
+    """Return a market as lines of at most 100 characters.
+
+    Parameters
+    ----------
+    game : VCGSlicingGame
+        Batch of markets.
+    index : int, default 0
+        Which market of the batch.
+
+    Returns
+    -------
+    str
+        Welfare, then for each provider its share of each resource as a bar, with the best share beside it.
+    """
+    view = _view(game, index, _WRITTEN)
+    lines = [
+        f"Slicing market  ·  {view.headline}",
+        view.sentence,
+        *([view.bidding] if view.bidding else []),
+        "",
+        f"welfare {_amount(view.history[-1])} of {_amount(view.optimum)}   ▕{r.text_bar(view.ratio, 30)}▏"
+        f" {view.ratio:.1%}   equal split {_amount(view.equal_split)}",
+        "",
+    ]
+    head = "".join(f"{name + '  (best)':<24}" for name in RESOURCES)
+    pays = "" if view.payments is None else f"  {'pays':>8}"
+    lines.append(f"{'':<10}{head}{'utility':>8}{pays}")
+    shown = np.concatenate([view.shares[view.rows], view.best_shares[view.rows]])
+    scale = max(float(shown.max(initial=0.0)), 1e-12)
+    for i in view.rows:
+        cells = "".join(
+            f"▕{r.text_bar(view.shares[i, resource] / scale, 8)}▏{_share(view.shares[i, resource])}"
+            f" ({_share(view.best_shares[i, resource])})  "[:24].ljust(24)
+            for resource in range(3)
+        )
+        pays = "" if view.payments is None else f"  {_money(view.payments[i])}"
+        lines.append(f"{'vsp ' + str(i):<10}{cells}{_money(view.utilities[i])}{pays}")
+    if len(view.hidden):
+        sums, best = view.shares[view.hidden].sum(axis=0), view.best_shares[view.hidden].sum(axis=0)
+        cells = "".join(f"{'':<10}{_share(sums[x])} ({_share(best[x])})".ljust(24) for x in range(3))
+        lines.append(f"{len(view.hidden)} more".ljust(10) + f"{cells}{_money(view.utilities[view.hidden].sum())}")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _money(value: float) -> str:
+    """Eight characters."""
+    written = f"{value:.1f}"
+    return f"{written if len(written) <= 8 else f'{value:.1e}':>8}"
+
+
+def _amount(value: float) -> str:
+    """Ten characters at most."""
+    written = f"{value:,.2f}"
+    return written if len(written) <= 10 else f"{value:.3e}"
+
+
+def _share(value: float) -> str:
+    """Five characters."""
+    return f"{value:.3f}"

@@ -1,0 +1,222 @@
+"""What bidders that learn leave on the table: how much each would gain by one and the same action, always.
+
+There is no optimum to score bidders against: what is best for one depends on what the others do. What can be measured
+is how far their policies are from best answers to each other. For one agent at a time, every constant action of its
+role is played in place of its policy, while all others do what they do; the gain of the best constant over the policy
+is a **lower bound** of the agent's regret, since better deviations may not be constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from ioa_marl.agents.base import Agent
+from ioa_marl.envs.core import Arrays, Game
+from ioa_marl.envs.vector import VectorGame
+from ioa_marl.evaluation.protocol import episode_groups, evaluation_config, evaluation_steps
+from ioa_marl.foundations.parameters import require
+from ioa_marl.foundations.seeds import EVALUATION_SEED
+
+MEANING = (
+    "gain of the best constant action over the policy, all others as they are: a lower bound of the regret; "
+    "0 where no constant is better than the policy"
+)
+
+MOST_AUDITED = 5
+"""Agents of a role that are looked at where nobody says which."""
+
+
+@dataclass(frozen=True)
+class ConstantGain:
+    """What agents of a role would gain by the best constant action; see `best_constant_gain`."""
+
+    role: str
+    """The role."""
+    members: NDArray[np.int64]
+    """Numbers of the agents, shape (audited,)."""
+    actions: NDArray[np.int64]
+    """The best constant action of each, chosen on other episodes, shape (seeds, audited)."""
+    better: NDArray[np.bool_]
+    """Whether it was better than the policy on those episodes; else the gain is 0. Shape (seeds, audited)."""
+    gains: NDArray[np.float64]
+    """Mean total reward of an episode with it, less that of the policy, shape (seeds, audited)."""
+    standard_errors: NDArray[np.float64]
+    """Standard errors of `gains` over the episodes, which are paired; NaN for one episode. Same shape."""
+    returns: NDArray[np.float64]
+    """Mean total reward of an episode with the policy, shape (seeds, audited)."""
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Mean gain of the agents, shape (seeds,)."""
+        means: NDArray[np.float64] = self.gains.mean(axis=1)
+        return means
+
+    def of_seed(self, i: int) -> dict[str, Any]:
+        """Return the figures of one seed as plain values."""
+        chosen = zip(self.actions[i].tolist(), self.better[i].tolist(), strict=True)
+        actions = [action if better else None for action, better in chosen]
+        errors = [None if np.isnan(error) else error for error in self.standard_errors[i].tolist()]
+        return {
+            "meaning": MEANING, "agents": self.members.tolist(), "actions": actions,
+            "gains": self.gains[i].tolist(), "standard_errors": errors, "returns": self.returns[i].tolist(),
+        }  # fmt: skip
+
+
+def bidders(game_class: type[Game], config: Any, learning: Sequence[str]) -> tuple[str, ...]:
+    """Return the roles that act besides the usual learners and have a grid of actions: nothing else tells of them."""
+    roles = game_class.make_roles(config)
+    return tuple(
+        name
+        for name in roles
+        if name in learning
+        and name not in game_class.default_learning
+        and isinstance(roles[name].action_space, spaces.Discrete)
+    )
+
+
+def audited_members(count: int) -> list[int]:
+    """Return up to five agents of a role, spread evenly over their numbers."""
+    spread: list[int] = np.linspace(0, count - 1, min(count, MOST_AUDITED)).round().astype(int).tolist()
+    return spread
+
+
+def best_constant_gain(
+    game_class: type[Game],
+    config: Any,
+    agents: Sequence[Agent],
+    learning: Sequence[str],
+    role: str,
+    episodes: int,
+    *,
+    members: Sequence[int] | None = None,
+    instances: Sequence[int] | None = None,
+    first_episode: int = 0,
+) -> ConstantGain:
+    """Return what agents of a role gain by the best constant action in place of their policy, one at a time.
+
+    Gains are measured on the evaluation episodes and, like every evaluation, in deterministic mode; the same markets
+    are played with and without the deviation, and agents that draw their actions draw the same ones. The best action,
+    or none, is chosen on as many other episodes, those that follow, so that no gain is the luck of the choice: gains
+    are unbiased, and may fall below 0 by chance. It takes (actions + 1) · (audited agents) + 2 evaluations.
+
+    Parameters
+    ----------
+    game_class : type of Game
+        The market.
+    config : dataclass
+        Its settings.
+    agents : sequence of Agent
+        Who plays the roles that act, as for `ioa_marl.evaluation.protocol.play_episodes`; one seed or several.
+    learning : sequence of str
+        Roles that act.
+    role : str
+        One of them, with Discrete actions.
+    episodes : int
+        Number of evaluation episodes.
+    members : sequence of int, optional
+        Numbers of the agents that deviate; default: each in turn.
+    instances : sequence of int, optional
+        Training seeds, one per seed of the agents; default: one seed, instance 0.
+    first_episode : int, default 0
+        First evaluation episode.
+
+    Returns
+    -------
+    ConstantGain
+
+    Raises
+    ------
+    ParameterError
+        If the role does not act or has another kind of actions, or there is no such agent.
+    """
+    roles = game_class.make_roles(config)
+    require(role in learning, "role", role, f"one of the roles that act: {', '.join(learning)}")
+    space = roles[role].action_space
+    require(isinstance(space, spaces.Discrete), "role", role, f"one with Discrete actions: {role} has {space}")
+    assert isinstance(space, spaces.Discrete)
+    audited = list(range(roles[role].count)) if members is None else list(members)
+    for member in audited:
+        require(0 <= member < roles[role].count, "member", member, f"0 to {roles[role].count - 1}")
+    seeds = [0] if instances is None else list(instances)
+    deviating = _Deviating(next(agent for agent in agents if role in _plays(agent)), role)
+    players = [deviating if role in _plays(agent) else agent for agent in agents]
+
+    def total(member: int, actions: NDArray[np.int64] | None, first: int) -> NDArray[np.float64]:
+        """Play with one agent's actions replaced; returns the total rewards of all agents."""
+        deviating.member, deviating.actions = member, actions
+        return _total_rewards(game_class, config, players, learning, role, seeds, episodes, first)
+
+    usual, usual_elsewhere = (total(0, None, first) for first in (first_episode, first_episode + episodes))
+    better = np.zeros((len(seeds), len(audited)), np.bool_)
+    chosen = np.zeros((len(seeds), len(audited)), np.int64)
+    gains = np.zeros((len(seeds), len(audited), episodes))
+    for column, member in enumerate(audited):
+        tried = np.arange(int(space.start), int(space.start) + int(space.n))
+        means = [
+            total(member, np.full(len(seeds), action), first_episode + episodes)[:, :, member].mean(axis=1)
+            for action in tried
+        ]
+        chosen[:, column] = tried[np.argmax(means, axis=0)]
+        better[:, column] = np.max(means, axis=0) > usual_elsewhere[:, :, member].mean(axis=1)
+        if better[:, column].any():
+            gain = (total(member, chosen[:, column], first_episode) - usual)[:, :, member]
+            gains[:, column] = np.where(better[:, column, None], gain, 0.0)
+    spread = gains.std(axis=2, ddof=1) / np.sqrt(episodes) if episodes > 1 else np.full(chosen.shape, np.nan)
+    return ConstantGain(
+        role, np.array(audited, np.int64), chosen, better, gains.mean(axis=2), spread, usual[:, :, audited].mean(axis=1)
+    )
+
+
+def _plays(agent: Agent) -> set[str]:
+    return {role.name for role in agent.setting.plays}
+
+
+class _Deviating(Agent):
+    """An agent, one member of which does not follow it."""
+
+    def __init__(self, agent: Agent, role: str) -> None:
+        self._agent, self._role = agent, role
+        self.setting = agent.setting
+        self.member = 0
+        self.actions: NDArray[np.int64] | None = None
+        """What the member does for each seed, shape (seeds,); None: it follows."""
+
+    def attach(self, game: Game) -> None:
+        self._agent.attach(game)
+
+    def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
+        actions = self._agent.act(observations, deterministic=deterministic)
+        if self.actions is None:
+            return actions
+        own = actions[self._role].copy()
+        own[:, :, self.member] = self.actions[:, None]
+        return {**actions, self._role: own}
+
+
+def _total_rewards(
+    game_class: type[Game],
+    config: Any,
+    agents: Sequence[Agent],
+    learning: Sequence[str],
+    role: str,
+    instances: Sequence[int],
+    episodes: int,
+    first_episode: int,
+) -> NDArray[np.float64]:
+    """Play evaluation episodes; returns each agent's total reward, (seeds, episodes, agents)."""
+    config = evaluation_config(config)
+    parts = []
+    for first, count in episode_groups(game_class, config, learning, episodes, first_episode):
+        game = VectorGame(game_class, config, [EVALUATION_SEED] * len(instances), count, learning, first, instances)
+        game.game.full_metrics = False  # rewards are all that is looked at
+        out = np.zeros((len(instances), count, game.game.roles[role].count))
+        for transition, running in evaluation_steps(game, agents):
+            out += np.where(running[:, :, None], transition.rewards[role], 0.0)
+        parts.append(out)
+    return np.concatenate(parts, axis=1)

@@ -1,0 +1,238 @@
+"""Audit of the modified second-bid auction: what a station gains by misreporting, and which tasks the UAV is left with.
+
+All other stations tell the truth. Regrets are found by playing the same market again with another report, over a grid
+of reports: lower bounds of the true ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import ks_2samp
+
+from ioa_marl.envs.core import Arrays
+from ioa_marl.envs.second_bid.game import SecondBidConfig, SecondBidGame
+from ioa_marl.foundations.parameters import require
+from ioa_marl.foundations.seeds import CALIBRATION_SEED
+from ioa_marl.markets.second_bid.auction import allocate
+from ioa_marl.markets.second_bid.drivers import MULTIPLIERS, TRUTH
+from ioa_marl.markets.second_bid.references import Tasks
+
+Rule = Callable[[NDArray[np.float64]], float]
+"""Maps the stations' bids, shape (stations,), to ρ; a rule that looks at the past only ignores them."""
+Auctioneer = Callable[[Arrays], NDArray[np.int64]]
+"""Maps observations, as of `Step.observations`, to indices of ρ, shape (batch, 1)."""
+GRID_POINTS = 201
+"""Reports in the uniform grid that is tried unless another grid is given."""
+
+
+def fixed(rho: float) -> Rule:
+    """Return the rule that always sets the same ρ."""
+    return lambda bids: rho
+
+
+def surplus_maximising(uav_value: float) -> Rule:
+    """Return the rule of an auctioneer who sees all bids and takes the larger one for the surplus.
+
+    ρ = 1 where the best bid exceeds the UAV's value, else the smallest ρ at which no station wins.
+    """
+
+    def rule(bids: NDArray[np.float64]) -> float:
+        second, first = np.sort(bids)[-2:]
+        # A rounded quotient may leave the bid just above; so may a second bid of 0, where only a station can win.
+        return 1.0 if first > uav_value or second == 0.0 else float(np.nextafter(first / second, np.inf))
+
+    return rule
+
+
+@dataclass(frozen=True)
+class StationRegret:
+    """The largest gain that was found for each station in one auction."""
+
+    gains: NDArray[np.float64]
+    """Largest gain of each station over its truthful bid [units], at least 0, shape (stations,)."""
+    reports: NDArray[np.float64]
+    """A bid of each station that has this gain, its value where none gains, shape (stations,)."""
+
+    @property
+    def max(self) -> float:
+        """Largest gain of any station [units]."""
+        return float(self.gains.max(initial=0.0))
+
+
+def station_regret(
+    values: ArrayLike, rule: Rule, reports: ArrayLike | None = None, epsilon: float = 1e-6
+) -> StationRegret:
+    """Return the largest gain of every station from misreporting alone in one auction.
+
+    Parameters
+    ----------
+    values : array_like, shape (stations,)
+        True values of the task [units].
+    rule : callable
+        How the auctioneer sets ρ from the bids.
+    reports : array_like, shape (reports,), optional
+        Bids that every station tries; by default 201, evenly spaced from 0 to three times the highest value. All
+        values, and each of them less and plus ``epsilon``, are tried as well.
+    epsilon : float, default 1e-6
+        How closely a station over- or undercuts another [units].
+
+    Returns
+    -------
+    StationRegret
+    """
+    values = np.asarray(values, np.float64)
+    require(values.ndim == 1 and len(values) >= 2, "values", values.tolist(), "those of two stations or more")
+    grid = np.linspace(0.0, 3.0 * values.max(), GRID_POINTS) if reports is None else np.asarray(reports, np.float64)
+    tried = np.unique(np.maximum(np.concatenate([grid, values - epsilon, values, values + epsilon]), 0.0))
+    gains, best = np.zeros(len(values)), values.copy()
+    for station in range(len(values)):
+        told = values.copy()
+        truth = _utility(values, told, rule, station)
+        for report in tried:
+            told[station] = report
+            gain = _utility(values, told, rule, station) - truth
+            if gain > gains[station]:
+                gains[station], best[station] = gain, report
+    return StationRegret(gains, best)
+
+
+def _utility(values: NDArray[np.float64], bids: NDArray[np.float64], rule: Rule, station: int) -> float:
+    return float(allocate(bids, rule(bids)).utilities(values)[station])
+
+
+@dataclass(frozen=True)
+class EpisodeRegret:
+    """What one station earns over whole episodes when it multiplies all its bids by a constant."""
+
+    multipliers: NDArray[np.float64]
+    """Factors tried, shape (multipliers,)."""
+    utilities: NDArray[np.float64]
+    """Sum of value − payment over an episode, for each factor and market [units], shape (multipliers, markets)."""
+
+    @property
+    def _means(self) -> NDArray[np.float64]:
+        means: NDArray[np.float64] = self.utilities.mean(axis=1)
+        return means
+
+    @property
+    def _truth(self) -> int:
+        return int(np.flatnonzero(self.multipliers == 1.0)[0])
+
+    @property
+    def best(self) -> float:
+        """Factor with the largest mean utility."""
+        return float(self.multipliers[int(np.argmax(self._means))])
+
+    @property
+    def regret(self) -> float:
+        """Mean gain of that factor over the truth [units an episode], at least 0."""
+        return float(self._means.max() - self._means[self._truth])
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of `regret` over the markets [units an episode]."""
+        gains = self.utilities[int(np.argmax(self._means))] - self.utilities[self._truth]
+        return float(gains.std(ddof=1) / np.sqrt(len(gains)))
+
+
+def scripted_auctioneer(policy: str, **settings: Any) -> Callable[[SecondBidGame], Auctioneer]:
+    """Return a maker of the market's own policy ``policy`` for `episode_regret`."""
+
+    def make(game: SecondBidGame) -> Auctioneer:
+        bound = game.scripted(policy, "auctioneer", **settings)
+        return lambda observations: bound()
+
+    return make
+
+
+def episode_regret(
+    config: SecondBidConfig,
+    make_auctioneer: Callable[[SecondBidGame], Auctioneer],
+    station: int = 0,
+    markets: int = 200,
+    seed: int = CALIBRATION_SEED + 1,
+    multipliers: Sequence[float] = MULTIPLIERS,
+) -> EpisodeRegret:
+    """Play episodes again and again, while one station multiplies its bids by each factor of the grid in turn.
+
+    The auctioneer may react: to the bid that it prices with ``information="current_bids"``, in any case to past ones.
+
+    Parameters
+    ----------
+    config : SecondBidConfig
+        The market.
+    make_auctioneer : callable
+        Takes the game and returns what plays the auctioneer in it, for instance `scripted_auctioneer` of a policy, or
+        an agent that was trained on the market.
+    station : int, default 0
+        Who misreports; all others tell the truth.
+    markets : int, default 200
+        Number of markets; the same ones for every factor.
+    seed : int
+        Seed of the markets; by default one that neither training nor evaluation uses.
+    multipliers : sequence of float, default 0.5, 0.6, … 2.0
+        Factors to try, of those that a station may choose; the truth, 1, must be among them.
+
+    Returns
+    -------
+    EpisodeRegret
+    """
+    require(0 <= station < config.stations, "station", station, f"an index below {config.stations}")
+    require(markets >= 2, "markets", markets, "2 or more")
+    usable = 1.0 in multipliers and set(multipliers) <= set(MULTIPLIERS)
+    require(usable, "multipliers", list(multipliers), "some of 0.5, 0.6, … 2.0, with 1.0 among them")
+    game = SecondBidGame(config, markets, ("auctioneer", "station"), autoreset=False)
+    act = make_auctioneer(game)
+    utilities = np.zeros((len(multipliers), markets))
+    for row, multiplier in enumerate(multipliers):
+        bids = np.full((markets, config.stations), TRUTH, np.int64)
+        bids[:, station] = MULTIPLIERS.index(multiplier)
+        observations, _ = game.reset(np.full(markets, seed, np.uint64))
+        ended = False
+        while not ended:
+            step = game.step({"station": bids, "auctioneer": act(observations)})
+            utilities[row] += step.rewards["station"][:, station]
+            observations = step.observations
+            ended = bool((step.terminated | step.truncated).all())
+    return EpisodeRegret(np.array(multipliers), utilities)
+
+
+@dataclass(frozen=True)
+class AdverseSelection:
+    """Whether the UAV gets tasks of another common value than the stations."""
+
+    uav_mean: float
+    """Mean common value of the tasks that the UAV serves [units]."""
+    station_mean: float
+    """Mean common value of the tasks that stations serve [units]."""
+    statistic: float
+    """Two-sample Kolmogorov-Smirnov distance between the two distributions."""
+    pvalue: float
+    """Probability of a distance as large if the winner said nothing about the common value."""
+
+
+def adverse_selection(tasks: Tasks, rho: ArrayLike) -> AdverseSelection:
+    """Compare the common values of the tasks that the UAV serves with those of the others.
+
+    Parameters
+    ----------
+    tasks : Tasks
+        Independent tasks of a market with a shared common value, as the preset ``pareto``.
+    rho : array_like
+        Factor ρ of every task, broadcast to them.
+
+    Returns
+    -------
+    AdverseSelection
+    """
+    served = (tasks.first <= np.asarray(rho) * tasks.second).ravel()
+    require(bool(0 < served.sum() < len(served)), "rho", rho, "one at which both the UAV and stations serve tasks")
+    common = tasks.common.ravel()
+    uav, stations = common[served], common[~served]
+    test = ks_2samp(uav, stations)
+    return AdverseSelection(float(uav.mean()), float(stations.mean()), float(test.statistic), float(test.pvalue))

@@ -1,0 +1,1 @@
+"""Audits of slicing mechanisms: misreports alone and in pairs, and everything that the dual currency promises."""

@@ -1,0 +1,175 @@
+"""What the equations of the dual-currency auction say by themselves: scale of bids, groups without interest, messages.
+
+Source: Section IV.B (Eqs. 13, 16 and 26) and Table II of "An Enhanced Dual-Currency VCG Auction Mechanism for Resource
+Allocation in IoV: A Value of Information Perspective". What happens in play is in `audit_dual_currency`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ioa_marl.foundations.parameters import require
+from ioa_marl.markets.vcg_slicing.dual_currency import equations as dc
+from ioa_marl.markets.vcg_slicing.interior_point import RESOURCES
+from ioa_marl.markets.vcg_slicing.quantised.auction import information_volume
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ScaleFixture:
+    """Loans, interest and noise where everybody bids the same factor of its exact U*; the pool is ΣU*."""
+
+    factors: Floats
+    """Bid over U*, shape (factors,)."""
+    loan_changes: Floats
+    """Largest difference between a loan and the loan at the truth [currency], shape (factors,)."""
+    interest: Floats
+    """Largest |K − U*| of any provider [currency], shape (factors,)."""
+    noise: Floats
+    """Δ of Eq. 16 [shares], shape (factors,)."""
+    alone: Floats
+    """|K − U*| of the first provider where it alone bids the factor and all others U* [currency], shape (factors,)."""
+    honest: Floats
+    """|K − U*| of the first provider where it bids U* and all others the factor [currency], shape (factors,)."""
+
+
+def scale_fixture(best: ArrayLike, factors: ArrayLike) -> ScaleFixture:
+    """Return what it changes to bid multiples of U*, together and alone.
+
+    Loans depend on ratios of bids only. So all bidding c·U* with c ≤ 1 have the loans of the truth, no interest and no
+    noise: everybody is as well off as with the truth, and the one that then bids U* pays interest. The truth is a best
+    answer to the truth, an equilibrium among many, and not a dominant strategy. With c > 1 loans are the same, and the
+    allocation is disturbed.
+
+    Parameters
+    ----------
+    best : array_like, shape (providers,)
+        U* [utility], positive.
+    factors : array_like, shape (factors,)
+        c, positive.
+
+    Returns
+    -------
+    ScaleFixture
+
+    Examples
+    --------
+    >>> found = scale_fixture([100.0, 50.0, 50.0], [0.5, 1.0, 2.0])
+    >>> found.noise.round(2).tolist(), found.honest.round(1).tolist()
+    ([0.0, 0.0, 0.33], [33.3, 0.0, 33.3])
+    """
+    expected, c = np.asarray(best, np.float64), np.asarray(factors, np.float64)
+    require(expected.ndim == 1 and len(expected) >= 2 and bool(np.all(expected > 0.0)), "best", best, "two or more > 0")
+    require(c.ndim == 1 and bool(np.all(c > 0.0)), "factors", factors, "numbers > 0")
+    pool = expected.sum()
+    together = c[:, None] * expected
+    only, all_but = np.tile(expected, (len(c), 1)), together.copy()
+    only[:, 0], all_but[:, 0] = c * expected[0], expected[0]
+    loans = dc.loans(pool, together)
+    return ScaleFixture(
+        factors=c,
+        loan_changes=np.abs(loans - dc.loans(pool, expected)).max(axis=1),
+        interest=np.abs(loans - expected).max(axis=1),
+        noise=dc.noise_scale(together, np.full(len(c), pool), len(expected)),
+        alone=np.abs(dc.loans(pool, only)[:, 0] - expected[0]),
+        honest=np.abs(dc.loans(pool, all_but)[:, 0] - expected[0]),
+    )
+
+
+@dataclass(frozen=True)
+class RankAudit:
+    """Whether bids without interest are unique for groups of every size: the matrix of Eq. 26."""
+
+    sizes: NDArray[np.int64]
+    """Members, 1 to all, shape (sizes,)."""
+    ranks: NDArray[np.int64]
+    """Rank of the matrix, shape (sizes,)."""
+    singular_values: tuple[Floats, ...]
+    """Its singular values over the largest, for each size."""
+
+    @property
+    def deficient(self) -> NDArray[np.bool_]:
+        """Where bids without interest are not unique, shape (sizes,)."""
+        return np.asarray(self.ranks < self.sizes)
+
+
+def rank_deficiency(best: ArrayLike, tolerance: float = 1e-12) -> RankAudit:
+    """Return ranks of Eq. 26's matrix for the groups of the first provider, of the first two, and so on to all.
+
+    The matrix is ΣU*·1 − U* eᵀ, restricted to the group, with determinant (ΣU*)^(m−1) · Σ_{outside} U*. It has full
+    rank for every group that leaves somebody out, and rank m − 1 where everybody colludes: every multiple of U* is then
+    without interest.
+
+    Parameters
+    ----------
+    best : array_like, shape (providers,)
+        U* [utility], positive; those outside a group bid it.
+    tolerance : float, default 1e-12
+        Singular values below this part of the largest are 0.
+
+    Returns
+    -------
+    RankAudit
+
+    Examples
+    --------
+    >>> rank_deficiency([120.0, 90.0, 60.0]).ranks.tolist()
+    [1, 2, 2]
+    """
+    expected = np.asarray(best, np.float64)
+    require(expected.ndim == 1 and len(expected) >= 2 and bool(np.all(expected > 0.0)), "best", best, "two or more > 0")
+    sizes = np.arange(1, len(expected) + 1)
+    values = []
+    for size in sizes:
+        found = np.linalg.svd(dc.interest_system(expected, expected[size:])[0], compute_uv=False)
+        values.append(found / found[0])
+    return RankAudit(sizes, np.array([int(np.sum(value > tolerance)) for value in values]), tuple(values))
+
+
+@dataclass(frozen=True)
+class InformationVolume:
+    """Numbers that providers and the other side exchange."""
+
+    bids: int
+    """Bids, which are all that Table II counts."""
+    reports: int
+    """Utilities and gross profits that are reported to the bank."""
+    answers: int
+    """Loans, shares and taxes, or shares and payments, that come back."""
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.bids + self.reports + self.answers
+
+
+def dual_currency_volume(providers: int, rounds: int) -> InformationVolume:
+    """Return the numbers exchanged in some rounds of the dual-currency auction.
+
+    Each provider sends one bid a round. The bank also learns its utility and its gross profit, and it gets back a loan,
+    three shares and a tax: eight numbers a round, of which Table II counts one.
+
+    Examples
+    --------
+    >>> volume = dual_currency_volume(10, 500)
+    >>> volume.bids, volume.total
+    (5000, 40000)
+    """
+    each = int(providers) * int(rounds)
+    return InformationVolume(information_volume(providers, rounds=rounds), 2 * each, (2 + RESOURCES) * each)
+
+
+def quantised_volume(providers: int, quanta: int) -> InformationVolume:
+    """Return the numbers exchanged in the quantised VCG auction, whose bids hold for all rounds.
+
+    Examples
+    --------
+    >>> volume = quantised_volume(10, 20)
+    >>> volume.bids, volume.total
+    (80000, 80040)
+    """
+    return InformationVolume(information_volume(providers, quanta), 0, (1 + RESOURCES) * int(providers))

@@ -1,0 +1,141 @@
+"""What markets say when a parameter cannot be used."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from ioa_marl.foundations.scalars import plain_value
+
+LONGEST_VALUE = 1000
+"""Characters of a value in a message."""
+
+T = TypeVar("T")
+
+
+class ParameterError(ValueError):
+    """A parameter has a value that is not allowed; the message is one line that a person can act on."""
+
+    def __init__(self, name: str, value: Any, allowed: str) -> None:
+        # Escaped, since the message is one line, and what was given may be any text.
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
+        text = text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}… ({len(text)} characters)"
+        super().__init__(f"{name}={text} is not allowed: use {allowed}")
+        self.name, self.value, self.allowed = name, value, allowed
+
+
+def require(condition: bool, name: str, value: Any, allowed: str) -> None:
+    """Raise `ParameterError` unless ``condition`` holds."""
+    if not condition:
+        raise ParameterError(name, value, allowed)
+
+
+def is_number(value: Any) -> bool:
+    """Whether ``value`` is a finite number, Python's or NumPy's; true and false are none."""
+    value = plain_value(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def integer_if_whole(value: Any) -> Any:
+    """Return a whole number as an int, also one in E-notation or of NumPy; anything else as it is."""
+    value = plain_value(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def is_whole(value: Any) -> bool:
+    """Whether ``value`` is an int; true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _python_field(config: Any, name: str) -> Any:
+    """Return a field's value, which is Python's from now on: NumPy's scalars have no place in YAML and JSON."""
+    value = getattr(config, name)
+    plain = plain_value(value)
+    if plain is not value:
+        object.__setattr__(config, name, plain)
+    return plain
+
+
+def check_integer(config: Any, name: str, low: int, high: int) -> None:
+    """Raise `ParameterError` unless the field ``name`` is a whole number in [low, high]."""
+    value = _python_field(config, name)
+    require(is_whole(value) and low <= value <= high, name, value, f"{low} to {high}")
+
+
+def check_number(config: Any, name: str, low: float, high: float = math.inf, open_low: bool = False) -> None:
+    """Raise `ParameterError` unless the field ``name`` is a finite number in [low, high], or in (low, high]."""
+    value = _python_field(config, name)
+    allowed = f"a number of at least {low:g}"
+    if open_low:
+        allowed = f"a number above {low:g}"
+    elif high < math.inf:
+        allowed = f"a number from {low:g} to {high:g}"
+    require(is_number(value) and low <= value <= high and not (open_low and value == low), name, value, allowed)
+
+
+def check_range(config: Any, name: str, low: float, high: float) -> None:
+    """Make the field ``name`` a tuple, or raise `ParameterError` unless it is two numbers in [low, high] in order."""
+    value = getattr(config, name)
+    allowed = f"two numbers from {low:g} to {high:g}, the lower first"
+    try:
+        value = plain_value(value)
+        # What float() would read as a number is none here.
+        ends = () if any(isinstance(x, (str, bool)) for x in value) else tuple(float(x) for x in value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ParameterError(name, value, allowed) from error
+    require(len(ends) == 2 and low <= ends[0] <= ends[1] <= high, name, value, allowed)
+    object.__setattr__(config, name, ends)
+
+
+def make_preset(
+    config_class: type[T], presets: Mapping[str, Mapping[str, Any]], name: str, changes: Mapping[str, Any]
+) -> T:
+    """Return the ``config_class`` of the preset ``name`` with ``changes``, a mapping of fields to values, applied."""
+    require(name in presets, "preset", name, ", ".join(presets))
+    fields: Any = config_class
+    known = [field.name for field in dataclasses.fields(fields)]
+    for key, value in changes.items():
+        require(key in known, key, value, f"one of the settings {', '.join(known)}")
+    return config_class(**{**presets[name], **plain_value(changes)})
+
+
+_UNCHANGED = "ioa_marl: value that changes nothing"
+
+
+def added_setting(default: Any) -> Any:
+    """Return a dataclass field for a setting that is added to a published market, agent or protocol.
+
+    Its default must leave everything as it was. As long as a run has the default, the run's digest, the board it is on
+    and the cached references are those from before there was the setting.
+
+    Parameters
+    ----------
+    default : bool, int, float, str, None or tuple
+        The value with which nothing changes.
+    """
+    return dataclasses.field(default=default, metadata={_UNCHANGED: default})
+
+
+def unchanged_settings(config_class: Any) -> dict[str, Any]:
+    """Return the settings that were added later, with the value of each that changes nothing."""
+    return {
+        field.name: field.metadata[_UNCHANGED]
+        for field in dataclasses.fields(config_class)
+        if _UNCHANGED in field.metadata
+    }
+
+
+def without_unchanged(config_class: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings without those that were added later and change nothing; keys are field names."""
+    neutral = unchanged_settings(config_class)
+    return {key: value for key, value in settings.items() if key not in neutral or not _same(value, neutral[key])}
+
+
+def _same(one: Any, two: Any) -> bool:
+    """Whether two settings are equal; files hold tuples as lists."""
+    if isinstance(one, (list, tuple)) and isinstance(two, (list, tuple)):
+        return len(one) == len(two) and all(_same(a, b) for a, b in zip(one, two, strict=True))
+    return bool(one == two)

@@ -1,0 +1,57 @@
+from .auction import (
+    PRESETS as PRESETS,
+)
+from .auction import (
+    AuctionResult as AuctionResult,
+)
+from .auction import (
+    DoubleDutchParams as DoubleDutchParams,
+)
+from .auction import (
+    allocate_state as allocate_state,
+)
+from .auction import (
+    preset as preset,
+)
+from .auction import (
+    simulate as simulate,
+)
+from .clairvoyant import (
+    ClairvoyantPlan as ClairvoyantPlan,
+)
+from .clairvoyant import (
+    clairvoyant_bounds as clairvoyant_bounds,
+)
+from .clairvoyant import (
+    clairvoyant_plan as clairvoyant_plan,
+)
+from .references import (
+    Frontier as Frontier,
+)
+from .references import (
+    Matching as Matching,
+)
+from .references import (
+    best_fixed_step as best_fixed_step,
+)
+from .references import (
+    fixed_step_frontier as fixed_step_frontier,
+)
+from .references import (
+    sorted_matching as sorted_matching,
+)
+from .rivals import (
+    DoubleAuctionOutcome as DoubleAuctionOutcome,
+)
+from .rivals import (
+    k_double_auction as k_double_auction,
+)
+from .rivals import (
+    mcafee as mcafee,
+)
+from .rivals import (
+    sbba as sbba,
+)
+from .rivals import (
+    trade_reduction as trade_reduction,
+)

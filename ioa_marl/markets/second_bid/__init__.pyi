@@ -1,0 +1,39 @@
+from .auction import (
+    PRESETS as PRESETS,
+)
+from .auction import (
+    Allocation as Allocation,
+)
+from .auction import (
+    SecondBidParams as SecondBidParams,
+)
+from .auction import (
+    allocate as allocate,
+)
+from .auction import (
+    preset as preset,
+)
+from .references import (
+    Calibration as Calibration,
+)
+from .references import (
+    ParetoOptimum as ParetoOptimum,
+)
+from .references import (
+    Tasks as Tasks,
+)
+from .references import (
+    best_threshold as best_threshold,
+)
+from .references import (
+    calibration as calibration,
+)
+from .references import (
+    draw_tasks as draw_tasks,
+)
+from .references import (
+    full_information as full_information,
+)
+from .references import (
+    pareto_optimum as pareto_optimum,
+)

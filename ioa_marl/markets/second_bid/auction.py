@@ -1,0 +1,288 @@
+"""The modified second-bid auction: parameters, presets, and the auction of one task over given bids.
+
+Ground base stations bid for a computing task of a vehicle; one UAV stands by at a contracted price. The best station
+wins only if its bid exceeds the second-best by the price scaling factor ρ, which the auctioneer chooses. Source:
+Sections 3 to 6 of "Diffusion-based auction mechanism for efficient resource management in 6G-enabled vehicular
+metaverses"; the mechanism is from Arnosti, Beck and Milgrom, "Adverse selection and auction design for internet display
+advertising", American Economic Review 106, 2016.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ioa_marl.foundations.parameters import check_integer, check_number, check_range, make_preset, require
+from ioa_marl.markets.common.physics import db_to_ratio, dbm_to_watt, processing_time, shannon_rate, transfer_time
+from ioa_marl.markets.second_bid import kernels as k
+
+LARGEST_VALUE = 1e12
+"""Valuations stay below this, and above its inverse, so that sums of them and their logarithms are exact enough."""
+MOST_DRAWS = 12_000
+"""Most periods to draw for a task, of all providers together: an auction is then calibrated in about two seconds."""
+UAV = k.UAV
+"""The winner of an auction that no station wins."""
+
+_RANGES = {
+    "noise_power": (k.NOISE, -300.0, 100.0),
+    "channel_gain": (k.GAIN, -200.0, 100.0),
+    "task_size": (k.SIZE, 1e-3, 1e6),
+    "uplink_bandwidth": (k.UPLINK, 1e-3, 1e6),
+    "downlink_bandwidth": (k.DOWNLINK, 1e-3, 1e6),
+    "user_power": (k.USER_POWER, -100.0, 100.0),
+    "provider_power": (k.PROVIDER_POWER, -100.0, 100.0),
+    "gpu_speed": (k.GPU, 1e-3, 1e6),
+    "cpu_speed": (k.CPU, 1e-3, 1e6),
+    "accuracy": (k.ACCURACY, 0.0, 1.0),
+    "common_value": (k.LOG_COMMON, 1e-6, 1e6),
+}
+"""For each range its column in the kernels' parameters, and the smallest and largest number that it may hold."""
+_UNIT = {"task_size": 8e-3, "uplink_bandwidth": 1e-3, "downlink_bandwidth": 1e-3}
+"""Factors from the tabulated units to those of the kernels: MB to Gbit, MHz to GHz, so that rates are in Gbit/s."""
+
+
+@dataclass(frozen=True)
+class SecondBidParams:
+    """Parameters of the modified second-bid auction; the defaults are the preset ``paper``.
+
+    Money is in units of account. Ranges are uniform, and drawn anew for every provider, task and averaged period
+    unless something else is said. Table 1 of the paper gives the ranges; its units are converted, and data sizes and
+    computing speeds are read as Gbit and Gbit/s, or processing would take 30 s and the bandwidth could not matter.
+    """
+
+    stations: int = 5
+    """Number of ground base stations N, without the UAV."""
+    levels: int = 10
+    """Number of price scaling factors A; the a-th is ρ = 10^(a/A), from a = 0."""
+    tasks: int = 50
+    """Tasks auctioned in an episode, one after the other."""
+    valuations: str = "physical"
+    """Where valuations come from: ``physical`` (latency and accuracy, Eqs. 1-11) or ``pareto`` (a common value times
+    Pareto match values)."""
+    periods: int = 10
+    """Past periods over which a provider's latency and accuracy are averaged (Eqs. 9 and 10); with ``physical``
+    valuations at most 12,000/(N + 1)."""
+    noise_power: tuple[float, float] = (-115.0, -112.0)
+    """Range of the noise power σ² at either end of a link [dBm]."""
+    channel_gain: tuple[float, float] = (-25.0, -20.0)
+    """Range of the channel power gain g [dB]."""
+    task_size: tuple[float, float] = (20.0, 40.0)
+    """Range of a task's size D, the same up and down [MB]."""
+    uplink_bandwidth: tuple[float, float] = (20.0, 60.0)
+    """Range of a provider's uplink bandwidth [MHz]."""
+    downlink_bandwidth: tuple[float, float] = (20.0, 60.0)
+    """Range of a provider's downlink bandwidth [MHz]."""
+    user_power: tuple[float, float] = (5.0, 10.0)
+    """Range of a vehicle's transmit power [dBm]."""
+    provider_power: tuple[float, float] = (25.0, 40.0)
+    """Range of a provider's transmit power [dBm]."""
+    gpu_speed: tuple[float, float] = (1.0, 2.0)
+    """Range of a provider's GPU speed [Gbit/s]."""
+    cpu_speed: tuple[float, float] = (1.0, 2.0)
+    """Range of a provider's CPU speed [Gbit/s]."""
+    gpu_per_bit: float = 0.5
+    """GPU work per bit of a task e_p."""
+    accuracy: tuple[float, float] = (0.5, 0.9)
+    """Range of a provider's accuracy R."""
+    accuracy_noise: float = 0.035
+    """Half width of the uniform noise on the accuracy in each averaged period."""
+    accuracy_cap: float = 0.99
+    """Largest accuracy, noise included; below 1."""
+    accuracy_redraw: float = 1.0
+    """Probability per task that a provider's accuracy is drawn anew; otherwise it stays as it was."""
+    beta: float = 2.0
+    """Sensitivity β of the match value to accuracy."""
+    latency_factor: float = 1.0
+    """Value factor ω₁ of latency [units·s]."""
+    accuracy_factor: float = 1.0
+    """Value factor ω₂ of accuracy."""
+    uav_factor: float = 2.6
+    """What the UAV's valuation is multiplied by, for its line of sight; not used by ``pareto``."""
+    uav_weight: float = 1.0
+    """Bargaining power ζ: weight of the UAV's valuation in the surplus."""
+    common_value: tuple[float, float] = (0.5, 5.0)
+    """Range of the common value C of ``pareto``, log-uniform, one a task for all providers [units]."""
+    pareto_shape: float = 3.0
+    """Shape α > 1 of the stations' match values in ``pareto``; their scale is 1."""
+    pareto_uav: float = 3.0
+    """Match value of the UAV in ``pareto``."""
+    smoothing: float = 0.8
+    """Weight of the past in the moving averages that the auctioneer sees."""
+
+    def __post_init__(self) -> None:
+        """Refuse what the auction cannot be run with, naming key, value and what is allowed."""
+        check_integer(self, "stations", 2, 1000)
+        check_integer(self, "levels", 1, 1000)
+        check_integer(self, "tasks", 1, 100_000)
+        check_integer(self, "periods", 1, 1000)
+        require(self.valuations in ("physical", "pareto"), "valuations", self.valuations, "physical or pareto")
+        for name, (_, low, high) in _RANGES.items():
+            check_range(self, name, low, high)
+        for name in ("latency_factor", "accuracy_factor", "uav_factor", "uav_weight", "pareto_uav"):
+            check_number(self, name, 1e-6, 1e6)
+        check_number(self, "gpu_per_bit", 0.0, 1e6)
+        check_number(self, "accuracy_noise", 0.0, 1.0)
+        check_number(self, "accuracy_cap", 0.0, 0.9999)
+        check_number(self, "accuracy_redraw", 0.0, 1.0)
+        check_number(self, "beta", 0.0, 10.0)
+        check_number(self, "pareto_shape", 1.0, 100.0, open_low=True)
+        check_number(self, "smoothing", 0.0, 0.999999)
+        require(
+            self.valuations != "physical" or (self.stations + 1) * self.periods <= MOST_DRAWS,
+            "periods", self.periods, f"at most {MOST_DRAWS // (self.stations + 1)} with stations={self.stations}",
+        )  # fmt: skip
+        low, high = self.value_bounds()
+        name = "latency_factor" if self.valuations == "physical" else "pareto_shape"
+        require(
+            low >= 1.0 / LARGEST_VALUE and high <= LARGEST_VALUE, name, getattr(self, name),
+            f"one with which all valuations are between {1.0 / LARGEST_VALUE:g} and {LARGEST_VALUE:g}; "
+            f"they could be {low:.3g} to {high:.3g}",
+        )  # fmt: skip
+
+    def value_bounds(self) -> tuple[float, float]:
+        """Return bounds of every valuation that can be drawn [units]."""
+        if self.valuations == "pareto":
+            # The smallest uniform that is not zero is 2⁻⁵³.
+            most = max(self.pareto_uav, 2.0 ** (53.0 / self.pareto_shape))
+            return min(self.pareto_uav, 1.0) * self.common_value[0], most * self.common_value[1]
+        latency = [self.latency(end) for end in (1, 0)]
+        bounds = []
+        for end, accuracy in ((0, self.accuracy[0] - self.accuracy_noise), (1, self.accuracy[1] + self.accuracy_noise)):
+            capped = min(max(accuracy, 0.0), self.accuracy_cap)
+            match = k.matching_value(capped, self.accuracy_factor, self.beta)
+            factor = max(1.0, self.uav_factor) if end else min(1.0, self.uav_factor)
+            bounds.append(self.latency_factor / latency[end] * match * factor)
+        return bounds[0], bounds[1]
+
+    def latency(self, end: int) -> float:
+        """Return the shortest (``end`` 0) or longest (1) latency that a task can have [s]."""
+        fast = 1 - end
+        gain = db_to_ratio(self.channel_gain[fast])
+        noise = dbm_to_watt(self.noise_power[end])
+        size = self.task_size[end] * _UNIT["task_size"]
+        total: float = processing_time(size, self.gpu_per_bit, self.gpu_speed[fast], self.cpu_speed[fast])
+        for bandwidth, power in (
+            (self.uplink_bandwidth[fast], self.user_power[fast]),
+            (self.downlink_bandwidth[fast], self.provider_power[fast]),
+        ):
+            rate = shannon_rate(bandwidth * _UNIT["uplink_bandwidth"], gain, dbm_to_watt(power), noise)
+            total += transfer_time(size, rate)
+        return total
+
+    def rhos(self) -> NDArray[np.float64]:
+        """Return the price scaling factors ρ = 10^(a/A) that the auctioneer may choose, shape (levels,)."""
+        return np.asarray(10.0 ** (np.arange(self.levels) / self.levels))
+
+    def numbers(self) -> NDArray[np.float64]:
+        """Return the float parameter vector of the kernels; contract price and scales are left at 0."""
+        out = np.zeros(k.N_NUMBERS)
+        for name, (column, _, _) in _RANGES.items():
+            ends = np.array(getattr(self, name)) * _UNIT.get(name, 1.0)
+            out[column : column + 2] = np.log(ends) if column == k.LOG_COMMON else ends
+        out[k.GPU_PER_BIT], out[k.BETA] = self.gpu_per_bit, self.beta
+        out[k.ACCURACY_NOISE], out[k.ACCURACY_CAP] = self.accuracy_noise, self.accuracy_cap
+        out[k.ACCURACY_REDRAW] = self.accuracy_redraw
+        out[k.LATENCY_FACTOR], out[k.ACCURACY_FACTOR] = self.latency_factor, self.accuracy_factor
+        out[k.UAV_FACTOR], out[k.UAV_WEIGHT] = self.uav_factor, self.uav_weight
+        out[k.PARETO_SHAPE], out[k.PARETO_UAV] = self.pareto_shape, self.pareto_uav
+        out[k.SMOOTHING] = self.smoothing
+        return out
+
+    def counts(self, current_bids: bool = False, uav_visible: bool = False) -> NDArray[np.int64]:
+        """Return the integer parameter vector of the kernels, for what the auctioneer may see."""
+        out = np.zeros(k.N_COUNTS, np.int64)
+        out[k.STATIONS], out[k.LEVELS] = self.stations, self.levels
+        out[k.PERIODS], out[k.TASKS] = self.periods, self.tasks
+        out[k.PARETO] = self.valuations == "pareto"
+        out[k.CURRENT_BIDS], out[k.UAV_VISIBLE] = current_bids, uav_visible
+        return out
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "persistent": {"accuracy_redraw": 0.2},
+    "pareto": {"valuations": "pareto"},
+    "three": {"stations": 3},
+    "nine": {"stations": 9},
+}
+"""What each preset changes of the defaults."""
+
+
+def preset(name: str, **changes: Any) -> SecondBidParams:
+    """Return the parameters of a preset, with ``changes`` applied."""
+    return make_preset(SecondBidParams, PRESETS, name, changes)
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Who serves a task, and what is paid for it."""
+
+    winner: int
+    """Index of the station that wins, or ``UAV`` (-1)."""
+    payment: float
+    """What the winner pays to the auctioneer: ρ·b₍₂₎ for a station, the contract price for the UAV [units]."""
+    critical: NDArray[np.float64]
+    """What each station's bid has to exceed, and what it would pay: ρ times the highest bid of the others [units],
+    shape (stations,)."""
+
+    def utilities(self, values: ArrayLike) -> NDArray[np.float64]:
+        """Return value − payment for the station that wins and 0 for the others, shape (stations,)."""
+        values = np.asarray(values, np.float64)
+        out = np.zeros(len(self.critical))
+        if self.winner != UAV:
+            out[self.winner] = values[self.winner] - self.payment
+        return out
+
+
+def allocate(bids: ArrayLike | Sequence[float], rho: float, contract_price: float = 0.0) -> Allocation:
+    """Auction one task among stations, with a UAV standing by.
+
+    Parameters
+    ----------
+    bids : array_like, shape (stations,)
+        Bids of the stations [units], finite, at least 0. A lone station's rival bid is 0.
+    rho : float
+        Price scaling factor ρ ≥ 1; 1 is the second-price auction (in which the UAV serves ties).
+    contract_price : float, default 0
+        Contract price b₀ that the UAV pays where it serves [units].
+
+    Returns
+    -------
+    Allocation
+
+    Raises
+    ------
+    ParameterError
+        If a number is not usable; the message names it and what is allowed.
+
+    References
+    ----------
+    Eqs. 14 and 15 of "Diffusion-based auction mechanism for efficient resource management in 6G-enabled vehicular
+    metaverses". The second highest bid is the stations': with the UAV's among them the auction would not be free of
+    adverse selection.
+
+    Examples
+    --------
+    >>> allocate([8.0, 5.0], rho=1.5)
+    Allocation(winner=0, payment=7.5, critical=array([ 7.5, 12. ]))
+    >>> allocate([8.0, 5.0], rho=2.0, contract_price=6.0).winner
+    -1
+    """
+    offered = np.atleast_1d(np.asarray(bids, np.float64))
+    usable = offered.ndim == 1 and offered.size > 0 and bool(np.all(np.isfinite(offered) & (offered >= 0.0)))
+    require(usable, "bids", bids, "a sequence of finite numbers, at least 0")
+    require(math.isfinite(rho) and rho >= 1.0, "rho", rho, "a number of at least 1")
+    require(math.isfinite(contract_price) and contract_price >= 0.0, "contract_price", contract_price, "0 or more")
+    best = int(np.argmax(offered))
+    first, second = float(offered[best]), float(np.delete(offered, best).max(initial=0.0))
+    highest_other = np.full(len(offered), first)
+    highest_other[best] = second
+    critical = np.array([k.critical_payment(float(other), float(rho)) for other in highest_other])
+    if k.wins(first, second, float(rho)):
+        return Allocation(best, float(critical[best]), critical)
+    return Allocation(UAV, float(contract_price), critical)

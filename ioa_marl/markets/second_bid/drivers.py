@@ -1,0 +1,146 @@
+"""Batched drivers of the modified second-bid auction: draw, bid and auction in many markets, encode what agents see.
+
+Each driver runs scalar kernels over the markets ``which``, bool (batch,); outputs go into preallocated arrays.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ioa_marl.foundations.compile import kernel
+from ioa_marl.foundations.scaling import unit
+from ioa_marl.markets.second_bid.kernels import (
+    CURRENT_BIDS,
+    LAST_FIRST,
+    LAST_RHO,
+    LAST_SECOND,
+    LAST_UAV,
+    LAST_WINNER,
+    LEVELS,
+    LOG_HIGH,
+    LOG_LOW,
+    LOG_RATIO,
+    STATIONS,
+    UAV,
+    UAV_VISIBLE,
+    Array,
+    SecondBidState,
+    best_action,
+    clear_episode,
+    draw_task,
+    hold_auction,
+    rank_bids,
+)
+
+HISTORY_FEATURES = 9
+"""Features of the auctioneer without the bids of the present task."""
+STATION_FEATURES = 3
+MULTIPLIERS = tuple(tenths / 10 for tenths in range(5, 21))
+"""What a station may multiply its valuation with: 0.5, 0.6, … 2.0."""
+TRUTH = MULTIPLIERS.index(1.0)
+"""Index of the truthful bid."""
+
+
+@kernel
+def _log_unit(log: float, numbers: Array) -> Any:
+    """Scale the logarithm of a valuation or bid to [0, 1]."""
+    return unit((log - numbers[LOG_LOW]) / (numbers[LOG_HIGH] - numbers[LOG_LOW]))
+
+
+@kernel
+def _rho_unit(rho: float, counts: Array) -> Any:
+    """Scale ρ = 10^(a/A) to a/(A - 1)."""
+    return unit(math.log10(rho) * counts[LEVELS] / max(counts[LEVELS] - 1, 1))
+
+
+@kernel
+def draw_tasks(state: SecondBidState, numbers: Array, counts: Array, which: Array) -> None:
+    """Draw the next task of the markets ``which``."""
+    for b in range(which.shape[0]):
+        if which[b]:
+            draw_task(b, state, numbers, counts)
+
+
+@kernel
+def clear_episodes(state: SecondBidState, which: Array) -> None:
+    """Forget the last episode of the markets ``which``."""
+    for b in range(which.shape[0]):
+        if which[b]:
+            clear_episode(b, state)
+
+
+@kernel
+def make_bids(state: SecondBidState, multipliers: Array, actions: Array, which: Array) -> None:
+    """Take the bids of the markets ``which``: valuations times ``multipliers[actions]``, actions (batch, stations)."""
+    for b in range(which.shape[0]):
+        if which[b]:
+            for i in range(state.bid.shape[1]):
+                state.bid[b, i] = state.value[b, i + 1] * multipliers[actions[b, i]]
+            rank_bids(b, state)
+
+
+@kernel
+def hold_auctions(
+    state: SecondBidState,
+    numbers: Array,
+    counts: Array,
+    rhos: Array,
+    actions: Array,
+    which: Array,
+    surplus: Array,
+    terminated: Array,
+) -> None:
+    """Auction the present task of the markets ``which`` at ``rhos[actions]``, actions (batch, 1).
+
+    Writes ``surplus`` float32 (batch, 1), and ``terminated`` (batch,) where it was the last task.
+    """
+    for b in range(which.shape[0]):
+        if which[b]:
+            gained, last = hold_auction(b, state, numbers, counts, rhos, actions[b, 0])
+            surplus[b, 0] = np.float32(gained)
+            terminated[b] = last
+
+
+@kernel
+def best_actions(state: SecondBidState, numbers: Array, counts: Array, rhos: Array, out: Array) -> None:
+    """Write the action with the largest surplus, knowing every true value, of every market, int64 (batch, 1)."""
+    for b in range(out.shape[0]):
+        out[b, 0], _ = best_action(b, state, numbers, counts, rhos)
+
+
+@kernel
+def observe_auctioneers(state: SecondBidState, numbers: Array, counts: Array, out: Array) -> None:
+    """Write what the auctioneers see, float32 (batch, 1, features): the past, and the present bids if they may."""
+    for b in range(out.shape[0]):
+        for feature in range(out.shape[2]):
+            out[b, 0, feature] = np.float32(0.0)
+        if state.task[b] > 0:
+            first, second = state.last[b, LAST_FIRST], state.last[b, LAST_SECOND]
+            out[b, 0, 0] = _log_unit(state.last[b, LAST_UAV], numbers)
+            out[b, 0, 1] = _log_unit(first, numbers)
+            out[b, 0, 2] = _log_unit(second, numbers)
+            out[b, 0, 3] = unit((first - second) / numbers[LOG_RATIO])
+            out[b, 0, 4] = np.float32(0.5 if state.last[b, LAST_WINNER] == UAV else 1.0)
+            out[b, 0, 5] = _rho_unit(state.last[b, LAST_RHO], counts)
+            for column in range(3):
+                out[b, 0, 6 + column] = _log_unit(state.averages[b, column], numbers)
+        if counts[CURRENT_BIDS] == 1 and state.bid[b, 0] > 0.0:
+            for i in range(counts[STATIONS]):
+                out[b, 0, HISTORY_FEATURES + i] = _log_unit(math.log(state.bid[b, state.rank[b, i]]), numbers)
+            if counts[UAV_VISIBLE] == 1:
+                out[b, 0, HISTORY_FEATURES + counts[STATIONS]] = _log_unit(math.log(state.value[b, 0]), numbers)
+
+
+@kernel
+def observe_stations(state: SecondBidState, numbers: Array, counts: Array, out: Array) -> None:
+    """Write what the stations see, float32 (batch, stations, 3): own valuation, last ρ, whether they won the last."""
+    for b in range(out.shape[0]):
+        held = state.task[b] > 0
+        rho = _rho_unit(state.last[b, LAST_RHO], counts) if held else np.float32(0.0)
+        for i in range(out.shape[1]):
+            out[b, i, 0] = _log_unit(math.log(state.value[b, i + 1]), numbers)
+            out[b, i, 1] = rho
+            out[b, i, 2] = np.float32(held and state.last[b, LAST_WINNER] == i)

@@ -1,0 +1,60 @@
+from .equilibrium import (
+    BestResponse as BestResponse,
+)
+from .equilibrium import (
+    Equilibrium as Equilibrium,
+)
+from .equilibrium import (
+    NashConv as NashConv,
+)
+from .equilibrium import (
+    Outcome as Outcome,
+)
+from .equilibrium import (
+    answer_to as answer_to,
+)
+from .equilibrium import (
+    best_response_price as best_response_price,
+)
+from .equilibrium import (
+    follower_utilities as follower_utilities,
+)
+from .equilibrium import (
+    latencies as latencies,
+)
+from .equilibrium import (
+    nash_conv as nash_conv,
+)
+from .equilibrium import (
+    solve_batch as solve_batch,
+)
+from .equilibrium import (
+    solve_equilibrium as solve_equilibrium,
+)
+from .params import (
+    LEADERS as LEADERS,
+)
+from .params import (
+    PRESETS as PRESETS,
+)
+from .params import (
+    StackelbergParams as StackelbergParams,
+)
+from .params import (
+    allocate_state as allocate_state,
+)
+from .params import (
+    draw_markets as draw_markets,
+)
+from .params import (
+    preset as preset,
+)
+from .references import (
+    best_posted_pair as best_posted_pair,
+)
+from .references import (
+    equilibrium_on_grid as equilibrium_on_grid,
+)
+from .references import (
+    side_profits as side_profits,
+)

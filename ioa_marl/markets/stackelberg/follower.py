@@ -1,0 +1,298 @@
+"""How one wireless agent answers two prices: its latency, utility and exact best share, as scalar kernels.
+
+A wireless agent sends the share o of its workload to its mobile agent (price p_i) and the rest to its fixed agent
+(price p_j), which passes the share α of that on to an aerial agent. Its utility is
+
+    U(o) = K ln(A − τ(o)) − o W m p_i − (1 − o) W p_j − c_i (e^{b o} − 1) − c_j (e^b − e^{b o}),
+
+with K = κ ln(1 + t_n/ε), A = 1 + ε − t_up, computing latency τ(o), b = B̄ ln 2 and c = ζ t_up n_B/g. The prices
+enter only through y = W (m p_i − p_j): at the best share the rest of the derivative, G(o), equals y. τ is a maximum of
+three lines, so G is smooth on at most three segments and jumps down at the kinks between them. `shape_follower` finds
+segments, kinks and the values of G at their ends, which do not depend on prices; `best_share` then needs a comparison
+where the answer is an end or a kink, and a few safeguarded Newton steps where it is inside a segment.
+
+Source: Eqs. 3, 6-8, 13 and 21-32 of "Hybrid Stackelberg Game and Diffusion-based Auction for Two-tier Agentic AI
+Task Offloading in Internet of Agents". Of Eqs. 21-32 only the method is used: σ there is ε, the energy part of the
+second derivatives lacks the factor W ln 2/(w_B t_up), and the first terms of P₂ and P₃ have the wrong sign.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ioa_marl.foundations.compile import kernel
+from ioa_marl.markets.common.physics import transmission_energy
+
+Array = NDArray[Any]
+
+MAX, MA, FA, AA = range(4)
+LATENCY_CASES = ("max", "ma", "fa", "aa")
+"""Which branch of the latency binds: the longest one, or a fixed one (the paper's cases 1, 2 and 3)."""
+
+# What a wireless agent is made of: columns of an array (batch, wireless, TRAITS).
+LOAD, QOE, SLACK, EXPONENT, MOBILE_ENERGY, FIXED_ENERGY, FACTOR = range(7)
+TRAITS = 7
+"""W [Mbit], K [units], A [s], b, c_i [units], c_j [units], mobility factor m."""
+
+# What `shape_follower` derives: columns of an array (batch, wireless, CURVE).
+LOW, HIGH, SURE, BEND, FULL = range(5)
+SEGMENT = 5
+ENDS, BASE, SLOPE, AT_LEFT, AT_RIGHT = range(5)
+"""Per segment its right end, A less the line's intercept, the line's slope, G at the left and at the right end."""
+CURVE = SEGMENT + 3 * 5
+NEWTON_STEPS = 60
+SHARE_TOLERANCE = 1e-13
+CELLS = 24
+"""Cells per segment in which the stationary points of a utility that is not concave are looked for."""
+
+
+@kernel
+def _marginal(base: float, slope: float, qoe: float, bend: float, growth: float, share: float) -> float:
+    """G at a share: −K τ'/(A − τ) − b e^{b o} (c_i − c_j); ``growth`` is e^{b o}, ``bend`` is b (c_i − c_j)."""
+    # Rounding may leave less than nothing at the last feasible share.
+    return -qoe * slope / max(base - slope * share, 0.0) - bend * growth
+
+
+@kernel
+def latency(case: int, share: float, mobile: float, fixed: float, aerial: float, relay: float, passed: bool) -> float:
+    """Return the computing and relay latency τ [s] beyond t_up, Eqs. 6-8.
+
+    Parameters
+    ----------
+    case : int
+        Index into `LATENCY_CASES`.
+    share : float
+        Share o of the mobile agent.
+    mobile, fixed, aerial : float
+        Computing times W λ_i/μ_i, W (1 − α) λ_j/μ_j and W α λ_k/μ_k of a whole workload [s].
+    relay : float
+        t_k_up, from the fixed to the aerial agent [s].
+    passed : bool
+        Whether anything is passed on (α > 0); if not, the aerial branch does not exist.
+    """
+    own = share * mobile
+    rest = (1.0 - share) * fixed
+    far = relay + (1.0 - share) * aerial if passed else 0.0
+    if case == MA:
+        return own
+    if case == FA:
+        return rest
+    if case == AA:
+        return far
+    return max(own, max(rest, far))
+
+
+@kernel
+def shape_follower(
+    b: int,
+    n: int,
+    case: int,
+    traits: Array,
+    mobile: float,
+    fixed: float,
+    aerial: float,
+    relay: float,
+    passed: bool,
+    curve: Array,
+) -> None:
+    """Write what the answers of wireless agent ``n`` of market ``b`` need, for any prices; see `latency`.
+
+    ``traits`` is float64 (batch, wireless, TRAITS), ``curve`` float64 (batch, wireless, CURVE). The segments are, from
+    small shares to large ones, those where the fixed, the aerial and the mobile agent's branch is the longest.
+    An empty segment has infinite G at both ends, so that no price falls into it.
+    """
+    slack, qoe, exponent = traits[b, n, SLACK], traits[b, n, QOE], traits[b, n, EXPONENT]
+    bend = exponent * (traits[b, n, MOBILE_ENERGY] - traits[b, n, FIXED_ENERGY])
+    fixed_on = case in (FA, MAX)
+    aerial_on = passed and case in (AA, MAX)
+    mobile_on = case in (MA, MAX)
+
+    # Where 1 + ε − t > 0.
+    low, high = 0.0, 1.0
+    if fixed_on and fixed > slack:
+        low = max(low, 1.0 - slack / fixed)
+    if aerial_on and relay + aerial > slack:
+        low = max(low, 1.0 - (slack - relay) / aerial if aerial > 0.0 else 2.0)
+    if mobile_on and mobile > slack:
+        high = min(high, slack / mobile)
+    if slack <= 0.0 or (aerial_on and relay >= slack):
+        low = 2.0
+    curve[b, n, LOW], curve[b, n, HIGH] = low, high
+    curve[b, n, BEND], curve[b, n, FULL] = bend, math.expm1(exponent)
+
+    # The mobile branch is the longest beyond ``up``, the fixed one before ``down``, the aerial one between.
+    up, down = high, high
+    if case == MAX:
+        if mobile > 0.0:
+            up = fixed / (mobile + fixed)
+            if aerial_on:
+                up = max(up, (relay + aerial) / (mobile + aerial))
+        if aerial_on:
+            down = 1.0 - relay / (fixed - aerial) if fixed > aerial else low
+    elif case == MA:
+        up = low
+    elif case == AA and passed:
+        down = low
+    up = min(max(up, low), high)
+    down = min(max(down, low), up)
+
+    left = low
+    shortest = slack
+    for r in range(3):
+        right, base, slope = down, slack - fixed, -fixed
+        if r == 1:
+            right, base, slope = up, slack - relay - aerial, -aerial
+        elif r == 2:
+            right, base, slope = high, slack, mobile
+        if case == AA and not passed:
+            base, slope = slack, 0.0  # nothing is computed anywhere that counts
+        at = SEGMENT + 5 * r
+        curve[b, n, at + ENDS], curve[b, n, at + BASE], curve[b, n, at + SLOPE] = right, base, slope
+        curve[b, n, at + AT_LEFT], curve[b, n, at + AT_RIGHT] = math.inf, math.inf
+        if right > left:
+            shortest = min(shortest, min(base - slope * left, base - slope * right))
+            curve[b, n, at + AT_LEFT] = _marginal(base, slope, qoe, bend, math.exp(exponent * left), left)
+            curve[b, n, at + AT_RIGHT] = _marginal(base, slope, qoe, bend, math.exp(exponent * right), right)
+        left = right
+    # Below this payment a wireless agent takes part whatever its share: the usual case needs no logarithm.
+    most_energy = max(traits[b, n, MOBILE_ENERGY], traits[b, n, FIXED_ENERGY]) * curve[b, n, FULL]
+    curve[b, n, SURE] = qoe * math.log(shortest) - most_energy if shortest > 0.0 else -math.inf
+
+
+@kernel
+def gross_utility(b: int, n: int, traits: Array, curve: Array, share: float) -> tuple[float, float]:
+    """QoE K ln(1 + ε − t) and energy cost ζ E (Eq. 13 without payments) at a share; QoE is −∞ at or past ε + 1."""
+    r = 0
+    while r < 2 and share > curve[b, n, SEGMENT + 5 * r + ENDS]:
+        r += 1
+    # A segment of no length has no say.
+    while r < 2 and curve[b, n, SEGMENT + 5 * r + AT_RIGHT] == math.inf:
+        r += 1
+    at = SEGMENT + 5 * r
+    left = curve[b, n, at + BASE] - curve[b, n, at + SLOPE] * share
+    inside = curve[b, n, LOW] <= share <= curve[b, n, HIGH]
+    qoe = traits[b, n, QOE] * math.log(left) if inside and left > 0.0 else -math.inf
+    sent = math.expm1(traits[b, n, EXPONENT] * share)
+    energy = transmission_energy(sent, curve[b, n, FULL], traits[b, n, MOBILE_ENERGY], traits[b, n, FIXED_ENERGY])
+    return qoe, energy
+
+
+@kernel
+def net_utility(b: int, n: int, traits: Array, curve: Array, share: float, mobile: float, fixed: float) -> float:
+    """U_n (Eq. 13) at a share and at the unit prices that the wireless agent pays, mobility factor included."""
+    qoe, energy = gross_utility(b, n, traits, curve, share)
+    return float(qoe - energy - traits[b, n, LOAD] * (share * mobile + (1.0 - share) * fixed))
+
+
+@kernel
+def _root(
+    low: float, high: float, start: float, base: float, slope: float, qoe: float, bend: float, b: float, y: float
+) -> float:
+    """Return the share in (low, high) at which G = y, G falling through it: Newton's method kept inside the bracket."""
+    share = start
+    for _ in range(NEWTON_STEPS):
+        growth = math.exp(b * share)
+        inverse = 1.0 / max(base - slope * share, 1e-300)
+        first = -qoe * slope * inverse
+        excess = first - bend * growth - y
+        if excess > 0.0:
+            low = share
+        else:
+            high = share
+        change = excess / (slope * inverse * first - bend * b * growth)
+        new = share - change
+        if not low <= new <= high:
+            new = 0.5 * (low + high)
+        if abs(new - share) <= SHARE_TOLERANCE:
+            return new
+        share = new
+    return share
+
+
+@kernel
+def _concave_share(b: int, n: int, traits: Array, curve: Array, y: float) -> float:
+    left = curve[b, n, LOW]
+    for r in range(3):
+        at = SEGMENT + 5 * r
+        g_left, g_right, right = curve[b, n, at + AT_LEFT], curve[b, n, at + AT_RIGHT], curve[b, n, at + ENDS]
+        if g_left < math.inf or g_right < math.inf:
+            if y >= g_left:
+                break  # the end of the interval, or the kink between two segments
+            if y > g_right:
+                start = left + (right - left) * (g_left - y) / (g_left - g_right)
+                if not left < start < right:
+                    start = 0.5 * (left + right)
+                return float(
+                    _root(
+                        left, right, start, curve[b, n, at + BASE], curve[b, n, at + SLOPE],
+                        traits[b, n, QOE], curve[b, n, BEND], traits[b, n, EXPONENT], y,
+                    )
+                )  # fmt: skip
+        left = right
+    return float(left)
+
+
+@kernel
+def _searched_share(b: int, n: int, traits: Array, curve: Array, y: float) -> float:
+    """Return the best share where U need not be concave: cells in which G falls through y, refined; ends and kinks."""
+    best, best_value = curve[b, n, LOW], -math.inf
+    left = curve[b, n, LOW]
+    for r in range(3):
+        at = SEGMENT + 5 * r
+        right, base, slope = curve[b, n, at + ENDS], curve[b, n, at + BASE], curve[b, n, at + SLOPE]
+        if right > left:
+            before = math.inf
+            for cell in range(CELLS + 1):
+                share = left + (right - left) * cell / CELLS if cell < CELLS else right
+                growth = math.exp(traits[b, n, EXPONENT] * share)
+                after = _marginal(base, slope, traits[b, n, QOE], curve[b, n, BEND], growth, share)
+                candidate = share if cell == 0 or cell == CELLS else -1.0
+                if cell > 0 and before > y >= after:
+                    low, high = share - (right - left) / CELLS, share
+                    while high - low > SHARE_TOLERANCE:
+                        middle = 0.5 * (low + high)
+                        growth = math.exp(traits[b, n, EXPONENT] * middle)
+                        g = _marginal(base, slope, traits[b, n, QOE], curve[b, n, BEND], growth, middle)
+                        if not low < middle < high:
+                            break
+                        if g > y:
+                            low = middle
+                        else:
+                            high = middle
+                    candidate = 0.5 * (low + high)
+                before = after
+                if candidate >= 0.0:
+                    # Only differences count, so the price of the fixed agent stays out: y is the price of a share.
+                    qoe, energy = gross_utility(b, n, traits, curve, candidate)
+                    value = qoe - energy - y * candidate
+                    if value > best_value:
+                        best, best_value = candidate, value
+        left = right
+    return float(best)
+
+
+@kernel
+def best_share(b: int, n: int, traits: Array, curve: Array, mobile: float, fixed: float) -> tuple[float, bool]:
+    """Return the exact best share at the prices that the wireless agent pays, and whether it buys at all (U_n ≥ 0).
+
+    Parameters
+    ----------
+    b, n : int
+        Market and wireless agent.
+    traits, curve : ndarray
+        See `shape_follower`.
+    mobile, fixed : float
+        Unit prices [units/Mbit], the mobile one times the mobility factor where the wireless agent pays that.
+    """
+    load = traits[b, n, LOAD]
+    if not (curve[b, n, LOW] < curve[b, n, HIGH] and load > 0.0):
+        return 0.0, False
+    y = load * (mobile - fixed)
+    concave = curve[b, n, BEND] >= 0.0
+    share = _concave_share(b, n, traits, curve, y) if concave else _searched_share(b, n, traits, curve, y)
+    if load * max(mobile, fixed) <= curve[b, n, SURE]:
+        return share, True
+    return share, net_utility(b, n, traits, curve, share, mobile, fixed) >= 0.0

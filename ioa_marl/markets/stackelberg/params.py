@@ -1,0 +1,357 @@
+"""The Stackelberg offloading market: parameters and presets, drawing markets.
+
+Mobile and fixed agents (leaders) post unit prices of computing; each wireless agent (follower) is in reach of one of
+each and answers with the share of its workload that goes to the mobile one. Source: Sections IV-A to IV-C and V-A of
+"Hybrid Stackelberg Game and Diffusion-based Auction for Two-tier Agentic AI Task Offloading in Internet of Agents".
+
+To compose the market with others, work with the kernels. `stackelberg_kernels.MarketState` holds a batch of markets;
+set ``passed_share`` (α of each fixed agent; 0 drops the aerial branch), ``relay`` and ``served`` as you need and call
+`shape_followers(b, state, counts)`; then `answer_prices` writes every exact answer to ``price``, `settle` books
+payments, profits and utilities, and `leader_profit` says what a leader would earn at another price. For a single
+wireless agent there are `follower.shape_follower`, `best_share`, `gross_utility`, `net_utility`, `latency`.
+The batched drivers of the same are in `stackelberg_batch`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ioa_marl.foundations.parameters import check_integer, check_number, check_range, make_preset, require
+from ioa_marl.foundations.seeds import as_seeds
+from ioa_marl.markets.stackelberg import drivers as batch
+from ioa_marl.markets.stackelberg import follower as f
+from ioa_marl.markets.stackelberg import kernels as k
+
+ACTUATOR_RATIO = math.expm1(0.1)
+"""t_n/ε in every preset, so that the factor ln(1 + t_n/ε) of the QoE is 0.1."""
+LEADERS = ("mobile", "fixed")
+"""Sides of the market, in the order of the arrays' axis."""
+MOST_EFFICIENCY = 64.0
+"""Largest spectral efficiency [bit/s/Hz] that is accepted; 2 to this power is still an exact number."""
+SMALLEST, LARGEST = 1e-9, 1e9
+"""Smallest size of what must be positive, and largest of any amount, that is accepted."""
+
+
+@dataclass(frozen=True)
+class StackelbergParams:
+    """Parameters of the Stackelberg market; the defaults are the preset ``paper``.
+
+    Money is in units of account. Quantities without a range of their own are drawn per agent, uniform within
+    ``spread`` of the value given here. The bandwidth of a wireless agent goes with its workload and its transmission
+    time, so that its spectral efficiency stays within ``spread`` of workload/(bandwidth · upload_time).
+    """
+
+    wireless: int = 1
+    """Number of wireless agents N (followers)."""
+    mobile: int = 1
+    """Number of mobile agents I (leaders)."""
+    fixed: int = 1
+    """Number of fixed agents J (leaders), each with an aerial agent behind it."""
+    rounds: int = 20
+    """Rounds of pricing in an episode."""
+    latency_case: str = "max"
+    """Which branch of the latency binds: ``max`` (the longest), or always ``ma``, ``fa`` or ``aa``."""
+    mobility: str = "paid_by_follower"
+    """Who pays for the mobility factor m: ``paid_by_follower``, or nobody (``as_printed``)."""
+    congestion: bool = False
+    """Whether a mobile agent's speed is split evenly among the wireless agents in its reach that have a task."""
+    dynamics: bool = False
+    """Whether speeds, channel gains and numbers of tasks change between rounds."""
+    redraw: str = "never"
+    """When the technology of an instance is drawn anew: ``never``, or every ``episode``."""
+    workload: float = 10.0
+    """Workload W of a task [Mbit]."""
+    cycles_per_mbit: float = 1e4
+    """Computing per task λ [cycles/Mbit]."""
+    mobile_speed: float = 1e6
+    """Processing speed μ_i of a mobile agent [cycles/s]."""
+    fixed_speed: float = 4e6
+    """Processing speed μ_j of a fixed agent [cycles/s]."""
+    aerial_speed: float = 6e6
+    """Processing speed μ_k of an aerial agent [cycles/s]."""
+    aerial_share: float = 0.25
+    """Share α that a fixed agent passes on to its aerial agent."""
+    upload_time: float = 0.5
+    """Transmission time t_up of a wireless agent [s]."""
+    relay_time: tuple[float, float] = (0.1, 0.1)
+    """Range of the transmission time t_k_up from a fixed to an aerial agent [s]."""
+    tolerable_delay: float = 3.3
+    """Tolerable delay ε of a wireless agent [s]."""
+    qoe_weight: float = 3000.0
+    """Weight κ of the quality of experience [units]."""
+    actuator_ratio: float = ACTUATOR_RATIO
+    """Actuator time t_n over tolerable delay ε."""
+    bandwidth: float = 20.0 / 3.0
+    """Bandwidth w_B of a wireless agent [MHz]."""
+    mobile_energy: float = 4.26
+    """Energy cost ζ t_up n_B/g_i of the link to the mobile agent [units], for 1 bit/s/Hz."""
+    fixed_energy: float = 2.68
+    """Energy cost ζ t_up n_B/g_j of the link to the fixed agent [units], for 1 bit/s/Hz."""
+    mobile_cost: tuple[float, float] = (0.5, 0.5)
+    """Range of a mobile agent's unit cost ξ σ μ² λ [units/Mbit], uniform per episode."""
+    fixed_cost: tuple[float, float] = (1.85, 1.85)
+    """Range of a fixed agent's unit cost, passing on included [units/Mbit], uniform per episode."""
+    price_cap: float = 10.0
+    """Largest unit price p̄ [units/Mbit]."""
+    spread: float = 0.0
+    """Relative half-width of the quantities that differ between agents, in [0, 0.9]."""
+    mobility_weight: float = 0.0
+    """Weight of idle resources times relative speed in the mobility factor m (Eq. 15)."""
+    mobility_offset: float = 1.0
+    """Mobility factor m of a mobile agent without idle resources."""
+    lowest_idle: float = 0.0
+    """Smallest idle share of a mobile agent's resources; uniform between this and 1."""
+    velocity: float = 15.0
+    """Mean speed of wireless and mobile agents [m/s]."""
+    velocity_deviation: float = 3.0
+    """Standard deviation of the speeds [m/s]."""
+    velocity_range: float = 20.0
+    """Difference v̄ − v̲ of largest and smallest speed [m/s]."""
+    memory: float = 0.9
+    """Gauss-Markov memory of speeds and slow fading from round to round, in [0, 1)."""
+    shadowing: float = 2.0
+    """Standard deviation of the slow fading [dB]."""
+    fading_limit: float = 2.0
+    """Largest ratio, up or down, of a channel gain to its mean."""
+    arrivals: float = 1.0
+    """Mean number of tasks of a wireless agent in a round (Poisson)."""
+    max_tasks: int = 3
+    """Largest number of tasks of a wireless agent in a round."""
+    deviation_step: float = 0.05
+    """Grid Δ on which leaders look for better prices, before refinement [units/Mbit]."""
+    deviation_tolerance: float = 1e-5
+    """Width to which the best price is refined [units/Mbit]."""
+    price_tolerance: float = 1e-2
+    """Algorithm 2 stops when no price moves by more than this, η [units/Mbit]."""
+    nash_tolerance: float = 1e-4
+    """NashConv over total leader profit up to which prices count as an equilibrium."""
+    max_iterations: int = 60
+    """Rounds of Algorithm 2 after which no pure equilibrium counts as found."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no market can be made of, naming key, value and what is allowed."""
+        for name, most in (("wireless", 1_000_000), ("mobile", 10_000), ("fixed", 10_000)):
+            check_integer(self, name, 1, most)
+        for name in ("rounds", "max_iterations"):
+            check_integer(self, name, 1 if name == "rounds" else 2, 10_000)
+        check_integer(self, "max_tasks", 1, 100)
+        self._check_choices()
+        for name in ("relay_time", "mobile_cost", "fixed_cost"):
+            check_range(self, name, 0.0, LARGEST)
+        for name in (
+            "workload", "cycles_per_mbit", "mobile_speed", "fixed_speed", "aerial_speed", "upload_time", "bandwidth",
+            "price_cap", "velocity_range", "deviation_step", "deviation_tolerance", "actuator_ratio", "qoe_weight",
+        ):  # fmt: skip
+            check_number(self, name, SMALLEST, LARGEST**2)
+        for name in (
+            "tolerable_delay", "mobile_energy", "fixed_energy", "mobility_weight", "mobility_offset", "velocity",
+            "velocity_deviation", "arrivals", "price_tolerance", "nash_tolerance", "shadowing",
+        ):  # fmt: skip
+            check_number(self, name, 0.0, LARGEST)
+        for name, highest in (("aerial_share", 1.0), ("spread", 0.9), ("lowest_idle", 1.0), ("memory", 1.0)):
+            check_number(self, name, 0.0, highest)
+        check_number(self, "fading_limit", 1.0, 1e6)
+        require(self.memory < 1.0, "memory", self.memory, "a number below 1")
+        require(self.arrivals <= 100.0, "arrivals", self.arrivals, "a number up to 100")
+        require(self.shadowing <= 100.0, "shadowing", self.shadowing, "a number up to 100")
+        points = self.price_cap / self.deviation_step
+        require(points <= 1e5, "deviation_step", self.deviation_step, "at least price_cap/100000")
+        smallest = 1e-12 * self.price_cap
+        require(
+            self.deviation_tolerance >= smallest, "deviation_tolerance", self.deviation_tolerance,
+            f"at least {smallest:g}",
+        )  # fmt: skip
+        require(
+            self.latency_case != "aa" or self.aerial_share > 0.0, "latency_case", self.latency_case,
+            "another case while aerial_share=0",
+        )  # fmt: skip
+        self._check_feasible()
+
+    def _check_choices(self) -> None:
+        require(self.latency_case in f.LATENCY_CASES, "latency_case", self.latency_case, ", ".join(f.LATENCY_CASES))
+        readings = ("paid_by_follower", "as_printed")
+        require(self.mobility in readings, "mobility", self.mobility, " or ".join(readings))
+        require(self.redraw in ("never", "episode"), "redraw", self.redraw, "never or episode")
+        for name in ("congestion", "dynamics"):
+            require(isinstance(getattr(self, name), bool), name, getattr(self, name), "true or false")
+
+    def _check_feasible(self) -> None:
+        """Refuse markets in which a wireless agent may have no share that keeps 1 + ε − t > 0, or E overflows."""
+        share = np.linspace(0.0, 1.0, 1001)
+        slack = 1.0 + self.tolerable_delay * (1.0 - self.spread) - self.upload_time * (1.0 + self.spread)
+        load = self.workload * self._most_tasks() * (1.0 + self.spread) / (1.0 - self.spread)
+        crowd = math.ceil(self.wireless / self.mobile) if self.congestion else 1
+        mobile, fixed, aerial = (
+            load * self.cycles_per_mbit / speed for speed in (self.mobile_speed, self.fixed_speed, self.aerial_speed)
+        )
+        passed = min(self.aerial_share * (1.0 + self.spread), 1.0)
+        branches = {
+            "ma": share * mobile * crowd,
+            "fa": (1.0 - share) * fixed * (1.0 - self.aerial_share * (1.0 - self.spread)),
+            "aa": self.relay_time[1] + (1.0 - share) * aerial * passed if self.aerial_share > 0.0 else 0.0 * share,
+        }
+        case = self.latency_case
+        latency = np.max(list(branches.values()), axis=0) if case == "max" else branches[case]
+        shortest = float(latency.min())
+        require(
+            shortest < slack, "workload", self.workload,
+            "values with 1 + ε − t > 0 for some share: the shortest computing latency is up to "
+            f"{shortest:.4g} s and 1 + tolerable_delay − upload_time may be {slack:.4g} s",
+        )  # fmt: skip
+        efficiency = self.efficiency() * (1.0 + self.spread)
+        require(
+            efficiency <= MOST_EFFICIENCY, "bandwidth", self.bandwidth,
+            f"values with spectral efficiencies workload/(bandwidth · upload_time) up to {MOST_EFFICIENCY:g}; "
+            f"it may be {efficiency:.4g} bit/s/Hz",
+        )  # fmt: skip
+
+    def _most_tasks(self) -> int:
+        return self.max_tasks if self.dynamics else 1
+
+    def efficiency(self) -> float:
+        """Return the mean spectral efficiency B̄ [bit/s/Hz]."""
+        return self.workload / (self.bandwidth * self.upload_time)
+
+    def numbers(self) -> NDArray[np.float64]:
+        """Return the float parameter vector of the kernels."""
+        out = np.zeros(k.N_NUMBERS)
+        out[k.PRICE_CAP], out[k.DEVIATION_STEP] = self.price_cap, self.deviation_step
+        out[k.DEVIATION_TOLERANCE], out[k.PRICE_TOLERANCE] = self.deviation_tolerance, self.price_tolerance
+        out[k.SPREAD] = self.spread
+        out[k.LOAD], out[k.UPLOAD], out[k.DELAY] = self.workload, self.upload_time, self.tolerable_delay
+        out[k.QOE], out[k.EFFICIENCY] = self.qoe_weight * math.log1p(self.actuator_ratio), self.efficiency()
+        out[k.MOBILE_ENERGY], out[k.FIXED_ENERGY] = self.mobile_energy, self.fixed_energy
+        out[k.CYCLES], out[k.MOBILE_SPEED] = self.cycles_per_mbit, self.mobile_speed
+        out[k.FIXED_SPEED], out[k.AERIAL_SPEED] = self.fixed_speed, self.aerial_speed
+        out[k.AERIAL_SHARE] = self.aerial_share
+        out[k.RELAY_LOW], out[k.RELAY_HIGH] = self.relay_time
+        out[k.MOBILE_COST_LOW], out[k.MOBILE_COST_HIGH] = self.mobile_cost
+        out[k.FIXED_COST_LOW], out[k.FIXED_COST_HIGH] = self.fixed_cost
+        out[k.FACTOR_WEIGHT], out[k.FACTOR_OFFSET] = self.mobility_weight, self.mobility_offset
+        out[k.IDLE_LOW], out[k.VELOCITY] = self.lowest_idle, self.velocity
+        out[k.VELOCITY_DEVIATION], out[k.VELOCITY_RANGE] = self.velocity_deviation, self.velocity_range
+        out[k.MEMORY], out[k.SHADOWING] = self.memory, self.shadowing
+        out[k.FADING_LIMIT], out[k.ARRIVALS] = self.fading_limit, self.arrivals
+        most, least, tasks = 1.0 + self.spread, 1.0 - self.spread, self._most_tasks()
+        out[k.MOST_LOAD] = self.workload * most * tasks
+        out[k.MOST_SLACK] = 1.0 + self.tolerable_delay * most - self.upload_time * least
+        out[k.MOST_QOE] = out[k.QOE] * most
+        gain = self.fading_limit * tasks if self.dynamics else 1.0
+        out[k.MOST_ENERGY] = max(self.mobile_energy, self.fixed_energy) * most * gain
+        for column, speed in enumerate((self.mobile_speed, self.fixed_speed, self.aerial_speed)):
+            out[k.MOST_PACE + column] = self.cycles_per_mbit / (speed * least)
+        return out
+
+    def scan(self) -> NDArray[np.float64]:
+        """Return scratch for a search of prices, shape (grid points, 3)."""
+        return np.zeros((math.ceil(self.price_cap / self.deviation_step - 1e-9) + 1, 3))
+
+    def counts(self) -> NDArray[np.int64]:
+        """Return the integer parameter vector of the kernels."""
+        out = np.zeros(k.N_COUNTS, np.int64)
+        out[k.WIRELESS], out[k.MOBILES], out[k.FIXEDS] = self.wireless, self.mobile, self.fixed
+        out[k.ROUNDS], out[k.CASE] = self.rounds, f.LATENCY_CASES.index(self.latency_case)
+        out[k.AS_PRINTED], out[k.CONGESTION] = self.mobility == "as_printed", self.congestion
+        out[k.DYNAMICS], out[k.MAX_TASKS] = self.dynamics, self.max_tasks
+        out[k.MAX_ITERATIONS] = self.max_iterations
+        return out
+
+
+_CITY: Mapping[str, Any] = {
+    "wireless": 12, "mobile": 3, "fixed": 3, "spread": 0.2, "mobile_cost": (0.4, 0.6), "fixed_cost": (1.5, 2.2),
+    "relay_time": (0.11, 0.15),
+}  # fmt: skip
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "city": {**_CITY},
+    "metro": {**_CITY, "wireless": 1_000, "mobile": 20, "fixed": 20, "deviation_step": 0.25},
+    "internet": {
+        **_CITY, "wireless": 100_000, "mobile": 200, "fixed": 200, "deviation_step": 1.0, "deviation_tolerance": 2e-3,
+    },
+    "dynamic": {
+        **_CITY, "dynamics": True, "qoe_weight": 1000.0, "relay_time": (0.2, 0.3), "fading_limit": 1.5,
+        "mobility_weight": 0.4, "mobility_offset": 0.9,
+    },
+    "kinked": {**_CITY, "relay_time": (0.02, 0.1)},
+    "scarce": {**_CITY, "qoe_weight": 350.0, "relay_time": (0.02, 0.1)},
+    "literal": {"cycles_per_mbit": 1e10, "bandwidth": 1e-3, "qoe_weight": 0.5},
+}  # fmt: skip
+"""What each preset changes of the defaults; ``literal``, the printed numbers in SI units, is refused."""
+
+
+def preset(name: str, **changes: Any) -> StackelbergParams:
+    """Return the parameters of a preset, with ``changes`` applied."""
+    return make_preset(StackelbergParams, PRESETS, name, changes)
+
+
+def allocate_state(params: StackelbergParams, markets: int) -> k.MarketState:
+    """Return a zeroed state for a batch of ``markets``."""
+    n, i, j = params.wireless, params.mobile, params.fixed
+    most = max(i, j)
+    leaders = (markets, 2, most)
+    return k.MarketState(
+        seed=np.zeros(markets, np.uint64),
+        stream=np.zeros(markets, np.uint64),
+        instance=np.zeros(markets, np.uint64),
+        episode=np.zeros(markets, np.uint64),
+        phase=np.zeros(markets, np.int64),
+        cycles=np.zeros(markets, np.int64),
+        round=np.zeros(markets, np.int64),
+        reach=np.zeros((markets, 2, n), np.int32),
+        member=np.zeros((markets, 2, n), np.int32),
+        start=np.zeros((markets, 2, most + 1), np.int32),
+        nominal=np.zeros((markets, n, f.TRAITS)),
+        traits=np.zeros((markets, n, f.TRAITS)),
+        curve=np.zeros((markets, n, f.CURVE)),
+        pace=np.zeros(leaders),
+        idle=np.zeros((markets, i)),
+        aerial_pace=np.zeros((markets, j)),
+        passed_share=np.zeros((markets, j)),
+        relay=np.zeros((markets, n)),
+        served=np.zeros((markets, j)),
+        velocity=np.zeros((markets, n + i)),
+        shadow=np.zeros((markets, n if params.dynamics else 0)),
+        cost=np.zeros(leaders),
+        price=np.zeros(leaders),
+        sold=np.zeros(leaders),
+        profit=np.zeros(leaders),
+        share=np.zeros((markets, n)),
+        buys=np.zeros((markets, n), np.bool_),
+        utility=np.zeros((markets, n)),
+        received=np.zeros((markets, n + i + j + 1)),
+        sums=np.zeros((markets, k.N_SUMS)),
+    )
+
+
+def draw_markets(
+    params: StackelbergParams,
+    seeds: ArrayLike,
+    streams: ArrayLike | None = None,
+    instances: ArrayLike | None = None,
+) -> k.MarketState:
+    """Return opened markets: the first episode of each seed.
+
+    Parameters
+    ----------
+    params : StackelbergParams
+        Parameters.
+    seeds : array_like of int, shape (batch,)
+        Seeds of the unit costs.
+    streams, instances : array_like of int, shape (batch,), optional
+        Streams (default 0, 1, …) and instances (default: the seeds).
+    """
+    given = np.atleast_1d(as_seeds("seeds", seeds))
+    state = allocate_state(params, len(given))
+    state.seed[:] = given
+    state.stream[:] = np.arange(len(given)) if streams is None else as_seeds("streams", streams)
+    state.instance[:] = given if instances is None else as_seeds("instances", instances)
+    batch.open_markets(
+        state, params.numbers(), params.counts(), params.redraw == "episode", np.ones(len(given), np.bool_)
+    )
+    return state

@@ -1,0 +1,163 @@
+"""References of the Stackelberg market: equilibria on a price grid, and the best single price pair for everybody."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ioa_marl.foundations.seeds import CALIBRATION_SEED
+from ioa_marl.markets.stackelberg import drivers as batch
+from ioa_marl.markets.stackelberg import kernels as k
+from ioa_marl.markets.stackelberg.params import StackelbergParams, draw_markets
+
+CALIBRATION_MARKETS = 32
+"""Markets on which the price pair is chosen, less where they are large."""
+CALIBRATION_FOLLOWERS = 2_000
+"""Wireless agents in all of them together, if one market has not more."""
+COARSE = 5
+"""Grid steps between the pairs that are tried first."""
+
+
+def side_profits(
+    params: StackelbergParams, market: k.MarketState, which: NDArray[np.bool_], prices: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return every leader's profit at exact answers to ``prices``, shape (batch, 2, leaders)."""
+    out = np.zeros_like(prices)
+    batch.profits_of_markets(market, params.counts(), which, prices, out)
+    return out
+
+
+def round_prices(
+    params: StackelbergParams,
+    market: k.MarketState,
+    which: NDArray[np.bool_],
+    prices: NDArray[np.float64],
+    side: int,
+    levels: int,
+    rivals: NDArray[np.float64],
+) -> NDArray[np.int64]:
+    """Return for each leader of a side the better of the two grid prices around its price.
+
+    Parameters
+    ----------
+    which : ndarray of bool, shape (batch,)
+        Markets that count.
+    prices : ndarray of float64, shape (batch, leaders of the side)
+        Prices to round [units/Mbit].
+    side : int
+        0 mobile, 1 fixed.
+    levels : int
+        Grid prices from 0 to ``price_cap``.
+    rivals : ndarray of float64, shape (batch, 2, leaders)
+        Prices of the other side; a side's leaders do not compete with one another.
+
+    Returns
+    -------
+    ndarray of int64, shape (batch, leaders of the side)
+        Indices of grid prices.
+    """
+    step = params.price_cap / (levels - 1)
+    count = prices.shape[1]
+    low = np.clip(np.floor(prices / step + 1e-9).astype(np.int64), 0, levels - 1)
+    high = np.minimum(low + 1, levels - 1)
+    trial = rivals.copy()
+    trial[:, side, :count] = low * step
+    below = side_profits(params, market, which, trial)[:, side, :count]
+    trial[:, side, :count] = high * step
+    above = side_profits(params, market, which, trial)[:, side, :count]
+    nearest = np.where(prices - low * step <= high * step - prices, low, high)
+    rounded: NDArray[np.int64] = np.where(above > below, high, np.where(below > above, low, nearest))
+    return rounded
+
+
+def equilibrium_on_grid(
+    params: StackelbergParams,
+    market: k.MarketState,
+    which: NDArray[np.bool_],
+    equilibrium: NDArray[np.float64],
+    levels: int,
+) -> NDArray[np.float64]:
+    """Return grid prices next to an equilibrium: the nearest ones, or those that suit each leader if NashConv is less.
+
+    Shapes as in `round_prices`; ``equilibrium`` and the result are float64 (batch, 2, leaders).
+    """
+    step = params.price_cap / (levels - 1)
+    counts = (params.mobile, params.fixed)
+    nearest = np.clip(np.rint(equilibrium / step), 0, levels - 1) * step
+    suited = nearest.copy()
+    for _ in range(2):
+        for side, count in enumerate(counts):
+            indices = round_prices(params, market, which, equilibrium[:, side, :count], side, levels, suited)
+            suited[:, side, :count] = indices * step
+    regrets = np.zeros((2, len(which)))
+    for row, prices in enumerate((nearest, suited)):
+        batch.regret_of_markets(
+            market, params.numbers(), params.counts(), which, prices, params.scan(), np.zeros_like(prices), regrets[row]
+        )
+    return np.where((regrets[1] < regrets[0])[:, None, None], suited, nearest)
+
+
+@lru_cache(maxsize=1024)
+def best_posted_pair(params: StackelbergParams, levels: int, instance: int) -> tuple[float, float]:
+    """Return the best pair of prices, one for all mobile and one for all fixed agents.
+
+    Best is the lowest mean NashConv over markets of the instance that are kept for calibration. For a pair it is
+    Σ best profits − Σ profits, where a mobile agent's best profit depends on the fixed agents' price only and
+    the other way round, so pairs are cheap. First every fifth grid price is tried, then all around the best pair.
+
+    Parameters
+    ----------
+    levels : int
+        Grid prices from 0 to ``price_cap``.
+    instance : int
+        The technology.
+    """
+    markets = int(np.clip(CALIBRATION_FOLLOWERS // params.wireless, 1, CALIBRATION_MARKETS))
+    seeds = np.full(markets, CALIBRATION_SEED, np.uint64)
+    instances = np.full(markets, instance, np.uint64)
+    if params.redraw == "episode":
+        instances += np.arange(markets, dtype=np.uint64)
+    market = draw_markets(params, seeds, np.arange(markets, dtype=np.uint64), instances)
+    grid = np.linspace(0.0, params.price_cap, levels)
+    table = _PairTable(params, market, grid)
+    coarse = np.unique(np.append(np.arange(0, levels, COARSE), levels - 1))
+    centre = table.best(coarse, coarse)
+    around = [np.arange(max(c - COARSE, 0), min(c + COARSE, levels - 1) + 1) for c in centre]
+    mobile, fixed = table.best(*around)
+    return float(grid[mobile]), float(grid[fixed])
+
+
+class _PairTable:
+    """Mean NashConv of pairs of grid prices over a batch of markets."""
+
+    def __init__(self, params: StackelbergParams, market: k.MarketState, grid: NDArray[np.float64]) -> None:
+        self._params, self._market, self._grid = params, market, grid
+        self._which = np.ones(len(market.seed), np.bool_)
+        self._reach: dict[tuple[int, int], float] = {}
+
+    def _best_profit(self, side: int, rival: int) -> float:
+        """Mean over markets of what the leaders of a side can earn at best against one price."""
+        if (side, rival) not in self._reach:
+            params, market = self._params, self._market
+            prices = np.full(market.price.shape, self._grid[rival])
+            out = np.zeros((len(self._which), (params.mobile, params.fixed)[side], 3))
+            batch.best_responses(
+                market, params.numbers(), params.counts(), self._which, side, prices, params.scan(), out
+            )
+            self._reach[side, rival] = float(out[:, :, 1].sum() / len(self._which))
+        return self._reach[side, rival]
+
+    def best(self, mobile: NDArray[np.int64], fixed: NDArray[np.int64]) -> tuple[int, int]:
+        """Return the pair of grid indices with the lowest mean NashConv, the first of equals."""
+        lowest, pair = np.inf, (0, 0)
+        prices = np.zeros(self._market.price.shape)
+        for i in mobile.tolist():
+            for j in fixed.tolist():
+                prices[:, 0], prices[:, 1] = self._grid[i], self._grid[j]
+                earned = side_profits(self._params, self._market, self._which, prices)
+                regret = self._best_profit(0, j) + self._best_profit(1, i) - float(earned.sum() / len(self._which))
+                if regret < lowest:
+                    lowest, pair = regret, (i, j)
+        return pair

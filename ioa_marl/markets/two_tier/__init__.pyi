@@ -1,0 +1,24 @@
+from .deviations import (
+    Bench as Bench,
+)
+from .params import (
+    PRESETS as PRESETS,
+)
+from .params import (
+    TwoTierParams as TwoTierParams,
+)
+from .params import (
+    allocate_market as allocate_market,
+)
+from .params import (
+    draw_markets as draw_markets,
+)
+from .params import (
+    preset as preset,
+)
+from .references import (
+    best_fixed_pair as best_fixed_pair,
+)
+from .references import (
+    best_posted_pair as best_posted_pair,
+)

@@ -1,0 +1,152 @@
+"""Batched drivers of the two-tier market: open, post prices, run auctions. Arrays are written in place."""
+
+from __future__ import annotations
+
+from ioa_marl.foundations.compile import kernel
+from ioa_marl.foundations.scaling import unit
+from ioa_marl.markets.double_dutch import kernels as a
+from ioa_marl.markets.double_dutch.kernels import Array
+from ioa_marl.markets.stackelberg import drivers as pricing
+from ioa_marl.markets.stackelberg import follower as f
+from ioa_marl.markets.stackelberg import kernels as p
+from ioa_marl.markets.stackelberg.kernels import settle
+from ioa_marl.markets.two_tier import kernels as k
+
+AUCTIONEER_FEATURES, AUCTIONEER_FEATURES_EXTENDED = 9, 15
+FIXED_EXTRAS = 4
+"""Features that a fixed agent has beyond those of the pricing tier, if they are extended."""
+
+
+def open_markets(market: k.Market, settings: k.Settings, which: Array) -> None:
+    """Draw and open the present episode of the markets ``which``, bool (batch,)."""
+    pricing.open_markets(market.pricing, settings.pricing, settings.pricing_counts, False, which)
+    _open_tiers(market, settings, which)
+    pricing.reshape_markets(market.pricing, settings.pricing_counts, which)
+
+
+@kernel
+def _open_tiers(market: k.Market, settings: k.Settings, which: Array) -> None:
+    for b in range(which.shape[0]):
+        if which[b]:
+            if market.pricing.episode[b] == 0:
+                k.draw_technology(b, market, settings)
+            k.draw_costs(b, market, settings)
+            k.clear_episode(b, market, settings)
+            k.expect(b, market)
+
+
+def post_prices(market: k.Market, settings: k.Settings, which: Array, levels: int, mobile: Array, fixed: Array) -> None:
+    """Post prices, let the wireless agents answer and enter the auction's bidders.
+
+    ``mobile`` and ``fixed`` are int64 (batch, leaders of the side): index m is the price p̄ m/(levels − 1).
+    """
+    _set_prices(market.pricing, settings.pricing[p.PRICE_CAP], which, levels, mobile, fixed)
+    pricing.answer_markets(market.pricing, settings.pricing_counts, which)
+    _enter_markets(market, settings, which)
+
+
+@kernel
+def _set_prices(state: p.MarketState, cap: float, which: Array, levels: int, mobile: Array, fixed: Array) -> None:
+    for b in range(which.shape[0]):
+        if which[b]:
+            for i in range(mobile.shape[1]):
+                state.price[b, p.MOBILE, i] = cap * mobile[b, i] / (levels - 1)
+            for j in range(fixed.shape[1]):
+                state.price[b, p.FIXED, j] = cap * fixed[b, j] / (levels - 1)
+
+
+@kernel
+def _enter_markets(market: k.Market, settings: k.Settings, which: Array) -> None:
+    for b in range(which.shape[0]):
+        if which[b]:
+            k.write_loads(b, market, settings)
+            k.enter_bidders(b, market, settings, market.auction, b, k.NOBODY, 0.0, 0.0)
+
+
+def hold_auctions(market: k.Market, settings: k.Settings, which: Array, pairs: Array, terminated: Array) -> None:
+    """Run the auctions and settle the round; ``terminated``, bool (batch,), is set after the last one.
+
+    ``pairs`` int64 (batch, 1, 2) indexes the steps of the buyer clock and of the seller clock. Afterwards the wireless
+    agents expect the α of this round.
+    """
+    _run_auctions(market, settings, which, pairs)
+    pricing.reshape_markets(market.pricing, settings.pricing_counts, which)
+    _settle_rounds(market, settings, which, terminated)
+    pricing.reshape_markets(market.pricing, settings.pricing_counts, which)
+
+
+@kernel
+def _run_auctions(market: k.Market, settings: k.Settings, which: Array, pairs: Array) -> None:
+    for b in range(which.shape[0]):
+        if which[b]:
+            for side in range(2):
+                market.tier.pair[b, side] = pairs[b, 0, side]
+            k.run_auction(market.auction, b, settings, settings.steps[pairs[b, 0, 0]], settings.steps[pairs[b, 0, 1]])
+            k.record_auction(b, market)
+            k.pass_lots_on(b, market, settings)
+
+
+@kernel
+def _settle_rounds(market: k.Market, settings: k.Settings, which: Array, terminated: Array) -> None:
+    """Latencies, payments and profits of the round, whose α the followers' curves are shaped for."""
+    for b in range(which.shape[0]):
+        if which[b]:
+            settle(b, market.pricing, settings.pricing_counts)
+            k.pay_for_lots(b, market, settings)
+            k.add_up(b, market, settings)
+            k.expect(b, market)
+            market.pricing.round[b] += 1
+            terminated[b] = market.pricing.round[b] >= settings.pricing_counts[p.ROUNDS]
+
+
+@kernel
+def observe_auctioneer(market: k.Market, settings: k.Settings, extended: bool, out: Array) -> None:
+    """Write what the auctioneer sees, float32 (batch, 1, features): this round's bidders, and the last auction.
+
+    Round, buyers, sellers, highest and mean income p_j w of the buyers, last clearing price, trades and final clocks;
+    extended: last acceptances and gaps of each side, last pair of steps.
+    """
+    auction, tier, counts = market.auction, market.tier, settings.auction_counts
+    buyers, sellers = float(counts[a.MAX_BUYERS]), float(counts[a.MAX_SELLERS])
+    start, last_step = float(counts[a.BUYER_START]), max(settings.steps.shape[0] - 1, 1)
+    cap, lot = start * settings.auction[a.TICK], settings.numbers[k.LOT]
+    for b in range(out.shape[0]):
+        highest, total = 0.0, 0.0
+        for m in range(auction.size[b, a.BUYERS]):
+            # Acceptance has put some in front, but buyers they all are.
+            income = market.pricing.price[b, p.FIXED, auction.order[b, a.BUYERS, m]] * lot
+            highest, total = max(highest, income), total + income
+        out[b, 0, 0] = unit(market.pricing.round[b] / settings.pricing_counts[p.ROUNDS])
+        out[b, 0, 1] = unit(auction.size[b, a.BUYERS] / buyers)
+        out[b, 0, 2] = unit(auction.size[b, a.SELLERS] / sellers)
+        out[b, 0, 3] = unit(highest / cap)
+        out[b, 0, 4] = unit(total / max(auction.size[b, a.BUYERS], 1) / cap)
+        out[b, 0, 5] = unit(auction.totals[b, a.PRICE] / cap)
+        out[b, 0, 6] = unit(auction.totals[b, a.TRADES] / min(buyers, sellers))
+        for side in range(2):
+            out[b, 0, 7 + side] = unit(auction.clock[b, side] / start)
+            if extended:
+                out[b, 0, 9 + side] = unit(auction.winners[b, side] / (buyers if side == 0 else sellers))
+                out[b, 0, 11 + side] = unit(auction.recent[b, side, 1] / start)
+                out[b, 0, 13 + side] = unit(tier.pair[b, side] / last_step)
+
+
+@kernel
+def observe_fixed(market: k.Market, settings: k.Settings, first: int, out: Array) -> None:
+    """Write from feature ``first`` on what a fixed agent also knows: float32 (batch, fixed, features).
+
+    Own capacity over the load in its reach, the share α that it passed on, the part of its load that was served, and
+    the price that it paid for a lot, over the highest bid.
+    """
+    state, tier = market.pricing, market.tier
+    cap = settings.auction_counts[a.BUYER_START] * settings.auction[a.TICK]
+    for b in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            load = 0.0
+            for q in range(state.start[b, p.FIXED, j], state.start[b, p.FIXED, j + 1]):
+                load += state.traits[b, state.member[b, p.FIXED, q], f.LOAD]
+            paid = market.auction.totals[b, a.PRICE] if tier.partner[b, j] != k.NOBODY else 0.0
+            out[b, j, first] = unit(tier.capacity[b, j] / load if load > 0.0 else 1.0)
+            out[b, j, first + 1] = unit(state.passed_share[b, j])
+            out[b, j, first + 2] = unit(tier.served[b, j])
+            out[b, j, first + 3] = unit(paid / cap)

@@ -1,0 +1,345 @@
+"""The two-tier market: parameters and presets, allocation and opening of markets.
+
+Mobile and fixed agents post prices, wireless agents answer, overloaded fixed agents buy computing from aerial agents
+in a double Dutch auction. It is composed of the markets in `ioa_marl.markets.stackelberg.params` and
+`ioa_marl.markets.double_dutch.auction`; what connects them is in `ioa_marl.markets.two_tier.kernels`. Source: "Hybrid
+Stackelberg Game and Diffusion-based Auction for Two-tier Agentic AI Task Offloading in Internet of Agents".
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ioa_marl.foundations.parameters import (
+    ParameterError,
+    check_integer,
+    check_number,
+    check_range,
+    make_preset,
+    require,
+)
+from ioa_marl.foundations.seeds import as_seeds
+from ioa_marl.markets.double_dutch import auction as double_dutch
+from ioa_marl.markets.double_dutch import kernels as a
+from ioa_marl.markets.double_dutch.auction import DoubleDutchParams
+from ioa_marl.markets.stackelberg import params as stackelberg
+from ioa_marl.markets.stackelberg.params import ACTUATOR_RATIO, StackelbergParams
+from ioa_marl.markets.two_tier import drivers as batch
+from ioa_marl.markets.two_tier import kernels as k
+
+LARGEST = 1e9
+"""Largest size of any amount that is accepted."""
+SHARED = (
+    "wireless", "mobile", "fixed", "rounds", "workload", "cycles_per_mbit", "mobile_speed", "fixed_speed",
+    "aerial_speed", "upload_time", "relay_time", "tolerable_delay", "qoe_weight", "actuator_ratio", "bandwidth",
+    "mobile_energy", "fixed_energy", "mobile_cost", "fixed_cost", "price_cap", "spread", "deviation_step",
+    "max_iterations",
+)  # fmt: skip
+"""Settings that the pricing tier has under the same names."""
+
+
+@dataclass(frozen=True)
+class TwoTierParams:
+    """Parameters of the two-tier market; the defaults are the preset ``paper``.
+
+    Money is in units of account. Quantities of the pricing tier without a range of their own are drawn per agent,
+    uniform within ``spread`` of the value given here.
+    """
+
+    wireless: int = 10
+    """Number of wireless agents N (followers)."""
+    mobile: int = 10
+    """Number of mobile agents I (leaders)."""
+    fixed: int = 10
+    """Number of fixed agents J (leaders, and buyers when they are overloaded)."""
+    aerial: int = 10
+    """Number of aerial agents K (sellers)."""
+    rounds: int = 20
+    """Trading rounds in an episode."""
+    workload: float = 10.0
+    """Workload W of a wireless agent in a round [Mbit]."""
+    cycles_per_mbit: float = 1e4
+    """Computing per task λ [cycles/Mbit]."""
+    mobile_speed: float = 1e6
+    """Processing speed μ_i of a mobile agent [cycles/s]."""
+    fixed_speed: float = 4e6
+    """Processing speed μ_j of a fixed agent [cycles/s]."""
+    aerial_speed: float = 6e6
+    """Processing speed μ_k of an aerial agent [cycles/s]."""
+    upload_time: float = 0.5
+    """Transmission time t_up of a wireless agent [s]."""
+    relay_time: tuple[float, float] = (0.1, 0.1)
+    """Range of the transmission time t_k_up from a fixed to an aerial agent [s]."""
+    tolerable_delay: float = 3.3
+    """Tolerable delay ε of a wireless agent [s]."""
+    qoe_weight: float = 600.0
+    """Weight κ of the quality of experience [units]."""
+    actuator_ratio: float = ACTUATOR_RATIO
+    """Actuator time t_n over tolerable delay ε."""
+    bandwidth: float = 20.0 / 3.0
+    """Bandwidth w_B of a wireless agent [MHz]."""
+    mobile_energy: float = 4.26
+    """Energy cost ζ t_up n_B/g_i of the link to the mobile agent [units], for 1 bit/s/Hz."""
+    fixed_energy: float = 2.68
+    """Energy cost ζ t_up n_B/g_j of the link to the fixed agent [units], for 1 bit/s/Hz."""
+    mobile_cost: tuple[float, float] = (0.7, 1.0)
+    """Range of a mobile agent's unit cost ξ σ μ² λ [units/Mbit], uniform per episode."""
+    fixed_cost: tuple[float, float] = (1.5, 2.2)
+    """Range of a fixed agent's unit cost ξ σ μ² λ [units/Mbit], uniform per episode."""
+    price_cap: float = 10.0
+    """Largest unit price p̄ [units/Mbit]."""
+    spread: float = 0.1
+    """Relative half-width of the quantities that differ between agents, in [0, 0.9]."""
+    deviation_step: float = 0.05
+    """Grid Δ on which the equilibrium of the pricing tier is looked for, before refinement [units/Mbit]."""
+    max_iterations: int = 60
+    """Rounds of Algorithm 2 after which no equilibrium of the pricing tier counts as found."""
+    capacity: tuple[float, float] = (0.4, 40.0)
+    """Range of the load κ_j that a fixed agent computes itself in a round [Mbit], log-uniform over the instance."""
+    lot: float = 2.0
+    """Lot size w: what a fixed agent buys, and an aerial agent sells, in a round [Mbit]."""
+    relay_cost: float = 0.2
+    """Cost γ E_up of passing one lot on to an aerial agent [units], paid by the fixed agent."""
+    fixed_delay_weight: float = 100.0
+    """Weight θ_j of the logarithmic delay penalty in a fixed agent's valuation (Eq. 33) [units]."""
+    aerial_delay_weight: float = 1e4
+    """Weight θ_k of the squared delay in an aerial agent's valuation (Eq. 34) [units/s²]."""
+    aerial_cost: tuple[float, float] = (0.2, 0.8)
+    """Range of an aerial agent's unit cost ξ σ μ² λ of computing [units/Mbit], uniform per episode."""
+    hover_power: tuple[float, float] = (100.0, 300.0)
+    """Range of an aerial agent's hover power p_hov in calm air [W], uniform per episode."""
+    wind: tuple[float, float] = (0.5, 1.5)
+    """Range of the factor by which wind raises all hover powers in an episode, uniform."""
+    hover_energy_price: float = 0.1
+    """Cost γ_k of an aerial agent's hover energy [units/J]."""
+    tick: float = 0.0625
+    """Smallest clock movement [units per lot]."""
+    steps: tuple[float, ...] = (0.0625, 0.125, 0.1875, 0.25, 0.375, 0.5, 0.75, 1.25, 2.0, 3.0)
+    """Steps the auctioneer may choose from, for each clock [units per lot], multiples of ``tick``, increasing."""
+    scripted_buyer_step: float = 1.25
+    """Step of the buyer clock when no agent plays the auctioneer [units per lot]; one of ``steps``."""
+    scripted_seller_step: float = 0.5
+    """Step of the seller clock when no agent plays the auctioneer [units per lot]; one of ``steps``."""
+    psi: float = 0.5
+    """Pricing coefficient ψ in [0, 1]: weight of the buyer clock in the clearing price."""
+    regret_weight: float = 0.1
+    """Weight b of the regret |v − c| of each acceptance in the auctioneer's return."""
+    welfare_weight: float = 1.0
+    """Weight c of the auction's welfare in the auctioneer's return."""
+    message_weight: float = 0.0075
+    """Weight d of each bidder listening to a broadcast that nobody accepts [units per message]."""
+    trade_weight: float = 0.0
+    """Weight e of the number of trades [units per trade]."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no market can be made of, naming key, value and what is allowed."""
+        check_integer(self, "aerial", 1, 10_000)
+        for name in ("relay_time", "capacity", "aerial_cost", "hover_power", "wind"):
+            check_range(self, name, 0.0, LARGEST)
+        require(self.capacity[0] > 0.0, "capacity", self.capacity, "positive numbers")
+        self._make_steps()
+        for name in ("lot", "tick"):
+            check_number(self, name, 1e-9, LARGEST)
+        for name in (
+            "relay_cost", "fixed_delay_weight", "aerial_delay_weight", "hover_energy_price", "regret_weight",
+            "welfare_weight", "message_weight", "trade_weight",
+        ):  # fmt: skip
+            check_number(self, name, 0.0, LARGEST)
+        check_number(self, "psi", 0.0, 1.0)
+        pricing = self.pricing()
+        self._check_steps()
+        self._check_clock()
+        self._check_delays(pricing)
+
+    def _make_steps(self) -> None:
+        try:
+            object.__setattr__(self, "steps", tuple(float(x) for x in self.steps))
+        except (TypeError, ValueError) as error:
+            raise ParameterError("steps", self.steps, "a sequence of numbers") from error
+
+    def _check_steps(self) -> None:
+        increasing = all(one < other for one, other in itertools.pairwise(self.steps))
+        usable = len(self.steps) > 0 and self.steps[0] > 0.0 and increasing
+        require(usable, "steps", self.steps, "positive numbers, increasing")
+        for step in self.steps:
+            ratio = step / self.tick
+            whole = math.isfinite(ratio) and abs(ratio - round(ratio)) < 1e-9 and ratio < a.MAX_CLOCK
+            require(whole, "steps", step, f"multiples of tick={self.tick:g}")
+        listed = ", ".join(f"{step:g}" for step in self.steps)
+        for name in ("scripted_buyer_step", "scripted_seller_step"):
+            require(getattr(self, name) in self.steps, name, getattr(self, name), f"one of the steps {listed}")
+
+    def _check_clock(self) -> None:
+        """Check that the highest possible bid, where the buyer clock starts, is a number of ticks."""
+        ratio = self.price_cap * self.lot / self.tick
+        whole = abs(ratio - round(ratio)) < 1e-9 * max(ratio, 1.0) and 1.0 <= round(ratio) < a.MAX_CLOCK
+        require(
+            whole, "tick", self.tick,
+            f"a whole part of price_cap · lot = {self.price_cap * self.lot:g}, where the buyer clock starts",
+        )  # fmt: skip
+        finest = round(ratio) * self.tick / self.steps[0] if self.steps else 0.0
+        require(finest <= 1e6, "steps", self.steps, "steps of which the buyer clock takes at most a million")
+
+    def _check_delays(self, pricing: StackelbergParams) -> None:
+        """Refuse markets in which 1 + ε − t > 0 may fail at a latency other than the one that was expected."""
+        slack = 1.0 + self.tolerable_delay * (1.0 - self.spread) - self.upload_time * (1.0 + self.spread)
+        load = self.workload * (1.0 + self.spread) / (1.0 - self.spread) * self.cycles_per_mbit
+        for name, extra in (("mobile_speed", 0.0), ("fixed_speed", 0.0), ("aerial_speed", self.relay_time[1])):
+            longest = extra + load / getattr(self, name)
+            require(
+                longest < slack, name, getattr(self, name),
+                f"values with 1 + ε − t > 0 wherever a workload goes: it takes up to {longest:.4g} s and "
+                f"1 + tolerable_delay − upload_time may be {slack:.4g} s",
+            )  # fmt: skip
+
+    def pricing(self) -> StackelbergParams:
+        """Return the parameters of the pricing tier; nothing is passed on until the auction tier says so."""
+        return StackelbergParams(**{name: getattr(self, name) for name in SHARED}, aerial_share=0.0)
+
+    def auction(self) -> DoubleDutchParams:
+        """Return the parameters of the auction tier: its clocks start at the highest possible bid and at 0."""
+        return DoubleDutchParams(
+            buyers=self.fixed,
+            sellers=self.aerial,
+            buyer_clock=round(self.price_cap * self.lot / self.tick) * self.tick,
+            seller_clock=0.0,
+            tick=self.tick,
+            steps=self.steps,
+            scripted_step=self.steps[0],
+            max_ticks=a.MAX_CLOCK,
+            psi=self.psi,
+            regret_weight=self.regret_weight,
+            welfare_weight=self.welfare_weight,
+            message_weight=self.message_weight,
+            trade_weight=self.trade_weight,
+        )
+
+    def scripted_pair(self) -> tuple[int, int]:
+        """Return the indices of the two clocks' steps when no agent plays the auctioneer."""
+        return self.steps.index(self.scripted_buyer_step), self.steps.index(self.scripted_seller_step)
+
+    def settings(self) -> k.Settings:
+        """Return the parameter vectors of the kernels."""
+        pricing, auction = self.pricing(), self.auction()
+        return k.Settings(
+            pricing=pricing.numbers(),
+            pricing_counts=pricing.counts(),
+            auction=auction.numbers(),
+            auction_counts=auction.counts(),
+            steps=auction.step_ticks(),
+            numbers=self.numbers(),
+        )
+
+    def numbers(self) -> NDArray[np.float64]:
+        """Return the float parameter vector of what connects the tiers."""
+        out = np.zeros(k.N_NUMBERS)
+        out[k.LOT], out[k.RELAY_COST] = self.lot, self.relay_cost
+        out[k.FIXED_DELAY_WEIGHT], out[k.AERIAL_DELAY_WEIGHT] = self.fixed_delay_weight, self.aerial_delay_weight
+        out[k.HOVER_PRICE], out[k.AERIAL_RELAY] = self.hover_energy_price, sum(self.relay_time) / 2.0
+        out[k.LOG_CAPACITY_LOW], out[k.LOG_CAPACITY_HIGH] = np.log(self.capacity)
+        pace = self.cycles_per_mbit / self.aerial_speed
+        out[k.PACE_LOW], out[k.PACE_HIGH] = pace / (1.0 + self.spread), pace / (1.0 - self.spread)
+        out[k.COST_LOW], out[k.COST_HIGH] = self.aerial_cost
+        out[k.HOVER_LOW], out[k.HOVER_HIGH] = self.hover_power
+        out[k.WIND_LOW], out[k.WIND_HIGH] = self.wind
+        return out
+
+
+def _per_leader(number: int, **changes: Any) -> dict[str, Any]:
+    """Return settings for ``number`` wireless agents per leader: capacities and lots, with their costs, go with it."""
+    lot = TwoTierParams()
+    return {
+        "capacity": tuple(number * bound for bound in lot.capacity),
+        "lot": number * lot.lot,
+        "relay_cost": number * lot.relay_cost,
+        "aerial_delay_weight": lot.aerial_delay_weight / number,
+        "hover_power": tuple(number * bound for bound in lot.hover_power),
+        "tick": number * lot.tick,
+        "steps": tuple(number * step for step in lot.steps),
+        "scripted_buyer_step": number * lot.scripted_buyer_step,
+        "scripted_seller_step": number * lot.scripted_seller_step,
+        "message_weight": number * lot.message_weight,
+        **changes,
+    }
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "city": _per_leader(
+        4,
+        wireless=60,
+        mobile=15,
+        fixed=15,
+        aerial=15,
+        spread=0.2,
+        relay_time=(0.02, 0.1),
+        deviation_step=0.2,
+        max_iterations=12,
+    ),
+    "metro": _per_leader(10, wireless=1000, mobile=100, fixed=100, aerial=100, deviation_step=0.2, max_iterations=6),
+}
+"""What each preset changes of the defaults."""
+
+
+def preset(name: str, **changes: Any) -> TwoTierParams:
+    """Return the parameters of a preset, with ``changes`` applied."""
+    return make_preset(TwoTierParams, PRESETS, name, changes)
+
+
+def allocate_market(params: TwoTierParams, markets: int) -> k.Market:
+    """Return a zeroed batch of ``markets``."""
+    fixed, aerial, bidders = params.fixed, params.aerial, max(params.fixed, params.aerial)
+    pricing = stackelberg.allocate_state(params.pricing(), markets)
+    tier = k.TierState(
+        capacity=np.zeros((markets, fixed)),
+        pace=np.zeros((markets, aerial)),
+        delay=np.zeros((markets, 2)),
+        unit_cost=np.zeros((markets, aerial)),
+        hover_power=np.zeros((markets, aerial)),
+        cost=np.zeros((markets, aerial)),
+        ask=np.zeros((markets, aerial)),
+        load=np.zeros((markets, fixed)),
+        served=np.zeros((markets, fixed)),
+        partner=np.full((markets, fixed), k.NOBODY, np.int64),
+        pair=np.zeros((markets, 2), np.int64),
+        settled_price=np.zeros(pricing.price.shape),
+        settled_share=np.zeros((markets, fixed)),
+        bids=np.full((markets, params.rounds, 2, bidders), k.ABSENT),
+        returns=np.zeros((markets, params.rounds)),
+        aerial_profit=np.zeros((markets, aerial)),
+        received=np.zeros((markets, aerial + 1)),
+        sums=np.zeros((markets, k.N_SUMS)),
+    )
+    return k.Market(pricing, tier, double_dutch.allocate_state(markets, bidders))
+
+
+def draw_markets(
+    params: TwoTierParams,
+    seeds: ArrayLike,
+    streams: ArrayLike | None = None,
+    instances: ArrayLike | None = None,
+) -> k.Market:
+    """Return opened markets: the first episode of each seed.
+
+    Parameters
+    ----------
+    params : TwoTierParams
+        Parameters.
+    seeds : array_like of int, shape (batch,)
+        Seeds of the costs.
+    streams, instances : array_like of int, shape (batch,), optional
+        Streams (default 0, 1, …) and instances (default: the seeds).
+    """
+    given = np.atleast_1d(as_seeds("seeds", seeds))
+    market = allocate_market(params, len(given))
+    market.pricing.seed[:] = given
+    market.pricing.stream[:] = np.arange(len(given)) if streams is None else as_seeds("streams", streams)
+    market.pricing.instance[:] = given if instances is None else as_seeds("instances", instances)
+    batch.open_markets(market, params.settings(), np.ones(len(given), np.bool_))
+    return market

@@ -1,0 +1,129 @@
+"""Constants that are chosen by search: the best single pair of prices, the best single pair of steps.
+
+Both are chosen on markets of the same instance that are kept for that purpose.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ioa_marl.foundations.seeds import CALIBRATION_SEED
+from ioa_marl.markets.two_tier import drivers as batch
+from ioa_marl.markets.two_tier.deviations import Bench
+from ioa_marl.markets.two_tier.kernels import Market
+from ioa_marl.markets.two_tier.params import TwoTierParams, draw_markets
+
+CALIBRATION_MARKETS = 16
+"""Markets on which a pair is chosen; for prices less where they are large."""
+CALIBRATION_FOLLOWERS = 160
+"""Wireless agents in all of the markets on which a pair of prices is chosen, if one market has not more."""
+SETTLING_ROUNDS = 4
+"""Rounds after which the shares α that follow from constant prices have settled, or alternate as in the last round."""
+COARSE = 5
+"""Grid steps between the pairs of prices that are tried first."""
+MOST_ROUNDS = 5
+"""Times that the best pair of steps is looked for again on the auctions that it leads to."""
+
+
+def cost_plus_indices(
+    params: TwoTierParams, levels: int, cost: NDArray[np.float64], margin: float
+) -> NDArray[np.int64]:
+    """Return the grid price next to unit cost times 1 + ``margin``, as indices of the shape of ``cost``."""
+    share = np.clip(cost * (1.0 + margin) / params.price_cap, 0.0, 1.0)
+    return np.ascontiguousarray(np.rint(share * (levels - 1)), dtype=np.int64)
+
+
+def _draw(params: TwoTierParams, markets: int, instance: int) -> Market:
+    seeds = np.full(markets, CALIBRATION_SEED, np.uint64)
+    return draw_markets(params, seeds, np.arange(markets, dtype=np.uint64), np.full(markets, instance, np.uint64))
+
+
+class _Stage:
+    """Calibration markets, played round after round with given prices and steps."""
+
+    def __init__(self, params: TwoTierParams, levels: int, markets: int, instance: int) -> None:
+        self.params, self.levels = params, levels
+        self.market = _draw(params, markets, instance)
+        self._settings = params.settings()
+        self._all, self._ended = np.ones(markets, np.bool_), np.zeros(markets, np.bool_)
+
+    def play(self, rounds: int, mobile: NDArray[np.int64], fixed: NDArray[np.int64], pair: tuple[int, int]) -> Market:
+        """Play the first ``rounds`` rounds of the episode; price indices are (batch, leaders)."""
+        pairs = np.ascontiguousarray(np.broadcast_to(np.array(pair, np.int64), (len(self._all), 1, 2)))
+        batch.open_markets(self.market, self._settings, self._all)
+        for _ in range(rounds):
+            batch.post_prices(self.market, self._settings, self._all, self.levels, mobile, fixed)
+            batch.hold_auctions(self.market, self._settings, self._all, pairs, self._ended)
+        return self.market
+
+
+@lru_cache(maxsize=1024)
+def best_fixed_pair(
+    params: TwoTierParams, levels: int, mobile_margin: float, fixed_margin: float, instance: int
+) -> tuple[int, int]:
+    """Return the pair of steps with the highest mean return per auction, as indices, buyer clock first.
+
+    Leaders post unit costs with the given margins. All pairs are tried on the same auctions; since trades change the
+    loads of the next round, it is done again on the auctions that the pair found leads to, until it stays.
+
+    Parameters
+    ----------
+    levels : int
+        Grid prices from 0 to ``price_cap``.
+    mobile_margin, fixed_margin : float
+        Margins over unit costs.
+    instance : int
+        The technology.
+    """
+    stage, bench = _Stage(params, levels, CALIBRATION_MARKETS, instance), Bench(params, levels)
+    cost = stage.market.pricing.cost
+    mobile = cost_plus_indices(params, levels, cost[:, 0, : params.mobile], mobile_margin)
+    fixed = cost_plus_indices(params, levels, cost[:, 1, : params.fixed], fixed_margin)
+    pair = params.scripted_pair()
+    for _ in range(MOST_ROUNDS):
+        market = stage.play(params.rounds, mobile, fixed, pair)
+        total = np.zeros((len(params.steps), len(params.steps)))
+        for b in range(CALIBRATION_MARKETS):
+            bench.take(market, b)
+            total += bench.pair_returns(0, params.rounds)[0]
+        buyer, seller = divmod(int(total.argmax()), len(params.steps))
+        if (buyer, seller) == pair:
+            break
+        pair = (buyer, seller)
+    return pair
+
+
+@lru_cache(maxsize=1024)
+def best_posted_pair(params: TwoTierParams, levels: int, instance: int) -> tuple[int, int]:
+    """Return the best pair of prices, one for all mobile and one for all fixed agents, as indices of the grid.
+
+    Best is the lowest mean sum of the leaders' regrets after some rounds at these prices, the auctioneer using the
+    scripted steps. First every fifth grid price is tried, then all around the best pair.
+
+    Parameters
+    ----------
+    levels : int
+        Grid prices from 0 to ``price_cap``.
+    instance : int
+        The technology.
+    """
+    markets = int(np.clip(CALIBRATION_FOLLOWERS // params.wireless, 1, CALIBRATION_MARKETS))
+    stage, bench = _Stage(params, levels, markets, instance), Bench(params, levels)
+
+    def regret(i: int, j: int) -> float:
+        mobile, fixed = (np.full((markets, n), x) for n, x in ((params.mobile, i), (params.fixed, j)))
+        market = stage.play(min(SETTLING_ROUNDS, params.rounds), mobile, fixed, params.scripted_pair())
+        total = 0.0
+        for b in range(markets):
+            bench.take(market, b)
+            total += float(bench.leader_regrets().sum())
+        return total
+
+    coarse = np.unique(np.append(np.arange(0, levels, COARSE), levels - 1)).tolist()
+    _, mobile, fixed = min((regret(i, j), i, j) for i in coarse for j in coarse)
+    near = [range(max(c - COARSE + 1, 0), min(c + COARSE - 1, levels - 1) + 1) for c in (mobile, fixed)]
+    _, mobile, fixed = min((regret(i, j), i, j) for i in near[0] for j in near[1])
+    return mobile, fixed

@@ -1,0 +1,246 @@
+"""The bank of the dual-currency auction: its books as arrays that can be saved, and what it infers from them.
+
+The equations are in `dual_currency`. Everything here works on the rows of a batch of markets.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ioa_marl.markets.vcg_slicing.dual_currency import utility_fit
+from ioa_marl.markets.vcg_slicing.dual_currency.equations import (
+    CURRENCY_FLOWS,
+    MONEY_FLOWS,
+    Floats,
+    Flows,
+    Moments,
+    add_to_moments,
+    estimated_rate,
+    moments_of,
+    moving_average,
+)
+from ioa_marl.markets.vcg_slicing.interior_point import RESOURCES
+from ioa_marl.markets.vcg_slicing.params import SlicingParams
+
+Rows = NDArray[np.intp]
+
+RATES_OF_PROFIT, RATES_OF_EPISODE, PAST = 410, 411, 412
+"""Purposes of the random draws: α of an instance, of an episode; what is on the bills from before the episode."""
+FIRST_ITERATIONS = 30
+"""Iterations of the fit of utilities to the bills from before the episode; every round adds one."""
+
+
+class Bank(NamedTuple):
+    """Books of the banks of a batch of markets."""
+
+    profit_rate: Floats
+    """(batch, n): α, which the bank does not know."""
+    belief: Floats
+    """(batch, n): what each provider believes its utility to be [utility]; the provider's, not the bank's."""
+    voi: Floats
+    """(batch, n): the bank's value of information f_i of this round [currency]."""
+    estimate: Floats
+    """(batch, n): α̂."""
+    pairs: Floats
+    """(batch, 5, n): the `Moments` of utility and gross profit over all bills."""
+    loan: Floats
+    """(batch, n): K of the round [currency]."""
+    total_bid: Floats
+    """(batch,): Σx of the round [currency]."""
+    change: Floats
+    """(batch, n, 3): relative changes of the last round."""
+    bids_sum: Floats
+    """(batch,): Σ of Σx over the rounds played [currency]."""
+    tax: Floats
+    """(batch, n): Z of the last round [money]."""
+    interest: Floats
+    """(batch, n): the part of it for the loan [money]."""
+    without: Floats
+    """(batch, n): SW*₋ᵢ as the bank believes [utility]."""
+    best: Floats
+    """(batch, n): U* as the bank believes [utility]."""
+    largest: Floats
+    """(batch,): largest welfare on any bill [utility]."""
+    largest_of_others: Floats
+    """(batch, n): largest welfare of the others on any bill [utility]."""
+    flows: Floats
+    """(batch, 6, n): Σ of each of `MONEY_FLOWS` and `CURRENCY_FLOWS` over the rounds played."""
+    noise: Floats
+    """(batch,): Σ of Δ over the rounds played [shares]."""
+    bill_count: NDArray[np.int64]
+    """(batch,): bills written so far; the newest ones are kept, number k at k modulo their number."""
+    bill_held: Floats
+    """(batch, bills, n, 3): shares before each change."""
+    bill_change: Floats
+    """(batch, bills, n, 3): relative change that was made."""
+    bill_share: Floats
+    """(batch, bills, n, 3): shares at which utility was reported."""
+    bill_utility: Floats
+    """(batch, bills, n): reported utility."""
+    bill_gross: Floats
+    """(batch, bills, n): reported gross profit [money]."""
+    bill_bid: Floats
+    """(batch, bills, n): bids; 0 before the episode."""
+    bill_loan: Floats
+    """(batch, bills, n): loans; 0 before the episode."""
+    bill_best: Floats
+    """(batch, bills, n): U* as the bank believed; 0 before the episode."""
+    bill_harm: Floats
+    """(batch, bills, n): I as the bank believed [utility]; 0 before the episode."""
+    fit: Floats
+    """(batch, n, 4): the fitted utility functions, see `utility_fit`."""
+    damping: Floats
+    """(batch, n): damping of that fit."""
+    price: Floats
+    """(batch, 3): prices at the optimum of the fitted utilities, from which the next round's is found."""
+
+
+def allocate_bank(batch: int, params: SlicingParams) -> Bank:
+    """Return zeroed books for ``batch`` markets."""
+    n, kept = params.providers, params.bills
+    single = ("profit_rate", "belief", "voi", "estimate", "loan", "tax", "interest", "without", "best")
+    flows = len(MONEY_FLOWS) + len(CURRENCY_FLOWS)
+    return Bank(
+        **{name: np.zeros((batch, n)) for name in (*single, "largest_of_others", "damping")},
+        **{name: np.zeros(batch) for name in ("total_bid", "bids_sum", "largest", "noise")},
+        **{name: np.zeros((batch, kept, n, RESOURCES)) for name in ("bill_held", "bill_change", "bill_share")},
+        **{
+            f"bill_{name}": np.zeros((batch, kept, n)) for name in ("utility", "gross", "bid", "loan", "best", "harm")
+        },
+        price=np.zeros((batch, RESOURCES)),
+        pairs=np.zeros((batch, len(Moments._fields), n)),
+        change=np.zeros((batch, n, RESOURCES)),
+        flows=np.zeros((batch, flows, n)),
+        bill_count=np.zeros(batch, np.int64),
+        fit=np.zeros((batch, n, utility_fit.UNKNOWNS)),
+    )  # fmt: skip
+
+
+class Past(NamedTuple):
+    """Rounds from before the episode, in which the network divided at random; (bills, n, …) each."""
+
+    held: Floats
+    change: Floats
+    share: Floats
+    noise: Floats
+    """Standard normal."""
+
+
+def draw_past(params: SlicingParams, count: int, key: tuple[int, int], episode: int) -> Past:
+    """Draw allocations like those at the start of an episode, each changed once at random."""
+    counter = np.array([0, episode, PAST, 0], np.uint64)
+    rng = np.random.Generator(np.random.Philox(key=np.array(key, np.uint64), counter=counter))
+    shape = (params.prior_bills, count, RESOURCES)
+    held = rng.uniform(*params.start_spread, shape)
+    held /= held.sum(axis=1, keepdims=True)
+    change = np.array(params.changes)[rng.integers(len(params.changes), size=shape)]
+    share = np.maximum(held * (1.0 + change), params.floor / count)
+    return Past(held, change, share / share.sum(axis=1, keepdims=True), rng.standard_normal(shape[:2]))
+
+
+def draw_profit_rates(params: SlicingParams, key: tuple[int, int], episode: int) -> Floats:
+    """Draw α of every provider; the first ones are the same however many there are."""
+    purpose = RATES_OF_EPISODE if params.redraw == "episode" else RATES_OF_PROFIT
+    counter = np.array([0, episode, purpose, 0], np.uint64)
+    rng = np.random.Generator(np.random.Philox(key=np.array(key, np.uint64), counter=counter))
+    return rng.uniform(*params.profit_rate, params.providers)
+
+
+def open_books(
+    bank: Bank, b: int, params: SlicingParams, count: int, past: Past, utility: Floats, start: Floats
+) -> None:
+    """Start the books of market ``b`` with the bills from before the episode.
+
+    Parameters
+    ----------
+    bank : Bank
+        The books; ``profit_rate`` is there.
+    b : int
+        Market.
+    params : SlicingParams
+        The market.
+    count : int
+        Providers that are present.
+    past : Past
+        What is on the bills.
+    utility : ndarray, shape (bills, count)
+        Utilities there.
+    start : ndarray, shape (count,)
+        Utilities of the allocation that the episode starts from, from which beliefs start too.
+    """
+    for name, array in bank._asdict().items():
+        if name != "profit_rate":
+            array[b] = 0
+    gross = bank.profit_rate[b, :count] * utility + params.profit_mean + params.profit_deviation * past.noise
+    bank.pairs[b, :, :count] = np.stack(moments_of(utility, gross))
+    kept = min(params.bills, params.prior_bills)
+    newest = slice(params.prior_bills - kept, None)
+    places = np.arange(params.prior_bills)[newest] % params.bills
+    for name, rows in (("held", past.held), ("change", past.change), ("share", past.share)):
+        getattr(bank, f"bill_{name}")[b, places, :count] = rows[newest]
+    bank.bill_utility[b, places, :count] = utility[newest]
+    bank.bill_gross[b, places, :count] = gross[newest]
+    bank.bill_count[b] = params.prior_bills
+    bank.belief[b, :count] = start
+    total = utility.sum(axis=1)
+    bank.largest[b] = total.max()
+    bank.largest_of_others[b, :count] = (total[:, None] - utility).max(axis=0)
+
+
+def infer_rates(bank: Bank, rows: Rows) -> None:
+    """Estimate α̂ from all bills so far."""
+    bank.estimate[rows] = estimated_rate(Moments(*np.moveaxis(bank.pairs[rows], 1, 0)))
+
+
+def known_bills(bank: Bank, rows: Rows) -> NDArray[np.bool_]:
+    """Return which places of the kept bills are filled, (rows, bills)."""
+    return np.asarray(np.arange(bank.bill_utility.shape[1]) < bank.bill_count[rows, None])
+
+
+def infer_utilities(bank: Bank, rows: Rows, center: Floats, present: NDArray[np.bool_], iterations: int) -> None:
+    """Improve the fit of the utility functions to the kept bills; ``present`` is (rows, n)."""
+    kept, n = bank.bill_utility.shape[1:]
+    known = known_bills(bank, rows)[:, None, :] & present[:, :, None]
+    shares = bank.bill_share[rows].swapaxes(1, 2).reshape(-1, kept, RESOURCES)
+    reported = bank.bill_utility[rows].swapaxes(1, 2).reshape(-1, kept)
+    x, damping = utility_fit.fit(
+        bank.fit[rows].reshape(-1, utility_fit.UNKNOWNS), bank.damping[rows].reshape(-1), shares, reported,
+        known.reshape(-1, kept), center, iterations,
+    )  # fmt: skip
+    bank.fit[rows] = x.reshape(-1, n, utility_fit.UNKNOWNS)
+    bank.damping[rows] = damping.reshape(-1, n)
+
+
+class Report(NamedTuple):
+    """What the bank learns of a round after it, (rows, n, …) each."""
+
+    held: Floats
+    change: Floats
+    share: Floats
+    utility: Floats
+    harm: Floats
+    """I as the bank believed [utility]."""
+    bid: Floats
+
+
+def book(bank: Bank, rows: Rows, report: Report, flows: Flows, weight: float) -> None:
+    """Write the bill of a round, known from the next round on, and move the providers' beliefs."""
+    place = bank.bill_count[rows] % bank.bill_utility.shape[1]
+    written = {
+        "held": report.held, "change": report.change, "share": report.share, "utility": report.utility,
+        "gross": flows.gross, "bid": report.bid, "loan": flows.issued, "best": bank.best[rows], "harm": report.harm,
+    }  # fmt: skip
+    for name, values in written.items():
+        getattr(bank, f"bill_{name}")[rows, place] = values
+    bank.bill_count[rows] += 1
+    old = Moments(*np.moveaxis(bank.pairs[rows], 1, 0))
+    bank.pairs[rows] = np.stack(add_to_moments(old, report.utility, flows.gross), axis=1)
+    total = report.utility.sum(axis=1)
+    bank.largest[rows] = np.maximum(bank.largest[rows], total)
+    bank.largest_of_others[rows] = np.maximum(bank.largest_of_others[rows], total[:, None] - report.utility)
+    bank.belief[rows] = moving_average(bank.belief[rows], report.utility, weight)
+    bank.tax[rows], bank.interest[rows] = flows.tax, flows.interest
+    bank.flows[rows] += np.stack(flows, axis=1)

@@ -1,0 +1,486 @@
+"""Welfare optimum of the slicing market and Clarke payments, with certificates; one market or a batch of them.
+
+Source: Eqs. 2 (payment), 4, 9 and 39 of "An Enhanced Dual-Currency VCG Auction Mechanism for Resource Allocation in
+IoV: A Value of Information Perspective".
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ioa_marl.foundations.compile import kernel
+from ioa_marl.foundations.parameters import require
+from ioa_marl.markets.vcg_slicing import corners as corner
+from ioa_marl.markets.vcg_slicing import interior_point as s
+from ioa_marl.markets.vcg_slicing import parametric_simplex as warm
+from ioa_marl.markets.vcg_slicing.workspace import WATCHED
+
+TOLERANCE = 1e-11
+"""Relative duality gap at which the solver stops."""
+CERTIFIED = 1e-8
+"""Relative duality gap up to which a result counts as converged."""
+_WATCH_ALL = 30
+"""Providers up to which a walk watches all of them."""
+LARGEST_WORTH, SMALLEST_WORTH = 1e12, 1e-12
+LARGEST_RATE, SMALLEST_RATE = 1e6, 1e-6
+
+
+class Optima(NamedTuple):
+    """Welfare optima of a batch of markets, and of the same markets without each provider."""
+
+    share: s.Array
+    """float64 (batch, n, 3): optimal shares s*; each resource is used up."""
+    utility: s.Array
+    """float64 (batch, n): utility of each provider at s*."""
+    price: s.Array
+    """float64 (batch, 3): multiplier λ_k of each resource [utility per whole resource]."""
+    welfare: s.Array
+    """float64 (batch,): SW* = Σ_i u_i(s*)."""
+    gap: s.Array
+    """float64 (batch,): certified relative duality gap: SW* is at most this much too low, relative to itself."""
+    iterations: s.Array
+    """int64 (batch,): Newton steps, or straight pieces of the walk where the optimum was reached by one."""
+    cold: s.Array
+    """int64 (batch,): how many problems were solved from scratch because a warm start did not reach the tolerance."""
+    others: s.Array
+    """float64 (batch, n): SW*₋ᵢ, the optimum without provider i; only where payments were asked for."""
+    others_price: s.Array
+    """float64 (batch, n, 3): multipliers λ⁻ⁱ of the resources without provider i; as ``others``."""
+    others_gap: s.Array
+    """float64 (batch, n): certified relative duality gap of ``others``."""
+
+
+def allocate_optima(batch: int, providers: int) -> Optima:
+    """Return zeroed arrays for the optima of ``batch`` markets."""
+    shape = (batch, providers)
+    return Optima(
+        share=np.zeros((*shape, s.RESOURCES)),
+        utility=np.zeros(shape),
+        price=np.zeros((batch, s.RESOURCES)),
+        welfare=np.zeros(batch),
+        gap=np.zeros(batch),
+        iterations=np.zeros(batch, np.int64),
+        cold=np.zeros(batch, np.int64),
+        others=np.zeros(shape),
+        others_price=np.zeros((*shape, s.RESOURCES)),
+        others_gap=np.zeros(shape),
+    )
+
+
+@kernel
+def _choose(worth: s.Array, rate: s.Array, b: int, excluded: int, w: s.Interior, prices: s.Array, row: int) -> int:
+    """List everybody but ``excluded`` who may buy at prices somewhat below ``prices[row]``; returns how many.
+
+    The more providers, the less prices fall when one leaves. Who is missed is taken in afterwards.
+    """
+    near = 1.0 - min(0.5, 3.0 / math.sqrt(worth.shape[1]))
+    count = 0
+    for i in range(worth.shape[1]):
+        if not w.inside[i]:
+            lowest = np.inf
+            for k in range(s.RESOURCES):
+                if rate[b, i, k] > 0.0:
+                    lowest = min(lowest, prices[row, k] / rate[b, i, k])
+            w.inside[i] = worth[b, i] > near * lowest
+        if w.inside[i] and i != excluded:
+            w.chosen[count] = i
+            count += 1
+    return count
+
+
+@kernel
+def _outsiders(worth: s.Array, rate: s.Array, b: int, excluded: int, w: s.Interior) -> int:
+    """Take in everybody left out who would buy at the prices found; returns how many."""
+    count = 0
+    for i in range(worth.shape[1]):
+        if not w.inside[i] and i != excluded and worth[b, i] > s.benefit_price(rate, b, i, w.price):
+            w.inside[i] = True
+            count += 1
+    return count
+
+
+@kernel
+def _keep_optimum(worth: s.Array, rate: s.Array, b: int, row: int, w: s.Interior, out: Optima) -> None:
+    """Copy the solution of the market with everybody; resources that nobody wants are split equally."""
+    n = worth.shape[1]
+    out.welfare[row] = 0.0
+    for i in range(n):
+        y = 0.0
+        for k in range(s.RESOURCES):
+            out.share[row, i, k] = w.share[i, k] / w.used[k] if w.wanted[k] > 0 else 1.0 / n
+            y += rate[b, i, k] * out.share[row, i, k]
+        out.utility[row, i] = -worth[b, i] * math.expm1(-y)
+        out.welfare[row] += out.utility[row, i]
+    for k in range(s.RESOURCES):
+        out.price[row, k] = w.price[k]
+    value = w.report[s.VALUE]
+    out.gap[row] = w.report[s.BOUND] / value - 1.0 if value > 0.0 else 0.0
+    out.iterations[row] = int(w.report[s.ITERATIONS])
+
+
+@kernel
+def _keep_without(i: int, row: int, count: int, w: s.Interior, out: Optima) -> None:
+    """Keep the optimum without provider ``i``: what was found, or what s* gives the others if that is more."""
+    rest = out.welfare[row] - out.utility[row, i]
+    value, bound = (w.report[s.VALUE], w.report[s.BOUND]) if count > 0 else (0.0, 0.0)
+    out.others[row, i] = max(value, rest)
+    out.others_gap[row, i] = max(bound / out.others[row, i] - 1.0, 0.0) if bound > 0.0 else 0.0
+    for k in range(s.RESOURCES):
+        out.others_price[row, i, k] = w.price[k] if count > 0 else 0.0
+
+
+@kernel
+def _keep_as_it_is(i: int, row: int, out: Optima) -> None:
+    """Keep the optimum itself: provider ``i`` holds nothing."""
+    out.others[row, i] = out.welfare[row] - out.utility[row, i]
+    bound = out.welfare[row] * (1.0 + out.gap[row])
+    out.others_gap[row, i] = bound / out.others[row, i] - 1.0 if bound > 0.0 else 0.0
+    for k in range(s.RESOURCES):
+        out.others_price[row, i, k] = out.price[row, k]
+
+
+@kernel
+def _solve_cold(
+    worth: s.Array, rate: s.Array, b: int, row: int, i: int, tolerance: float, w: s.Interior, out: Optima
+) -> int:
+    """Solve market ``b`` without provider ``i`` (-1: with everybody) from scratch; returns how many may buy."""
+    for j in range(worth.shape[1]):
+        w.inside[j] = i < 0
+    count, missing = 0, 1
+    while missing > 0:
+        count = _choose(worth, rate, b, i, w, out.price, row)
+        if count == 0:
+            # Prices that one provider made too high for all others say nothing about the market without it.
+            for j in range(worth.shape[1]):
+                w.inside[j] = True
+            count = _choose(worth, rate, b, i, w, out.price, row)
+        missing = 0
+        if count > 0:
+            s.solve(worth, rate, b, count, tolerance, w)
+            missing = _outsiders(worth, rate, b, i, w)
+    return count
+
+
+@kernel
+def _solve_warm(
+    worth: s.Array, rate: s.Array, b: int, row: int, i: int, tolerance: float, w: s.Workspace, out: Optima
+) -> bool:
+    """Walk to the optimum from ``out.price``, or, without provider ``i``, from the corner kept.
+
+    Returns whether the tolerance was reached.
+    """
+    listed, before = int(w.walk.counts[WATCHED]), -1
+    while before < listed:
+        listed = warm.enter_at(out.price, row, w.walk) if i < 0 else warm.enter_without(i, listed, w.walk)
+        pieces = warm.walk(rate, b, listed, w.walk)
+        w.inner.report[s.ITERATIONS] = pieces
+        w.walk.counts[WATCHED] = listed
+        if pieces < 0 or not warm.settle(worth, rate, b, listed, w):
+            return False
+        before = listed
+        listed = warm.add_near(worth, rate, b, listed, w)
+        w.walk.counts[WATCHED] = listed
+    return bool(w.inner.report[s.BOUND] <= w.inner.report[s.VALUE] * (1.0 + tolerance))
+
+
+@kernel
+def _keep_corner(n: int, w: s.Workspace) -> None:
+    """Keep where the walk has ended, for the problems without each provider."""
+    corner.copy_corner(w.walk.at, w.walk.kept)
+    # The more providers, the less prices fall when one leaves, and the fewer need be watched.
+    w.walk.counts[WATCHED] = warm.list_near(3.0 / math.sqrt(n) if n > _WATCH_ALL else np.inf, w.walk)
+
+
+@kernel
+def solve(
+    worth: s.Array,
+    rate: s.Array,
+    b: int,
+    row: int,
+    payments: bool,
+    first: bool,
+    rest: bool,
+    tolerance: float,
+    w: s.Workspace,
+    out: Optima,
+) -> None:
+    """Solve market ``b``; ``first`` and ``rest`` say whether to start it, and those without each provider, warm.
+
+    One loop over all problems, so that each way to solve one is compiled in one place. Provider ``i`` is left out; -1
+    is nobody.
+    """
+    n = worth.shape[1]
+    out.cold[row] = 0
+    if first or (rest and payments):
+        corner.prepare(worth, rate, b, w.walk)
+    # Not the literal -1: for a constant, Numba compiles everything below once more.
+    i, known, walking = min(n, 0) - 1, False, first
+    while i < (n if payments else 0):
+        if i >= 0 and n > 1 and out.utility[row, i] <= tolerance * out.welfare[row]:
+            _keep_as_it_is(i, row, out)
+            i += 1
+            continue
+        reached, count = False, n
+        if walking:
+            reached = _solve_warm(worth, rate, b, row, i, tolerance, w, out)
+        if not reached and not (i < 0 and known):
+            out.cold[row] += walking or (rest and i >= 0)
+            count = _solve_cold(worth, rate, b, row, i, tolerance, w.inner, out)
+        if i >= 0:
+            _keep_without(i, row, count, w.inner, out)
+            i += 1
+            continue
+        if not known:
+            if reached:
+                warm.hand_over(w)
+            _keep_optimum(worth, rate, b, row, w.inner, out)
+        if reached:
+            _keep_corner(n, w)
+        # What was found from scratch is no corner yet: a walk from its prices ends at one.
+        walking = rest and (reached or not known)
+        i = -1 if walking and not reached and payments else 0
+        known = True
+
+
+@kernel
+def solve_market(
+    worth: s.Array, rate: s.Array, b: int, row: int, payments: bool, tolerance: float, w: s.Workspace, out: Optima
+) -> None:
+    """Write the optimum of market ``b`` into row ``row``, and with ``payments`` also that without each provider.
+
+    The optimum is found from scratch, and depends on nothing but the market; those without a provider start from it.
+    """
+    solve(worth, rate, b, row, payments, False, True, tolerance, w, out)
+
+
+@kernel
+def resolve_market(
+    worth: s.Array, rate: s.Array, b: int, row: int, payments: bool, tolerance: float, w: s.Workspace, out: Optima
+) -> None:
+    """As `solve_market`, but start from the prices that ``out.price[row]`` has, as those of a market much like it.
+
+    Welfare is the same to the tolerance, but not to the last bit; where several divisions are optimal, this one is not
+    in the middle of them.
+    """
+    solve(worth, rate, b, row, payments, True, True, tolerance, w, out)
+
+
+@kernel
+def solve_separately(
+    worth: s.Array, rate: s.Array, b: int, row: int, payments: bool, tolerance: float, w: s.Workspace, out: Optima
+) -> None:
+    """As `solve_market`, with every problem solved from scratch: slower, and independent of warm starts."""
+    solve(worth, rate, b, row, payments, False, False, tolerance, w, out)
+
+
+@kernel
+def largest_gap(payments: bool, out: Optima) -> float:
+    """Largest certified relative gap in the first row of ``out``: of the optimum, and with ``payments`` of all."""
+    largest = out.gap[0]
+    for i in range(out.others_gap.shape[1] if payments else 0):
+        # Negated, so that a gap that is not even a number counts as the largest.
+        if not out.others_gap[0, i] <= largest:
+            largest = out.others_gap[0, i]
+    return float(largest)
+
+
+def require_certified(gap: float) -> None:
+    """Raise `ArithmeticError` unless ``gap`` certifies a solution: better no number than a wrong one."""
+    if not gap <= CERTIFIED:
+        raise ArithmeticError(
+            f"a welfare optimum is certified only to {gap:.1e} of itself, not to {CERTIFIED:g}: the ranges of worth, "
+            "rate and multipliers are too extreme"
+        )
+
+
+@kernel
+def solve_markets(worth: s.Array, rate: s.Array, payments: bool, tolerance: float, w: s.Workspace, out: Optima) -> None:
+    """Solve every market of a batch; see `solve_market`."""
+    for b in range(worth.shape[0]):
+        solve_market(worth, rate, b, b, payments, tolerance, w, out)
+
+
+@kernel
+def resolve_markets(
+    worth: s.Array, rate: s.Array, payments: bool, tolerance: float, w: s.Workspace, out: Optima
+) -> None:
+    """Solve every market of a batch from the prices in its row; see `resolve_market`."""
+    for b in range(worth.shape[0]):
+        resolve_market(worth, rate, b, b, payments, tolerance, w, out)
+
+
+@dataclass(frozen=True)
+class WelfareOptimum:
+    """The division of the resources with the largest total utility, and how far from it it can be at most."""
+
+    shares: NDArray[np.float64]
+    """Shares s* of each provider, shape (providers, 3); columns sum to 1."""
+    utilities: NDArray[np.float64]
+    """u_i(s*_i), shape (providers,)."""
+    prices: NDArray[np.float64]
+    """Multipliers λ of the resources, shape (3,): utility that a little more of each would give, per unit."""
+    welfare: float
+    """SW* = Σ_i u_i(s*_i)."""
+    bound: float
+    """No division has more than this: the dual value of ``prices``."""
+    converged: bool
+    """Whether the relative gap is at most 1e-8."""
+    iterations: int
+    """Newton steps, or straight pieces of the walk from given prices; see ``parametric_simplex``."""
+
+    @property
+    def relative_gap(self) -> float:
+        """(bound − welfare) / welfare; 0 where there is nothing to gain."""
+        return self.bound / self.welfare - 1.0 if self.welfare > 0.0 else 0.0
+
+
+@dataclass(frozen=True)
+class ClarkeOutcome:
+    """The exact VCG auction: the welfare optimum, and what each provider pays for the harm it does to the others."""
+
+    optimum: WelfareOptimum
+    """The allocation."""
+    payments: NDArray[np.float64]
+    """SW*₋ᵢ − Σ_{j≠i} u_j(s*), shape (providers,)."""
+    welfare_without: NDArray[np.float64]
+    """SW*₋ᵢ: the optimum without each provider, shape (providers,)."""
+    prices_without: NDArray[np.float64]
+    """Multipliers of the resources without each provider, shape (providers, 3)."""
+    converged: bool
+    """Whether the relative gaps of all 1 + providers problems are at most 1e-8."""
+
+    @property
+    def profits(self) -> NDArray[np.float64]:
+        """Utility less payment, shape (providers,)."""
+        return self.optimum.utilities - self.payments
+
+
+def checked_market(worth: ArrayLike, rates: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return worths and rates as arrays of shape (providers,) and (providers, 3), or refuse them."""
+    beta = np.ascontiguousarray(np.atleast_1d(np.asarray(worth, np.float64)))
+    xi = np.ascontiguousarray(np.asarray(rates, np.float64))
+    require(beta.ndim == 1 and beta.size > 0, "worth", beta.tolist(), "a sequence of at least one number")
+    require(xi.shape == (len(beta), s.RESOURCES), "rates", xi.shape, f"shape ({len(beta)}, {s.RESOURCES})")
+    usable = np.all((beta >= SMALLEST_WORTH) & (beta <= LARGEST_WORTH))
+    require(bool(usable), "worth", beta.tolist(), f"numbers from {SMALLEST_WORTH:g} to {LARGEST_WORTH:g}")
+    usable = np.all((xi == 0.0) | ((xi >= SMALLEST_RATE) & (xi <= LARGEST_RATE)))
+    require(bool(usable), "rates", xi.tolist(), f"0, or numbers from {SMALLEST_RATE:g} to {LARGEST_RATE:g}")
+    return beta, xi
+
+
+def _solved(
+    worth: ArrayLike, rates: ArrayLike, payments: bool, tolerance: float, prices: ArrayLike | None = None
+) -> Optima:
+    beta, xi = checked_market(worth, rates)
+    require(1e-13 <= tolerance <= 1.0, "tolerance", tolerance, "a number from 1e-13 to 1")
+    tolerance = float(tolerance)  # every other type would be compiled for
+    out = allocate_optima(1, len(beta))
+    if prices is None:
+        solve_markets(beta[None], xi[None], payments, tolerance, s.workspace(len(beta)), out)
+        return out
+    start = np.asarray(prices, np.float64)
+    usable = start.shape == (s.RESOURCES,) and bool(np.all((start >= 0.0) & np.isfinite(start)))
+    require(usable, "prices", start.tolist(), f"{s.RESOURCES} finite numbers of at least 0")
+    out.price[0] = start
+    resolve_markets(beta[None], xi[None], payments, tolerance, s.workspace(len(beta)), out)
+    return out
+
+
+def _optimum(out: Optima) -> WelfareOptimum:
+    welfare, gap = float(out.welfare[0]), float(out.gap[0])
+    return WelfareOptimum(
+        shares=out.share[0],
+        utilities=out.utility[0],
+        prices=out.price[0],
+        welfare=welfare,
+        bound=welfare * (1.0 + gap),
+        converged=gap <= CERTIFIED,
+        iterations=int(out.iterations[0]),
+    )
+
+
+def welfare_optimum(
+    worth: ArrayLike, rates: ArrayLike, tolerance: float = TOLERANCE, prices: ArrayLike | None = None
+) -> WelfareOptimum:
+    """Divide three resources so that Σ_i β_i (1 − exp(−ξ_i·s_i)) is largest (Eqs. 9 and 39).
+
+    Parameters
+    ----------
+    worth : array_like, shape (providers,)
+        β: utility of unlimited resources. From 1e-12 to 1e12.
+    rates : array_like, shape (providers, 3)
+        ξ: how fast utility saturates in each resource; 0 where the resource is of no use, else 1e-6 to 1e6.
+    tolerance : float, default 1e-11
+        Relative duality gap to stop at.
+    prices : array_like, shape (3,), optional
+        Prices of a market that is much like it, to start from: faster, and the same to the tolerance.
+
+    Returns
+    -------
+    WelfareOptimum
+        With the certificate; ``converged`` says whether to trust it.
+
+    Raises
+    ------
+    ParameterError
+        If a number is not usable; the message names it and what is allowed.
+
+    Notes
+    -----
+    Where providers are indifferent (equal ratios of rates), several divisions are optimal: one in the middle of them
+    is returned. Utilities are unique all the same.
+
+    Examples
+    --------
+    >>> two = welfare_optimum([100.0, 100.0], [[4.0, 1.0, 1.0], [1.0, 4.0, 1.0]])
+    >>> two.converged, bool(two.shares[0, 0] > 0.999), bool(two.shares[1, 1] > 0.999)
+    (True, True, True)
+    """
+    return _optimum(_solved(worth, rates, False, tolerance, prices))
+
+
+def clarke_payments(
+    worth: ArrayLike, rates: ArrayLike, tolerance: float = TOLERANCE, prices: ArrayLike | None = None
+) -> ClarkeOutcome:
+    """Run the exact VCG auction on reported worths and rates: optimum, and SW*₋ᵢ − Σ_{j≠i} u_j(s*) for everybody.
+
+    Parameters
+    ----------
+    worth : array_like, shape (providers,)
+        Reported β; see `welfare_optimum`.
+    rates : array_like, shape (providers, 3)
+        Reported ξ.
+    tolerance : float, default 1e-11
+        Relative duality gap to stop at. Payments are exact to about as much of the welfare.
+    prices : array_like, shape (3,), optional
+        Prices of a market that is much like it, to start from: faster, and the same to the tolerance.
+
+    Returns
+    -------
+    ClarkeOutcome
+
+    Raises
+    ------
+    ParameterError
+        If a number is not usable; the message names it and what is allowed.
+
+    Examples
+    --------
+    >>> outcome = clarke_payments([100.0, 50.0], [[5.0, 0.0, 0.0], [5.0, 0.0, 0.0]])
+    >>> bool(0.0 < outcome.payments[0] < outcome.optimum.utilities[0])
+    True
+    """
+    out = _solved(worth, rates, True, tolerance, prices)
+    optimum = _optimum(out)
+    return ClarkeOutcome(
+        optimum=optimum,
+        payments=out.others[0] - (optimum.welfare - optimum.utilities),
+        welfare_without=out.others[0],
+        prices_without=out.others_price[0],
+        converged=optimum.converged and bool(np.all(out.others_gap[0] <= CERTIFIED)),
+    )

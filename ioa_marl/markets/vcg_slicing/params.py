@@ -1,0 +1,245 @@
+"""The slicing market: parameters, presets and the arrays of a batch of markets.
+
+Virtual service providers (VSP) share the bandwidth, computing and cache of one network, each normalised to 1. Provider
+i has utility u_i(s) = β_i (1 − exp(−ξ_i·s_i)) from its slice s_i. Source: Sections III and VI, Eqs. 4, 9, 10a and 39
+of "An Enhanced Dual-Currency VCG Auction Mechanism for Resource Allocation in IoV: A Value of Information Perspective".
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ioa_marl.foundations.parameters import (
+    ParameterError,
+    check_integer,
+    check_number,
+    check_range,
+    make_preset,
+    require,
+)
+from ioa_marl.markets.vcg_slicing import kernels as k
+from ioa_marl.markets.vcg_slicing.interior_point import RESOURCES
+from ioa_marl.markets.vcg_slicing.optimum import LARGEST_RATE, LARGEST_WORTH
+
+SLICE_REWARDS = ("difference", "increment", "utility", "bids", "own")
+REDRAWS = ("never", "episode")
+MECHANISMS = ("vcg", "dual_currency", "dual_currency_no_interest")
+EXTERNALITIES = ("exact", "estimated", "critic")
+VALUATIONS = ("exact", "network")
+NOISES = ("share", "as_printed")
+LOWEST_RATE = 1e-4
+"""Smallest upper end of the range of ξ."""
+MOST_COMPARED = 5000
+"""Most providers for which a difference reward is computed: it costs providers² exponentials a round."""
+
+
+@dataclass(frozen=True)
+class SlicingParams:
+    """Parameters of the slicing market; the defaults are the preset ``paper``."""
+
+    providers: int = 10
+    """Number N of service providers."""
+    fewest_providers: int | None = None
+    """Smallest number of providers: every episode has a number drawn uniformly from here to ``providers``, the first
+    ones of the instance. None: always all of them."""
+    worth: tuple[float, float] = (100.0, 200.0)
+    """Range of β, the utility of unlimited resources [units of utility], uniform per provider."""
+    rate: tuple[float, float] = (0.0, 10.0)
+    """Range of ξ, how fast utility saturates in each resource [per whole resource], uniform per provider and
+    resource."""
+    redraw: str = "never"
+    """When β and ξ are drawn anew: ``never`` (they belong to the instance) or ``episode``."""
+    start_spread: tuple[float, float] = (0.5, 1.5)
+    """Range of the factor on the equal split with which each share starts, uniform; columns are then rescaled."""
+    changes: tuple[float, ...] = (-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3)
+    """Relative changes of a share that a slice's agent may choose from, increasing, 0 among them."""
+    floor: float = 0.01
+    """Smallest share after a change, before rescaling [equal shares 1/N]."""
+    multipliers: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
+    """Factors on β that a provider's report may have, increasing, positive, 1 among them."""
+    rounds: int = 50
+    """Rounds per episode."""
+    slice_reward: str = "difference"
+    """Reward of a slice's agent: ``difference``, ``increment``, ``utility``, ``bids`` or ``own``."""
+    reward_scale: float = 10.0
+    """Factor on the rewards ``difference`` and ``increment``."""
+    mechanism: str = "vcg"
+    """What providers pay: ``vcg`` (the exact Clarke payment of their reports), ``dual_currency`` (intention bids, loans
+    and taxes by a bank) or ``dual_currency_no_interest`` (the same without interest on loans)."""
+    externality: str = "exact"
+    """How the bank knows what the others could have without a provider: ``exact``, ``estimated`` (from utilities that
+    it fits to its bills) or ``critic`` (from the critic of the slices' agent). Only with a bank."""
+    voi: str = "exact"
+    """How the bank values information for its pool: ``exact`` (utilities at the optimum) or ``network`` (a small
+    network per provider, trained on bills). Only with a bank."""
+    noise: str = "share"
+    """Unit of the noise that overbidding adds to shares: ``share`` or ``as_printed`` (SW* times larger). Only with a
+    bank."""
+    profit_rate: tuple[float, float] = (0.5, 1.5)
+    """Range of α, gross profit per utility, uniform per provider. Only with a bank."""
+    profit_mean: float = 10.0
+    """Mean μ of the part w of gross profit that does not depend on utility. Only with a bank."""
+    profit_deviation: float = 5.0
+    """Standard deviation σ of that part. Only with a bank."""
+    belief_weight: float = 0.9
+    """Weight of the past in a provider's belief of its utility, a moving average of what it reported. Only with a
+    bank."""
+    prior_bills: int = 20
+    """Rounds before the episode that the bank has bills of, from random allocations. Only with a bank."""
+    bills: int = 64
+    """Newest bills that the bank keeps. Only with a bank."""
+
+    def __post_init__(self) -> None:
+        """Refuse what the market cannot be run with, naming key, value and what is allowed."""
+        for name in ("worth", "rate", "start_spread", "changes", "multipliers", "profit_rate"):
+            self._make_tuple(name)
+        check_integer(self, "providers", 1, 1_000_000)
+        check_integer(self, "rounds", 1, 10_000)
+        check_range(self, "worth", 1e-6, LARGEST_WORTH / 1e3)
+        check_range(self, "rate", 0.0, LARGEST_RATE)
+        # Rates that are all nearly 0 leave nothing to divide, and below 1e-5 no optimum is certified.
+        require(self.rate[1] >= LOWEST_RATE, "rate", self.rate, f"an upper end of at least {LOWEST_RATE:g}")
+        check_range(self, "start_spread", 1e-3, 1e3)
+        self._check_grid("changes", 0.0, -0.9, 10.0)
+        self._check_grid("multipliers", 1.0, 1e-3, 1e3)
+        check_number(self, "floor", low=1e-6, high=1.0)
+        check_number(self, "reward_scale", low=1e-6, high=1e6)
+        for name, allowed in (
+            ("slice_reward", SLICE_REWARDS), ("redraw", REDRAWS), ("mechanism", MECHANISMS),
+            ("externality", EXTERNALITIES), ("voi", VALUATIONS), ("noise", NOISES),
+        ):  # fmt: skip
+            require(getattr(self, name) in allowed, name, getattr(self, name), " or ".join(allowed))
+        self._check_bank()
+        if self.fewest_providers is not None:
+            check_integer(self, "fewest_providers", 1, self.providers)
+        require(
+            self.slice_reward != "difference" or self.providers <= MOST_COMPARED,
+            "slice_reward", self.slice_reward,
+            f"increment, utility, bids or own with more than {MOST_COMPARED} providers: it takes their number squared",
+        )  # fmt: skip
+
+    def _check_bank(self) -> None:
+        """Check what only a bank uses; without one, that it is left alone."""
+        check_range(self, "profit_rate", 1e-3, 1e3)
+        check_number(self, "profit_mean", low=-1e6, high=1e6)
+        check_number(self, "profit_deviation", low=0.0, high=1e6)
+        check_number(self, "belief_weight", low=0.0, high=1.0)
+        # Two points make a line; the fourth and later ones tell a utility function from another.
+        check_integer(self, "prior_bills", 2, 100_000)
+        check_integer(self, "bills", 2, 100_000)
+        usual = SlicingParams.__dataclass_fields__
+        if not self.banked:
+            for name in (
+                "externality", "voi", "noise", "profit_rate", "profit_mean", "profit_deviation", "belief_weight",
+                "prior_bills", "bills",
+            ):  # fmt: skip
+                value = getattr(self, name)
+                require(value == usual[name].default, name, value, f"{usual[name].default} with mechanism=vcg")
+        require(
+            self.externality != "critic" or self.fewest_providers is None,
+            "fewest_providers", self.fewest_providers,
+            "null with externality=critic: its critic does not know who is absent",
+        )  # fmt: skip
+        require(
+            self.externality != "critic" or self.slice_reward in ("utility", "bids"),
+            "slice_reward", self.slice_reward,
+            "utility or bids with externality=critic: a critic of these knows the welfare of a round",
+        )  # fmt: skip
+
+    @property
+    def banked(self) -> bool:
+        """Whether a bank settles the rounds."""
+        return self.mechanism != "vcg"
+
+    def _make_tuple(self, name: str) -> None:
+        value = getattr(self, name)
+        try:
+            object.__setattr__(self, name, tuple(float(x) for x in value))
+        except (TypeError, ValueError) as error:
+            raise ParameterError(name, value, "a sequence of numbers") from error
+
+    def _check_grid(self, name: str, neutral: float, low: float, high: float) -> None:
+        value = getattr(self, name)
+        increasing = all(a < b for a, b in itertools.pairwise(value))
+        usable = increasing and neutral in value and low <= value[0] and value[-1] <= high
+        require(usable, name, value, f"increasing numbers from {low:g} to {high:g}, {neutral:g} among them")
+
+    @property
+    def hold(self) -> int:
+        """Index of the change 0."""
+        return self.changes.index(0.0)
+
+    @property
+    def truth(self) -> int:
+        """Index of the multiplier 1."""
+        return self.multipliers.index(1.0)
+
+    def numbers(self) -> NDArray[np.float64]:
+        """Return the float parameter vector of the kernels."""
+        out = np.zeros(k.N_NUMBERS)
+        out[k.WORTH_LOW], out[k.WORTH_HIGH] = self.worth
+        out[k.RATE_LOW], out[k.RATE_HIGH] = self.rate
+        out[k.START_LOW], out[k.START_HIGH] = self.start_spread
+        out[k.FLOOR] = self.floor
+        out[k.REWARD_SCALE] = self.reward_scale
+        out[k.MARGINAL_SCALE] = max(sum(self.worth) / 2 * sum(self.rate) / 2, 1e-12)
+        return out
+
+    def counts(self, learning: Sequence[str] = ("slice",), extended: bool = False) -> NDArray[np.int64]:
+        """Return the integer parameter vector of the kernels, for the given learning roles."""
+        out = np.zeros(k.N_COUNTS, np.int64)
+        out[k.ROUNDS] = self.rounds
+        out[k.REDRAW] = self.redraw == "episode"
+        out[k.SLICE_REWARD] = SLICE_REWARDS.index(self.slice_reward)
+        out[k.HOLD] = self.hold
+        out[k.EXTENDED] = extended
+        out[k.LEARN_VSP] = "vsp" in learning and not self.banked
+        out[k.FEWEST] = self.providers if self.fewest_providers is None else self.fewest_providers
+        out[k.BANKED] = self.banked
+        return out
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "n20": {"providers": 20},
+    "n30": {"providers": 30},
+    "n40": {"providers": 40},
+    "n50": {"providers": 50},
+    "city": {"providers": 1000},
+    "internet": {"providers": 100_000, "slice_reward": "increment"},
+    "dual_currency": {"mechanism": "dual_currency"},
+    "no_interest": {"mechanism": "dual_currency_no_interest"},
+}
+"""What each preset changes of the defaults."""
+
+
+def allocate_market(batch: int, params: SlicingParams) -> k.SlicingState:
+    """Return a zeroed state for ``batch`` markets."""
+    providers = params.providers
+    words = {name: np.zeros(batch, np.uint64) for name in ("seed", "stream", "instance", "episode", "drawn")}
+    whole = {name: np.zeros(batch, np.int64) for name in ("phase", "cycles", "rounds", "known", "present")}
+    pairs = {name: np.zeros((batch, providers, RESOURCES)) for name in ("rate", "share", "held")}
+    single = {
+        name: np.zeros((batch, providers))
+        for name in ("worth", "multiplier", "bid", "utility", "earned", "paid", "payment", "others", "ideal")
+    }
+    return k.SlicingState(
+        **words,
+        **whole,
+        **pairs,
+        **single,
+        optimum=np.zeros(batch),
+        spread=np.zeros(batch),
+        history=np.zeros((batch, params.rounds + 1)),
+    )
+
+
+def preset(name: str, **changes: Any) -> SlicingParams:
+    """Return the parameters of a preset, with ``changes`` applied."""
+    return make_preset(SlicingParams, PRESETS, name, changes)

@@ -1,0 +1,88 @@
+"""What the pictures of the Stackelberg market show."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ioa_marl.envs import rendering
+from ioa_marl.envs.stackelberg import render
+from ioa_marl.envs.stackelberg.game import StackelbergGame
+from ioa_marl.foundations.parameters import ParameterError
+from ioa_marl.markets.stackelberg.equilibrium import answer_to, nash_conv
+
+
+def make(rounds=3, preset="city", policy="cost_plus", **settings):
+    game = StackelbergGame(StackelbergGame.make_config(preset, **settings), 1, autoreset=False)
+    game.reset(np.array([5], np.uint64))
+    play = {role: game.scripted(policy, role) for role in game.learning}
+    for _ in range(rounds):
+        game.step({role: act() for role, act in play.items()})
+    return game
+
+
+@pytest.mark.parametrize(
+    ("preset", "rounds"),
+    [("paper", 0), ("paper", 20), ("city", 2), ("scarce", 1), ("dynamic", 4), ("dynamic", 20), ("metro", 1)],
+)
+def test_text_fits_and_images_have_their_size(preset, rounds):
+    game = make(rounds, preset)
+    assert max(map(len, game.render("ansi").splitlines())) <= render.COLUMNS
+    image = game.render("rgb_array")
+    assert image.shape == (rendering.HEIGHT, rendering.WIDTH, 3)
+    assert image.dtype == np.uint8
+    assert 0.02 < np.mean(image < 200) < 0.5
+
+
+def test_text_says_prices_sales_profits_and_shares():
+    game = make(preset="scarce", policy="posted_pair")
+    market, config = game.market, game.config
+    prices = market.price[0, 0, :3], market.price[0, 1, :3]
+    outcome, regret = answer_to(config, market, *prices), nash_conv(config, market, *prices)
+    text = game.render("ansi")
+    assert "round 3 of 20" in text
+    assert f"could gain {regret.total:,.2f}" in text
+    for side, name in enumerate(("mobile", "fixed")):
+        for leader in range(3):
+            words = next(line for line in text.splitlines() if line.startswith(f"{name} {leader}")).split()
+            sold, profit = getattr(outcome, f"{name}_sold")[leader], getattr(outcome, f"{name}_profits")[leader]
+            expected = [prices[side][leader], market.cost[0, side, leader], sold, profit]
+            np.testing.assert_allclose([float(word) for word in words[2:6]], expected, atol=0.051)
+    for n in range(12):
+        line = next(line for line in text.splitlines() if line.startswith(f"w{n} "))
+        assert ("buys nothing" in line) == (not outcome.buys[n])
+        if outcome.buys[n]:
+            assert f"{outcome.shares[n]:.0%}" in line
+
+
+def test_figure_marks_posted_prices_on_demand_curves_that_fall():
+    game = make()
+    mobile, fixed, shares, profits = render.figure(game).axes
+    for side, axes in enumerate((mobile, fixed)):
+        curves = [line for line in axes.lines if len(line.get_xdata()) > 2]
+        assert len(curves) == 3
+        for curve in curves:
+            assert np.all(np.diff(curve.get_ydata()) <= 1e-9)
+        dots = sorted(line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o")
+        np.testing.assert_allclose(dots, np.sort(game.market.price[0, side, :3]))
+    widths = [bar.get_width() for bar in shares.patches if bar.get_width() > 0]
+    assert sum(widths) == pytest.approx(game.market.buys.sum())
+    filled = [bar.get_width() for bar in profits.patches if bar.get_facecolor()[3] > 0]
+    np.testing.assert_allclose(filled, game.market.profit[0, :, :3].ravel())
+
+
+def test_unknown_modes_and_markets_are_refused():
+    game = make(1)
+    with pytest.raises(ParameterError):
+        game.render("svg")
+    with pytest.raises(ParameterError):
+        game.render("ansi", 1)
+
+
+def test_drawing_code_is_not_loaded_before_it_is_needed():
+    code = "import sys, ioa_marl.envs.stackelberg.game; print('matplotlib' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"

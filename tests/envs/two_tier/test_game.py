@@ -1,0 +1,228 @@
+"""What the two-tier market promises as a game: phases, rewards, figures, scores, observations, policies."""
+
+import numpy as np
+import pytest
+
+from ioa_marl.envs.two_tier.game import TwoTierGame
+from ioa_marl.foundations.parameters import ParameterError
+from ioa_marl.markets.double_dutch import kernels as a
+
+LEADERS = ("mobile", "fixed")
+REGRETS = ("mobile_regret", "fixed_regret", "auction_regret")
+
+
+def started(num_envs=4, roles=None, preset="paper", seed=0, **settings):
+    game = TwoTierGame(TwoTierGame.make_config(preset, **settings), num_envs, roles, autoreset=False)
+    game.reset(np.arange(seed, seed + num_envs, dtype=np.uint64))
+    return game
+
+
+def episode(game, chosen, rng=None):
+    """Play to the end; ``chosen`` maps roles to policies, others play at random. Returns the steps."""
+    policies = {role: game.scripted(name, role, **settings) for role, (name, settings) in chosen.items()}
+    steps = []
+    while True:
+        actions = {}
+        for role in game.learning:
+            space, count = game.roles[role].action_space, game.roles[role].count
+            if role in policies:
+                actions[role] = policies[role]()
+            elif role == "auctioneer":
+                actions[role] = rng.integers(space.nvec, size=(game.num_envs, count, 2))
+            else:
+                actions[role] = rng.integers(space.n, size=(game.num_envs, count))
+        step = game.step(actions)
+        steps.append({role: rewards.copy() for role, rewards in step.rewards.items()})
+        if step.terminated.all():
+            return step, steps
+
+
+def profile(leaders, auctioneer, **settings):
+    return {**dict.fromkeys(LEADERS, (leaders, settings)), "auctioneer": (auctioneer, {})}
+
+
+@pytest.mark.parametrize(
+    ("roles", "length"), [(None, 40), (LEADERS, 20), (("auctioneer",), 20), (("fixed", "auctioneer"), 40)], ids=str
+)
+def test_leaders_act_first_and_the_auctioneer_answers(roles, length):
+    game = started(roles=roles)
+    _, steps = episode(game, {role: (game.roles[role].scripted, {}) for role in game.learning})
+    assert len(steps) == length
+
+
+def test_rewards_are_profits_of_the_round_and_the_return_of_its_auction():
+    game = started()
+    step, steps = episode(game, profile("cost_plus", "scripted_pair", margin=1.0))
+    assert not any(rewards.any() for rewards in steps[0].values()), "nothing is paid before the auction"
+    total = {role: sum(step[role].sum(axis=1, dtype=np.float64) for step in steps) for role in game.learning}
+    for role in LEADERS:
+        # One wireless agent of 10 Mbit on average is in a leader's reach.
+        np.testing.assert_allclose(total[role] * 10.0 / 20, step.metrics[f"{role}_profit"], rtol=1e-5)
+    np.testing.assert_allclose(total["auctioneer"] / 20, step.metrics["auction_return"], rtol=1e-4, atol=1e-4)
+
+
+def test_the_ledger_holds_every_payment_of_the_episode():
+    game = started(6)
+    episode(game, {}, np.random.default_rng(0))
+    ledger, config = game.ledger(), game.config
+    assert ledger.shape == (6, 10 + 10 + 10 + 10 + 1)
+    np.testing.assert_allclose(ledger.sum(axis=1), 0.0, atol=1e-9)
+    assert (ledger[:, : config.wireless] <= 0.0).all()
+    assert (ledger[:, 10:20] >= 0.0).all()
+    assert (ledger[:, 30:40] >= 0.0).all()
+    assert ledger[:, 30:40].sum() > 0.0
+    np.testing.assert_allclose(ledger[:, 40], 0.0, atol=1e-9)
+
+
+def test_regrets_are_left_out_where_nobody_looks_at_them():
+    game, other = started(3), started(3)
+    other.full_metrics = False
+    chosen = profile("scripted_margin", "scripted_pair")
+    full, quick = episode(game, chosen)[0].metrics, episode(other, chosen)[0].metrics
+    for name in game.metric_names:
+        if name in REGRETS:
+            assert np.isfinite(full[name]).all()
+            assert np.isnan(quick[name]).all()
+        else:
+            np.testing.assert_array_equal(full[name], quick[name])
+
+
+def test_a_round_that_is_cut_off_before_its_auction_counts_for_nothing():
+    whole, cut = started(2, max_cycles=6), started(2, max_cycles=7)
+    for game in (whole, cut):
+        policies = {role: game.scripted(game.roles[role].scripted, role) for role in game.learning}
+        while True:
+            step = game.step({role: policy() for role, policy in policies.items()})
+            if step.truncated.all():
+                break
+    np.testing.assert_array_equal(whole.ledger(), cut.ledger())
+    for name in whole.metric_names:
+        np.testing.assert_allclose(whole._buffers[whole._turn].step.metrics[name], step.metrics[name], atol=1e-9)
+
+
+def test_half_of_the_fixed_agents_are_overloaded_at_equilibrium_prices_and_their_auctions_trade():
+    step, _ = episode(started(20), profile("oracle", "scripted_pair"))
+    figures = {name: values.mean() for name, values in step.metrics.items()}
+    assert 0.4 < figures["overloaded"] < 0.62
+    assert figures["buyers"] > 3.0
+    assert figures["trades"] > 0.85 * figures["buyers"]
+    assert figures["participation"] == 1.0
+    assert 1.6 < figures["mobile_price"] < 2.0
+    assert 2.6 < figures["fixed_price"] < 3.1
+
+
+def test_at_equilibrium_prices_a_middling_pair_of_steps_is_best_in_the_mean():
+    game = started(20)
+    episode(game, profile("oracle", "scripted_pair"))
+    total, bench = np.zeros((10, 10)), game.bench()
+    for b in range(20):
+        bench.take(game.whole, b)
+        total += bench.pair_returns(0, 20)[0]
+    buyer, seller = np.unravel_index(total.argmax(), total.shape)
+    assert 0 < buyer < 9
+    assert 0 < seller < 9
+    assert total.max() > 1.3 * total[9, 9]
+    assert total.max() > 1.2 * total.mean()
+    assert total[0, 0] < total[9, 9]
+
+
+def test_each_role_has_a_scale_on_which_references_and_baselines_spread():
+    def mean_regrets(chosen, rng=None):
+        step, _ = episode(started(24, instance=1), chosen, rng)
+        return {name: step.metrics[name].mean() for name in REGRETS}
+
+    zero = mean_regrets(dict(TwoTierGame.zero), np.random.default_rng(0))
+    oracle = mean_regrets(profile("oracle", "oracle"))
+    uninformed = mean_regrets(profile("posted_pair", "fixed_pair"))
+    answer = mean_regrets(profile("best_response", "fixed_pair"))
+    assert oracle["auction_regret"] == pytest.approx(0.0, abs=1e-9)
+    assert oracle["mobile_regret"] < 0.1 * zero["mobile_regret"]
+    assert oracle["fixed_regret"] < 0.7 * zero["fixed_regret"]
+    assert answer["fixed_regret"] < 0.5 * oracle["fixed_regret"], "capacities matter to those who look at them"
+    assert uninformed["auction_regret"] < 0.4 * zero["auction_regret"]
+    assert uninformed["mobile_regret"] < zero["mobile_regret"]
+
+
+def test_no_policy_beats_the_reference():
+    reference = TwoTierGame.reference(TwoTierGame.make_config(), *np.zeros((2, 3), np.uint64))
+    assert set(reference) == set(TwoTierGame.objectives)
+    for leaders in ("oracle", "best_response", "cost_plus"):
+        step, _ = episode(started(3, rounds=4), profile(leaders, "oracle"))
+        for scored, metric in TwoTierGame.objectives.items():
+            assert (step.metrics[metric] >= reference[scored] - 1e-9).all()
+
+
+@pytest.mark.parametrize("observation", ["paper", "extended"])
+def test_the_auctioneer_sees_this_rounds_bidders_and_the_last_auction(observation):
+    game = started(5, observation=observation)
+    actions = {role: game.scripted(game.roles[role].scripted, role)() for role in game.learning}
+    for _ in range(3):
+        step = game.step(actions)
+    seen, auction = step.observations["auctioneer"][:, 0], game.whole.auction
+    assert seen.shape == (5, 9 if observation == "paper" else 15)
+    np.testing.assert_allclose(seen[:, 0], 1 / 20)
+    np.testing.assert_allclose(seen[:, 1:3], auction.size / 10.0)
+    for b in range(5):
+        incomes = game.market.price[b, 1, auction.order[b, 0, : auction.size[b, 0]]] * 2.0
+        expected = [incomes.max() / 20, incomes.mean() / 20] if len(incomes) else [0.0, 0.0]
+        np.testing.assert_allclose(seen[b, 3:5], expected, rtol=1e-5)
+    np.testing.assert_allclose(seen[:, 5], auction.totals[:, a.PRICE] / 20.0, rtol=1e-6)
+    np.testing.assert_allclose(seen[:, 6], auction.totals[:, a.TRADES] / 10.0)
+    if observation == "extended":
+        np.testing.assert_allclose(seen[:, 13:], np.array([[7, 5]] * 5) / 9.0)
+
+
+def test_a_fixed_agent_can_also_know_its_capacity_and_what_it_passed_on():
+    game = started(4, observation="extended")
+    actions = {role: game.scripted(game.roles[role].scripted, role)() for role in game.learning}
+    for _ in range(2):
+        step = game.step(actions)
+    seen, market, tier = step.observations["fixed"], game.market, game.whole.tier
+    for b in range(4):
+        reach = np.bincount(market.reach[b, 1], weights=market.traits[b, :, 0], minlength=10)
+        np.testing.assert_allclose(seen[b, :, 11], np.minimum(tier.capacity[b] / reach, 1.0), rtol=1e-5)
+    np.testing.assert_allclose(seen[..., 12], market.passed_share, rtol=1e-6)
+    np.testing.assert_allclose(seen[..., 13], tier.served, rtol=1e-6)
+    bought = tier.partner >= 0
+    assert bought.any()
+    assert (seen[..., 14][bought] > 0.0).all()
+    assert not seen[..., 14][~bought].any()
+
+
+def test_the_auctioneers_oracle_takes_the_best_of_all_pairs():
+    game = started(6)
+    leaders = {role: game.scripted("scripted_margin", role) for role in LEADERS}
+    game.step({role: policy() for role, policy in leaders.items()} | {"auctioneer": np.zeros((6, 1, 2), int)})
+    chosen, saved, returns = game.scripted("oracle", "auctioneer")(), game.save(), []
+    for pair in [*np.ndindex(10, 10), None]:
+        game.restore(saved)
+        actions = chosen if pair is None else np.broadcast_to(pair, (6, 1, 2))
+        step = game.step({**{role: np.zeros((6, 10), int) for role in LEADERS}, "auctioneer": actions})
+        returns.append(step.rewards["auctioneer"][:, 0].copy())
+    np.testing.assert_array_equal(returns[-1], np.max(returns[:-1], axis=0))
+
+
+def test_scripted_policies_play_what_they_say():
+    game = started(3)
+    cost = game.market.cost
+    plus = game.scripted("cost_plus", "fixed", margin=0.25)()
+    np.testing.assert_allclose(plus * 0.2, cost[:, 1] * 1.25, atol=0.1 + 1e-12)
+    assert (game.scripted("posted_pair", "mobile", price=3.0)() == 15).all()
+    pair = game.scripted("fixed_pair", "auctioneer", buyer_step=3.0, seller_step=0.0625)()
+    assert (pair == [9, 0]).all()
+    assert (game.scripted("scripted_pair", "auctioneer")() == [7, 5]).all()
+
+
+@pytest.mark.parametrize(
+    ("role", "policy", "settings"),
+    [
+        ("mobile", "cost_plus", {"margin": -0.1}),
+        ("fixed", "posted_pair", {"price": 11.0}),
+        ("auctioneer", "fixed_pair", {"buyer_step": 0.3}),
+        ("auctioneer", "oracle", {"step": 1}),
+        ("auctioneer", "greedy", {}),
+    ],
+)
+def test_policies_refuse_settings_that_mean_nothing(role, policy, settings):
+    with pytest.raises(ParameterError):
+        started(1).scripted(policy, role, **settings)

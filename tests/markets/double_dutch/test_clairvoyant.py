@@ -1,0 +1,208 @@
+"""The clairvoyant plan is the best of all action sequences, and no policy gets more."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ioa_marl.envs.double_dutch.game import DoubleDutchGame
+from ioa_marl.markets.double_dutch import kernels as k
+from ioa_marl.markets.double_dutch.auction import DoubleDutchParams, allocate_state
+from ioa_marl.markets.double_dutch.clairvoyant import clairvoyant_bounds, clairvoyant_plan
+from ioa_marl.markets.double_dutch.references import best_fixed_step, fixed_step_frontier
+
+
+def tiny(clock=6, steps=(1.0, 2.0, 3.0), **weights):
+    """A market whose clocks are few enough to try every sequence of steps."""
+    return DoubleDutchParams(
+        buyers=4,
+        sellers=4,
+        tick=1.0,
+        buyer_clock=float(clock),
+        steps=steps,
+        scripted_step=steps[0],
+        max_ticks=40,
+        **weights,
+    )
+
+
+def holding(values, costs):
+    state = allocate_state(1, max(len(values), len(costs)))
+    for side, valuations in enumerate((values, costs)):
+        state.size[0, side] = len(valuations)
+        state.valuation[0, side, : len(valuations)] = valuations
+        state.order[0, side, : len(valuations)] = np.arange(len(valuations))
+    return state
+
+
+def best_of_all_sequences(params, values, costs):
+    """Play the auction with every sequence of steps that can be told apart; return the largest return."""
+    numbers, counts = params.numbers(), params.counts()
+    state = holding(values, costs)
+    distance = int(counts[k.BUYER_START] - counts[k.SELLER_START])
+    moves = distance // int(params.step_ticks()[0]) + 1
+    best = -np.inf
+    for plan in itertools.product(params.step_ticks(), repeat=moves):
+        k.open_auction(0, state, numbers, counts)
+        k.run_auction(state, numbers, counts, np.array(plan), state.order)
+        best = max(best, state.totals[0, k.RETURN])
+    return best
+
+
+def replayed(params, values, costs):
+    """Return of the plan when the auction is played by its actions."""
+    state, numbers, counts = holding(values, costs), params.numbers(), params.counts()
+    plan = clairvoyant_plan(state, 0, params)
+    k.open_auction(0, state, numbers, counts)
+    closed = False
+    while not closed:
+        step = params.step_ticks()[plan.action(state.turn[0, k.SIDE], *state.clock[0])]
+        _, closed = k.play_tick(0, state, numbers, counts, step, state.order)
+    return plan, state.totals[0, k.RETURN]
+
+
+# Few different valuations put several acceptances into one tick; some lie beyond the clocks.
+valuations = st.lists(st.one_of(st.integers(0, 7).map(float), st.floats(0, 7.5)), min_size=1, max_size=4)
+weights = st.fixed_dictionaries(
+    {
+        "regret_weight": st.sampled_from([0.0, 0.1, 1.0, 3.0]),
+        "welfare_weight": st.sampled_from([0.0, 1.0, 2.5]),
+        "message_weight": st.sampled_from([0.0, 0.03, 0.5]),
+        "trade_weight": st.sampled_from([0.0, 0.3]),
+    }
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(valuations, valuations, weights, st.integers(2, 6), st.sampled_from(["per_trade", "at_end"]))
+def test_plan_is_the_best_of_all_action_sequences(values, costs, weights, clock, paid):
+    params = tiny(clock, welfare_paid=paid, **weights)
+    plan, played = replayed(params, values, costs)
+    best = best_of_all_sequences(params, values, costs)
+    assert plan.exact
+    assert plan.value == pytest.approx(best, abs=1e-9)
+    assert plan.bound == pytest.approx(best, abs=1e-9)
+    assert played == pytest.approx(best, abs=1e-9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.floats(3, 6.9), min_size=3, max_size=4), st.lists(st.floats(0.1, 3), min_size=1, max_size=3),
+    st.sampled_from([(3.0,), (2.0, 3.0), (2.0, 4.0)]),
+)  # fmt: skip
+def test_plan_is_best_where_groups_accept_at_once_and_sides_are_unequal(values, costs, steps):
+    # Coarse steps take several buyers at once; who of them trades is a matter of their indices.
+    params = tiny(6, steps)
+    plan, played = replayed(params, values, costs)
+    best = best_of_all_sequences(params, values, costs)
+    assert (plan.exact, plan.value, played) == (True, pytest.approx(best, abs=1e-9), pytest.approx(best, abs=1e-9))
+
+
+def test_plan_knows_that_the_lower_index_trades_within_a_tick():
+    # From 6 the step 3 takes both buyers at 3, and the worse one would trade; two steps tell them apart for the
+    # price of one message to two buyers.
+    params = tiny(6, (1.0, 3.0), regret_weight=0.0, message_weight=0.01)
+    plan, played = replayed(params, [3.0, 5.0], [0.0])
+    assert plan.value == played == pytest.approx(5.0 - 2 * 0.01)
+    assert best_of_all_sequences(params, [3.0, 5.0], [0.0]) == pytest.approx(plan.value)
+
+
+def test_nobody_to_trade_with_is_worth_nothing():
+    for values, costs in (([], [1.0]), ([3.0], []), ([], [])):
+        state = holding(values, costs)
+        assert clairvoyant_plan(state, 0, tiny()).value == 0.0
+
+
+def test_a_wide_choice_of_steps_is_no_obstacle():
+    steps = tuple(float(n) for n in range(1, 161))
+    params = DoubleDutchParams(
+        buyers=2, sellers=2, tick=1.0, buyer_clock=200.0, steps=steps, scripted_step=1.0, max_ticks=300,
+        message_weight=1.0,
+    )  # fmt: skip
+    plan, played = replayed(params, [60.0, 41.0], [0.0, 40.0])
+    assert played == pytest.approx(plan.value)
+    assert plan.exact
+
+
+def random_policies(game, rng):
+    """Policies of different kinds: constant steps, pure noise, a table over clocks, coarse first and then fine."""
+    n = len(game.config.steps)
+    shape = (game.num_envs, 1)
+    for index in range(n):
+        yield lambda index=index: np.full(shape, index)
+    for _ in range(6):
+        yield lambda: rng.integers(0, n, shape)
+        table = rng.integers(0, n, (2, 5, 5))
+        clock = game.auctions.clock
+        yield lambda table=table, clock=clock: table[
+            game.auctions.turn[:, 0], np.clip(clock[:, 0] // 65, 0, 4), np.clip(clock[:, 1] // 65, 0, 4)
+        ][:, None]
+    yield game.scripted("two_phase", "auctioneer")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"buyers": 8, "min_buyers": 1, "sellers": 6, "min_sellers": 1},
+        {"welfare_paid": "at_end", "trade_weight": 2.0, "message_weight": 0.2},
+    ],
+    ids=str,
+)
+def test_no_policy_beats_the_clairvoyant_reference(changes):
+    markets = 40
+    config = DoubleDutchGame.make_config(None, **changes)
+    seeds, streams = np.full(markets, 2**63, np.uint64), np.arange(markets, dtype=np.uint64)
+    bound = DoubleDutchGame.reference(config, seeds, streams)["auctioneer"]
+    game = DoubleDutchGame(config, markets)
+    for policy in random_policies(game, np.random.default_rng(1)):
+        game.reset(seeds, streams)
+        assert np.all(first_returns(game, policy) <= bound + 1e-9)
+
+
+def first_returns(game, policy):
+    returns = np.full(game.num_envs, np.nan)
+    while np.isnan(returns).any():
+        step = game.step({"auctioneer": policy()})
+        now = np.isnan(returns) & (step.terminated | step.truncated)
+        returns[now] = step.metrics["return"][now]
+    return returns
+
+
+@pytest.mark.parametrize("name", ["paper", "calm", "mixed", "thin"])
+def test_oracle_attains_the_reference(name):
+    markets = 25
+    config = DoubleDutchGame.make_config(name)
+    game = DoubleDutchGame(config, markets)
+    game.reset(np.full(markets, 5, np.uint64))
+    bound = clairvoyant_bounds(game.auctions, config)
+    exact = [clairvoyant_plan(game.auctions, b, config).exact for b in range(markets)]
+    assert all(exact)
+    assert first_returns(game, game.scripted("oracle", "auctioneer")) == pytest.approx(bound, abs=1e-9)
+
+
+def test_oracle_plans_anew_for_every_episode_and_every_given_market():
+    config = DoubleDutchGame.make_config(None, buyers=2, sellers=2)
+    game = DoubleDutchGame(config, 1)
+    oracle = game.scripted("oracle", "auctioneer")
+    for values, costs in (([50.0, 45.0], [10.0, 12.0]), ([70.0, 20.0], [5.0, 60.0]), ([30.0, 31.0], [29.0, 1.0])):
+        game.reset(np.zeros(1, np.uint64))
+        game.reset_to(np.array([values]), np.array([costs]))
+        bound = clairvoyant_bounds(game.auctions, config)
+        assert first_returns(game, oracle) == pytest.approx(bound, abs=1e-9)
+
+
+def test_finer_steps_are_more_efficient_and_send_more_messages():
+    frontier = fixed_step_frontier(DoubleDutchGame.make_config("calm"), steps=[0.5, 2.0, 5.0, 10.0], markets=500)
+    assert np.all(np.diff(frontier.metrics["efficiency"]) < 0)
+    assert np.all(np.diff(frontier.metrics["messages"]) < 0)
+    assert np.all(np.diff(frontier.metrics["ticks"]) < 0)
+
+
+def test_best_fixed_step_is_neither_the_finest_nor_the_coarsest():
+    config = DoubleDutchGame.make_config("paper")
+    assert 0 < best_fixed_step(config) < len(config.steps) - 1
