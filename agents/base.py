@@ -37,7 +37,7 @@ class NotFiniteError(UserError):
 
 
 @dataclass(frozen=True)
-class Setting:
+class AgentContext:
     """What an agent is built for."""
 
     plays: tuple[Role, ...]
@@ -55,7 +55,7 @@ class Setting:
     state_features: int = 0
     """Length of the market's global state; 0 where no agent of the run needs it."""
 
-    def purpose(self, role: Role) -> int:
+    def stream_offset(self, role: Role) -> int:
         """Return where a role's random streams begin: agents of one kind on two roles must not draw the same."""
         return 16 * (1 + [other.name for other in self.roles].index(role.name))
 
@@ -82,7 +82,7 @@ class Agent(ABC):
     centralised_critic: ClassVar[bool] = False
     """Whether it looks at other roles' observations and actions while training."""
     needs_state: ClassVar[bool] = False
-    """Whether it learns from the market's global state: transitions then have it, and `Setting` its length."""
+    """Whether it learns from the market's global state: transitions then have it, and `AgentContext` its length."""
     version: ClassVar[int] = 0
     """Raised whenever the same seed no longer gives the same result."""
     incidental: ClassVar[frozenset[str]] = frozenset()
@@ -91,9 +91,9 @@ class Agent(ABC):
     """Keys of its state, at any depth, of what need not be finite, such as a running minimum that has seen nothing yet.
     A seed with any other number in its state that is infinite or NaN has diverged, and its run has failed."""
 
-    def __init__(self, setting: Setting, config: Any) -> None:
-        self.setting, self.config = setting, config
-        for role in setting.plays:
+    def __init__(self, context: AgentContext, config: Any) -> None:
+        self.context, self.config = context, config
+        for role in context.plays:
             check_playable(type(self), role)
 
     @classmethod
@@ -102,14 +102,14 @@ class Agent(ABC):
         return cls.learns
 
     @classmethod
-    def prepared(cls, config: Any, plays: Sequence[Role], acting: Sequence[Role]) -> Any:
+    def prepared(cls, config: Any, plays: Sequence[Role], controlled_roles: Sequence[Role]) -> Any:
         """Return the settings of a run that is about to begin; what lies outside it is looked up and recorded in them.
 
         Parameters
         ----------
         config : dataclass
             Instance of `config_class`.
-        plays, acting : sequence of Role
+        plays, controlled_roles : sequence of Role
             Roles that the agent plays, and all roles that act in the run.
 
         Raises
@@ -120,7 +120,7 @@ class Agent(ABC):
         return config
 
     @classmethod
-    def first_update(cls, config: Any, role: Role, acting: Sequence[Role], num_envs: int) -> int:
+    def first_update(cls, config: Any, role: Role, controlled_roles: Sequence[Role], num_envs: int) -> int:
         """Return how many environment steps per seed it takes until a role is first learnt; 0 where nobody knows.
 
         A run with a smaller budget is refused.
@@ -131,7 +131,7 @@ class Agent(ABC):
             Instance of `config_class`.
         role : Role
             A role that the agent plays.
-        acting : sequence of Role
+        controlled_roles : sequence of Role
             All roles that act in the run.
         num_envs : int
             Markets per seed: so many environment steps are made at a time.
@@ -139,7 +139,7 @@ class Agent(ABC):
         return 0
 
     @classmethod
-    def check_setting(cls, config: Any, setting: Setting) -> None:
+    def check_context(cls, config: Any, context: AgentContext) -> None:
         """Refuse settings that do not go together in a run, such as more minibatches than a rollout has rows.
 
         Raises
@@ -150,7 +150,7 @@ class Agent(ABC):
         return
 
     @classmethod
-    def memory(cls, config: Any, setting: Setting) -> Mapping[str, int]:
+    def memory(cls, config: Any, context: AgentContext) -> Mapping[str, int]:
         """Return how many bytes its large arrays take at least, by the setting that they grow with.
 
         A run whose arrays are larger than the memory is refused; nothing is built for it.

@@ -56,7 +56,7 @@ def play(market: str, scene: Scene) -> Game:
     seed = np.array([scene.seed], np.uint64)
     instance = {"instances": seed} if game_class.instanced else {}
     game.reset(seed, np.zeros(1, np.uint64), **instance)
-    policies = {role: game.scripted(scene.policy, role) for role in game.learning}
+    policies = {role: game.scripted(scene.policy, role) for role in game.controlled_roles}
     for done in range(scene.step):
         step = game.step({role: policy() for role, policy in policies.items()})
         if step.terminated[0]:

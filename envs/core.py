@@ -113,8 +113,8 @@ class Game(ABC):
         Instance of `config_class`.
     num_envs : int
         Number of markets in the batch.
-    learning : sequence of str, optional
-        Roles that act through `step`; the others are scripted. Default: `default_learning`.
+    controlled_roles : sequence of str, optional
+        Roles that act through `step`; the others are scripted. Default: `default_controlled_roles`.
     autoreset : bool, default True
         Whether a market that ends resets itself within the step. Without it, it must not be stepped before
         `next_episode`, and its last state can be looked at.
@@ -128,7 +128,7 @@ class Game(ABC):
     """Frozen dataclass of the settings."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
     """What each preset changes of the defaults; the first one is the default."""
-    default_learning: ClassVar[tuple[str, ...]]
+    default_controlled_roles: ClassVar[tuple[str, ...]]
     """Roles that learn unless told otherwise."""
     metric_names: tuple[str, ...]
     """Keys of `Step.metrics`. A game with settings that have figures of their own says so on the instance. One that no
@@ -140,12 +140,12 @@ class Game(ABC):
     """Which keys of `objectives` have a metric of which less is better."""
     infeasible: ClassVar[frozenset[str]] = frozenset()
     """Presets that are there to be refused, with the reason: settings as printed that no market can have."""
-    uninformed: ClassVar[Mapping[str, str]]
+    constant_baseline: ClassVar[Mapping[str, str]]
     """For each role that learns by default the scripted policy that is the best constant action."""
-    zero: ClassVar[Mapping[str, tuple[str, Mapping[str, Any]]]] = {}
+    score_floor: ClassVar[Mapping[str, tuple[str, Mapping[str, Any]]]] = {}
     """What is 0 on the scale: for each role the scripted policy that plays it, with its settings; the roles that are
     not named play at random."""
-    zero_name: ClassVar[Mapping[str, str]] = {}
+    score_floor_name: ClassVar[Mapping[str, str]] = {}
     """For each key of `objectives` what the leaderboard calls its 0, if that is not random play."""
     instanced: ClassVar[bool] = False
     """Whether part of the market stays the same over a whole run: the training seed s then trains and is evaluated
@@ -174,7 +174,7 @@ class Game(ABC):
         self,
         config: Any,
         num_envs: int = 1,
-        learning: Sequence[str] | None = None,
+        controlled_roles: Sequence[str] | None = None,
         autoreset: bool = True,
     ) -> None:
         self.config = config
@@ -182,13 +182,17 @@ class Game(ABC):
         self.autoreset = autoreset
         self.roles = self.make_roles(config)
         known = ", ".join(self.roles)
-        listed = learning is None or (isinstance(learning, Iterable) and not isinstance(learning, (str, bytes)))
-        require(listed, "roles", shown(learning), f"a list of roles: {known}")
-        chosen = self.default_learning if learning is None else tuple(learning)
+        listed = controlled_roles is None or (
+            isinstance(controlled_roles, Iterable) and not isinstance(controlled_roles, (str, bytes))
+        )
+        require(listed, "controlled_roles", shown(controlled_roles), f"a list of roles: {known}")
+        chosen = self.default_controlled_roles if controlled_roles is None else tuple(controlled_roles)
         for role in chosen:
             require(isinstance(role, str) and role in self.roles, "role", shown(role), f"one of {known}")
-        require(len(set(chosen)) == len(chosen) > 0, "roles", shown(list(chosen)), "each role once, at least one")
-        self.learning: tuple[str, ...] = tuple(role for role in self.roles if role in chosen)
+        require(
+            len(set(chosen)) == len(chosen) > 0, "controlled_roles", shown(list(chosen)), "each role once, at least one"
+        )
+        self.controlled_roles: tuple[str, ...] = tuple(role for role in self.roles if role in chosen)
         discrete = (gymnasium.spaces.Discrete, gymnasium.spaces.MultiDiscrete)
         self._action_limits = {
             name: self._discrete_limits(role)
@@ -308,7 +312,7 @@ class Game(ABC):
 
     def _given(self, role: str, actions: Arrays) -> Any:
         if role not in actions:
-            raise ValueError(f"actions of {role} are missing; roles that act are {', '.join(self.learning)}")
+            raise ValueError(f"actions of {role} are missing; roles that act are {', '.join(self.controlled_roles)}")
         return actions[role]
 
     def _discrete_limits(self, role: Role) -> tuple[tuple[int, ...], Any, Any]:
@@ -333,7 +337,7 @@ class Game(ABC):
 
     def recipe(self) -> tuple[Any, ...]:
         """Return a function and its arguments that make a game like this one, never reset."""
-        made_from = (type(self), self.config, self.num_envs, self.learning, self.autoreset)
+        made_from = (type(self), self.config, self.num_envs, self.controlled_roles, self.autoreset)
         return made_anew, (made_from, self.full_metrics, self.final_states)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -34,7 +34,7 @@ class _Single:
         self,
         game_class: type[Game],
         preset: str | None,
-        roles: Sequence[str] | None,
+        controlled_roles: Sequence[str] | None,
         render_mode: str | None,
         settings: dict[str, Any],
     ) -> None:
@@ -42,7 +42,7 @@ class _Single:
             render_mode is None or (isinstance(render_mode, str) and render_mode in RENDER_MODES),
             "render_mode", shown(render_mode), f"null or one of {', '.join(RENDER_MODES)}",
         )  # fmt: skip
-        self.game = game_class(game_class.make_config(preset, **settings), 1, roles, autoreset=False)
+        self.game = game_class(game_class.make_config(preset, **settings), 1, controlled_roles, autoreset=False)
         self.render_mode = render_mode
         self._window: Any = None
         self.begun = False
@@ -98,7 +98,7 @@ class MarketParallelEnv(Independent, ParallelEnv[str, Any, Any]):
         The market.
     preset : str, optional
         Named settings; default is the market's first preset.
-    roles : sequence of str, optional
+    controlled_roles : sequence of str, optional
         Roles whose agents appear; the others are scripted.
     render_mode : {"human", "rgb_array", "ansi"}, optional
         How `render` draws.
@@ -110,11 +110,11 @@ class MarketParallelEnv(Independent, ParallelEnv[str, Any, Any]):
         self,
         game_class: type[Game],
         preset: str | None = None,
-        roles: Sequence[str] | None = None,
+        controlled_roles: Sequence[str] | None = None,
         render_mode: str | None = None,
         **settings: Any,
     ) -> None:
-        self._single = _Single(game_class, preset, roles, render_mode, settings)
+        self._single = _Single(game_class, preset, controlled_roles, render_mode, settings)
         self.game = self._single.game
         self.render_mode = render_mode
         self.metadata = {
@@ -123,7 +123,7 @@ class MarketParallelEnv(Independent, ParallelEnv[str, Any, Any]):
             "is_parallelizable": True,
             "render_fps": 4,
         }
-        self.roles: list[Role] = [self.game.roles[name] for name in self.game.learning]
+        self.roles: list[Role] = [self.game.roles[name] for name in self.game.controlled_roles]
         self.possible_agents = [agent for role in self.roles for agent in role.agents]
         self.agents: list[str] = []
         self._space = {agent: role for role in self.roles for agent in role.agents}
@@ -287,8 +287,8 @@ class MarketEnv(Independent, gymnasium.Env[NDArray[np.float32], Any]):
         render_mode: str | None = None,
         **settings: Any,
     ) -> None:
-        roles = None if role is None else [role]
-        self._single = _Single(game_class, preset, roles, render_mode, settings)
+        controlled_roles = None if role is None else [role]
+        self._single = _Single(game_class, preset, controlled_roles, render_mode, settings)
         self.game = self._single.game
         self.render_mode = render_mode
         self._role = only_agent(self.game)
@@ -339,7 +339,7 @@ class MarketEnv(Independent, gymnasium.Env[NDArray[np.float32], Any]):
 
 def only_agent(game: Game) -> Role:
     """Return the single learning role of a single agent; refuse a game with more."""
-    roles = [game.roles[name] for name in game.learning]
+    roles = [game.roles[name] for name in game.controlled_roles]
     counts = ", ".join(f"{role.name} ({role.count})" for role in roles)
     require(len(roles) == 1 and roles[0].count == 1, "roles", counts, "one role with one agent")
     return roles[0]

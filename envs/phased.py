@@ -59,18 +59,18 @@ class PhasedGame(Game):
         self,
         config: Any,
         num_envs: int = 1,
-        learning: Sequence[str] | None = None,
+        controlled_roles: Sequence[str] | None = None,
         autoreset: bool = True,
     ) -> None:
-        super().__init__(config, num_envs, learning, autoreset)
-        self.learns = {role: role in self.learning for role in self.roles}
+        super().__init__(config, num_envs, controlled_roles, autoreset)
+        self.learns = {role: role in self.controlled_roles for role in self.roles}
         self.openings = 0
         self._phase_of = {role: k for k, roles in enumerate(self.phases) for role in roles}
         self._asked = np.array([any(self.learns[role] for role in roles) for roles in self.phases])
         self._players: dict[str, ScriptedPolicy] = {}
-        self.market = self._allocate()
+        self.market = self.allocate()
         assert "ledger" not in self.market._fields, "the field ledger would be saved under the name of the accounts"
-        self._ledger = np.zeros((num_envs, self._accounts()))
+        self._ledger = np.zeros((num_envs, self.count_accounts()))
         self._buffers = (_Buffers(self), _Buffers(self))
         self._opening = _Opening(self)
         self._turn = 0
@@ -79,33 +79,33 @@ class PhasedGame(Game):
     # --- what a market supplies
 
     @abstractmethod
-    def _allocate(self) -> Any:
+    def allocate(self) -> Any:
         """Return the zeroed arrays of the batch as a named tuple; see `market`."""
 
     @abstractmethod
-    def _accounts(self) -> int:
+    def count_accounts(self) -> int:
         """Return the number of accounts in the ledger."""
 
     @abstractmethod
-    def _open(self, which: NDArray[np.bool_]) -> None:
-        """Draw and open the present episode of the markets ``which``, bool (batch,); seed and episode are set."""
+    def open_markets(self, mask: NDArray[np.bool_]) -> None:
+        """Draw and open the present episode of the markets ``mask``, bool (batch,); seed and episode are set."""
 
     @abstractmethod
-    def _play(
+    def play_phase(
         self,
         phase: int,
-        which: NDArray[np.bool_],
+        mask: NDArray[np.bool_],
         actions: Arrays,
         rewards: Arrays,
         terminated: NDArray[np.bool_],
     ) -> None:
-        """Play one phase of the markets ``which``.
+        """Play one phase of the markets ``mask``.
 
         Parameters
         ----------
         phase : int
             Index of the phase.
-        which : ndarray of bool, shape (batch,)
+        mask : ndarray of bool, shape (batch,)
             Markets that are in this phase; no other one may change.
         actions : dict of ndarray
             For each role of the phase, but for `native` ones that do not learn, its checked actions, shape
@@ -117,16 +117,16 @@ class PhasedGame(Game):
         """
 
     @abstractmethod
-    def _observe(self, observations: Arrays) -> None:
+    def write_observations(self, observations: Arrays) -> None:
         """Write what the agents of each role in ``observations`` see, float32 (batch, agents, features)."""
 
     @abstractmethod
-    def _measure(self, which: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
-        """Write the figures of the episodes that end in the markets ``which``, by their own rules or cut off.
+    def write_metrics(self, mask: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
+        """Write the figures of the episodes that end in the markets ``mask``, by their own rules or cut off.
 
         Parameters
         ----------
-        which : ndarray of bool, shape (batch,)
+        mask : ndarray of bool, shape (batch,)
             Markets whose episode ends.
         metrics : ndarray of float64, shape (batch, metrics)
             In the order of `metric_names`.
@@ -160,7 +160,7 @@ class PhasedGame(Game):
 
     def step(self, actions: Arrays) -> Step:
         """Play every market on until a learning role is asked again; see `Game.step`."""
-        given = {role: self._checked(role, actions) for role in self.learning}
+        given = {role: self._checked(role, actions) for role in self.controlled_roles}
         self._turn = 1 - self._turn
         buffers = self._buffers[self._turn]
         final_state = buffers.final_state(self)
@@ -175,14 +175,14 @@ class PhasedGame(Game):
             np.logical_and(cycles >= self.config.max_cycles, ~terminated, out=truncated)
         ended = terminated | truncated
         if ended.any():
-            self._measure(ended, buffers.metrics, self._ledger)
-            self._observe(buffers.final_observations)
+            self.write_metrics(ended, buffers.metrics, self._ledger)
+            self.write_observations(buffers.final_observations)
             if final_state is not None:
                 final_state[...] = self.state()
             self._over |= ended
             if self.autoreset and not (self.single_episode and self._over.all()):
                 self._go_on(ended)
-        self._observe(buffers.observations)
+        self.write_observations(buffers.observations)
         self._write_active(buffers.active)
         return buffers.step
 
@@ -197,10 +197,10 @@ class PhasedGame(Game):
         phase = self.market.phase
         while playing.any():
             k = int(phase[int(playing.argmax())])
-            which = playing & (phase == k)
-            self._play(k, which, self._actions_in(k, given), rewards, terminated)
-            phase[which] = (k + 1) % len(self.phases)
-            playing = playing & ~(which & (terminated | self._asked[phase]))
+            mask = playing & (phase == k)
+            self.play_phase(k, mask, self._actions_in(k, given), rewards, terminated)
+            phase[mask] = (k + 1) % len(self.phases)
+            playing = playing & ~(mask & (terminated | self._asked[phase]))
 
     def _actions_in(self, phase: int, given: Arrays) -> Arrays:
         actions = {}
@@ -213,22 +213,22 @@ class PhasedGame(Game):
                 actions[role] = self._checked(role, {role: self._players[role]()})
         return actions
 
-    def _go_on(self, which: NDArray[np.bool_]) -> None:
-        """Open the next episode of the markets ``which``."""
-        self.market.episode[which] += np.uint64(1)
-        self._restart(which)
+    def _go_on(self, mask: NDArray[np.bool_]) -> None:
+        """Open the next episode of the markets ``mask``."""
+        self.market.episode[mask] += np.uint64(1)
+        self._restart(mask)
 
-    def _restart(self, which: NDArray[np.bool_]) -> None:
+    def _restart(self, mask: NDArray[np.bool_]) -> None:
         self.openings += 1
-        self.market.phase[which] = 0
-        self.market.cycles[which] = 0
-        self._open(which)
+        self.market.phase[mask] = 0
+        self.market.cycles[mask] = 0
+        self.open_markets(mask)
         opening = self._opening
-        self._advance(which & ~self._asked[self.market.phase], {}, opening.rewards, opening.terminated)
+        self._advance(mask & ~self._asked[self.market.phase], {}, opening.rewards, opening.terminated)
 
     def _show(self) -> tuple[Arrays, Arrays]:
         buffers = self._buffers[self._turn]
-        self._observe(buffers.observations)
+        self.write_observations(buffers.observations)
         self._write_active(buffers.active)
         return buffers.step.observations, buffers.step.active
 
@@ -274,7 +274,7 @@ class _Opening:
     """What phases write that are played before anybody is asked; nobody reads it."""
 
     def __init__(self, game: PhasedGame) -> None:
-        counts = {role: game.roles[role].count for role in game.learning}
+        counts = {role: game.roles[role].count for role in game.controlled_roles}
         self.rewards: Arrays = {role: np.zeros((game.num_envs, count), np.float32) for role, count in counts.items()}
         self.terminated = np.zeros(game.num_envs, np.bool_)
 
@@ -283,7 +283,7 @@ class _Buffers(StepBuffers):
     """Output arrays of one step and the `Step` that shows them, made once."""
 
     def __init__(self, game: PhasedGame) -> None:
-        n, roles = game.num_envs, {role: game.roles[role] for role in game.learning}
+        n, roles = game.num_envs, {role: game.roles[role] for role in game.controlled_roles}
         seen = {name: (n, role.count, *role.observation_space.shape) for name, role in roles.items()}
         self.observations: Arrays = {name: np.zeros(shape, np.float32) for name, shape in seen.items()}
         self.final_observations: Arrays = {name: np.zeros(shape, np.float32) for name, shape in seen.items()}

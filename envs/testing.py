@@ -37,7 +37,7 @@ def check_market(
     game_class: type[Game],
     preset: str | None = None,
     *,
-    roles: Sequence[str] | None = None,
+    controlled_roles: Sequence[str] | None = None,
     num_envs: int = 7,
     episodes: int = 2,
     seed: int = 0,
@@ -56,8 +56,8 @@ def check_market(
         The market.
     preset : str, optional
         Named settings; default is the market's first preset.
-    roles : sequence of str, optional
-        Roles that act; default is the market's `default_learning`.
+    controlled_roles : sequence of str, optional
+        Roles that act; default is the market's `default_controlled_roles`.
     num_envs : int, default 7
         Markets in the batch; from 2 on it can be seen whether they are independent.
     episodes : int, default 2
@@ -77,10 +77,10 @@ def check_market(
         If ``processes`` is set and another process cannot import the class.
     """
     config = game_class.make_config(preset, **settings)
-    learning = tuple(roles) if roles is not None else game_class.default_learning
+    controlled_roles = tuple(controlled_roles) if controlled_roles is not None else game_class.default_controlled_roles
     # Evaluation uses seeds from 2**63 on: both halves of the range must work.
     seeds = np.array([seed + b // 2 + (2**63 if b % 2 else 0) for b in range(num_envs)], np.uint64)
-    case = Case(game_class, config, game_class(config, 1, learning).learning, seeds, seed)
+    case = Case(game_class, config, game_class(config, 1, controlled_roles).controlled_roles, seeds, seed)
     _check_declaration(case)
     longest = _check_episodes(case, episodes)
     _check_cycle_limit(case, max(1, longest // 2))
@@ -108,20 +108,26 @@ def _check_declaration(case: Case) -> None:
         case.ensure(bounded, f"action space of {name} is not bounded")
         policies = cls.scripted_policies(name)
         case.ensure(role.scripted in policies, f"{role.scripted!r}, which plays {name}, is not a scripted policy of it")
-    for scored, policy in cls.uninformed.items():
+    for scored, policy in cls.constant_baseline.items():
         known = scored in roles and policy in cls.scripted_policies(scored)
-        case.ensure(known, f"uninformed: no policy {policy!r} of {scored}")
+        case.ensure(known, f"constant_baseline: no policy {policy!r} of {scored}")
     for scored, metric in cls.objectives.items():
         case.ensure(metric in cls.metric_names, f"objectives: no metric {metric!r} for {scored}")
     case.ensure(set(cls.minimised) <= set(cls.objectives), "minimised are not all among objectives")
     case.ensure(set(cls.infeasible) <= set(cls.presets), "infeasible are not all among presets")
-    for player, (policy, _) in cls.zero.items():
+    for player, (policy, _) in cls.score_floor.items():
         known = player in roles and policy in cls.scripted_policies(player)
         case.ensure(known, f"zero: no policy {policy!r} of {player}")
-    case.ensure(set(cls.zero) <= set(cls.default_learning), "zero names roles that are not in default_learning")
-    case.ensure(set(cls.zero_name) <= set(cls.objectives), "zero_name are not all among objectives")
+    case.ensure(
+        set(cls.score_floor) <= set(cls.default_controlled_roles),
+        "score_floor names roles that are not in default_controlled_roles",
+    )
+    case.ensure(set(cls.score_floor_name) <= set(cls.objectives), "score_floor_name are not all among objectives")
     case.ensure(set(cls.board_metrics) <= set(cls.metric_names), "board_metrics are not all among metric_names")
-    case.ensure(cls.default_learning and set(cls.default_learning) <= set(roles), "default_learning names no roles")
+    case.ensure(
+        cls.default_controlled_roles and set(cls.default_controlled_roles) <= set(roles),
+        "default_controlled_roles names no roles",
+    )
     case.ensure(dataclasses.is_dataclass(cls.config_class), "config_class is not a dataclass")
     for preset in cls.presets:
         try:
@@ -164,7 +170,7 @@ class _Follower:
         if self.game.autoreset or not moment.ended[self.markets].any():
             self.opens((step.observations, step.active), moment)
             return
-        final = {f"final_observations of {role}": step.observations[role] for role in self.case.learning}
+        final = {f"final_observations of {role}": step.observations[role] for role in self.case.controlled_roles}
         final |= {FINAL_STATE: self.game.state()} if FINAL_STATE in moment.outcome else {}
         self.compare({name: moment.outcome[name] for name in final}, final, moment.step)
         self.opens(self.game.next_episode(), moment)
@@ -292,7 +298,7 @@ def _check_cycle_limit(case: Case, limit: int) -> None:
             checked = running if name.startswith("rewards") else going
             same = identical_rows(array, found[name]) | ~checked
             case.ensure(same, f"max_cycles changes {name}", moment.step)
-        for role in case.learning:
+        for role in case.controlled_roles:
             final = identical_rows(expected[f"final_observations of {role}"], found[f"observations of {role}"])
             what = f"final_observations of {role} at max_cycles are not the true successors"
             case.ensure(final | ~stopped, what, moment.step)
@@ -328,7 +334,7 @@ def _check_refusals(case: Case) -> None:
     _, active = game.reset(case.seeds)
     for t in range(1, 5):
         good = case.actions(t)
-        for name in case.learning:
+        for name in case.controlled_roles:
             for what, actions in _wrong(case.roles[name], good[name], active[name]):
                 before = {**game.save(), "state()": game.state()}
                 try:
@@ -349,10 +355,12 @@ def _check_scripted(case: Case) -> None:
     game = case.game()
     game.reset(case.seeds)
     for role in case.roles:
-        acting = case.changed(learning=tuple(r for r in case.roles if r in case.learning or r == role))
+        acting_case = case.changed(
+            controlled_roles=tuple(r for r in case.roles if r in case.controlled_roles or r == role)
+        )
         names = case.game_class.scripted_policies(role)
         for name in names:
-            for _ in play(acting, acting.game(), 1, {role: name}):
+            for _ in play(acting_case, acting_case.game(), 1, {role: name}):
                 pass
             _check_refused(case, game, name, role, no_such_setting=1)
         _check_refused(case, game, "no_such_policy", role)
@@ -373,7 +381,7 @@ def _check_refused(case: Case, game: Game, policy: str, role: str, **settings: A
 def _check_reference(case: Case) -> None:
     """No policy may exceed the reference, which is that of untruncated episodes of the usual learners."""
     cls, n = case.game_class, len(case.seeds)
-    case = case.changed(learning=case.game_class(case.config).learning).with_limit(None)
+    case = case.changed(controlled_roles=case.game_class(case.config).controlled_roles).with_limit(None)
     bounds = cls.reference(case.config, case.seeds, case.streams)
     last = cls.reference(case.config, case.seeds[-1:], case.streams[-1:])
     case.ensure(set(bounds) == set(cls.objectives), f"reference() is keyed by {sorted(bounds)}, not as objectives")
@@ -381,7 +389,7 @@ def _check_reference(case: Case) -> None:
         case.ensure(is_array(bound, (n,), np.float64), f"reference of {role} is not float64 ({n},)")
         case.ensure(np.isfinite(bound), f"reference of {role} is not finite")
         case.ensure(identical(bound[-1:], last[role]), f"reference of {role} depends on the other markets")
-    choices = [{}, *({role: name} for role in case.learning for name in cls.scripted_policies(role))]
+    choices = [{}, *({role: name} for role in case.controlled_roles for name in cls.scripted_policies(role))]
     for choice in choices:
         who = " and ".join(f"{name!r} of {role}" for role, name in choice.items()) or "random play"
         running = np.ones(n, np.bool_)

@@ -29,7 +29,7 @@ class Case:
 
     game_class: type[Game]
     config: Any
-    learning: tuple[str, ...]
+    controlled_roles: tuple[str, ...]
     seeds: NDArray[np.uint64]
     action_seed: int
 
@@ -55,7 +55,7 @@ class Case:
 
     def game(self, num_envs: int | None = None, autoreset: bool = True, final_states: bool = True) -> Game:
         """Return a new game, of all markets unless told otherwise."""
-        game = self.game_class(self.config, num_envs or len(self.seeds), self.learning, autoreset)
+        game = self.game_class(self.config, num_envs or len(self.seeds), self.controlled_roles, autoreset)
         game.final_states = final_states
         return game
 
@@ -63,7 +63,8 @@ class Case:
         """Return random legal actions for all markets, the same ones for the same step."""
         rng = np.random.default_rng([self.action_seed, step, draw])
         return {
-            r: _draw(rng, self.roles[r].action_space, (len(self.seeds), self.roles[r].count)) for r in self.learning
+            r: _draw(rng, self.roles[r].action_space, (len(self.seeds), self.roles[r].count))
+            for r in self.controlled_roles
         }
 
     def ensure(self, holds: Any, what: str, step: int | None = None, rows: Sequence[int] | None = None) -> None:
@@ -76,7 +77,9 @@ class Case:
             where.append(f"market {index[0] if rows is None else rows[index[0]]}")
             where += [f"agent {index[1]}"] if len(index) > 1 else []
         place = f" ({', '.join(where)})" if where else ""
-        raise AssertionError(f"{self.game_class.__name__} with {'+'.join(self.learning)} learning: {what}{place}")
+        raise AssertionError(
+            f"{self.game_class.__name__} with {'+'.join(self.controlled_roles)} learning: {what}{place}"
+        )
 
 
 def _draw(rng: np.random.Generator, space: spaces.Space[Any], shape: tuple[int, ...]) -> NDArray[Any]:
@@ -205,8 +208,10 @@ def _check_actions(case: Case, role: str, scripted: Mapping[str, str], actions: 
 def _check_shown(case: Case, game: Game, observations: Arrays, active: Arrays, t: int) -> None:
     """Check what the next step starts from against the spaces."""
     for what, arrays in (("observations", observations), ("active", active)):
-        case.ensure(set(arrays) == set(case.learning), f"{what} are keyed by {sorted(arrays)}, not the acting roles", t)
-    for name in case.learning:
+        case.ensure(
+            set(arrays) == set(case.controlled_roles), f"{what} are keyed by {sorted(arrays)}, not the acting roles", t
+        )
+    for name in case.controlled_roles:
         _check_seen(case, game, "observations", name, observations[name], None, t)
         shape = (game.num_envs, case.roles[name].count)
         case.ensure(is_array(active[name], shape, np.bool_), f"active of {name} is not bool {shape}", t)
@@ -232,7 +237,9 @@ def _check_outcome(case: Case, game: Game, step: Step, age: NDArray[np.int64], t
     """Check rewards, ends, final observations, metrics and ledger of a step."""
     n = game.num_envs
     for what, arrays in (("rewards", step.rewards), ("final_observations", step.final_observations)):
-        case.ensure(set(arrays) == set(case.learning), f"{what} are keyed by {sorted(arrays)}, not the acting roles", t)
+        case.ensure(
+            set(arrays) == set(case.controlled_roles), f"{what} are keyed by {sorted(arrays)}, not the acting roles", t
+        )
     for what, ends in (("terminated", step.terminated), ("truncated", step.truncated)):
         case.ensure(is_array(ends, (n,), np.bool_), f"{what} is not bool ({n},)", t)
     case.ensure(~(step.terminated & step.truncated), "a market is both terminated and truncated", t)
@@ -240,7 +247,7 @@ def _check_outcome(case: Case, game: Game, step: Step, age: NDArray[np.int64], t
     cut = (age >= limit) & ~step.terminated if limit else np.zeros(n, np.bool_)
     case.ensure(step.truncated == cut, f"truncated does not follow max_cycles={limit}", t)
     ended = step.terminated | step.truncated
-    for name in case.learning:
+    for name in case.controlled_roles:
         shape = (n, case.roles[name].count)
         case.ensure(is_array(step.rewards[name], shape, np.float32), f"rewards of {name} are not float32 {shape}", t)
         case.ensure(np.isfinite(step.rewards[name]), f"a reward of {name} is not finite", t)

@@ -82,7 +82,7 @@ class VectorGame(Independent):
         Training seeds.
     num_envs : int
         Markets per seed.
-    learning : sequence of str, optional
+    controlled_roles : sequence of str, optional
         Roles that act.
     first_stream : int, default 0
         Stream of a seed's first market.
@@ -98,14 +98,14 @@ class VectorGame(Independent):
         config: Any,
         seeds: Sequence[int],
         num_envs: int,
-        learning: Sequence[str] | None = None,
+        controlled_roles: Sequence[str] | None = None,
         first_stream: int = 0,
         instances: Sequence[int] | None = None,
         with_state: bool = False,
     ) -> None:
         self.seeds = tuple(_whole("seeds", seed) for seed in seeds)
         self.num_envs = num_envs = checked_count(num_envs)
-        self.game = game_class(config, checked_count(len(self.seeds) * num_envs), learning)
+        self.game = game_class(config, checked_count(len(self.seeds) * num_envs), controlled_roles)
         self.game.final_states = with_state
         self._streams = np.tile(np.arange(num_envs, dtype=np.uint64) + np.uint64(first_stream), len(self.seeds))
         self._instances: dict[str, NDArray[np.uint64]] = {}
@@ -180,7 +180,7 @@ class VectorGame(Independent):
 
     def _check_shapes(self, actions: Arrays) -> None:
         """Refuse what an agent forgot or put in another order; what the actions are the game looks at."""
-        for role in self.game.learning:
+        for role in self.game.controlled_roles:
             wanted = (len(self.seeds), self.num_envs, self.game.roles[role].count)
             shape = getattr(actions.get(role), "shape", None)
             if shape is None or tuple(shape[:3]) != wanted:

@@ -37,8 +37,8 @@ def one_space(env: ParallelEnv[str, Any, Any]) -> ParallelEnv[str, Any, Any]:
             together.append(role.name)
     if len(groups) > 1:
         chosen = [role.name for role in market.roles]
-        allowed = " or ".join(f"roles={names}" for _, names in groups)
-        raise ParameterError("roles", chosen, f"{allowed}, whose agents have the same spaces")
+        allowed = " or ".join(f"controlled_roles={names}" for _, names in groups)
+        raise ParameterError("controlled_roles", chosen, f"{allowed}, whose agents have the same spaces")
     return env
 
 

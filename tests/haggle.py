@@ -50,10 +50,10 @@ class HaggleGame(PhasedGame):
 
     name, version, config_class = "haggle", 0, HaggleConfig
     presets: ClassVar = {"paper": {}}
-    default_learning = ("buyer",)
+    default_controlled_roles = ("buyer",)
     metric_names = ("paid", "worth")
     objectives: ClassVar = {"buyer": "paid"}
-    uninformed: ClassVar = {"buyer": "always"}
+    constant_baseline: ClassVar = {"buyer": "always"}
     board_metrics = ("paid",)
     instanced = True
     phases = (("buyer",), ("seller",))
@@ -70,44 +70,44 @@ class HaggleGame(PhasedGame):
             "seller": Role("seller", 1, UNIT, spaces.Discrete(2), "native"),
         }
 
-    def _allocate(self):
+    def allocate(self):
         n = self.num_envs
         whole = [np.zeros(n, np.uint64) for _ in range(4)] + [np.zeros(n, np.int64) for _ in range(3)]
         return Haggle(*whole, worth=np.zeros(n), offer=np.zeros(n, np.int64), paid=np.zeros(n))
 
-    def _accounts(self):
+    def count_accounts(self):
         return 2
 
-    def _open(self, which):
+    def open_markets(self, mask):
         m = self.market
-        m.round[which], m.offer[which], m.paid[which] = 0, 0, 0.0
+        m.round[mask], m.offer[mask], m.paid[mask] = 0, 0, 0.0
         drawn = (m.instance * np.uint64(7) + m.seed % np.uint64(5) + m.stream + m.episode) % np.uint64(10)
-        m.worth[which] = drawn[which] / 10.0
+        m.worth[mask] = drawn[mask] / 10.0
 
-    def _play(self, phase, which, actions, rewards, terminated):
+    def play_phase(self, phase, mask, actions, rewards, terminated):
         m = self.market
         if phase == 0:
-            m.offer[which] = actions["buyer"].max(axis=1)[which]
+            m.offer[mask] = actions["buyer"].max(axis=1)[mask]
             return
         takes = actions["seller"][:, 0] == 1 if "seller" in actions else m.offer >= 3
-        sold = which & takes
+        sold = mask & takes
         m.paid[sold] += m.offer[sold]
         if "buyer" in rewards:
             rewards["buyer"][sold] = 4.0 - m.offer[sold, None]
         if "seller" in rewards:
             rewards["seller"][sold, 0] = m.offer[sold]
-        m.round[which] += 1
-        terminated |= which & (m.round >= self.config.rounds)
+        m.round[mask] += 1
+        terminated |= mask & (m.round >= self.config.rounds)
 
-    def _observe(self, observations):
+    def write_observations(self, observations):
         for seen in observations.values():
             seen[..., 0] = (self.market.round / self.config.rounds)[:, None]
             seen[..., 1] = (self.market.offer / 4)[:, None]
             seen[..., 2] = self.market.worth[:, None]
 
-    def _measure(self, which, metrics, ledger):
-        metrics[which, 0], metrics[which, 1] = self.market.paid[which], self.market.worth[which]
-        ledger[which, 0], ledger[which, 1] = -self.market.paid[which], self.market.paid[which]
+    def write_metrics(self, mask, metrics, ledger):
+        metrics[mask, 0], metrics[mask, 1] = self.market.paid[mask], self.market.worth[mask]
+        ledger[mask, 0], ledger[mask, 1] = -self.market.paid[mask], self.market.paid[mask]
 
     def state(self):
         m = self.market

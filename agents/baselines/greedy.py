@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ioa_marl.agents.base import Agent, Setting, State, action_heads
+from ioa_marl.agents.base import Agent, AgentContext, State, action_heads
 from ioa_marl.agents.common.streams import Streams
 from ioa_marl.envs.core import Arrays, Game, ScriptedPolicy
 from ioa_marl.envs.vector import Transition
@@ -39,16 +39,16 @@ class GreedyAgent(Agent):
     config_class: ClassVar[type[Any]] = GreedyConfig
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete, spaces.MultiDiscrete)
 
-    def __init__(self, setting: Setting, config: GreedyConfig) -> None:
-        super().__init__(setting, config)
-        self._streams = Streams(setting.seeds, setting.purpose(setting.plays[0]))
+    def __init__(self, context: AgentContext, config: GreedyConfig) -> None:
+        super().__init__(context, config)
+        self._streams = Streams(context.seeds, context.stream_offset(context.plays[0]))
         self._heads: dict[str, list[int]] = {}
         self._sums: dict[str, list[NDArray[np.float64]]] = {}
         self._tries: dict[str, list[NDArray[np.float64]]] = {}
-        for role in setting.plays:
+        for role in context.plays:
             heads = action_heads(role.action_space)
             self._heads[role.name] = heads
-            shape = (len(setting.seeds), role.count)
+            shape = (len(context.seeds), role.count)
             self._sums[role.name] = [np.zeros((*shape, n)) for n in heads]
             self._tries[role.name] = [np.zeros((*shape, n)) for n in heads]
         self._rules: dict[str, ScriptedPolicy] = {}
@@ -62,14 +62,14 @@ class GreedyAgent(Agent):
         """Ask the game for its own greedy rules."""
         self._rules = {
             role.name: game.scripted("greedy", role.name)
-            for role in self.setting.plays
+            for role in self.context.plays
             if "greedy" in game.scripted_policies(role.name)
         }
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Return the best action so far, or with probability ε a random one while training."""
         out = {}
-        for role in self.setting.plays:
+        for role in self.context.plays:
             seeds, markets = observations[role.name].shape[:2]
             if role.name in self._rules:
                 ruled = self._rules[role.name]()
@@ -90,7 +90,7 @@ class GreedyAgent(Agent):
 
     def observe(self, transition: Transition) -> None:
         """Add the immediate rewards of the active agents' actions."""
-        for role in self.setting.plays:
+        for role in self.context.plays:
             actions, rewards = transition.actions[role.name], transition.rewards[role.name]
             active = transition.active[role.name]
             by_head = actions[..., None] if actions.ndim == 3 else actions

@@ -13,7 +13,7 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ioa_marl.agents.base import Agent, Setting, State
+from ioa_marl.agents.base import Agent, AgentContext, State
 from ioa_marl.agents.saved.policy import SavedPolicy, found_path
 from ioa_marl.agents.saved.restoring import built, take_over
 from ioa_marl.envs.core import Arrays, Game, Role
@@ -67,19 +67,19 @@ class LoadedAgent(Agent):
 
     config: LoadedConfig
 
-    def __init__(self, setting: Setting, config: LoadedConfig) -> None:
-        super().__init__(setting, config)
+    def __init__(self, context: AgentContext, config: LoadedConfig) -> None:
+        super().__init__(context, config)
         self._saved: dict[str, SavedPolicy] = {}
         self._players: dict[str, _Player] = {}
         self._evaluated: dict[str, _Player] = {}
         """Players of the present evaluation, where actions are drawn: training's random numbers are left alone."""
 
     @classmethod
-    def prepared(cls, config: LoadedConfig, plays: Sequence[Role], acting: Sequence[Role]) -> LoadedConfig:
+    def prepared(cls, config: LoadedConfig, plays: Sequence[Role], controlled_roles: Sequence[Role]) -> LoadedConfig:
         """Read the policies, refuse what cannot be played with them, and fill in where they lie and what they are."""
         saved = _read(config, plays)
         for role in plays:
-            _check(saved[role.name], role, config, acting)
+            _check(saved[role.name], role, config, controlled_roles)
         content = _content(saved)
         if config.content not in (None, content):
             raise ParameterError("content", config.content, f"null, or {content}: it is what {config.path} holds")
@@ -88,8 +88,8 @@ class LoadedAgent(Agent):
     def attach(self, game: Game) -> None:
         """Read the policies, unless a state has brought them, and begin what is drawn in evaluation anew."""
         if not self._saved:
-            self.prepared(self.config, self.setting.plays, self.setting.roles)
-            self._set(_read(self.config, self.setting.plays))
+            self.prepared(self.config, self.context.plays, self.context.roles)
+            self._set(_read(self.config, self.context.plays))
         self._evaluated = {}
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
@@ -123,13 +123,13 @@ class LoadedAgent(Agent):
         if self._saved:
             return
         held = state.get("policies") if isinstance(state, dict) else None
-        if not isinstance(held, dict) or set(held) != {role.name for role in self.setting.plays}:
+        if not isinstance(held, dict) or set(held) != {role.name for role in self.context.plays}:
             raise UserError("the state of loaded is not allowed: use one policy for each role that it plays")
         saved = {name: SavedPolicy.from_state(inner) for name, inner in held.items()}
         if self.config.content not in (None, _content(saved)):
             raise UserError(f"the state of loaded is not what its settings name: content={self.config.content}")
-        for role in self.setting.plays:
-            _check(saved[role.name], role, self.config, self.setting.roles)
+        for role in self.context.plays:
+            _check(saved[role.name], role, self.config, self.context.roles)
         self._set(saved)
 
     def _set(self, saved: dict[str, SavedPolicy]) -> None:
@@ -140,13 +140,13 @@ class LoadedAgent(Agent):
     def _make(self, evaluation: bool) -> dict[str, _Player]:
         return {
             role.name: _Player(self._saved[role.name], role, self.config.member, self._drawing(role, evaluation)).load()
-            for role in self.setting.plays
+            for role in self.context.plays
         }
 
-    def _drawing(self, role: Role, evaluation: bool) -> Setting:
+    def _drawing(self, role: Role, evaluation: bool) -> AgentContext:
         """Return the setting with seeds of its own for a role, and for evaluation."""
-        first = FIRST_SEED * (1 + 2 * self.setting.purpose(role) + evaluation)
-        return dataclasses.replace(self.setting, seeds=tuple(first + seed for seed in self.setting.seeds))
+        first = FIRST_SEED * (1 + 2 * self.context.stream_offset(role) + evaluation)
+        return dataclasses.replace(self.context, seeds=tuple(first + seed for seed in self.context.seeds))
 
 
 class _Player:
@@ -160,22 +160,22 @@ class _Player:
         The role that is played.
     member : int or None
         As in `LoadedConfig`.
-    setting : Setting
+    context : AgentContext
         Of the run in which it plays.
     """
 
-    def __init__(self, saved: SavedPolicy, role: Role, member: int | None, setting: Setting) -> None:
-        self.saved, self.member, self.seeds = saved, member, len(setting.seeds)
-        roles = saved.acting()
+    def __init__(self, saved: SavedPolicy, role: Role, member: int | None, context: AgentContext) -> None:
+        self.saved, self.member, self.seeds = saved, member, len(context.seeds)
+        roles = saved.controlled_roles()
         own = roles[saved.role]
         self.count = own.count if member is not None else role.count
-        here = {other.name: other for other in setting.roles if other.name not in (saved.role, role.name)}
+        here = {other.name: other for other in context.roles if other.name not in (saved.role, role.name)}
         self.others = [name for name, other in roles.items() if name in here and _alike(other, here[name])]
         known = {**{name: here[name] for name in self.others}, saved.role: dataclasses.replace(own, count=self.count)}
         agent_class = saved.agent_class
-        device = setting.device if setting.device.type in agent_class.devices else torch.device("cpu")
+        device = context.device if context.device.type in agent_class.devices else torch.device("cpu")
         inner = dataclasses.replace(
-            setting, plays=tuple(known[name] for name in saved.plays if name in known),
+            context, plays=tuple(known[name] for name in saved.plays if name in known),
             roles=tuple(known[name] for name in roles if name in known), budget=1, device=device,
             state_features=saved.state_features,
         )  # fmt: skip
@@ -230,9 +230,9 @@ def _read(config: LoadedConfig, plays: Sequence[Role]) -> dict[str, SavedPolicy]
     return {role.name: SavedPolicy.read(config.path, config.role or role.name) for role in plays}
 
 
-def _check(saved: SavedPolicy, role: Role, config: LoadedConfig, acting: Sequence[Role]) -> None:
-    """Refuse a policy that cannot play a role of a run in which the roles ``acting`` act."""
-    there = saved.acting()
+def _check(saved: SavedPolicy, role: Role, config: LoadedConfig, controlled_roles: Sequence[Role]) -> None:
+    """Refuse a policy that cannot play a role of a run in which the roles ``controlled_roles`` act."""
+    there = saved.controlled_roles()
     own = there[saved.role]
     for what in ("observation_space", "action_space"):
         has, needs = getattr(own, what), getattr(role, what)
@@ -242,7 +242,7 @@ def _check(saved: SavedPolicy, role: Role, config: LoadedConfig, acting: Sequenc
         )  # fmt: skip
     if config.member is not None:
         require(config.member < own.count, "member", config.member, f"0 to {own.count - 1}")
-    probe = Setting((role,), tuple(acting), (0,), 1, 1, torch.device("cpu"))
+    probe = AgentContext((role,), tuple(controlled_roles), (0,), 1, 1, torch.device("cpu"))
     try:
         player = _Player(saved, role, config.member, probe)
         if player.fits():

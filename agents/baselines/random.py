@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ioa_marl.agents.base import Agent, Setting, State
+from ioa_marl.agents.base import Agent, AgentContext, State
 from ioa_marl.agents.common.streams import Streams
 from ioa_marl.envs.core import Arrays, Game, Role
 
@@ -30,10 +30,10 @@ class RandomAgent(Agent):
     )
     learns: ClassVar[bool] = False
 
-    def __init__(self, setting: Setting, config: RandomConfig) -> None:
-        super().__init__(setting, config)
-        self._streams = Streams(setting.seeds, setting.purpose(setting.plays[0]))
-        self._evaluation = Streams(setting.seeds, setting.purpose(setting.plays[0]) + 1)
+    def __init__(self, context: AgentContext, config: RandomConfig) -> None:
+        super().__init__(context, config)
+        self._streams = Streams(context.seeds, context.stream_offset(context.plays[0]))
+        self._evaluation = Streams(context.seeds, context.stream_offset(context.plays[0]) + 1)
 
     def attach(self, game: Game) -> None:
         """Start the evaluation's own stream over, so that every evaluation draws the same actions."""
@@ -43,7 +43,7 @@ class RandomAgent(Agent):
         """Return uniform actions."""
         streams = self._evaluation if deterministic else self._streams
         return {
-            role.name: uniform_actions(streams, role, observations[role.name].shape[1]) for role in self.setting.plays
+            role.name: uniform_actions(streams, role, observations[role.name].shape[1]) for role in self.context.plays
         }
 
     def state_dict(self, seed_index: int) -> State:

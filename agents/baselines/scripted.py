@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from gymnasium import spaces
 
-from ioa_marl.agents.base import Agent, Setting
+from ioa_marl.agents.base import Agent, AgentContext
 from ioa_marl.envs.core import Arrays, Game, ScriptedPolicy
 
 
@@ -37,21 +37,21 @@ class ScriptedAgent(Agent):
     )
     learns: ClassVar[bool] = False
 
-    def __init__(self, setting: Setting, config: ScriptedConfig) -> None:
-        super().__init__(setting, config)
+    def __init__(self, context: AgentContext, config: ScriptedConfig) -> None:
+        super().__init__(context, config)
         self._policies: dict[str, ScriptedPolicy] = {}
 
     def attach(self, game: Game) -> None:
         """Ask the game for its policies."""
         settings = given_settings(self.config)
         self._policies = {
-            role.name: game.scripted(self.config.policy, role.name, **settings) for role in self.setting.plays
+            role.name: game.scripted(self.config.policy, role.name, **settings) for role in self.context.plays
         }
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Return what the policies choose; they know the market, not the observations."""
         out = {}
-        for role in self.setting.plays:
+        for role in self.context.plays:
             chosen = self._policies[role.name]()
             seeds, markets = observations[role.name].shape[:2]
             out[role.name] = chosen.reshape(seeds, markets, *chosen.shape[1:])

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ioa_marl.agents.base import Setting, State
+from ioa_marl.agents.base import AgentContext, State
 from ioa_marl.agents.common.members import MAX_SEPARATE_AGENTS, Members
 from ioa_marl.agents.common.schedules import geometric, linear
 from ioa_marl.agents.common.streams import Streams
@@ -27,7 +27,13 @@ from ioa_marl.agents.networks.heads import Heads, gumbel, straight_through
 from ioa_marl.agents.networks.layers import affine
 from ioa_marl.agents.networks.optimiser import StackedAdam
 from ioa_marl.agents.networks.softmax import log_softmax, softmax
-from ioa_marl.agents.networks.stacked import StackedMLP, descend, follow, load_optimiser_state, optimiser_state
+from ioa_marl.agents.networks.stacked import (
+    StackedMLP,
+    gradient_step,
+    load_optimiser_state,
+    optimiser_state,
+    polyak_update,
+)
 from ioa_marl.agents.replay.joint_buffer import JointBatch
 from ioa_marl.agents.replay.joint_views import ActionCode, View
 from ioa_marl.envs.core import Role
@@ -144,17 +150,17 @@ class RoleLearner:
     A subclass says what they see. Arrays of a role come as (seeds, batch, agents, …), stacks take (members, rows, …).
     """
 
-    def __init__(self, setting: Setting, config: ActorCriticConfig, role: Role, roles: Mapping[str, Role]) -> None:
-        self.config, self.role, self.roles, self.device = config, role, roles, setting.device
-        self.members = Members(setting, role, config.share_above)
-        self.heads = Heads(role.action_space, setting.device)
-        self.codes = {name: ActionCode(other, setting.device) for name, other in roles.items()}
+    def __init__(self, context: AgentContext, config: ActorCriticConfig, role: Role, roles: Mapping[str, Role]) -> None:
+        self.config, self.role, self.roles, self.device = config, role, roles, context.device
+        self.members = Members(context, role, config.share_above)
+        self.heads = Heads(role.action_space, context.device)
+        self.codes = {name: ActionCode(other, context.device) for name, other in roles.items()}
         self.copies = 2 if config.twin_critics else 1
 
-        purpose = setting.purpose(role)
-        weights = Streams(setting.seeds, purpose)
-        self.acting = Streams(setting.seeds, purpose + 1)
-        self.noise = Streams(setting.seeds, purpose + 2)
+        stream_offset = context.stream_offset(role)
+        weights = Streams(context.seeds, stream_offset)
+        self.action_stream = Streams(context.seeds, stream_offset + 1)
+        self.noise = Streams(context.seeds, stream_offset + 2)
         hidden = [config.width] * config.depth
         self.actor = StackedMLP(
             self.members.count, [self.actor_features(), *hidden, self.heads.width], self.members.uniforms(weights)
@@ -247,7 +253,7 @@ class RoleLearner:
         if epsilon is not None:
             uniform = self.heads.allowed / self.heads.allowed.sum(-1, keepdim=True)
             logits = torch.log((1.0 - epsilon) * softmax(logits) + epsilon * uniform)
-        chosen = self.heads.choose(logits, None if epsilon is None else self.acting, self.members.seeds)
+        chosen = self.heads.choose(logits, None if epsilon is None else self.action_stream, self.members.seeds)
         out: NDArray[np.int64] = self.members.unstacked(chosen, observations[self.role.name].shape[1])
         return out[..., 0] if self.heads.single else out
 
@@ -349,10 +355,10 @@ class RoleLearner:
             "entropy": surprise.detach().reshape(by_seed).mean(1),
         }
 
-    def follow(self) -> None:
+    def polyak_update(self) -> None:
         """Move the targets."""
-        follow(self.target_actor, self.actor, self.config.tau)
-        follow(self.target_critics, self.critics, self.config.tau)
+        polyak_update(self.target_actor, self.actor, self.config.tau)
+        polyak_update(self.target_critics, self.critics, self.config.tau)
 
     def _update_critics(
         self, batch: JointBatch, now: View, then: View, chosen: Tensor | None, weights: Tensor
@@ -365,7 +371,7 @@ class RoleLearner:
             target = self.stacked(batch.returns[name], chosen) + torch.where(discounts > 0, discounts * later, 0.0)
         predicted = self.values(self.critics, self.critic_inputs(now, None, chosen))
         loss = ((predicted - target[:, None]).square() * weights[:, None]).mean(-1).sum(1)
-        descend(self.critic_optimiser, self.critics, loss, self.config.max_grad_norm)
+        gradient_step(self.critic_optimiser, self.critics, loss, self.config.max_grad_norm)
         return loss
 
     def _update_actor(
@@ -389,7 +395,7 @@ class RoleLearner:
         asked = self.stacked(batch.active[self.role.name], chosen) & (weights > 0)
         count = asked.sum(-1).clamp(min=1)
         loss = torch.where(asked, objective, 0.0).sum(-1) / count
-        descend(self.actor_optimiser, self.actor, loss, c.max_grad_norm)
+        gradient_step(self.actor_optimiser, self.actor, loss, c.max_grad_norm)
         return loss, torch.where(asked, surprise, 0.0).sum(-1) / count
 
     # State.
@@ -410,7 +416,7 @@ class RoleLearner:
             "target_critics": self.target_critics.member_state(twins),
             "actor_optimiser": optimiser_state(self.actor_optimiser, rows),
             "critic_optimiser": optimiser_state(self.critic_optimiser, twins),
-            "acting": int(self.acting.counters[seed_index]),
+            "acting": int(self.action_stream.counters[seed_index]),
             "noise": int(self.noise.counters[seed_index]),
         }
 
@@ -423,7 +429,7 @@ class RoleLearner:
         self.target_critics.load_member_state(twins, state["target_critics"])
         load_optimiser_state(self.actor_optimiser, rows, state["actor_optimiser"], self.members.count)
         load_optimiser_state(self.critic_optimiser, twins, state["critic_optimiser"], self.critics.members)
-        self.acting.counters[seed_index] = state["acting"]
+        self.action_stream.counters[seed_index] = state["acting"]
         self.noise.counters[seed_index] = state["noise"]
 
     def load_actor(self, seed_index: int, state: State) -> None:

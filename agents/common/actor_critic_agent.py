@@ -11,7 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ioa_marl.agents.base import Setting, State
+from ioa_marl.agents.base import AgentContext, State
 from ioa_marl.agents.common.actor_critic import ActorCriticConfig, RoleLearner
 from ioa_marl.agents.common.members import separate_networks
 from ioa_marl.agents.common.role_learners import LearnerPerRole
@@ -34,33 +34,35 @@ class ActorCriticAgent(LearnerPerRole[RoleLearner]):
     # What follows a termination is remembered and counts nothing, even where it is not a number.
     need_not_be_finite: frozenset[str] = frozenset({"memory"})
 
-    def __init__(self, setting: Setting, config: ActorCriticConfig) -> None:
-        super().__init__(setting, config)
-        self.roles = {role.name: role for role in (setting.roles if self.centralised_critic else setting.plays)}
-        self._learners = {role.name: self.learner_class(setting, config, role, self.roles) for role in setting.plays}
-        self._codes = {name: ActionCode(role, setting.device) for name, role in self.roles.items()}
-        self._sampling = Streams(setting.seeds, setting.purpose(setting.plays[0]) + 3)
-        self._memory = JointReplay(setting, list(self.roles.values()), config.buffer_size, config.n_step, config.gamma)
+    def __init__(self, context: AgentContext, config: ActorCriticConfig) -> None:
+        super().__init__(context, config)
+        self.roles = {role.name: role for role in (context.roles if self.centralised_critic else context.plays)}
+        self._learners = {role.name: self.learner_class(context, config, role, self.roles) for role in context.plays}
+        self._codes = {name: ActionCode(role, context.device) for name, role in self.roles.items()}
+        self._sampling = Streams(context.seeds, context.stream_offset(context.plays[0]) + 3)
+        self._memory = JointReplay(context, list(self.roles.values()), config.buffer_size, config.n_step, config.gamma)
 
     @classmethod
-    def first_update(cls, config: ActorCriticConfig, role: Role, acting: Sequence[Role], num_envs: int) -> int:
+    def first_update(
+        cls, config: ActorCriticConfig, role: Role, controlled_roles: Sequence[Role], num_envs: int
+    ) -> int:
         """Return when the memory is first learnt from."""
         return first_update(num_envs, config.learning_starts, config.update_every)
 
     @classmethod
-    def check_setting(cls, config: ActorCriticConfig, setting: Setting) -> None:
+    def check_context(cls, config: ActorCriticConfig, context: AgentContext) -> None:
         """Refuse batches that are larger than the memory that they are drawn from."""
         allowed = f"1 to buffer_size={config.buffer_size}"
         require(config.batch_size <= config.buffer_size, "batch_size", config.batch_size, allowed)
 
     @classmethod
-    def memory(cls, config: ActorCriticConfig, setting: Setting) -> dict[str, int]:
+    def memory(cls, config: ActorCriticConfig, context: AgentContext) -> dict[str, int]:
         """Return the size of the memory, and of actors and critics with their targets and optimisers."""
-        seeds, replay, networks = len(setting.seeds), 0, 0
-        for role in setting.roles if cls.centralised_critic else setting.plays:
-            rows = seeds * min(config.buffer_size, setting.budget)
+        seeds, replay, networks = len(context.seeds), 0, 0
+        for role in context.roles if cls.centralised_critic else context.plays:
+            rows = seeds * min(config.buffer_size, context.budget)
             replay += rows * role.count * 2 * 4 * role.observation_space.shape[0]
-        for role in setting.plays:
+        for role in context.plays:
             sizes = [role.observation_space.shape[0], *[config.width] * config.depth]
             networks += 2 * 4 * stack_bytes(seeds * separate_networks(role, config.share_above), sizes)
         return {"buffer_size": replay, "width": networks}
@@ -68,23 +70,23 @@ class ActorCriticAgent(LearnerPerRole[RoleLearner]):
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Draw from the actors, now and then uniformly, or take their most likely actions."""
         seen = {
-            name: torch.from_numpy(np.ascontiguousarray(observations[name])).to(self.setting.device)
+            name: torch.from_numpy(np.ascontiguousarray(observations[name])).to(self.context.device)
             for name in self.roles
         }
-        epsilon = None if deterministic else self.config.epsilon(int(self._steps[0]) / self.setting.budget)
+        epsilon = None if deterministic else self.config.epsilon(int(self._steps[0]) / self.context.budget)
         return {name: learner.act(seen, epsilon) for name, learner in self._learners.items()}
 
     def observe(self, transition: Transition) -> None:
         """Remember the steps that are complete."""
-        self._steps += self.setting.num_envs
+        self._steps += self.context.num_envs
         self._memory.observe(transition, self.config.reward_scale)
 
     def learn(self) -> Mapping[str, NDArray[np.float64]] | None:
         """Update once for every ``update_every`` environment steps that have passed."""
         c, now = self.config, int(self._steps[0])
         figures: dict[str, Tensor] = {}
-        for _ in range(updates_due(now, self.setting.num_envs, c.learning_starts, c.update_every)):
-            figures = self.update(self.config.entropy(now / self.setting.budget))
+        for _ in range(updates_due(now, self.context.num_envs, c.learning_starts, c.update_every)):
+            figures = self.update(self.config.entropy(now / self.context.budget))
         return {key: value.numpy(force=True).astype(np.float64) for key, value in figures.items()} or None
 
     def update(self, entropy: float) -> dict[str, Tensor]:
@@ -97,7 +99,7 @@ class ActorCriticAgent(LearnerPerRole[RoleLearner]):
             for key, value in learner.update(batch, now, then, entropy).items()
         }
         for learner in self._learners.values():
-            learner.follow()
+            learner.polyak_update()
         return figures
 
     def _views(self, batch: JointBatch) -> tuple[View, View]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ioa_marl.agents.base import Setting
+from ioa_marl.agents.base import AgentContext
 from ioa_marl.agents.common.streams import Streams
 from ioa_marl.envs.core import Role
 
@@ -28,7 +28,7 @@ class Members:
 
     Parameters
     ----------
-    setting : Setting
+    context : AgentContext
         Seeds and markets.
     role : Role
         The role.
@@ -36,8 +36,8 @@ class Members:
         Largest number of agents that have networks of their own.
     """
 
-    def __init__(self, setting: Setting, role: Role, share_above: int = MAX_SEPARATE_AGENTS) -> None:
-        self.role, self.seeds, self.num_envs = role, len(setting.seeds), setting.num_envs
+    def __init__(self, context: AgentContext, role: Role, share_above: int = MAX_SEPARATE_AGENTS) -> None:
+        self.role, self.seeds, self.num_envs = role, len(context.seeds), context.num_envs
         self.separate = separate_networks(role, share_above)
         self.count = self.seeds * self.separate
 

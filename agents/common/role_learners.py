@@ -6,7 +6,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from ioa_marl.agents.base import Agent, Setting, State
+from ioa_marl.agents.base import Agent, AgentContext, State
 from ioa_marl.agents.common.members import Members
 from ioa_marl.agents.networks.stacked import StackedModule
 
@@ -39,7 +39,7 @@ class LearnerPerRole(Agent, Generic[L]):
 
     Parameters
     ----------
-    setting : Setting
+    context : AgentContext
         What the agent is built for.
     config : dataclass
         Hyper-parameters.
@@ -48,10 +48,10 @@ class LearnerPerRole(Agent, Generic[L]):
     _learners: dict[str, L]
     """The learner of each role that it plays; the subclass makes them once it is known that the roles can be played."""
 
-    def __init__(self, setting: Setting, config: Any) -> None:
-        super().__init__(setting, config)
+    def __init__(self, context: AgentContext, config: Any) -> None:
+        super().__init__(context, config)
         # All seeds of a group are at the same step; each one's schedule is its own step count.
-        self._steps = np.zeros(len(setting.seeds), np.int64)
+        self._steps = np.zeros(len(context.seeds), np.int64)
 
     def state_dict(self, seed_index: int) -> State:
         """Return everything of one seed."""

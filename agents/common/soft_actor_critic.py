@@ -17,7 +17,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ioa_marl.agents.base import Setting, State
+from ioa_marl.agents.base import AgentContext, State
 from ioa_marl.agents.common.members import Members, separate_networks
 from ioa_marl.agents.common.role_learners import LearnerPerRole
 from ioa_marl.agents.common.schedules import first_update, geometric, updates_due
@@ -28,10 +28,10 @@ from ioa_marl.agents.networks.softmax import log_softmax
 from ioa_marl.agents.networks.stacked import (
     StackedMLP,
     StackedModule,
-    descend,
-    follow,
+    gradient_step,
     load_optimiser_state,
     optimiser_state,
+    polyak_update,
     stack_bytes,
 )
 from ioa_marl.agents.replay.buffers import Batch, NStepReturns, StackedReplay
@@ -100,29 +100,29 @@ class SoftAgent(LearnerPerRole["SoftLearner"]):
     # What follows a termination is remembered and counts nothing, even where it is not a number.
     need_not_be_finite: frozenset[str] = frozenset({"replay", "returns"})
 
-    def __init__(self, setting: Setting, config: SoftConfig) -> None:
-        super().__init__(setting, config)
-        self._learners = {role.name: self.learner_class(setting, config, role) for role in setting.plays}
+    def __init__(self, context: AgentContext, config: SoftConfig) -> None:
+        super().__init__(context, config)
+        self._learners = {role.name: self.learner_class(context, config, role) for role in context.plays}
 
     @classmethod
-    def first_update(cls, config: SoftConfig, role: Role, acting: Sequence[Role], num_envs: int) -> int:
+    def first_update(cls, config: SoftConfig, role: Role, controlled_roles: Sequence[Role], num_envs: int) -> int:
         """Return when the memory is first learnt from."""
         return first_update(num_envs, config.learning_starts, config.update_every)
 
     @classmethod
-    def check_setting(cls, config: SoftConfig, setting: Setting) -> None:
+    def check_context(cls, config: SoftConfig, context: AgentContext) -> None:
         """Refuse batches that are larger than the memory that they are drawn from."""
         allowed = f"1 to buffer_size={config.buffer_size}"
         require(config.batch_size <= config.buffer_size, "batch_size", config.batch_size, allowed)
 
     @classmethod
-    def memory(cls, config: SoftConfig, setting: Setting) -> dict[str, int]:
+    def memory(cls, config: SoftConfig, context: AgentContext) -> dict[str, int]:
         """Return the size of replay memories, and of critics with their targets and optimiser."""
         replay = networks = 0
-        for role in setting.plays:
+        for role in context.plays:
             features = role.observation_space.shape[0]
-            members = len(setting.seeds) * separate_networks(role)
-            replay += members * min(config.buffer_size, setting.budget) * 2 * 4 * features
+            members = len(context.seeds) * separate_networks(role)
+            replay += members * min(config.buffer_size, context.budget) * 2 * 4 * features
             networks += 2 * 4 * stack_bytes(members, [features, *[config.width] * config.depth])
         return {"buffer_size": replay, "width": networks}
 
@@ -132,7 +132,7 @@ class SoftAgent(LearnerPerRole["SoftLearner"]):
 
     def observe(self, transition: Transition) -> None:
         """Remember the completed n-step transitions."""
-        self._steps += self.setting.num_envs
+        self._steps += self.context.num_envs
         for learner in self._learners.values():
             learner.observe(transition)
 
@@ -140,9 +140,9 @@ class SoftAgent(LearnerPerRole["SoftLearner"]):
         """Update once for every ``update_every`` environment steps that have passed."""
         c, now = self.config, int(self._steps[0])
         figures: dict[str, Tensor] = {}
-        for _ in range(updates_due(now, self.setting.num_envs, c.learning_starts, c.update_every)):
+        for _ in range(updates_due(now, self.context.num_envs, c.learning_starts, c.update_every)):
             for name, learner in self._learners.items():
-                found = learner.update(self._temperature(now / self.setting.budget))
+                found = learner.update(self._temperature(now / self.context.budget))
                 figures.update({f"{name}/{key}": value for key, value in found.items()})
         return {key: value.numpy(force=True).astype(np.float64) for key, value in figures.items()} or None
 
@@ -157,17 +157,17 @@ class SoftLearner:
     A subclass says what the actor is: `make_actor` builds it, `logits` asks it.
     """
 
-    def __init__(self, setting: Setting, config: Any, role: Role) -> None:
-        self.config, self.role, self.device = config, role, setting.device
-        self.num_envs = setting.num_envs
-        self.members = Members(setting, role)
-        self.heads = Heads(role.action_space, setting.device)
+    def __init__(self, context: AgentContext, config: Any, role: Role) -> None:
+        self.config, self.role, self.device = config, role, context.device
+        self.num_envs = context.num_envs
+        self.members = Members(context, role)
+        self.heads = Heads(role.action_space, context.device)
         self.features = role.observation_space.shape[0]
 
-        purpose = setting.purpose(role)
-        weights = Streams(setting.seeds, purpose)
-        self.acting = Streams(setting.seeds, purpose + 1)
-        self.sampling = Streams(setting.seeds, purpose + 2)
+        stream_offset = context.stream_offset(role)
+        weights = Streams(context.seeds, stream_offset)
+        self.action_stream = Streams(context.seeds, stream_offset + 1)
+        self.sampling = Streams(context.seeds, stream_offset + 2)
         self.actor = self.make_actor(weights).to(self.device)
         self.critics = self.make_critics(weights).to(self.device)
         self.targets = copy.deepcopy(self.critics).requires_grad_(False)
@@ -175,7 +175,7 @@ class SoftLearner:
         self.critic_optimiser = StackedAdam(self.critics.parameters(), config.critic_lr)
         # At least what one step can bring: full windows, and the flush at the end of all episodes.
         largest = (config.n_step + 1) * self.num_envs * role.count // self.members.separate
-        capacity = max(min(config.buffer_size, setting.budget), largest)
+        capacity = max(min(config.buffer_size, context.budget), largest)
         self.replay = StackedReplay(self.members.count, capacity, self.features, self.heads.count, self.device)
         columns = self.members.seeds * self.num_envs * role.count
         self.returns = NStepReturns(columns, config.n_step, config.gamma, self.features, self.heads.count)
@@ -218,7 +218,7 @@ class SoftLearner:
         """Return (seeds, markets, agents) actions, with heads behind for MultiDiscrete."""
         seen = torch.from_numpy(self.members.stacked(observations)).to(self.device)
         logits = self.logits(seen, deterministic=deterministic)
-        chosen = self.heads.choose(logits, None if deterministic else self.acting, self.members.seeds)
+        chosen = self.heads.choose(logits, None if deterministic else self.action_stream, self.members.seeds)
         out: NDArray[np.int64] = self.members.unstacked(chosen, observations.shape[1])
         return out[..., 0] if self.heads.single else out
 
@@ -248,7 +248,7 @@ class SoftLearner:
         batch = self.replay.sample(uniforms.reshape(self.members.count, -1))
         critic_loss = self._update_critics(batch, alpha)
         actor_loss, entropy = self._update_actor(batch, alpha)
-        follow(self.targets, self.critics, self.config.tau)
+        polyak_update(self.targets, self.critics, self.config.tau)
         by_seed = (self.members.seeds, self.members.separate)
         return {
             "critic_loss": critic_loss.detach().reshape(by_seed).mean(1),
@@ -271,7 +271,7 @@ class SoftLearner:
         chosen = batch.actions[:, None, :, :, None].expand(-1, 2, -1, -1, -1)
         predicted = self.values(self.critics, batch.observations).gather(-1, chosen).squeeze(-1).sum(-1)
         loss = ((predicted - target[:, None]).square() * batch.weights[:, None]).mean(-1).sum(1)
-        descend(self.critic_optimiser, self.critics, loss, self.config.max_grad_norm)
+        gradient_step(self.critic_optimiser, self.critics, loss, self.config.max_grad_norm)
         return loss
 
     def _update_actor(self, batch: Batch, alpha: float) -> tuple[Tensor, Tensor]:
@@ -283,7 +283,7 @@ class SoftLearner:
         surprise = self.heads.weighted(pi, log_pi)
         objective = alpha * surprise - self.heads.weighted(pi, values)
         loss = (objective * batch.weights).mean(-1)
-        descend(self.actor_optimiser, self.actor, loss, self.config.max_grad_norm)
+        gradient_step(self.actor_optimiser, self.actor, loss, self.config.max_grad_norm)
         return loss, -surprise.mean(-1)
 
     def parameters_count(self) -> int:
@@ -294,7 +294,7 @@ class SoftLearner:
 
     def streams(self) -> dict[str, Streams]:
         """Return the random streams that are used in training, by name."""
-        return {"acting": self.acting, "sampling": self.sampling}
+        return {"acting": self.action_stream, "sampling": self.sampling}
 
     def state(self, seed_index: int) -> State:
         """Return everything of one seed."""

@@ -77,14 +77,14 @@ class Streams:
     ----------
     seeds : sequence of int
         Training seeds.
-    purpose : int
+    stream_offset : int
         Which of a seed's streams; two purposes never share numbers with each other or with a market.
     """
 
-    def __init__(self, seeds: Sequence[int], purpose: int) -> None:
+    def __init__(self, seeds: Sequence[int], stream_offset: int) -> None:
         self._seeds = np.array(seeds, np.uint64)
         # Markets use small stream numbers (their index); agents count down from the top.
-        self._stream = np.uint64(2**64 - 1 - purpose)
+        self._stream = np.uint64(2**64 - 1 - stream_offset)
         self.counters = np.zeros(len(self._seeds), np.uint64)
 
     def uniform(self, *shape: int) -> NDArray[np.float64]:

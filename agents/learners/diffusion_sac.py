@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ioa_marl.agents.base import Setting
+from ioa_marl.agents.base import AgentContext
 from ioa_marl.agents.common.soft_actor_critic import SoftAgent, SoftConfig, SoftLearner
 from ioa_marl.agents.common.streams import Streams
 from ioa_marl.agents.networks.diffusion import ACTIVATIONS, StackedDenoiser, variance_preserving
@@ -87,10 +87,13 @@ class ChainLearner(SoftLearner):
     bound: float | None
     """Bound of the logits, or None where the predicted noise is bounded instead."""
 
-    def __init__(self, setting: Setting, config: Any, role: Role) -> None:
-        purpose = setting.purpose(role)
-        self.noise, self.measuring = Streams(setting.seeds, purpose + 3), Streams(setting.seeds, purpose + 4)
-        super().__init__(setting, config, role)
+    def __init__(self, context: AgentContext, config: Any, role: Role) -> None:
+        stream_offset = context.stream_offset(role)
+        self.noise, self.measuring = (
+            Streams(context.seeds, stream_offset + 3),
+            Streams(context.seeds, stream_offset + 4),
+        )
+        super().__init__(context, config, role)
         self._run: Callable[[Tensor, Tensor | None], Tensor] = self.actor
         self._compiled: Callable[[Tensor, Tensor | None], Tensor] | None = None
 
@@ -169,7 +172,7 @@ class ChainAgent(SoftAgent):
     """Discrete SAC with a denoising chain; each role it plays has its own networks."""
 
     @classmethod
-    def prepared(cls, config: Any, plays: Sequence[Role], acting: Sequence[Role]) -> Any:
+    def prepared(cls, config: Any, plays: Sequence[Role], controlled_roles: Sequence[Role]) -> Any:
         """Return the settings of a run that is about to begin, if it can compile where that is asked for."""
         if config.compile:
             check_compiler(torch.device("cpu"))
@@ -179,9 +182,9 @@ class ChainAgent(SoftAgent):
 class DiffusionSACLearner(ChainLearner):
     """A chain whose logits are bounded."""
 
-    def __init__(self, setting: Setting, config: Any, role: Role) -> None:
+    def __init__(self, context: AgentContext, config: Any, role: Role) -> None:
         self.bound = config.logit_bound
-        super().__init__(setting, config, role)
+        super().__init__(context, config, role)
 
 
 class DiffusionSACAgent(ChainAgent):

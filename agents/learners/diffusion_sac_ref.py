@@ -27,13 +27,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ioa_marl.agents.base import Setting, State
+from ioa_marl.agents.base import AgentContext, State
 from ioa_marl.agents.common.soft_actor_critic import SoftLearner
 from ioa_marl.agents.common.streams import Streams
 from ioa_marl.agents.learners.diffusion_sac import ChainAgent, ChainConfig, ChainLearner
 from ioa_marl.agents.networks.optimiser import StackedAdam
 from ioa_marl.agents.networks.softmax import softmax
-from ioa_marl.agents.networks.stacked import follow
+from ioa_marl.agents.networks.stacked import polyak_update
 from ioa_marl.agents.replay.buffers import Batch
 from ioa_marl.envs.core import Role
 from ioa_marl.foundations.parameters import check_number
@@ -77,14 +77,14 @@ class DiffusionSACRefLearner(ChainLearner):
 
     bound = None
 
-    def __init__(self, setting: Setting, config: Any, role: Role) -> None:
-        super().__init__(setting, config, role)
+    def __init__(self, context: AgentContext, config: Any, role: Role) -> None:
+        super().__init__(context, config, role)
         self.target_actor = copy.deepcopy(self.actor).requires_grad_(False)
         self.actor_optimiser = StackedAdam(self.actor.parameters(), config.actor_lr, weight_decay=config.weight_decay)
         self.critic_optimiser = StackedAdam(
             self.critics.parameters(), config.critic_lr, weight_decay=config.weight_decay
         )
-        self.evaluation = Streams(setting.seeds, setting.purpose(role) + 5)
+        self.evaluation = Streams(context.seeds, context.stream_offset(role) + 5)
 
     def resting_noise(self, observations: Tensor) -> Tensor:
         """Return the noise of evaluation, a function of what is seen."""
@@ -102,7 +102,7 @@ class DiffusionSACRefLearner(ChainLearner):
     def update(self, alpha: float) -> dict[str, Tensor]:
         """Make one gradient step of critics and actor; returns figures (seeds,)."""
         figures = super().update(alpha)
-        follow(self.target_actor, self.actor, self.config.tau)
+        polyak_update(self.target_actor, self.actor, self.config.tau)
         return figures
 
     def state(self, seed_index: int) -> State:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ioa_marl.agents.base import Setting
+from ioa_marl.agents.base import AgentContext
 from ioa_marl.agents.common.actor_critic import ActorCriticConfig, RoleLearner
 from ioa_marl.agents.common.actor_critic_agent import ActorCriticAgent
 from ioa_marl.agents.networks.layers import affine
@@ -103,9 +103,9 @@ class MADDPGAgent(ActorCriticAgent):
     centralised_critic: ClassVar[bool] = True
     version: ClassVar[int] = 2
 
-    def __init__(self, setting: Setting, config: MADDPGConfig) -> None:
-        super().__init__(setting, config)
-        agents = sum(role.count for role in setting.roles)
+    def __init__(self, context: AgentContext, config: MADDPGConfig) -> None:
+        super().__init__(context, config)
+        agents = sum(role.count for role in context.roles)
         if agents > MANY_AGENTS:
             warnings.warn(
                 f"the critics of maddpg see all {agents} agents, which costs the square of their number; "

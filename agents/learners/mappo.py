@@ -18,7 +18,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ioa_marl.agents.base import Setting, State
+from ioa_marl.agents.base import AgentContext, State
 from ioa_marl.agents.common.members import Members, separate_networks
 from ioa_marl.agents.common.role_learners import LearnerPerRole
 from ioa_marl.agents.common.schedules import geometric
@@ -28,13 +28,13 @@ from ioa_marl.agents.networks.optimiser import StackedAdam
 from ioa_marl.agents.networks.softmax import log_softmax
 from ioa_marl.agents.networks.stacked import (
     StackedMLP,
-    descend,
+    gradient_step,
     kept,
     load_optimiser_state,
     optimiser_state,
     stack_bytes,
 )
-from ioa_marl.agents.replay.rollouts import StateRollout, deal, generalised_advantages, rollout_steps
+from ioa_marl.agents.replay.rollouts import StateRollout, generalised_advantages, rollout_steps, split_minibatches
 from ioa_marl.envs.core import Arrays, Role
 from ioa_marl.envs.vector import Transition
 from ioa_marl.foundations.errors import UserError
@@ -101,10 +101,10 @@ class MAPPOConfig:
             check_number(self, name, low=low, high=high)
 
 
-def rollout_length(config: MAPPOConfig, role: Role, acting: Sequence[Role], num_envs: int) -> int:
+def rollout_length(config: MAPPOConfig, role: Role, controlled_roles: Sequence[Role], num_envs: int) -> int:
     """Return the steps of the markets between two updates of a role."""
     together = num_envs * role.count // separate_networks(role)
-    return rollout_steps(config.rollout_size, together, several=len(acting) > 1 or role.count > 1)
+    return rollout_steps(config.rollout_size, together, several=len(controlled_roles) > 1 or role.count > 1)
 
 
 class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
@@ -119,14 +119,14 @@ class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
     need_not_be_finite: frozenset[str] = frozenset({"rollout"})
     version: ClassVar[int] = 1
 
-    def __init__(self, setting: Setting, config: MAPPOConfig) -> None:
-        super().__init__(setting, config)
-        if setting.state_features == 0:
+    def __init__(self, context: AgentContext, config: MAPPOConfig) -> None:
+        super().__init__(context, config)
+        if context.state_features == 0:
             raise UserError("mappo learns from the market's global state, which has no features here")
-        self._learners = {role.name: MAPPOLearner(setting, config, role) for role in setting.plays}
+        self._learners = {role.name: MAPPOLearner(context, config, role) for role in context.plays}
 
     @classmethod
-    def first_update(cls, config: MAPPOConfig, role: Role, acting: Sequence[Role], num_envs: int) -> int:
+    def first_update(cls, config: MAPPOConfig, role: Role, controlled_roles: Sequence[Role], num_envs: int) -> int:
         """Return when the first rollout is full.
 
         Raises
@@ -134,7 +134,7 @@ class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
         UserError
             If it has fewer transitions than there are minibatches.
         """
-        steps = rollout_length(config, role, acting, num_envs)
+        steps = rollout_length(config, role, controlled_roles, num_envs)
         rows = steps * num_envs * role.count // separate_networks(role)
         if config.minibatches > rows:
             raise UserError(
@@ -144,22 +144,22 @@ class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
         return num_envs * steps
 
     @classmethod
-    def check_setting(cls, config: MAPPOConfig, setting: Setting) -> None:
+    def check_context(cls, config: MAPPOConfig, context: AgentContext) -> None:
         """Refuse more minibatches than a rollout has rows."""
-        for role in setting.plays:
-            steps = rollout_length(config, role, setting.roles, setting.num_envs)
-            rows = steps * setting.num_envs * role.count // separate_networks(role)
+        for role in context.plays:
+            steps = rollout_length(config, role, context.roles, context.num_envs)
+            rows = steps * context.num_envs * role.count // separate_networks(role)
             allowed = f"1 to {rows}, the rows that a rollout of {role.name} has in each network"
             require(config.minibatches <= rows, "minibatches", config.minibatches, allowed)
 
     @classmethod
-    def memory(cls, config: MAPPOConfig, setting: Setting) -> dict[str, int]:
+    def memory(cls, config: MAPPOConfig, context: AgentContext) -> dict[str, int]:
         """Return the size of rollouts, and of networks with their optimisers."""
         rollouts = networks = 0
-        for role in setting.plays:
-            features, seeds = role.observation_space.shape[0], len(setting.seeds)
-            steps = rollout_length(config, role, setting.roles, setting.num_envs)
-            rollouts += seeds * steps * setting.num_envs * role.count * 2 * 4 * features
+        for role in context.plays:
+            features, seeds = role.observation_space.shape[0], len(context.seeds)
+            steps = rollout_length(config, role, context.roles, context.num_envs)
+            rollouts += seeds * steps * context.num_envs * role.count * 2 * 4 * features
             sizes = [features, *[config.width] * config.depth]
             networks += 2 * 3 * stack_bytes(seeds * separate_networks(role), sizes)
         return {"rollout_size": rollouts, "width": networks}
@@ -170,7 +170,7 @@ class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
 
     def observe(self, transition: Transition) -> None:
         """Add the step to the rollouts."""
-        self._steps += self.setting.num_envs
+        self._steps += self.context.num_envs
         for learner in self._learners.values():
             learner.rollout.add(transition)
 
@@ -179,7 +179,7 @@ class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
         figures: dict[str, NDArray[np.float64]] = {}
         for name, learner in self._learners.items():
             if learner.rollout.full:
-                found = learner.update(float(self._steps[0]) / self.setting.budget)
+                found = learner.update(float(self._steps[0]) / self.context.budget)
                 figures.update({f"{name}/{key}": value.numpy(force=True).astype(np.float64) for key, value in found})
         return figures or None
 
@@ -207,17 +207,17 @@ class _Experience:
 class MAPPOLearner:
     """Actors and values of one role: a stack over seeds × agents, or over seeds where agents share."""
 
-    def __init__(self, setting: Setting, config: MAPPOConfig, role: Role) -> None:
-        self.config, self.role, self.device = config, role, setting.device
-        self.members = Members(setting, role)
-        self.heads = Heads(role.action_space, setting.device)
+    def __init__(self, context: AgentContext, config: MAPPOConfig, role: Role) -> None:
+        self.config, self.role, self.device = config, role, context.device
+        self.members = Members(context, role)
+        self.heads = Heads(role.action_space, context.device)
         features, hidden = role.observation_space.shape[0], [config.width] * config.depth
 
-        purpose = setting.purpose(role)
-        uniforms = self.members.uniforms(Streams(setting.seeds, purpose))
-        self.acting = Streams(setting.seeds, purpose + 1)
-        self.sampling = Streams(setting.seeds, purpose + 2)
-        count, seen = self.members.count, setting.state_features + features
+        stream_offset = context.stream_offset(role)
+        uniforms = self.members.uniforms(Streams(context.seeds, stream_offset))
+        self.action_stream = Streams(context.seeds, stream_offset + 1)
+        self.sampling = Streams(context.seeds, stream_offset + 2)
+        count, seen = self.members.count, context.state_features + features
         self.actor = StackedMLP(count, [features, *hidden, self.heads.width], uniforms, torch.tanh).to(self.device)
         self.critic = StackedMLP(count, [seen, *hidden, 1], uniforms, torch.tanh).to(self.device)
         with torch.no_grad():
@@ -226,7 +226,7 @@ class MAPPOLearner:
         self.actor_optimiser = StackedAdam(self.actor.parameters(), config.actor_lr)
         self.critic_optimiser = StackedAdam(self.critic.parameters(), config.critic_lr)
 
-        self.rollout = StateRollout(setting, role, rollout_length(config, role, setting.roles, setting.num_envs))
+        self.rollout = StateRollout(context, role, rollout_length(config, role, context.roles, context.num_envs))
         # Whose state a member's value looks at, and how many rows of a member have the same state.
         self._seed_of = torch.arange(count, device=self.device)[:, None] // self.members.separate
         self._rows_of_a_state = role.count // self.members.separate
@@ -236,7 +236,7 @@ class MAPPOLearner:
         """Return (seeds, markets, agents) actions, with heads behind for MultiDiscrete."""
         seen = torch.from_numpy(self.members.stacked(observations)).to(self.device)
         logits = self.heads.logits(self.actor(seen))
-        chosen = self.heads.choose(logits, None if deterministic else self.acting, self.members.seeds)
+        chosen = self.heads.choose(logits, None if deterministic else self.action_stream, self.members.seeds)
         out: NDArray[np.int64] = self.members.unstacked(chosen, observations.shape[1])
         return out[..., 0] if self.heads.single else out
 
@@ -280,8 +280,10 @@ class MAPPOLearner:
         totals: dict[str, Tensor] = {}
         for _ in range(c.n_epochs):
             uniforms = self.sampling.uniform(self.members.separate, experience.decided.shape[1])
-            dealt = deal(uniforms.reshape(experience.decided.shape), experience.decided, c.minibatches)
-            for rows, counted in dealt:
+            minibatches = split_minibatches(
+                uniforms.reshape(experience.decided.shape), experience.decided, c.minibatches
+            )
+            for rows, counted in minibatches:
                 on_device = torch.from_numpy(rows).to(self.device)
                 for key, value in self._descend(experience, on_device, counted, ent_coef).items():
                     totals[key] = totals[key] + value if key in totals else value
@@ -363,9 +365,9 @@ class MAPPOLearner:
         idle = torch.from_numpy(np.flatnonzero(counted == 0)).to(self.device)
         norm = self.config.max_grad_norm
         with kept(self.actor, idle):
-            descend(self.actor_optimiser, self.actor, policy_loss - ent_coef * entropy, norm)
+            gradient_step(self.actor_optimiser, self.actor, policy_loss - ent_coef * entropy, norm)
         with kept(self.critic, idle):
-            descend(self.critic_optimiser, self.critic, value_loss, norm)
+            gradient_step(self.critic_optimiser, self.critic, value_loss, norm)
         with torch.no_grad():
             outside = ((ratio - 1.0).abs() > self.config.clip_range).to(ratio.dtype)
             figures = {
@@ -402,7 +404,7 @@ class MAPPOLearner:
             "actor_optimiser": optimiser_state(self.actor_optimiser, rows),
             "critic_optimiser": optimiser_state(self.critic_optimiser, rows),
             "rollout": self.rollout.state(seed_index),
-            "acting": int(self.acting.counters[seed_index]),
+            "acting": int(self.action_stream.counters[seed_index]),
             "sampling": int(self.sampling.counters[seed_index]),
         }
 
@@ -414,5 +416,5 @@ class MAPPOLearner:
         load_optimiser_state(self.actor_optimiser, rows, state["actor_optimiser"], count)
         load_optimiser_state(self.critic_optimiser, rows, state["critic_optimiser"], count)
         self.rollout.load_state(seed_index, state["rollout"])
-        self.acting.counters[seed_index] = state["acting"]
+        self.action_stream.counters[seed_index] = state["acting"]
         self.sampling.counters[seed_index] = state["sampling"]

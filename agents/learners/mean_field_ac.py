@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ioa_marl.agents.base import Setting, State
+from ioa_marl.agents.base import AgentContext, State
 from ioa_marl.agents.common.actor_critic import ActorCriticConfig, RoleLearner
 from ioa_marl.agents.common.actor_critic_agent import ActorCriticAgent
 from ioa_marl.agents.replay.joint_views import View, mean_of_all, mean_of_others, summed
@@ -41,8 +41,8 @@ class MeanFieldLearner(RoleLearner):
     The number of inputs does not depend on how many agents there are.
     """
 
-    def __init__(self, setting: Setting, config: ActorCriticConfig, role: Role, roles: Mapping[str, Role]) -> None:
-        super().__init__(setting, config, role, roles)
+    def __init__(self, context: AgentContext, config: ActorCriticConfig, role: Role, roles: Mapping[str, Role]) -> None:
+        super().__init__(context, config, role, roles)
         self.without_targets: set[int] = set()
         """Seeds whose actors were loaded without the target networks that belong to them."""
         self.with_targets: set[int] = set()
@@ -204,8 +204,8 @@ class MeanFieldACAgent(ActorCriticAgent):
     centralised_critic: ClassVar[bool] = True
     version: ClassVar[int] = 2
 
-    def __init__(self, setting: Setting, config: MeanFieldACConfig) -> None:
-        super().__init__(setting, config)
+    def __init__(self, context: AgentContext, config: MeanFieldACConfig) -> None:
+        super().__init__(context, config)
         self._asked: str | None = None
         """Role whose externalities the market asks for."""
 
@@ -298,7 +298,7 @@ class MeanFieldACAgent(ActorCriticAgent):
 
     def _moment(self, role: str, observations: Arrays, actions: Arrays) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return observations of all roles and encoded actions of the others."""
-        device = self.setting.device
+        device = self.context.device
         seen = {name: torch.from_numpy(np.ascontiguousarray(observations[name])).to(device) for name in self.roles}
         done = {}
         for name, code in self._codes.items():
@@ -337,7 +337,7 @@ class Criticism:
         largest_of_others: NDArray[np.float64],
     ) -> NDArray[np.float64]:
         """Return estimates for markets side by side, (seeds · markets, agents); see `MeanFieldACAgent.externality`."""
-        seeds = len(self._agent.setting.seeds)
+        seeds = len(self._agent.context.seeds)
 
         def split(x: NDArray[Any]) -> NDArray[Any]:
             return x.reshape(seeds, -1, *x.shape[1:])

@@ -22,7 +22,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
-from ioa_marl.agents.base import Agent, NotFiniteError, Setting, State
+from ioa_marl.agents.base import Agent, AgentContext, NotFiniteError, State
 from ioa_marl.agents.common.schedules import linear
 from ioa_marl.agents.replay.rollouts import generalised_advantages, rollout_steps
 from ioa_marl.envs.core import Arrays, Role
@@ -151,39 +151,39 @@ class PPOAgent(Agent):
     # What follows a termination is remembered and counts nothing, even where it is not a number.
     need_not_be_finite: frozenset[str] = frozenset({"rollout"})
 
-    def __init__(self, setting: Setting, config: PPOConfig) -> None:
-        super().__init__(setting, config)
+    def __init__(self, context: AgentContext, config: PPOConfig) -> None:
+        super().__init__(context, config)
         self._learners = [
-            {role.name: PPOLearner(setting, config, role, seed) for role in setting.plays} for seed in setting.seeds
+            {role.name: PPOLearner(context, config, role, seed) for role in context.plays} for seed in context.seeds
         ]
 
     @classmethod
-    def first_update(cls, config: PPOConfig, role: Role, acting: Sequence[Role], num_envs: int) -> int:
+    def first_update(cls, config: PPOConfig, role: Role, controlled_roles: Sequence[Role], num_envs: int) -> int:
         """Return when the first rollout is full."""
         return num_envs * rollout_length(config, role, num_envs)
 
     @classmethod
-    def check_setting(cls, config: PPOConfig, setting: Setting) -> None:
+    def check_context(cls, config: PPOConfig, context: AgentContext) -> None:
         """Refuse batches that no rollout can fill."""
-        for role in setting.plays:
-            rows = rollout_length(config, role, setting.num_envs) * setting.num_envs * role.count
+        for role in context.plays:
+            rows = rollout_length(config, role, context.num_envs) * context.num_envs * role.count
             allowed = f"2 to {rows}, the transitions that a rollout of {role.name} has"
             require(config.batch_size <= rows, "batch_size", config.batch_size, allowed)
 
     @classmethod
-    def memory(cls, config: PPOConfig, setting: Setting) -> dict[str, int]:
+    def memory(cls, config: PPOConfig, context: AgentContext) -> dict[str, int]:
         """Return the size of rollouts, and of networks with their optimisers."""
         rollouts = networks = 0
-        for role in setting.plays:
-            features, seeds = role.observation_space.shape[0], len(setting.seeds)
-            steps = rollout_length(config, role, setting.num_envs)
-            rollouts += seeds * steps * setting.num_envs * role.count * 4 * features
+        for role in context.plays:
+            features, seeds = role.observation_space.shape[0], len(context.seeds)
+            steps = rollout_length(config, role, context.num_envs)
+            rollouts += seeds * steps * context.num_envs * role.count * 4 * features
             networks += 2 * 3 * 4 * seeds * sum(a * b for a, b in itertools.pairwise([features, *config.hidden]))
         return {"rollout_size": rollouts, "hidden": networks}
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Sample actions, or take the most likely ones."""
-        names = [role.name for role in self.setting.plays]
+        names = [role.name for role in self.context.plays]
         chosen = self._of_every_seed(
             lambda s, learners: {name: learners[name].act(observations[name][s], deterministic) for name in names}
         )
@@ -245,15 +245,15 @@ class PPOAgent(Agent):
 class PPOLearner:
     """One instance of Stable-Baselines3's PPO: one seed, one role."""
 
-    def __init__(self, setting: Setting, config: PPOConfig, role: Role, seed: int) -> None:
-        self.role, self.config, self.budget = role, config, setting.budget
-        self.num_envs = setting.num_envs
-        self.columns = setting.num_envs * role.count
+    def __init__(self, context: AgentContext, config: PPOConfig, role: Role, seed: int) -> None:
+        self.role, self.config, self.budget = role, config, context.budget
+        self.num_envs = context.num_envs
+        self.columns = context.num_envs * role.count
         self.indexed = 1 < role.count <= MAX_INDEXED_AGENTS
-        n_steps = rollout_length(config, role, setting.num_envs)
+        n_steps = rollout_length(config, role, context.num_envs)
         if n_steps * self.columns < 2:
             raise UserError(f"rollout_size={config.rollout_size} is not allowed: use 2 or more")
-        generator = np.random.SeedSequence([seed, setting.purpose(role)]).generate_state(2, np.uint32)
+        generator = np.random.SeedSequence([seed, context.stream_offset(role)]).generate_state(2, np.uint32)
         self._torch_state = torch.Generator().manual_seed(int(generator[0])).get_state()
         self._numpy_state = np.random.RandomState(int(generator[1])).get_state(legacy=False)
         features = role.observation_space.shape[0] + (role.count if self.indexed else 0)
@@ -264,7 +264,7 @@ class PPOLearner:
                 n_epochs=config.n_epochs, gamma=config.gamma, gae_lambda=config.gae_lambda,
                 clip_range=config.clip_range, ent_coef=config.ent_coef, vf_coef=config.vf_coef,
                 max_grad_norm=config.max_grad_norm, normalize_advantage=config.normalize_advantage,
-                policy_kwargs={"net_arch": list(config.hidden)}, device=setting.device,
+                policy_kwargs={"net_arch": list(config.hidden)}, device=context.device,
                 rollout_buffer_class=MaskedRolloutBuffer, _init_setup_model=False,
             )  # fmt: skip
             self.ppo.observation_space = spaces.Box(0.0, 1.0, (features,), np.float32)

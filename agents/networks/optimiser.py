@@ -22,7 +22,7 @@ class StackedAdam(torch.optim.Adam):
     """
 
     @torch.no_grad()
-    def descend(self, max_norm: float) -> None:
+    def gradient_step(self, max_norm: float) -> None:
         """Make a step along the parameters' gradients, each member's scaled to a norm of at most ``max_norm``.
 
         The gradients are contiguous. On other devices than a CPU they are scaled in place.

@@ -101,18 +101,18 @@ def put_members(target: Tensor, members: slice, values: Tensor, count: int) -> N
 
 
 @torch.no_grad()
-def follow(target: StackedModule, source: StackedModule, tau: float) -> None:
+def polyak_update(target: StackedModule, source: StackedModule, tau: float) -> None:
     """Move target parameters towards the source: τ = 1 copies."""
     torch._foreach_lerp_(target.all_parameters, source.all_parameters, tau)
 
 
-def descend(optimiser: StackedAdam, network: StackedModule, losses: Tensor, max_norm: float) -> None:
+def gradient_step(optimiser: StackedAdam, network: StackedModule, losses: Tensor, max_norm: float) -> None:
     """Make a gradient step of every member on its own loss, (members,), clipped per member."""
     parameters = network.all_parameters
     # Not by `backward`, which would copy gradients.
     for p, gradient in zip(parameters, torch.autograd.grad(losses.sum(), parameters), strict=True):
         p.grad = gradient.contiguous()
-    optimiser.descend(max_norm)
+    optimiser.gradient_step(max_norm)
 
 
 @contextmanager

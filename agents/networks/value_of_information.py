@@ -80,30 +80,30 @@ class ValueNetworks:
         steps: int,
     ) -> None:
         """Make some steps of regression on all bills of the markets ``rows``; see `VoIEstimator.learn`."""
-        which = torch.from_numpy(rows)
+        mask = torch.from_numpy(rows)
         x = _features(held, change).transpose(1, 2)  # (rows, providers, bills, features)
         target = torch.from_numpy(utility).to(torch.float32).transpose(1, 2)[..., None]
         weight = torch.from_numpy(known).to(torch.float32)[:, None, :, None]
         weight = weight / weight.sum(dim=2, keepdim=True).clamp(min=1.0)
         for _ in range(steps):
-            parameters = {name: w[which].requires_grad_() for name, w in self._weights.items()}
+            parameters = {name: w[mask].requires_grad_() for name, w in self._weights.items()}
             loss = (weight * (_forward(parameters, x) - target).square()).sum()
             gradients = torch.autograd.grad(loss, list(parameters.values()))
-            self._steps[which] += 1
-            count = self._steps[which].to(torch.float64)[:, None, None, None]
+            self._steps[mask] += 1
+            count = self._steps[mask].to(torch.float64)[:, None, None, None]
             rate = LEARNING_RATE * (1.0 - FORGET_SQUARES**count).sqrt() / (1.0 - FORGET**count)
             for (name, w), gradient in zip(parameters.items(), gradients, strict=True):
-                mean = self._means[name][which].lerp_(gradient, 1.0 - FORGET)
-                square = self._squares[name][which].lerp_(gradient.square(), 1.0 - FORGET_SQUARES)
-                self._means[name][which], self._squares[name][which] = mean, square
+                mean = self._means[name][mask].lerp_(gradient, 1.0 - FORGET)
+                square = self._squares[name][mask].lerp_(gradient.square(), 1.0 - FORGET_SQUARES)
+                self._means[name][mask], self._squares[name][mask] = mean, square
                 move = rate.to(torch.float32) * mean / (square.sqrt() + SMALL)
-                self._weights[name][which] = w.detach() - move
+                self._weights[name][mask] = w.detach() - move
 
     def estimate(self, rows: NDArray[np.intp], held: Floats, change: Floats) -> Floats:
         """Return what one change in each market leads to, (rows, providers)."""
-        which = torch.from_numpy(rows)
+        mask = torch.from_numpy(rows)
         with torch.no_grad():
-            found = _forward({name: w[which] for name, w in self._weights.items()}, _features(held, change)[:, :, None])
+            found = _forward({name: w[mask] for name, w in self._weights.items()}, _features(held, change)[:, :, None])
         return found[..., 0, 0].numpy().astype(np.float64)
 
 

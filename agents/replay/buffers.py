@@ -30,7 +30,7 @@ class Batch:
     """float32 (members, 1): 0 for a member that has no transition yet."""
 
 
-class Ring:
+class ReplayBuffer:
     """A ring of rows for every member; members may fill at different rates.
 
     Parameters
@@ -104,7 +104,7 @@ class Ring:
             field[members, : saved.shape[1]] = saved.to(self.device)
 
 
-class StackedReplay(Ring):
+class StackedReplay(ReplayBuffer):
     """Each member's own transitions."""
 
     def __init__(self, members: int, capacity: int, features: int, heads: int, device: torch.device) -> None:

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ioa_marl.agents.base import Setting, State, action_heads
-from ioa_marl.agents.replay.buffers import Ring
+from ioa_marl.agents.base import AgentContext, State, action_heads
+from ioa_marl.agents.replay.buffers import ReplayBuffer
 from ioa_marl.envs.core import Arrays, Role
 from ioa_marl.envs.vector import Transition
 
@@ -191,10 +191,10 @@ class JointReplay:
 
     Parameters
     ----------
-    setting : Setting
+    context : AgentContext
         Seeds, markets and budget.
     roles : sequence of Role
-        Who is remembered; those of ``setting.plays`` with their rewards.
+        Who is remembered; those of ``context.plays`` with their rewards.
     buffer_size : int
         Largest number of rows; never more than the budget.
     n : int
@@ -203,13 +203,13 @@ class JointReplay:
         Discount per decision.
     """
 
-    def __init__(self, setting: Setting, roles: Sequence[Role], buffer_size: int, n: int, gamma: float) -> None:
-        self.seeds, self.num_envs = len(setting.seeds), setting.num_envs
-        self.roles, self.plays = list(roles), list(setting.plays)
-        self.windows = JointWindows(self.seeds * self.num_envs, n, gamma, roles, setting.plays)
+    def __init__(self, context: AgentContext, roles: Sequence[Role], buffer_size: int, n: int, gamma: float) -> None:
+        self.seeds, self.num_envs = len(context.seeds), context.num_envs
+        self.roles, self.plays = list(roles), list(context.plays)
+        self.windows = JointWindows(self.seeds * self.num_envs, n, gamma, roles, context.plays)
         # At least what one step can bring: full windows, and the flush at the end of all episodes.
-        capacity = max(min(buffer_size, setting.budget), (n + 1) * self.num_envs)
-        self.ring = Ring(self.seeds, capacity, self._fields(), setting.device)
+        capacity = max(min(buffer_size, context.budget), (n + 1) * self.num_envs)
+        self.buffer = ReplayBuffer(self.seeds, capacity, self._fields(), context.device)
 
     def _fields(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
         fields: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
@@ -243,25 +243,25 @@ class JointReplay:
             transition.truncated.reshape(-1),
         )
         if len(columns):
-            self.ring.add(columns // self.num_envs, rows)
+            self.buffer.add(columns // self.num_envs, rows)
 
     def sample(self, uniforms: NDArray[np.float64]) -> JointBatch:
         """Return one row per number in [0, 1) of ``uniforms`` (seeds, batch)."""
         parts: dict[str, dict[str, Tensor]] = {name: {} for name in JointBatch.__annotations__ if name != "weights"}
-        for key, values in self.ring.pick(uniforms).items():
+        for key, values in self.buffer.pick(uniforms).items():
             part, role = key.split("/")
             parts[part][role] = values
-        return JointBatch(weights=self.ring.weights(), **parts)
+        return JointBatch(weights=self.buffer.weights(), **parts)
 
     def _columns(self, seed_index: int) -> slice:
         return slice(seed_index * self.num_envs, (seed_index + 1) * self.num_envs)
 
     def state(self, seed_index: int) -> State:
         """Return rows and open windows of one seed."""
-        rows = self.ring.state(slice(seed_index, seed_index + 1))
+        rows = self.buffer.state(slice(seed_index, seed_index + 1))
         return {"rows": rows, "windows": self.windows.state(self._columns(seed_index))}
 
     def load_state(self, seed_index: int, state: State) -> None:
         """Set rows and open windows of one seed."""
-        self.ring.load_state(slice(seed_index, seed_index + 1), state["rows"])
+        self.buffer.load_state(slice(seed_index, seed_index + 1), state["rows"])
         self.windows.load_state(self._columns(seed_index), state["windows"])

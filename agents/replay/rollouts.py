@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ioa_marl.agents.base import Setting, State, action_heads
+from ioa_marl.agents.base import AgentContext, State, action_heads
 from ioa_marl.envs.core import Role
 from ioa_marl.envs.vector import Transition
 
@@ -35,7 +35,7 @@ class StateRollout:
 
     Parameters
     ----------
-    setting : Setting
+    context : AgentContext
         Seeds, markets and the length of the state.
     role : Role
         The role.
@@ -55,9 +55,9 @@ class StateRollout:
         Steps that are in it.
     """
 
-    def __init__(self, setting: Setting, role: Role, steps: int) -> None:
+    def __init__(self, context: AgentContext, role: Role, steps: int) -> None:
         self.role, self.steps, self.length = role, steps, 0
-        markets = (len(setting.seeds), steps, setting.num_envs)
+        markets = (len(context.seeds), steps, context.num_envs)
         agents, features = (*markets, role.count), role.observation_space.shape[0]
         self.fields: dict[str, NDArray[Any]] = {
             "observations": np.zeros((*agents, features), np.float32),
@@ -65,12 +65,12 @@ class StateRollout:
             "actions": np.zeros((*agents, len(action_heads(role.action_space))), np.int64),
             "active": np.zeros(agents, np.bool_),
             "rewards": np.zeros(agents, np.float32),
-            "state": np.zeros((*markets, setting.state_features), np.float32),
-            "next_state": np.zeros((*markets, setting.state_features), np.float32),
+            "state": np.zeros((*markets, context.state_features), np.float32),
+            "next_state": np.zeros((*markets, context.state_features), np.float32),
             "terminated": np.zeros(markets, np.bool_),
             "truncated": np.zeros(markets, np.bool_),
         }
-        self.waiting = np.zeros((len(setting.seeds), setting.num_envs, role.count), np.bool_)
+        self.waiting = np.zeros((len(context.seeds), context.num_envs, role.count), np.bool_)
 
     @property
     def full(self) -> bool:
@@ -161,7 +161,7 @@ def generalised_advantages(
     return advantages, decided
 
 
-def deal(
+def split_minibatches(
     uniforms: NDArray[np.float64], decided: NDArray[np.bool_], minibatches: int
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Split every member's decisions at random into minibatches of the same size for all.

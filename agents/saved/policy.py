@@ -127,7 +127,7 @@ class SavedPolicy:
         made = versions.get("env"), versions["agents"].get(self.agent_name)
         return bool(made == (self.game_class.version, self.agent_class.version))
 
-    def acting(self) -> dict[str, Role]:
+    def controlled_roles(self) -> dict[str, Role]:
         """Return the roles that acted in the run, in the market's order."""
         roles = self.game_class.make_roles(self._env_config)
         acted = {name for players in self.spec["agents"] for name in players.split("+")}
@@ -138,7 +138,7 @@ class SavedPolicy:
         """Length of the market's global state in that run, if the agent needs it for training."""
         if not self.agent_class.needs_state:
             return 0
-        return int(self.game_class(self._env_config, 1, tuple(self.acting())).state().shape[-1])
+        return int(self.game_class(self._env_config, 1, tuple(self.controlled_roles())).state().shape[-1])
 
     @property
     def _env_config(self) -> Any:

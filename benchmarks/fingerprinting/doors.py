@@ -131,7 +131,7 @@ NAMES = {
     "roles": "roles",
     "presets": "presets",
     "infeasible": "infeasible",
-    "default_roles": "default_learning",
+    "default_roles": "default_controlled_roles",
     "instanced": "instanced",
     "final_states": "final_states",
     "scripted": "scripted",
@@ -146,7 +146,7 @@ NAMES = {
     "final_state": "final_state",
     "metrics": "metrics",
     # Keywords of the environments that are made by name, and of plain functions.
-    "roles_keyword": "roles",
+    "roles_keyword": "controlled_roles",
     # Keys of a checkpoint and of ``result.json``, and attributes of a run.
     "policies": "policies",
     "scores": "scores",

@@ -96,7 +96,7 @@ def against_benchmarl(effort: Effort, python: str) -> list[Figure]:
 
 def compare(pair: Pair, effort: Effort, python: str) -> Figure:
     """Return the figure of one pair."""
-    training = Training(pair.learner, MARKET, num_envs=MARKETS, preset=PRESET, roles=ROLES, **pair.changes)
+    training = Training(pair.learner, MARKET, num_envs=MARKETS, preset=PRESET, controlled_roles=ROLES, **pair.changes)
     training.warm()
     training.spent[:] = 0.0
 

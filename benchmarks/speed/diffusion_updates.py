@@ -12,7 +12,7 @@ from measure import Effort, Figure, Run, SkippedError, Turn, interleave_turns, m
 from peer_process import Peer, PeerError
 from single_thread import limit_torch
 
-from ioa_marl.agents.base import Setting
+from ioa_marl.agents.base import AgentContext
 from ioa_marl.agents.learners.diffusion_sac import DiffusionSACConfig, DiffusionSACLearner, check_compiler
 from ioa_marl.envs.core import Role
 from ioa_marl.foundations.errors import UserError
@@ -37,11 +37,11 @@ def make_learner(batch: int, seeds: int = 1, **changes: Any) -> DiffusionSACLear
     role = Role(
         "provider", 1, spaces.Box(0.0, 1.0, (FEATURES,), np.float32), spaces.Discrete(ACTIONS), scripted="random"
     )
-    setting = Setting((role,), (role,), tuple(range(seeds)), 1, 10**6, torch.device("cpu"))
+    context = AgentContext((role,), (role,), tuple(range(seeds)), 1, 10**6, torch.device("cpu"))
     config = DiffusionSACConfig(
         width=WIDTH, denoising_steps=STEPS, batch_size=batch, n_step=N_STEP, buffer_size=TRANSITIONS, **changes
     )
-    learner = DiffusionSACLearner(setting, config, role)
+    learner = DiffusionSACLearner(context, config, role)
     rng = np.random.default_rng(0)
     for member in range(seeds):
         learner.replay.add(

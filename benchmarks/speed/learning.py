@@ -13,7 +13,7 @@ from measure import busy
 from single_thread import limit_torch
 
 from ioa_marl import registry
-from ioa_marl.agents.base import Setting
+from ioa_marl.agents.base import AgentContext
 from ioa_marl.envs.vector import VectorGame
 
 limit_torch()
@@ -52,25 +52,27 @@ class Training:
         seeds: Sequence[int] = (0,),
         num_envs: int = MARKETS,
         preset: str | None = None,
-        roles: Sequence[str] | None = None,
+        controlled_roles: Sequence[str] | None = None,
         **changes: Any,
     ) -> None:
         game_class, agent_class = registry.load_env(market), registry.load_agent(learner)
         config = game_class.make_config(next(iter(game_class.presets)) if preset is None else preset)
-        self.game = VectorGame(game_class, config, seeds, num_envs, roles, with_state=agent_class.needs_state)
+        self.game = VectorGame(
+            game_class, config, seeds, num_envs, controlled_roles, with_state=agent_class.needs_state
+        )
         self.game.game.full_metrics = False  # as in training
         self.game.reset()
         state = 0 if self.game.state is None else self.game.state.shape[-1]
-        self.roles = tuple(self.game.game.roles[name] for name in self.game.game.learning)
-        self.setting = Setting(self.roles, self.roles, tuple(seeds), num_envs, BUDGET, torch.device("cpu"), state)
+        self.roles = tuple(self.game.game.roles[name] for name in self.game.game.controlled_roles)
+        self.context = AgentContext(self.roles, self.roles, tuple(seeds), num_envs, BUDGET, torch.device("cpu"), state)
         settings = dataclasses.replace(agent_class.config_class(), **changes)
-        self.agent = agent_class(self.setting, settings)
+        self.agent = agent_class(self.context, settings)
         self.spent = np.zeros(len(PARTS))
 
     @property
     def env_steps(self) -> int:
         """Environment steps of all seeds in one step of the loop."""
-        return len(self.setting.seeds) * self.setting.num_envs
+        return len(self.context.seeds) * self.context.num_envs
 
     def step(self) -> set[str]:
         """Play, remember and learn once; returns which roles have learnt. Adds to ``spent``."""

@@ -131,7 +131,7 @@ def game_loop(game_class: type[Game], config: Any, batch: int) -> tuple[Callable
     game = game_class(config, batch)
     game.reset(np.zeros(batch, np.uint64))
     rng = np.random.default_rng(0)
-    roles = [game.roles[name] for name in game.learning]
+    roles = [game.roles[name] for name in game.controlled_roles]
     count = int(np.clip(_DRAWN // (batch * sum(role.count for role in roles)), 2, 64))
     actions = [
         {role.name: random_actions(role.action_space, (batch, role.count), rng) for role in roles} for _ in range(count)
@@ -167,7 +167,7 @@ def game_contestant(game_class: type[Game], config: Any, batch: int) -> Contesta
     """Return the loop over `Game.step`; what it does per turn is a whole number of episodes."""
     play, game = game_loop(game_class, config, batch)
     episode = mean_episode(play)
-    agents = sum(game.roles[name].count for name in game.learning)
+    agents = sum(game.roles[name].count for name in game.controlled_roles)
 
     def run(episodes: int) -> None:
         play(episodes * episode)

@@ -16,7 +16,7 @@ from single_thread import limit_torch
 from torch import Tensor, nn
 
 from ioa_marl.agents.networks.optimiser import StackedAdam
-from ioa_marl.agents.networks.stacked import StackedMLP, descend, follow
+from ioa_marl.agents.networks.stacked import StackedMLP, gradient_step, polyak_update
 
 limit_torch()
 
@@ -90,8 +90,8 @@ class Stack:
         with torch.no_grad():
             aims = data.rewards + data.discounts * self.targets(data.next_inputs).squeeze(-1)
         losses = (self.critics(data.inputs).squeeze(-1) - aims).square().mean(-1)
-        descend(self.optimiser, self.critics, losses, MAX_NORM)
-        follow(self.targets, self.critics, TAU)
+        gradient_step(self.optimiser, self.critics, losses, MAX_NORM)
+        polyak_update(self.targets, self.critics, TAU)
 
     def parameters_of(self, agent: int) -> list[Tensor]:
         """Return one critic's weights and biases, layer by layer, (in, out) and (out,)."""

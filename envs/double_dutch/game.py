@@ -171,10 +171,10 @@ class DoubleDutchGame(Game):
     version: ClassVar[int] = 0
     config_class: ClassVar[type[Any]] = DoubleDutchConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
-    default_learning: ClassVar[tuple[str, ...]] = ("auctioneer",)
+    default_controlled_roles: ClassVar[tuple[str, ...]] = ("auctioneer",)
     metric_names: tuple[str, ...] = k.METRICS
     objectives: ClassVar[Mapping[str, str]] = {"auctioneer": "return"}
-    uninformed: ClassVar[Mapping[str, str]] = {"auctioneer": "fixed_step"}
+    constant_baseline: ClassVar[Mapping[str, str]] = {"auctioneer": "fixed_step"}
     board_metrics: ClassVar[tuple[str, ...]] = ("efficiency", "messages", "ticks")
     policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
 
@@ -184,20 +184,22 @@ class DoubleDutchGame(Game):
         self,
         config: DoubleDutchConfig,
         num_envs: int = 1,
-        learning: Sequence[str] | None = None,
+        controlled_roles: Sequence[str] | None = None,
         autoreset: bool = True,
     ) -> None:
-        super().__init__(config, num_envs, learning, autoreset)
+        super().__init__(config, num_envs, controlled_roles, autoreset)
         self._bidders = max(config.buyers, config.sellers)
         self._numbers = config.numbers()
-        self._counts = config.counts(self.learning, config.max_cycles, config.observation == "extended", autoreset)
+        self._counts = config.counts(
+            self.controlled_roles, config.max_cycles, config.observation == "extended", autoreset
+        )
         # Where the state has to be looked at before it is gone, markets are reset after the kernel.
         self._counts_without_reset = self._counts.copy()
         self._counts_without_reset[k.AUTORESET] = 0
         self._steps = config.step_ticks()
         self.auctions = allocate_state(num_envs, self._bidders)
         self._features = self.roles["auctioneer"].observation_space.shape[0]
-        self._only_auctioneer = self.learning == ("auctioneer",)
+        self._only_auctioneer = self.controlled_roles == ("auctioneer",)
         self._ledger = np.zeros((num_envs, config.buyers + config.sellers + 1))
         self._buffers = [_Buffers(self, self._ledger), _Buffers(self, self._ledger)]
         self._turn = 0
@@ -245,9 +247,9 @@ class DoubleDutchGame(Game):
             self.auctions.order[:, side, :n] = np.arange(n)
         return self._open(False, np.ones(self.num_envs, np.bool_))
 
-    def _open(self, draw: bool, which: NDArray[np.bool_]) -> tuple[Arrays, Arrays]:
+    def _open(self, draw: bool, mask: NDArray[np.bool_]) -> tuple[Arrays, Arrays]:
         self.openings += 1
-        batch.open_markets(self.auctions, self._numbers, self._counts, draw, which)
+        batch.open_markets(self.auctions, self._numbers, self._counts, draw, mask)
         return self._observe()
 
     def _observe(self) -> tuple[Arrays, Arrays]:
@@ -275,7 +277,7 @@ class DoubleDutchGame(Game):
             self._step_auctioneer(self.auctions, self._numbers, counts, self._steps, steps, buffers.outputs)
             self._keep_final_states(buffers)
             return buffers.step
-        checked = {role: self.checked_actions(role, actions) for role in self.learning}
+        checked = {role: self.checked_actions(role, actions) for role in self.controlled_roles}
         for side, role in enumerate(("buyer", "seller")):
             if role in checked:
                 self._choices[:, side, : self.roles[role].count] = checked[role]
@@ -368,7 +370,7 @@ class _Buffers(StepBuffers):
             metrics=np.zeros((n, len(k.METRICS))),
             ledger=ledger,
         )
-        only_auctioneer = game.learning == ("auctioneer",)
+        only_auctioneer = game.controlled_roles == ("auctioneer",)
         rows = 0 if only_auctioneer else n
         shape = (rows, 2, bidders)
         self.bidders = batch.BidderOutputs(
@@ -384,7 +386,7 @@ class _Buffers(StepBuffers):
             arrays = {"auctioneer": auctioneer}
             for side, role in enumerate(("buyer", "seller")):
                 arrays[role] = both[:, side, : counts[role]]
-            return {role: arrays[role] for role in game.learning}
+            return {role: arrays[role] for role in game.controlled_roles}
 
         self.step = Step(
             observations=by_role(out.observation, seen.observation),

@@ -205,10 +205,10 @@ class SecondBidGame(PhasedGame):
         "persistent": {**PRESETS["persistent"], "information": "history"},
         "pareto": {**PRESETS["pareto"], "information": "history"},
     }
-    default_learning: ClassVar[tuple[str, ...]] = ("auctioneer",)
+    default_controlled_roles: ClassVar[tuple[str, ...]] = ("auctioneer",)
     metric_names: tuple[str, ...] = k.METRICS
     objectives: ClassVar[Mapping[str, str]] = {"auctioneer": "surplus"}
-    uninformed: ClassVar[Mapping[str, str]] = {"auctioneer": "constant_rho"}
+    constant_baseline: ClassVar[Mapping[str, str]] = {"auctioneer": "constant_rho"}
     board_metrics: ClassVar[tuple[str, ...]] = ("efficiency", "revenue", "delay", "uav_share")
     pictures: ClassVar[str] = "ioa_marl.envs.second_bid.render"
     phases: ClassVar[tuple[tuple[str, ...], ...]] = (("station",), ("auctioneer",))
@@ -222,10 +222,10 @@ class SecondBidGame(PhasedGame):
         self,
         config: SecondBidConfig,
         num_envs: int = 1,
-        learning: Sequence[str] | None = None,
+        controlled_roles: Sequence[str] | None = None,
         autoreset: bool = True,
     ) -> None:
-        super().__init__(config, num_envs, learning, autoreset)
+        super().__init__(config, num_envs, controlled_roles, autoreset)
         known = calibration(config)
         self.numbers = config.numbers()
         self.numbers[k.CONTRACT_PRICE] = known.contract_price
@@ -255,49 +255,55 @@ class SecondBidGame(PhasedGame):
             "station": Role("station", config.stations, seen[1], bids, "truthful"),
         }
 
-    def _allocate(self) -> k.SecondBidState:
+    def allocate(self) -> k.SecondBidState:
+        """Return the zeroed arrays of the batch."""
         return k.allocate_state(self.num_envs, self.config.stations, self.config.tasks)
 
-    def _accounts(self) -> int:
+    def count_accounts(self) -> int:
+        """Return the number of accounts in the ledger."""
         return self.config.stations + 2
 
-    def _open(self, which: NDArray[np.bool_]) -> None:
-        batch.clear_episodes(self.market, which)
-        self._draw_tasks(self.market, self.numbers, self.counts, which)
+    def open_markets(self, mask: NDArray[np.bool_]) -> None:
+        """Draw and open the present episode of the markets ``mask``, bool (batch,)."""
+        batch.clear_episodes(self.market, mask)
+        self._draw_tasks(self.market, self.numbers, self.counts, mask)
 
-    def _play(
+    def play_phase(
         self,
         phase: int,
-        which: NDArray[np.bool_],
+        mask: NDArray[np.bool_],
         actions: Arrays,
         rewards: Arrays,
         terminated: NDArray[np.bool_],
     ) -> None:
+        """Play one phase of the markets ``mask``; see `PhasedGame.play_phase`."""
         if phase == 0:
-            self._make_bids(self.market, self._multipliers, actions.get("station", self._truth), which)
+            self._make_bids(self.market, self._multipliers, actions.get("station", self._truth), mask)
             return
         surplus = rewards.get("auctioneer", self._surplus)
         self._hold_auctions(
-            self.market, self.numbers, self.counts, self.rhos, actions["auctioneer"], which, surplus, terminated
+            self.market, self.numbers, self.counts, self.rhos, actions["auctioneer"], mask, surplus, terminated
         )
         if "station" in rewards:
-            rewards["station"][which] = self.market.utility[which]
-        self._draw_tasks(self.market, self.numbers, self.counts, which & ~terminated)
+            rewards["station"][mask] = self.market.utility[mask]
+        self._draw_tasks(self.market, self.numbers, self.counts, mask & ~terminated)
 
-    def _observe(self, observations: Arrays) -> None:
+    def write_observations(self, observations: Arrays) -> None:
+        """Write what agents see, float32 (batch, agents, features); see `PhasedGame.write_observations`."""
         if "auctioneer" in observations:
             batch.observe_auctioneers(self.market, self.numbers, self.counts, observations["auctioneer"])
         if "station" in observations:
             batch.observe_stations(self.market, self.numbers, self.counts, observations["station"])
 
-    def _measure(self, which: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
-        tasks = np.maximum(self.market.task[which], 1)
-        means = self.market.totals[which] / tasks[:, None]
+    def write_metrics(self, mask: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
+        """Write metrics and ledger of the episodes that end; see `PhasedGame.write_metrics`."""
+        tasks = np.maximum(self.market.task[mask], 1)
+        means = self.market.totals[mask] / tasks[:, None]
         optimum = means[:, k.OPTIMUM]
         means[:, k.EFFICIENCY] = np.divide(means[:, k.SURPLUS], optimum, out=np.ones(len(means)), where=optimum > 0.0)
-        metrics[which] = means
-        ledger[which] = self.market.receipts[which]
-        balance_ledgers(ledger, which)
+        metrics[mask] = means
+        ledger[mask] = self.market.receipts[mask]
+        balance_ledgers(ledger, mask)
 
     def state(self) -> NDArray[np.float32]:
         """Return progress, the past as the auctioneer sees it, and every accuracy, valuation and bid.

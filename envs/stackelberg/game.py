@@ -216,18 +216,18 @@ class StackelbergGame(PhasedGame):
     config_class: ClassVar[type[Any]] = StackelbergConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     infeasible: ClassVar[frozenset[str]] = frozenset({"literal"})
-    default_learning: ClassVar[tuple[str, ...]] = LEADERS
+    default_controlled_roles: ClassVar[tuple[str, ...]] = LEADERS
     metric_names: tuple[str, ...] = (
         "nash_conv", "relative_nash_conv", "leader_profit", "relative_profit", "follower_welfare", "social_welfare",
         "price_distance", "participation", "pure_equilibrium",
     )  # fmt: skip
     objectives: ClassVar[Mapping[str, str]] = {"leaders": "nash_conv"}
     minimised: ClassVar[frozenset[str]] = frozenset({"leaders"})
-    zero: ClassVar[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+    score_floor: ClassVar[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
         role: ("cost_plus", {"margin": 0.5}) for role in LEADERS
     }
-    zero_name: ClassVar[Mapping[str, str]] = {"leaders": "cost plus 50%"}
-    uninformed: ClassVar[Mapping[str, str]] = dict.fromkeys(LEADERS, "posted_pair")
+    score_floor_name: ClassVar[Mapping[str, str]] = {"leaders": "cost plus 50%"}
+    constant_baseline: ClassVar[Mapping[str, str]] = dict.fromkeys(LEADERS, "posted_pair")
     board_metrics: ClassVar[tuple[str, ...]] = (
         "relative_nash_conv", "leader_profit", "relative_profit", "follower_welfare", "price_distance",
     )  # fmt: skip
@@ -257,7 +257,8 @@ class StackelbergGame(PhasedGame):
         roles["wireless"] = Role("wireless", config.wireless, asked, share, "best_response")
         return roles
 
-    def _allocate(self) -> k.MarketState:
+    def allocate(self) -> k.MarketState:
+        """Return the zeroed arrays of the batch."""
         config, n = self.config, self.num_envs
         state = allocate_state(config, n)
         self.numbers, self.counts = config.numbers(), config.counts()
@@ -267,54 +268,57 @@ class StackelbergGame(PhasedGame):
         """Per market: solved or not, NashConv, total profit, pure equilibrium or not, rounded or not."""
         self._on_grid = np.zeros(state.price.shape)
         self._scale = [config.workload * config.wireless / getattr(config, role) for role in LEADERS]
-        which = np.zeros(n, np.bool_)
+        mask = np.zeros(n, np.bool_)
         prices = np.zeros((n, config.mobile))
-        self._post = machine_code(batch.post_prices, state, self.counts, which, 0, prices)
-        self._answer = machine_code(batch.answer_markets, state, self.counts, which)
-        self._close = machine_code(batch.close_round, state, self.numbers, self.counts, which, which)
+        self._post = machine_code(batch.post_prices, state, self.counts, mask, 0, prices)
+        self._answer = machine_code(batch.answer_markets, state, self.counts, mask)
+        self._close = machine_code(batch.close_round, state, self.numbers, self.counts, mask, mask)
         seen = np.zeros((n, 1, 1), np.float32)
         self._look = machine_code(views.observe_leaders, state, self.numbers, self.counts, 0, False, seen)
         return state
 
-    def _accounts(self) -> int:
+    def count_accounts(self) -> int:
+        """Return the number of accounts in the ledger."""
         return int(self.market.received.shape[1])
 
-    def _open(self, which: NDArray[np.bool_]) -> None:
-        batch.open_markets(self.market, self.numbers, self.counts, self.config.redraw == "episode", which)
-        self._solution[which] = 0.0
+    def open_markets(self, mask: NDArray[np.bool_]) -> None:
+        """Draw and open the present episode of the markets ``mask``, bool (batch,)."""
+        batch.open_markets(self.market, self.numbers, self.counts, self.config.redraw == "episode", mask)
+        self._solution[mask] = 0.0
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Arrays]:
         """Go on from what `save` returned."""
         self._solution[:] = 0.0
         return super().restore(saved)
 
-    def _play(
+    def play_phase(
         self,
         phase: int,
-        which: NDArray[np.bool_],
+        mask: NDArray[np.bool_],
         actions: Arrays,
         rewards: Arrays,
         terminated: NDArray[np.bool_],
     ) -> None:
+        """Play one phase of the markets ``mask``; see `PhasedGame.play_phase`."""
         market, config = self.market, self.config
         if phase == 0:
             for side, role in enumerate(LEADERS):
-                self._post(market, self.counts, which, side, self._prices(actions[role]))
+                self._post(market, self.counts, mask, side, self._prices(actions[role]))
             return
         if "wireless" in actions:
             shares = actions["wireless"] / (config.share_levels - 1)
-            batch.choose_shares(market, self.counts, which, shares)
+            batch.choose_shares(market, self.counts, mask, shares)
         else:
-            self._answer(market, self.counts, which)
-        self._close(market, self.numbers, self.counts, which, terminated)
+            self._answer(market, self.counts, mask)
+        self._close(market, self.numbers, self.counts, mask, terminated)
         for side, role in enumerate(LEADERS):
             if role in rewards:
                 profit = market.profit[:, side, : getattr(config, role)]
-                np.divide(profit, self._scale[side], out=rewards[role], where=which[:, None], casting="same_kind")
+                np.divide(profit, self._scale[side], out=rewards[role], where=mask[:, None], casting="same_kind")
         if "wireless" in rewards:
-            np.copyto(rewards["wireless"], market.utility, where=which[:, None], casting="same_kind")
+            np.copyto(rewards["wireless"], market.utility, where=mask[:, None], casting="same_kind")
         if config.dynamics:
-            going_on = which & ~terminated
+            going_on = mask & ~terminated
             batch.refresh_markets(market, self.numbers, self.counts, going_on)
             self._solution[going_on] = 0.0
 
@@ -326,7 +330,8 @@ class StackelbergGame(PhasedGame):
         prices: NDArray[np.float64] = actions * (config.price_cap / (config.price_levels - 1))
         return prices
 
-    def _observe(self, observations: Arrays) -> None:
+    def write_observations(self, observations: Arrays) -> None:
+        """Write what agents see, float32 (batch, agents, features); see `PhasedGame.write_observations`."""
         extended = self.config.observation == "extended"
         for side, role in enumerate(LEADERS):
             if role in observations:
@@ -334,9 +339,9 @@ class StackelbergGame(PhasedGame):
         if "wireless" in observations:
             views.observe_wireless(self.market, self.numbers, self.counts, observations["wireless"])
 
-    def _solve(self, which: NDArray[np.bool_]) -> None:
-        """Find the equilibria of the markets ``which`` that are not known."""
-        new = which & (self._solution[:, 0] == 0.0)
+    def _solve(self, mask: NDArray[np.bool_]) -> None:
+        """Find the equilibria of the markets ``mask`` that are not known."""
+        new = mask & (self._solution[:, 0] == 0.0)
         if new.any():
             prices, settled, result = solve_batch(self.config, self.market, new)
             self._equilibrium[new] = prices[new]
@@ -355,9 +360,10 @@ class StackelbergGame(PhasedGame):
             self._solution[new, 4] = 1.0
         return self._on_grid
 
-    def _measure(self, which: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
+    def write_metrics(self, mask: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
+        """Write metrics and ledger of the episodes that end; see `PhasedGame.write_metrics`."""
         market, columns = self.market, {name: i for i, name in enumerate(self.metric_names)}
-        ledger[which] = market.received[which]
+        ledger[mask] = market.received[mask]
         rounds = np.maximum(market.round, 1)
         sums = market.sums / rounds[:, None]
         figures = np.full_like(metrics, np.nan)
@@ -366,10 +372,10 @@ class StackelbergGame(PhasedGame):
         figures[:, columns["social_welfare"]] = sums[:, k.PROFIT_SUM] + sums[:, k.UTILITY_SUM]
         figures[:, columns["participation"]] = sums[:, k.BUYING_SUM] / np.maximum(sums[:, k.WITH_TASK_SUM], 1e-9)
         if self.full_metrics:
-            self._solve(which)
+            self._solve(mask)
             regret = np.zeros(self.num_envs)
-            batch.regret_of_markets(
-                market, self.numbers, self.counts, which, market.price, self.config.scan(),
+            batch.nash_conv_of_markets(
+                market, self.numbers, self.counts, mask, market.price, self.config.scan(),
                 np.zeros_like(market.price), regret,
             )  # fmt: skip
             profit = self._solution[:, 2]
@@ -380,7 +386,7 @@ class StackelbergGame(PhasedGame):
             figures[:, columns["relative_profit"]] = np.where(some, sums[:, k.PROFIT_SUM] / over, 0.0)
             figures[:, columns["price_distance"]] = self._distance()
             figures[:, columns["pure_equilibrium"]] = self._solution[:, 3]
-        metrics[which] = figures[which]
+        metrics[mask] = figures[mask]
 
     def _distance(self) -> NDArray[np.float64]:
         """Mean distance of the posted prices from the equilibrium's, (batch,)."""

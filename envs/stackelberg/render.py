@@ -118,13 +118,13 @@ class _View:
 
 def _leaders(game: StackelbergGame, b: int, side: int, prices: NDArray[np.float64]) -> list[_Leader]:
     market, config, count = game.market, game.config, getattr(game.config, LEADERS[side])
-    which = np.arange(game.num_envs) == b
+    mask = np.arange(game.num_envs) == b
     best = np.zeros((game.num_envs, count, 3))
     # Where conditions change, those of the last round are gone, except at the end.
     known = market.round[b] > 0 and (not config.dynamics or market.round[b] == config.rounds)
     searched = config.wireless <= _SEARCHED and known
     if searched:
-        batch.best_responses(market, game.numbers, game.counts, which, side, market.price, config.scan(), best)
+        batch.best_responses(market, game.numbers, game.counts, mask, side, market.price, config.scan(), best)
     order = np.argsort(-market.sold[b, side, :count], kind="stable")
     shown = np.sort(order[:_CURVES])
     out = []

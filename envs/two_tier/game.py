@@ -22,7 +22,7 @@ from ioa_marl.markets.stackelberg.equilibrium import solve_batch
 from ioa_marl.markets.stackelberg.references import equilibrium_on_grid
 from ioa_marl.markets.two_tier import drivers as batch
 from ioa_marl.markets.two_tier import kernels as k
-from ioa_marl.markets.two_tier.deviations import Bench
+from ioa_marl.markets.two_tier.deviations import DeviationEvaluator
 from ioa_marl.markets.two_tier.params import PRESETS, TwoTierParams, allocate_market
 
 LEADERS = ("mobile", "fixed")
@@ -242,7 +242,7 @@ class TwoTierGame(PhasedGame):
     version: ClassVar[int] = 0
     config_class: ClassVar[type[Any]] = TwoTierConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
-    default_learning: ClassVar[tuple[str, ...]] = (*LEADERS, "auctioneer")
+    default_controlled_roles: ClassVar[tuple[str, ...]] = (*LEADERS, "auctioneer")
     metric_names: tuple[str, ...] = (
         "mobile_regret", "fixed_regret", "auction_regret", "mobile_profit", "fixed_profit", "aerial_profit",
         "follower_welfare", "social_welfare", "mobile_price", "fixed_price", "participation", "overloaded", "unserved",
@@ -252,13 +252,16 @@ class TwoTierGame(PhasedGame):
         "mobile": "mobile_regret", "fixed": "fixed_regret", "auctioneer": "auction_regret"
     }  # fmt: skip
     minimised: ClassVar[frozenset[str]] = frozenset(objectives)
-    zero: ClassVar[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+    score_floor: ClassVar[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
         "mobile": ("cost_plus", {"margin": 0.5}), "fixed": ("cost_plus", {"margin": 0.25})
     }  # fmt: skip
-    zero_name: ClassVar[Mapping[str, str]] = {
+    score_floor_name: ClassVar[Mapping[str, str]] = {
         "mobile": "cost plus 50%, 25%", "fixed": "cost plus 50%, 25%", "auctioneer": "random steps at these prices"
     }  # fmt: skip
-    uninformed: ClassVar[Mapping[str, str]] = {**dict.fromkeys(LEADERS, "posted_pair"), "auctioneer": "fixed_pair"}
+    constant_baseline: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(LEADERS, "posted_pair"),
+        "auctioneer": "fixed_pair",
+    }
     board_metrics: ClassVar[tuple[str, ...]] = (
         "mobile_profit", "fixed_profit", "follower_welfare", "trades", "auction_efficiency", "messages",
     )  # fmt: skip
@@ -289,20 +292,22 @@ class TwoTierGame(PhasedGame):
             ),
         }
 
-    def _allocate(self) -> p.MarketState:
+    def allocate(self) -> p.MarketState:
+        """Return the zeroed arrays of the batch."""
         config, n = self.config, self.num_envs
         self.whole = allocate_market(config, n)
         """Both tiers and what connects them; `market` is the pricing tier."""
         self.settings = config.settings()
         """Parameter vectors of the kernels."""
         self._pricing = config.pricing()
-        self._bench: Bench | None = None
+        self._bench: DeviationEvaluator | None = None
         self._equilibrium = np.zeros((n, 2, max(config.mobile, config.fixed)), np.int64)
         self._solved = np.full((n, 3), -1, np.int64)
         self._scale = [config.workload * config.wireless / getattr(config, role) for role in LEADERS]
         return self.whole.pricing
 
-    def _accounts(self) -> int:
+    def count_accounts(self) -> int:
+        """Return the number of accounts in the ledger."""
         return int(self.market.received.shape[1] - 1 + self.whole.tier.received.shape[1])
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
@@ -310,36 +315,39 @@ class TwoTierGame(PhasedGame):
         auction = {f"auction_{name}": array for name, array in self.whole.auction._asdict().items()}
         return {**super()._arrays(), **tier, **auction}
 
-    def bench(self) -> Bench:
+    def deviation_evaluator(self) -> DeviationEvaluator:
         """Return a market on which deviations are tried, made when it is first needed."""
         if self._bench is None:
-            self._bench = Bench(self.config, self.config.price_levels)
+            self._bench = DeviationEvaluator(self.config, self.config.price_levels)
         return self._bench
 
-    def _open(self, which: NDArray[np.bool_]) -> None:
-        batch.open_markets(self.whole, self.settings, which)
+    def open_markets(self, mask: NDArray[np.bool_]) -> None:
+        """Draw and open the present episode of the markets ``mask``, bool (batch,)."""
+        batch.open_markets(self.whole, self.settings, mask)
 
-    def _play(
+    def play_phase(
         self,
         phase: int,
-        which: NDArray[np.bool_],
+        mask: NDArray[np.bool_],
         actions: Arrays,
         rewards: Arrays,
         terminated: NDArray[np.bool_],
     ) -> None:
+        """Play one phase of the markets ``mask``; see `PhasedGame.play_phase`."""
         levels = self.config.price_levels
         if phase == 0:
-            batch.post_prices(self.whole, self.settings, which, levels, actions["mobile"], actions["fixed"])
+            batch.post_prices(self.whole, self.settings, mask, levels, actions["mobile"], actions["fixed"])
             return
-        batch.hold_auctions(self.whole, self.settings, which, actions["auctioneer"], terminated)
+        batch.hold_auctions(self.whole, self.settings, mask, actions["auctioneer"], terminated)
         for side, role in enumerate(LEADERS):
             if role in rewards:
-                profit = self.market.profit[which, side, : self.roles[role].count]
-                rewards[role][which] = profit / self._scale[side]
+                profit = self.market.profit[mask, side, : self.roles[role].count]
+                rewards[role][mask] = profit / self._scale[side]
         if "auctioneer" in rewards:
-            rewards["auctioneer"][which, 0] = self.whole.auction.totals[which, a.RETURN]
+            rewards["auctioneer"][mask, 0] = self.whole.auction.totals[mask, a.RETURN]
 
-    def _observe(self, observations: Arrays) -> None:
+    def write_observations(self, observations: Arrays) -> None:
+        """Write what agents see, float32 (batch, agents, features); see `PhasedGame.write_observations`."""
         extended, settings = self.config.observation == "extended", self.settings
         for side, role in enumerate(LEADERS):
             if role in observations:
@@ -364,21 +372,22 @@ class TwoTierGame(PhasedGame):
             self._solved[new] = now[new]
         return self._equilibrium
 
-    def _measure(self, which: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
+    def write_metrics(self, mask: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
+        """Write metrics and ledger of the episodes that end; see `PhasedGame.write_metrics`."""
         market, tier = self.market, self.whole.tier
         others = market.received.shape[1] - 1
-        ledger[which, :others] = market.received[which, :-1]
-        ledger[which, others:] = tier.received[which]
+        ledger[mask, :others] = market.received[mask, :-1]
+        ledger[mask, others:] = tier.received[mask]
         figures = self._figures()
         for name in self.objectives.values():
             figures[name] = np.full(self.num_envs, np.nan)
-        for b in np.flatnonzero(which).tolist() if self.full_metrics else ():
-            bench = self.bench()
-            bench.take(self.whole, b)
-            figures["auction_regret"][b] = bench.auction_regret()
-            figures["mobile_regret"][b], figures["fixed_regret"][b] = bench.leader_regrets()
+        for b in np.flatnonzero(mask).tolist() if self.full_metrics else ():
+            deviation_evaluator = self.deviation_evaluator()
+            deviation_evaluator.take(self.whole, b)
+            figures["auction_regret"][b] = deviation_evaluator.auction_regret()
+            figures["mobile_regret"][b], figures["fixed_regret"][b] = deviation_evaluator.leader_regrets()
         for column, name in enumerate(self.metric_names):
-            metrics[which, column] = figures[name][which]
+            metrics[mask, column] = figures[name][mask]
 
     def _figures(self) -> dict[str, NDArray[np.float64]]:
         """Return the means over the settled rounds, (batch,) each."""

@@ -84,15 +84,15 @@ class BestResponse(_Leader):
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, leaders) indices of prices."""
-        game, bench, side = self._game, self._game.bench(), self._side
+        game, deviation_evaluator, side = self._game, self._game.deviation_evaluator(), self._side
         actions = np.zeros((game.num_envs, self._count), np.int64)
         for b in range(game.num_envs):
-            bench.take(game.whole, b)
-            state, tier = bench.market.pricing, bench.market.tier
+            deviation_evaluator.take(game.whole, b)
+            state, tier = deviation_evaluator.market.pricing, deviation_evaluator.market.tier
             if state.round[0] == 0:
                 np.minimum(state.cost * (1.0 + FIRST_MARGIN), game.config.price_cap, out=state.price)
                 tier.pair[0] = game.config.scripted_pair()
-            actions[b] = bench.best_prices(side, side)[0][side, : self._count]
+            actions[b] = deviation_evaluator.best_prices(side, side)[0][side, : self._count]
         return actions
 
 
@@ -148,11 +148,11 @@ class BestPair:
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, 1, 2) indices of steps."""
-        game, bench = self._game, self._game.bench()
+        game, deviation_evaluator = self._game, self._game.deviation_evaluator()
         actions = np.zeros((game.num_envs, 1, 2), np.int64)
         for b in range(game.num_envs):
-            bench.take(game.whole, b)
-            actions[b, 0] = bench.best_pair()
+            deviation_evaluator.take(game.whole, b)
+            actions[b, 0] = deviation_evaluator.best_pair()
         return actions
 
 

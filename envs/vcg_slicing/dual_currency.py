@@ -66,7 +66,7 @@ class DualCurrency:
 
     def _room(self) -> Arrays:
         """Return arrays for what everybody sees who acts."""
-        roles = {name: self._game.roles[name] for name in self._game.learning}
+        roles = {name: self._game.roles[name] for name in self._game.controlled_roles}
         return {
             name: np.zeros((self._game.num_envs, role.count, *(role.observation_space.shape or ())), np.float32)
             for name, role in roles.items()
@@ -83,10 +83,10 @@ class DualCurrency:
     def _present(self) -> NDArray[np.bool_]:
         return self._game.market.present[:, None] > np.arange(self._config.providers)
 
-    def open(self, which: NDArray[np.bool_]) -> None:
-        """Start the books of the markets ``which``, whose episode has just been opened."""
+    def open(self, mask: NDArray[np.bool_]) -> None:
+        """Start the books of the markets ``mask``, whose episode has just been opened."""
         market, config, bank = self._game.market, self._config, self.bank
-        rows = np.flatnonzero(which)
+        rows = np.flatnonzero(mask)
         per_episode = config.redraw == "episode"
         for b in rows.tolist():
             count, episode = int(market.present[b]), int(market.episode[b])
@@ -98,7 +98,7 @@ class DualCurrency:
             books.open_books(bank, b, config, count, past, utility, market.utility[b, :count])
         books.infer_rates(bank, rows)
         if config.externality == "exact" or config.voi == "exact":
-            self._game.solve_optima(which)
+            self._game.solve_optima(mask)
         if config.externality == "exact":
             bank.best[rows], bank.without[rows] = market.ideal[rows], market.others[rows]
         elif config.externality == "estimated":
@@ -129,10 +129,10 @@ class DualCurrency:
             books.known_bills(bank, rows), steps,
         )  # fmt: skip
 
-    def take_bids(self, which: NDArray[np.bool_], actions: NDArray[np.int64] | None) -> None:
+    def take_bids(self, mask: NDArray[np.bool_], actions: NDArray[np.int64] | None) -> None:
         """Estimate the pool, take the bids (truthful ones where nobody asks the providers), lend, and fix the noise."""
         market, config, bank = self._game.market, self._config, self.bank
-        rows = np.flatnonzero(which)
+        rows = np.flatnonzero(mask)
         if self._networks is None:
             bank.voi[rows] = market.ideal[rows]
         else:
@@ -152,23 +152,23 @@ class DualCurrency:
         )
         market.spread[rows] = scale
 
-    def before_change(self, which: NDArray[np.bool_], actions: NDArray[np.int64]) -> None:
+    def before_change(self, mask: NDArray[np.bool_], actions: NDArray[np.int64]) -> None:
         """Draw the noise of the round, and keep what settling it needs of the moment before."""
-        k.draw_fluctuations(self._game.market, which, self.draws)
-        self.bank.change[which] = self._changes[actions[which]] * self._present[which, :, None]
+        k.draw_fluctuations(self._game.market, mask, self.draws)
+        self.bank.change[mask] = self._changes[actions[mask]] * self._present[mask, :, None]
         if self._config.externality == "critic":
             # Without one taxes are not known, which matters to nobody but to bidders.
-            if self.critic is None and "vsp" in self._game.learning:
+            if self.critic is None and "vsp" in self._game.controlled_roles:
                 raise ParameterError(
                     "externality", "critic",
                     "exact or estimated, or let an agent play slice whose critic can tell it (mean_field_ac)",
                 )  # fmt: skip
             self._game.observe_into(self._seen)
 
-    def settle(self, which: NDArray[np.bool_], rewards: NDArray[np.float32] | None) -> None:
+    def settle(self, mask: NDArray[np.bool_], rewards: NDArray[np.float32] | None) -> None:
         """Tax the providers for the allocation that there is now, book the round, and learn from it."""
         market, config, bank = self._game.market, self._config, self.bank
-        rows = np.flatnonzero(which)
+        rows = np.flatnonzero(mask)
         bank.bids_sum[rows] += bank.total_bid[rows]
         bank.noise[rows] += market.spread[rows]
         present, utility = self._present[rows], market.utility[rows]
@@ -238,17 +238,17 @@ class DualCurrency:
         rates = bank.profit_rate / config.profit_rate[1], bank.estimate / config.profit_rate[1]
         return [bank.belief / top, bank.loan / top, bank.voi / top, *(rate / 2.0 for rate in rates)]
 
-    def measure(self, which: NDArray[np.bool_], metrics: Floats, ledger: Floats) -> None:
+    def measure(self, mask: NDArray[np.bool_], metrics: Floats, ledger: Floats) -> None:
         """Write the figures and receipts of the bank over those of plain VCG; accounts: providers, bank, customers."""
         market, bank = self._game.market, self.bank
-        rows = np.flatnonzero(which)
+        rows = np.flatnonzero(mask)
         rounds = np.maximum(market.rounds[rows], 1)
         gross, harm, interest = np.moveaxis(bank.flows[rows, :3], 1, 0)
         tax = harm + interest
         n = self._config.providers
         ledger[rows, :n] = gross - tax
         ledger[rows, n] = tax.sum(axis=1)
-        balance_ledgers(ledger, which)
+        balance_ledgers(ledger, mask)
         present = self._present[rows]
         metrics[rows, k.M_PAYMENTS] = tax.sum(axis=1) / rounds
         metrics[rows, k.M_PROFIT] = (gross - tax).sum(axis=1) / rounds

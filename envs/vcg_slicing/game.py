@@ -247,10 +247,10 @@ class VCGSlicingGame(PhasedGame):
     version: ClassVar[int] = 0
     config_class: ClassVar[type[Any]] = VCGSlicingConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
-    default_learning: ClassVar[tuple[str, ...]] = ("slice",)
+    default_controlled_roles: ClassVar[tuple[str, ...]] = ("slice",)
     metric_names: tuple[str, ...] = k.METRICS
     objectives: ClassVar[Mapping[str, str]] = {"slice": "welfare"}
-    uninformed: ClassVar[Mapping[str, str]] = {"slice": "hold"}
+    constant_baseline: ClassVar[Mapping[str, str]] = {"slice": "hold"}
     reward_settings: ClassVar[Mapping[str, Any]] = {"slice_reward": "utility", "reward_scale": 10.0}
     board_metrics: ClassVar[tuple[str, ...]] = ("welfare_ratio", "final_ratio", "overcharged")
     policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
@@ -266,15 +266,15 @@ class VCGSlicingGame(PhasedGame):
         self,
         config: VCGSlicingConfig,
         num_envs: int = 1,
-        learning: Sequence[str] | None = None,
+        controlled_roles: Sequence[str] | None = None,
         autoreset: bool = True,
     ) -> None:
         if config.banked:
             self.metric_names = k.METRICS + k.BANK_METRICS
-        super().__init__(config, num_envs, learning, autoreset)
+        super().__init__(config, num_envs, controlled_roles, autoreset)
         n = config.providers
         self._numbers = config.numbers()
-        self._counts = config.counts(self.learning, config.observation == "extended")
+        self._counts = config.counts(self.controlled_roles, config.observation == "extended")
         self._changes, self._multipliers = np.array(config.changes), np.array(config.multipliers)
         self._space, self._solution = workspace(n), allocate_optima(1, n)
         self.bank = dual_currency.DualCurrency(self) if config.banked else None
@@ -304,44 +304,49 @@ class VCGSlicingGame(PhasedGame):
             "vsp": Role("vsp", n, unit_box(seen), spaces.Discrete(len(config.multipliers)), "truthful"),
         }
 
-    def _allocate(self) -> k.SlicingState:
+    def allocate(self) -> k.SlicingState:
+        """Return the zeroed arrays of the batch."""
         return allocate_market(self.num_envs, self.config)
 
-    def _accounts(self) -> int:
+    def count_accounts(self) -> int:
+        """Return the number of accounts in the ledger."""
         return self.config.providers + (2 if self.config.banked else 1)
 
-    def _open(self, which: NDArray[np.bool_]) -> None:
-        k.open_markets(self.market, self._numbers, self._counts, which)
+    def open_markets(self, mask: NDArray[np.bool_]) -> None:
+        """Draw and open the present episode of the markets ``mask``, bool (batch,)."""
+        k.open_markets(self.market, self._numbers, self._counts, mask)
         if self.bank is not None:
-            self.bank.open(which)
+            self.bank.open(mask)
 
-    def _play(
+    def play_phase(
         self,
         phase: int,
-        which: NDArray[np.bool_],
+        mask: NDArray[np.bool_],
         actions: Arrays,
         rewards: Arrays,
         terminated: NDArray[np.bool_],
     ) -> None:
+        """Play one phase of the markets ``mask``; see `PhasedGame.play_phase`."""
         if phase == 0:
             if self.bank is not None:
-                self.bank.take_bids(which, actions.get("vsp"))
+                self.bank.take_bids(mask, actions.get("vsp"))
             elif "vsp" in actions:
                 gap = k.report_types(
-                    self.market, which, actions["vsp"], self._multipliers, self._reported, self._space, self._solution
+                    self.market, mask, actions["vsp"], self._multipliers, self._reported, self._space, self._solution
                 )
                 require_certified(gap)
             return
         if self.bank is not None:
-            self.bank.before_change(which, actions["slice"])
+            self.bank.before_change(mask, actions["slice"])
         self._play_slices(
-            self.market, self._numbers, self._counts, self._changes, which, actions["slice"], self._draws,
+            self.market, self._numbers, self._counts, self._changes, mask, actions["slice"], self._draws,
             rewards.get("slice", self._no_rewards), rewards.get("vsp", self._no_rewards), terminated,
         )  # fmt: skip
         if self.bank is not None:
-            self.bank.settle(which, rewards.get("vsp"))
+            self.bank.settle(mask, rewards.get("vsp"))
 
-    def _observe(self, observations: Arrays) -> None:
+    def write_observations(self, observations: Arrays) -> None:
+        """Write what agents see, float32 (batch, agents, features); see `PhasedGame.write_observations`."""
         if "slice" in observations:
             self._observe_slices(self.market, self._numbers, self._counts, observations["slice"])
         if "vsp" in observations:
@@ -352,7 +357,7 @@ class VCGSlicingGame(PhasedGame):
 
     def observe_into(self, out: Arrays) -> None:
         """Write what the agents of the roles in ``out`` see into it, (batch, agents, features) each."""
-        self._observe(out)
+        self.write_observations(out)
 
     @property
     def externality_role(self) -> str | None:
@@ -398,14 +403,15 @@ class VCGSlicingGame(PhasedGame):
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return super()._arrays() | ({} if self.bank is None else self.bank.arrays())
 
-    def _measure(self, which: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
+    def write_metrics(self, mask: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
+        """Write metrics and ledger of the episodes that end; see `PhasedGame.write_metrics`."""
         if not self.full_metrics:
-            k.measure_quickly(self.market, self._counts, which, metrics, ledger)
+            k.measure_quickly(self.market, self._counts, mask, metrics, ledger)
         else:
-            self.solve_optima(which)
-            k.measure_markets(self.market, self._counts, which, metrics, ledger)
+            self.solve_optima(mask)
+            k.measure_markets(self.market, self._counts, mask, metrics, ledger)
         if self.bank is not None:
-            self.bank.measure(which, metrics, ledger)
+            self.bank.measure(mask, metrics, ledger)
 
     def report_keys(self) -> NDArray[np.uint64]:
         """Return a row per market that changes whenever the reported types may have changed, (batch, words)."""
@@ -419,20 +425,20 @@ class VCGSlicingGame(PhasedGame):
             words = [*words, market.episode, *(word.astype(np.uint64) for word in moment)]
         return np.stack(words, axis=1)
 
-    def _groups(self, which: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
-        """Return groups of markets, of those in ``which``, that have the same reported types."""
-        rows = np.flatnonzero(which)
+    def _groups(self, mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+        """Return groups of markets, of those in ``mask``, that have the same reported types."""
+        rows = np.flatnonzero(mask)
         keys = self.report_keys()[rows]
         if self._reports:  # reports are the providers' own
             return [rows[i : i + 1] for i in range(len(rows))]
         _, group = np.unique(keys, axis=0, return_inverse=True)
         return [rows[group.reshape(-1) == g] for g in range(group.max(initial=-1) + 1)]
 
-    def write_reported_optimum(self, which: NDArray[np.bool_], shares: NDArray[np.float64]) -> None:
-        """Write the optimal shares of the reported types of the markets ``which`` into ``shares``, (batch, n, 3)."""
+    def write_reported_optimum(self, mask: NDArray[np.bool_], shares: NDArray[np.float64]) -> None:
+        """Write the optimal shares of the reported types of the markets ``mask`` into ``shares``, (batch, n, 3)."""
         market, solution = self.market, self._solution
         reported = market.worth * market.multiplier
-        for group in self._groups(which):
+        for group in self._groups(mask):
             _solve(reported, market.rate, int(group[0]), False, self._space, solution)
             shares[group] = solution.share[0]
 
@@ -444,11 +450,11 @@ class VCGSlicingGame(PhasedGame):
         resolve_market(worth, rate, b, 0, True, TOLERANCE, self._space, out)
         require_certified(largest_gap(True, out))
 
-    def solve_optima(self, which: NDArray[np.bool_]) -> None:
-        """Make SW* known in the markets ``which`` and, where providers are truthful, SW*₋ᵢ too."""
+    def solve_optima(self, mask: NDArray[np.bool_]) -> None:
+        """Make SW* known in the markets ``mask`` and, where providers are truthful, SW*₋ᵢ too."""
         market, solution = self.market, self._solution
         payments = not self._reports
-        for group in self._groups(which & (market.known != k.SOLVED)):
+        for group in self._groups(mask & (market.known != k.SOLVED)):
             _solve(market.worth, market.rate, int(group[0]), payments, self._space, solution)
             market.optimum[group], market.ideal[group] = solution.welfare[0], solution.utility[0]
             if payments:

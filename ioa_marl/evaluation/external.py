@@ -13,7 +13,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ioa_marl import registry
-from ioa_marl.agents.base import Agent, Setting
+from ioa_marl.agents.base import Agent, AgentContext
 from ioa_marl.envs.core import Arrays, Game
 from ioa_marl.evaluation.protocol import (
     EvaluationConfig,
@@ -73,7 +73,7 @@ class _Function(Agent):
     learns = False
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
-        role = self.setting.plays[0]
+        role = self.context.plays[0]
         seen = observations[role.name][0]
         single = role.count == 1
         chosen = np.asarray(self.config(seen[:, 0].copy() if single else seen.copy()))
@@ -143,12 +143,14 @@ def score(
     check_training_seed(seed)
     game_class, preset = find_game(env_id)
     config = game_class.make_config(preset, **settings)
-    played = game_class.default_learning
+    played = game_class.default_controlled_roles
     functions = _by_role(act_fn, played)
     probe = game_class(config, 1, played)
-    acting = tuple(probe.roles[role] for role in played)
+    controlled_roles = tuple(probe.roles[role] for role in played)
     agents = [
-        _Function(Setting((probe.roles[role],), acting, (0,), 1, 1, torch.device("cpu")), functions[role])
+        _Function(
+            AgentContext((probe.roles[role],), controlled_roles, (0,), 1, 1, torch.device("cpu")), functions[role]
+        )
         for role in played
     ]
     figures = play_episodes(game_class, config, agents, played, 1, episodes, instances=[seed])

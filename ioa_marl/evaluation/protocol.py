@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ioa_marl.agents.base import Agent, Setting
+from ioa_marl.agents.base import Agent, AgentContext
 from ioa_marl.agents.baselines.random import RandomAgent, RandomConfig
 from ioa_marl.agents.baselines.scripted import ScriptedAgent, ScriptedConfig
 from ioa_marl.envs.core import Arrays, Game
@@ -58,10 +58,12 @@ def make_agent(
 ) -> Agent:
     """Return an agent for evaluation only, for several seeds side by side."""
     plays = tuple(game.roles[name] for name in roles)
-    acting = tuple(game.roles[name] for name in game.learning)
+    controlled_roles = tuple(game.roles[name] for name in game.controlled_roles)
     together = tuple(range(first_seed, first_seed + seeds))
     state_features = game.state().shape[-1] if agent_class.needs_state else 0
-    return agent_class(Setting(plays, acting, together, 1, 1, torch.device("cpu"), state_features), config)
+    return agent_class(
+        AgentContext(plays, controlled_roles, together, 1, 1, torch.device("cpu"), state_features), config
+    )
 
 
 def evaluation_config(config: Any) -> Any:
@@ -73,7 +75,7 @@ def play_episodes(
     game_class: type[Game],
     config: Any,
     agents: Sequence[Agent],
-    learning: Sequence[str],
+    controlled_roles: Sequence[str],
     seeds: int,
     episodes: int,
     first_episode: int = 0,
@@ -94,22 +96,24 @@ def play_episodes(
     whose = [0] * seeds if instances is None else instances
     config = evaluation_config(config)
     groups = [
-        _play_group(game_class, config, agents, learning, whose, count, first)
-        for first, count in episode_groups(game_class, config, learning, episodes, first_episode)
+        _play_group(game_class, config, agents, controlled_roles, whose, count, first)
+        for first, count in episode_groups(game_class, config, controlled_roles, episodes, first_episode)
     ]
     return {name: np.concatenate([group[name] for group in groups], axis=1) for name in groups[0]}
 
 
 def episode_groups(
-    game_class: type[Game], config: Any, learning: Sequence[str], episodes: int, first_episode: int
+    game_class: type[Game], config: Any, controlled_roles: Sequence[str], episodes: int, first_episode: int
 ) -> list[tuple[int, int]]:
     """Return first episode and number of episodes of each group that is played as one batch.
 
     Markets do not depend on their batch, and random agents draw the same for a seed whichever seeds are beside it.
     """
-    one = game_class(config, 1, learning)
+    one = game_class(config, 1, controlled_roles)
     held = sum(array.nbytes for array in one.save().values())
-    seen = sum(4 * role.count * role.observation_space.shape[0] for role in (one.roles[name] for name in learning))
+    seen = sum(
+        4 * role.count * role.observation_space.shape[0] for role in (one.roles[name] for name in controlled_roles)
+    )
     # Observations and final ones, twice each.
     together = max(1, LARGEST_BATCH // (held + 4 * seen))
     return [(first_episode + start, min(together, episodes - start)) for start in range(0, episodes, together)]
@@ -138,20 +142,22 @@ def _play_group(
     game_class: type[Game],
     config: Any,
     agents: Sequence[Agent],
-    learning: Sequence[str],
+    controlled_roles: Sequence[str],
     instances: Sequence[int],
     episodes: int,
     first_episode: int,
 ) -> dict[str, NDArray[np.float64]]:
     seeds = len(instances)
-    game = VectorGame(game_class, config, [EVALUATION_SEED] * seeds, episodes, learning, first_episode, instances)
+    game = VectorGame(
+        game_class, config, [EVALUATION_SEED] * seeds, episodes, controlled_roles, first_episode, instances
+    )
     shape = (seeds, episodes)
     out = {name: np.zeros(shape) for name in game.game.metric_names}
-    rewards = {f"reward_{role}": np.zeros(shape) for role in game.game.learning}
+    rewards = {f"reward_{role}": np.zeros(shape) for role in game.game.controlled_roles}
     length = np.zeros(shape)
     for transition, running in evaluation_steps(game, agents):
         length += running
-        for role in game.game.learning:
+        for role in game.game.controlled_roles:
             rewards[f"reward_{role}"] += np.where(running, transition.rewards[role].mean(axis=2), 0.0)
         finished = transition.ended & running
         for name, values in transition.metrics.items():
@@ -246,12 +252,12 @@ def compute_references(
     game_class: type[Game], config: Any, episodes: int, first_episode: int = 0, instance: int = 0
 ) -> References:
     """Compute the references of a market, or of one instance of it, on its evaluation episodes."""
-    learning = game_class.default_learning
-    probe = game_class(config, 1, learning)
+    controlled_roles = game_class.default_controlled_roles
+    probe = game_class(config, 1, controlled_roles)
 
     def means(agents: Sequence[Agent], draws: int = 1) -> dict[str, float]:
         played = play_episodes(
-            game_class, config, agents, learning, draws, episodes, first_episode, [instance] * draws
+            game_class, config, agents, controlled_roles, draws, episodes, first_episode, [instance] * draws
         )  # fmt: skip
         return {key: float(played[name].mean()) for key, name in game_class.objectives.items()}
 
@@ -262,17 +268,17 @@ def compute_references(
         agent = RandomAgent, RandomConfig(), probe, roles, RANDOM_DRAWS, REFERENCE_SEED
         return [make_agent(*agent)] if roles else []
 
-    random = means(at_random(learning), RANDOM_DRAWS)
-    others = [role for role in learning if role not in game_class.zero]
+    random = means(at_random(controlled_roles), RANDOM_DRAWS)
+    others = [role for role in controlled_roles if role not in game_class.score_floor]
     draws = RANDOM_DRAWS if others else 1
-    named = [scripted(role, policy, settings, draws) for role, (policy, settings) in game_class.zero.items()]
+    named = [scripted(role, policy, settings, draws) for role, (policy, settings) in game_class.score_floor.items()]
     seeds = np.full(episodes, EVALUATION_SEED, np.uint64)
     streams = np.arange(first_episode, first_episode + episodes, dtype=np.uint64)
     instances = {"instances": np.full(episodes, instance, np.uint64)} if game_class.instanced else {}
     return References(
         zero=means([*named, *at_random(others)], draws) if named else random,
         optimum={k: float(v.mean()) for k, v in game_class.reference(config, seeds, streams, **instances).items()},
-        constant=means([scripted(role, policy, {}) for role, policy in game_class.uninformed.items()]),
+        constant=means([scripted(role, policy, {}) for role, policy in game_class.constant_baseline.items()]),
         random=random,
     )
 
@@ -281,7 +287,7 @@ def scores(
     game_class: type[Game],
     config: Any,
     episodes: Mapping[str, NDArray[np.float64]],
-    learning: Sequence[str],
+    controlled_roles: Sequence[str],
     first_episode: int = 0,
     instances: Sequence[int] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
@@ -290,7 +296,7 @@ def scores(
     The ends of the scale hold for the market's usual learners, the other roles being scripted: where others act,
     there is no score; nor is there one where random play is the optimum already.
     """
-    if tuple(learning) != game_class.default_learning or not game_class.objectives:
+    if tuple(controlled_roles) != game_class.default_controlled_roles or not game_class.objectives:
         return {}
     seeds, count = next(iter(episodes.values())).shape
     held = [

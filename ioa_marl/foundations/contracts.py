@@ -129,13 +129,17 @@ def _check_roles(own: str, loaded: type[Any], roles: Any) -> None:
         _need(usable, f"the role {role.name} of {own} has to see a Box of one axis")
         acts = isinstance(role.action_space, (spaces.Discrete, spaces.MultiDiscrete, spaces.Box))
         _need(acts, f"the role {role.name} of {own} has to act in a Discrete, MultiDiscrete or Box")
-    learning: Any = getattr(loaded, "default_learning", None)
-    usable = isinstance(learning, tuple) and len(learning) > 0 and all(role in roles for role in learning)
-    _need(usable, f"{own}.default_learning has to be a tuple of its roles: {', '.join(roles)}")
+    controlled_roles: Any = getattr(loaded, "default_controlled_roles", None)
+    usable = (
+        isinstance(controlled_roles, tuple)
+        and len(controlled_roles) > 0
+        and all(role in roles for role in controlled_roles)
+    )
+    _need(usable, f"{own}.default_controlled_roles has to be a tuple of its roles: {', '.join(roles)}")
 
 
 def _check_scores(own: str, loaded: type[Any]) -> None:
-    for what in ("objectives", "uninformed"):
+    for what in ("objectives", "constant_baseline"):
         _need(isinstance(getattr(loaded, what, None), Mapping), f"{own}.{what} has to be a mapping")
     for what in ("metric_names", "board_metrics"):
         names = getattr(loaded, what, ())

@@ -34,8 +34,8 @@ def balance(b: int, ledger: Array) -> float:
 
 
 @kernel
-def balance_ledgers(ledger: Array, which: Array) -> None:
-    """Balance the ledgers of the markets ``which``, bool (batch,)."""
-    for b in range(which.shape[0]):
-        if which[b]:
+def balance_ledgers(ledger: Array, mask: Array) -> None:
+    """Balance the ledgers of the markets ``mask``, bool (batch,)."""
+    for b in range(mask.shape[0]):
+        if mask[b]:
             balance(b, ledger)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MARKET, PROTOCOL, RUNNER, AGENTS = "versions.env", "versions.protocol", "versions.runner", "versions.agents."
 """Settings that say with which versions a run was made."""
 
-_NEEDED = ("version", "objectives", "config_class", "board_metrics", "zero_name")
+_NEEDED = ("version", "objectives", "config_class", "board_metrics", "score_floor_name")
 
 
 def market_class(name: str) -> type[Game] | None:

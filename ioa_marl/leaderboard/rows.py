@@ -21,7 +21,7 @@ from ioa_marl.foundations.parameters import unchanged_settings
 from ioa_marl.leaderboard.installed import market_class
 from ioa_marl.leaderboard.labels import labels_of, variants_of
 from ioa_marl.leaderboard.seeds import DONE, INTACT, SeedRow, on_scale, zero_of
-from ioa_marl.leaderboard.settings import Setting, Settings, flatten
+from ioa_marl.leaderboard.settings import AgentContext, Settings, flatten
 from ioa_marl.leaderboard.text import file_name, unique
 
 REFERENCES = {"optimum": "optimum", "constant": "best constant", "random": "random play"}
@@ -40,7 +40,7 @@ class Run:
     agent: str
     digest: str
     seeds: tuple[SeedRow, ...]
-    identity: tuple[tuple[str, Setting], ...] = ()
+    identity: tuple[tuple[str, AgentContext], ...] = ()
     """Settings on which the scale depends, sorted; empty where no seed's can be read."""
     label: str = ""
     """Agent, and what tells the run apart from others of the same agent on the board."""
@@ -221,7 +221,7 @@ def arrange(seeds: Sequence[SeedRow]) -> Leaderboard:
     return Leaderboard(tuple(boards), tuple(p for run in runs for p in _problems(run)), tuple(runs))
 
 
-_Key: TypeAlias = tuple[str, str, str | None, tuple[tuple[str, Setting], ...]]
+_Key: TypeAlias = tuple[str, str, str | None, tuple[tuple[str, AgentContext], ...]]
 """Market, preset, role and the settings on which the scale depends: what the runs of a board share."""
 
 
@@ -244,8 +244,8 @@ def _median(values: Iterable[float | None]) -> float:
 
 def _runs(seeds: Sequence[SeedRow]) -> list[Run]:
     """Join the seeds of each run; of a seed whose settings are others than its run's, no mean is taken with them."""
-    grouped: dict[tuple[str, str, str, str], dict[tuple[tuple[str, Setting], ...], list[SeedRow]]] = {}
-    identities: dict[tuple[str, int], tuple[tuple[str, Setting], ...]] = {}
+    grouped: dict[tuple[str, str, str, str], dict[tuple[tuple[str, AgentContext], ...], list[SeedRow]]] = {}
+    identities: dict[tuple[str, int], tuple[tuple[str, AgentContext], ...]] = {}
     for seed in sorted(seeds, key=lambda seed: not seed.settings):
         what = seed.env, id(seed.settings)  # all seeds of a run have one mapping
         if what not in identities:
@@ -260,7 +260,7 @@ def _runs(seeds: Sequence[SeedRow]) -> list[Run]:
     ]
 
 
-def _identity(env: str, settings: Settings) -> tuple[tuple[str, Setting], ...]:
+def _identity(env: str, settings: Settings) -> tuple[tuple[str, AgentContext], ...]:
     """Return the settings on which the scale depends; training's cycle limit is lifted in evaluation.
 
     Settings that were added to a market later and change nothing are left out.
@@ -371,4 +371,4 @@ def _references(env: str, runs: Sequence[Run], role: str | None) -> tuple[Refere
 
 def _name_of_zero(env: str, role: str) -> str:
     game = market_class(env)
-    return "zero of the scale" if game is None else game.zero_name.get(role, "zero of the scale")
+    return "zero of the scale" if game is None else game.score_floor_name.get(role, "zero of the scale")

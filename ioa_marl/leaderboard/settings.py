@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from ioa_marl.foundations.files import LARGEST_TEXT, DamagedFileError, read_bytes, read_yaml
 from ioa_marl.leaderboard.text import LONGEST_NAME, visible
 
-Setting: TypeAlias = bool | int | float | str
-Settings: TypeAlias = Mapping[str, Setting]
+AgentContext: TypeAlias = bool | int | float | str
+Settings: TypeAlias = Mapping[str, AgentContext]
 
 MOST_SETTINGS = 1000
 """Settings of a run that are shown; more would be a column each."""
@@ -26,9 +26,9 @@ class Configs:
     """Reads ``config.yaml``; files that differ in nothing but the seed are parsed once."""
 
     def __init__(self) -> None:
-        self._held: dict[bytes, dict[str, Setting]] = {}
+        self._held: dict[bytes, dict[str, AgentContext]] = {}
 
-    def of(self, path: Path) -> dict[str, Setting]:
+    def of(self, path: Path) -> dict[str, AgentContext]:
         """Return the settings that a file holds.
 
         Raises
@@ -50,7 +50,7 @@ class Configs:
         return self._held[key]
 
 
-def flatten(config: Mapping[str, Any]) -> dict[str, Setting]:
+def flatten(config: Mapping[str, Any]) -> dict[str, AgentContext]:
     """Return a resolved configuration as flat keys.
 
     The only agent of a run is ``agent``; of several, each is ``roles.ROLE.agent``.
@@ -65,7 +65,7 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Setting]:
     return {visible(name): value for name, value in _leaves(tree, "")}
 
 
-def _leaves(value: Any, name: str) -> Iterator[tuple[str, Setting]]:
+def _leaves(value: Any, name: str) -> Iterator[tuple[str, AgentContext]]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             part = key if isinstance(key, str) else str(as_setting(key))
@@ -74,7 +74,7 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, Setting]]:
         yield name, as_setting(value)
 
 
-def as_setting(value: Any) -> Setting:
+def as_setting(value: Any) -> AgentContext:
     """Return a value as a table can hold it: numbers and truth values as they are, the rest as visible text."""
     if isinstance(value, str):
         return visible(value)

@@ -28,7 +28,7 @@ from ioa_marl.leaderboard import plots
 from ioa_marl.leaderboard.curves import Curve
 from ioa_marl.leaderboard.rows import Board, Leaderboard, Run
 from ioa_marl.leaderboard.seeds import DAMAGED, DONE, FAILED, SeedRow, on_scale
-from ioa_marl.leaderboard.settings import Setting
+from ioa_marl.leaderboard.settings import AgentContext
 from ioa_marl.leaderboard.text import file_name, shortened, unique
 
 NOT_SET = "-"
@@ -56,7 +56,7 @@ class Trial:
     """Folder of its sessions, unique too."""
     run: Run
     board: Board | None
-    hparams: dict[str, Setting] = field(default_factory=dict)
+    hparams: dict[str, AgentContext] = field(default_factory=dict)
 
 
 def write_log(leaderboard: Leaderboard, folder: Path, table: str) -> None:
@@ -116,17 +116,17 @@ def _trials(leaderboard: Leaderboard) -> list[Trial]:
     return [Trial(names[i], folders[i], run, board, same[i]) for i, (*_, run, board) in enumerate(placed)]
 
 
-def _hparams(run: Run, board: Board | None) -> dict[str, Setting]:
+def _hparams(run: Run, board: Board | None) -> dict[str, AgentContext]:
     """Return what says which run this is, and its settings."""
     states = sorted({seed.status for seed in run.seeds})
     state = states[0] if len(states) == 1 else f"{len(run.done)} of {len(run.seeds)} seeds done"
     # Columns stand in the alphabet's order, and only the first five are shown unasked: these come last.
-    settings: dict[str, Setting] = {
+    settings: dict[str, AgentContext] = {
         f"setting.{key}": shortened(value) if isinstance(value, str) else value
         for key, value in run.settings.items()
         if key not in _NAMED
     }
-    names: dict[str, Setting] = {
+    names: dict[str, AgentContext] = {
         "agent": run.label,
         "budget": run.budget or NOT_SET,
         "env": f"{run.env}-{run.preset}",
@@ -138,9 +138,9 @@ def _hparams(run: Run, board: Board | None) -> dict[str, Setting]:
     return names | settings
 
 
-def _same_keys(sets: Sequence[Mapping[str, Setting]]) -> list[dict[str, Setting]]:
+def _same_keys(sets: Sequence[Mapping[str, AgentContext]]) -> list[dict[str, AgentContext]]:
     """Give all sets the same keys, and each key values of one type, without which its column cannot be sorted."""
-    filled: list[dict[str, Setting]] = [{} for _ in sets]
+    filled: list[dict[str, AgentContext]] = [{} for _ in sets]
     times = Counter(key for held in sets for key in held)
     for key in sorted(key for key, _ in times.most_common(MOST_COLUMNS)):
         values = [held.get(key, NOT_SET) for held in sets]
@@ -150,7 +150,7 @@ def _same_keys(sets: Sequence[Mapping[str, Setting]]) -> list[dict[str, Setting]
     return filled
 
 
-def _kind(value: Setting) -> str:
+def _kind(value: AgentContext) -> str:
     if isinstance(value, bool):
         return "truth"
     return "number" if isinstance(value, (int, float)) and math.isfinite(value) else "text"

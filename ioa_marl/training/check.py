@@ -147,7 +147,7 @@ def evaluate_checkpoint(path: Path, episodes: int | None = None, bidder_gain: bo
     agents = opened.agents()
     with one_line_about(file):
         played = evaluate(spec, agents, spec.seeds, first)
-    found = scores(spec.game_class, spec.env_config, played, spec.learning, first, spec.seeds)
+    found = scores(spec.game_class, spec.env_config, played, spec.controlled_roles, first, spec.seeds)
     gains = bidder_gains(spec, agents, spec.seeds, first) if bidder_gain or spec.evaluation.bidder_gain else {}
     audit = {role: gain.of_seed(0) for role, gain in gains.items()}
     score = CheckpointScore(

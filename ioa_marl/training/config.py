@@ -51,11 +51,11 @@ class AgentSpec:
         """Return name and settings."""
         return {"name": self.name, **dataclasses.asdict(self.config)}
 
-    def prepared(self, acting: Mapping[str, Role], prefix: str) -> AgentSpec:
+    def prepared(self, controlled_roles: Mapping[str, Role], prefix: str) -> AgentSpec:
         """Return it as the run will have it; a mistake becomes one line that names ``prefix.key``."""
         try:
-            plays = [acting[name] for name in self.roles]
-            config = self.agent_class.prepared(self.config, plays, list(acting.values()))
+            plays = [controlled_roles[name] for name in self.roles]
+            config = self.agent_class.prepared(self.config, plays, list(controlled_roles.values()))
         except ParameterError as error:
             # What cannot play as it comes is left out where a pattern chose it.
             kind = CannotPlayError if self.config == self.agent_class.config_class() else UserError
@@ -79,7 +79,7 @@ class RunSpec:
     runs: Path
 
     @property
-    def learning(self) -> tuple[str, ...]:
+    def controlled_roles(self) -> tuple[str, ...]:
         """Roles that act, in the game's order."""
         played = {role for agent in self.agents for role in agent.roles}
         return tuple(role for role in self.game_class.make_roles(self.env_config) if role in played)
@@ -92,7 +92,7 @@ class RunSpec:
     @property
     def agent_label(self) -> str:
         """Name of the agent, with its role where it is not the usual one."""
-        usual = self.game_class.default_learning
+        usual = self.game_class.default_controlled_roles
         parts = [a.name if a.roles == usual else f"{'+'.join(a.roles)}={a.name}" for a in self.agents]
         return ",".join(parts)
 
@@ -364,12 +364,12 @@ def _check_something_is_learnt(
     agents: tuple[AgentSpec, ...], game_class: type[Game], roles: Mapping[str, Role], budget: int, num_envs: int
 ) -> None:
     """Refuse a run that would be over before a learner has made a single update."""
-    acting = [role for name, role in roles.items() if any(name in agent.roles for agent in agents)]
+    controlled_roles = [role for name, role in roles.items() if any(name in agent.roles for agent in agents)]
     for agent in agents:
         if not agent.agent_class.learns_in(game_class, agent.roles):
             continue
         for name in agent.roles:
-            first = agent.agent_class.first_update(agent.config, roles[name], acting, num_envs)
+            first = agent.agent_class.first_update(agent.config, roles[name], controlled_roles, num_envs)
             if budget < first:
                 raise UserError(
                     f"budget={budget} is not allowed: use at least {first}, "
@@ -398,7 +398,7 @@ def _agents(values: Mapping[str, Any], game_class: type[Game], roles: Mapping[st
             )
         prefix = f"roles.{role}.agent"
         chosen.append((prefix, _agent_spec(choice["agent"], (role,), prefix)))
-    usual = tuple(role for role in game_class.default_learning if role not in special)
+    usual = tuple(role for role in game_class.default_controlled_roles if role not in special)
     agent = values.get("agent")
     if isinstance(agent, Mapping):
         if not usual:
@@ -410,8 +410,8 @@ def _agents(values: Mapping[str, Any], game_class: type[Game], roles: Mapping[st
     order = list(roles)
     chosen.sort(key=lambda choice: [order.index(role) for role in choice[1].roles])
     played = {role for _, spec in chosen for role in spec.roles}
-    acting = {name: role for name, role in roles.items() if name in played}
-    return tuple(spec.prepared(acting, prefix) for prefix, spec in chosen)
+    controlled_roles = {name: role for name, role in roles.items() if name in played}
+    return tuple(spec.prepared(controlled_roles, prefix) for prefix, spec in chosen)
 
 
 def _check_policy(agent: AgentSpec, game_class: type[Game], env_config: Any, role: str) -> None:

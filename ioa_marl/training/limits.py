@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ioa_marl.agents.base import Setting
+from ioa_marl.agents.base import AgentContext
 from ioa_marl.foundations.errors import ParameterError, UserError
 
 if TYPE_CHECKING:
@@ -39,24 +39,24 @@ def check_limits(spec: RunSpec, special: Collection[str]) -> None:
         With the setting, and the figure it would have to be below.
     """
     roles = spec.game_class.make_roles(spec.env_config)
-    acting = tuple(roles[name] for name in spec.learning)
+    controlled_roles = tuple(roles[name] for name in spec.controlled_roles)
     needs: dict[str, int] = {}
     for agent in spec.agents:
         if not agent.agent_class.learns_in(spec.game_class, agent.roles):
             continue
         prefix = f"roles.{agent.roles[0]}.agent" if agent.roles[0] in special else "agent"
         plays = tuple(roles[name] for name in agent.roles)
-        setting = Setting(plays, acting, spec.seeds, spec.num_envs, spec.budget, torch.device("cpu"))
+        context = AgentContext(plays, controlled_roles, spec.seeds, spec.num_envs, spec.budget, torch.device("cpu"))
         try:
-            agent.agent_class.check_setting(agent.config, setting)
+            agent.agent_class.check_context(agent.config, context)
         except ParameterError as error:
             raise UserError(f"{prefix}.{error}") from error
-        for key, size in agent.agent_class.memory(agent.config, setting).items():
+        for key, size in agent.agent_class.memory(agent.config, context).items():
             needs[f"{prefix}.{key}={_written(getattr(agent.config, key))}"] = size
     if spec.device != "cpu":
         needs.clear()  # the memory of another device is another one
     # What agents see, before and after a step; a market's own arrays come on top.
-    features = sum(role.count * role.observation_space.shape[0] for role in acting)
+    features = sum(role.count * role.observation_space.shape[0] for role in controlled_roles)
     if spec.learns:
         needs[f"num_envs={spec.num_envs}"] = len(spec.seeds) * spec.num_envs * features * 2 * 4
     _check_memory(spec, needs)

@@ -22,7 +22,7 @@ def evaluate(
     """Play the evaluation episodes with the agents of a run, trained with ``seeds``; see `play_episodes`."""
     episodes = spec.evaluation.episodes
     return play_episodes(
-        spec.game_class, spec.env_config, agents, spec.learning, len(seeds), episodes, first_episode, seeds
+        spec.game_class, spec.env_config, agents, spec.controlled_roles, len(seeds), episodes, first_episode, seeds
     )
 
 
@@ -33,16 +33,16 @@ def bidder_gains(
     roles = spec.game_class.make_roles(spec.env_config)
     return {
         role: best_constant_gain(
-            spec.game_class, spec.env_config, agents, spec.learning, role, spec.evaluation.episodes,
+            spec.game_class, spec.env_config, agents, spec.controlled_roles, role, spec.evaluation.episodes,
             members=audited_members(roles[role].count), instances=seeds, first_episode=first_episode,
         )
-        for role in bidders(spec.game_class, spec.env_config, spec.learning)
+        for role in bidders(spec.game_class, spec.env_config, spec.controlled_roles)
     }  # fmt: skip
 
 
 def load_agents(spec: RunSpec, saved: Mapping[str, Any]) -> list[Agent]:
     """Return the agents of a checkpoint, ready to act."""
-    probe = spec.game_class(spec.env_config, 1, spec.learning)
+    probe = spec.game_class(spec.env_config, 1, spec.controlled_roles)
     agents = []
     for choice, state in zip(spec.agents, saved["policies"], strict=True):
         # Its own seed: what an agent draws in evaluation depends on it.

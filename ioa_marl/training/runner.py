@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from ioa_marl.agents.base import Agent, Setting
+from ioa_marl.agents.base import Agent, AgentContext
 from ioa_marl.envs.vector import VectorGame
 from ioa_marl.evaluation.audits.bidders import ConstantGain
 from ioa_marl.evaluation.protocol import references, scores
@@ -49,17 +49,17 @@ class Trainer:
         self.spec, self.seeds, self.folders = spec, tuple(seeds), tuple(folders)
         with_state = any(a.agent_class.needs_state for a in spec.agents)
         self.game = VectorGame(
-            spec.game_class, spec.env_config, seeds, spec.num_envs, spec.learning, with_state=with_state
+            spec.game_class, spec.env_config, seeds, spec.num_envs, spec.controlled_roles, with_state=with_state
         )
         self.game.game.full_metrics = False  # nobody looks at the figures of training episodes
         self.game.reset()
         state_features = 0 if self.game.state is None else self.game.state.shape[-1]
         roles = self.game.game.roles
-        acting = tuple(roles[name] for name in spec.learning)
+        controlled_roles = tuple(roles[name] for name in spec.controlled_roles)
         self.agents: list[Agent] = [
             a.agent_class(
-                Setting(
-                    tuple(roles[name] for name in a.roles), acting, self.seeds, spec.num_envs, spec.budget,
+                AgentContext(
+                    tuple(roles[name] for name in a.roles), controlled_roles, self.seeds, spec.num_envs, spec.budget,
                     torch.device(spec.device), state_features,
                 ),
                 a.config,
@@ -158,7 +158,11 @@ class Trainer:
         for step, table in self.tables[i].items() if lost else ():
             columns = {name: table[name].to_numpy()[None] for name in table.column_names if name not in INDEX}
             found = scores(
-                self.spec.game_class, self.spec.env_config, columns, self.spec.learning, instances=[self.seeds[i]]
+                self.spec.game_class,
+                self.spec.env_config,
+                columns,
+                self.spec.controlled_roles,
+                instances=[self.seeds[i]],
             )
             curves.write(step, time.time(), _evaluated(columns, found, 0))
         return curves
@@ -186,7 +190,9 @@ class Trainer:
         self.evaluation_speed = float(episodes["length"].sum()) / (time.perf_counter() - started)
         for agent in self.agents:
             agent.attach(self.game.game)
-        self.latest_scores = scores(spec.game_class, spec.env_config, episodes, spec.learning, instances=self.seeds)
+        self.latest_scores = scores(
+            spec.game_class, spec.env_config, episodes, spec.controlled_roles, instances=self.seeds
+        )
         with self.watch.at(self.steps):
             self.watch.evaluation(episodes, self.latest_scores, spec.game_class.objectives.values())
         for i in range(len(self.seeds)):
@@ -249,7 +255,7 @@ class Trainer:
     def _scored(self, i: int, metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
         """Return the scores of a seed and the references, which may take longer than training: only for a score."""
         spec = self.spec
-        if spec.learning != spec.game_class.default_learning or not spec.game_class.objectives:
+        if spec.controlled_roles != spec.game_class.default_controlled_roles or not spec.game_class.objectives:
             return {}, {}
         anchors = references(spec.game_class, spec.env_config, spec.evaluation.episodes, instance=self.seeds[i])
         found = {

@@ -246,7 +246,7 @@ def _resolved(job: Job, values: dict[str, Any]) -> RunSpec:
     spec = resolve(values)
     for value in job:
         role = value.given.name.split(".")[1] if value.given.name.startswith("roles.") else ""
-        if value.is_group and value.choice is None and role in spec.game_class.default_learning:
+        if value.is_group and value.choice is None and role in spec.game_class.default_controlled_roles:
             raise UserError(
                 f"{value.given.name}=null is not allowed: {role} is played by an agent; "
                 f"choose another one with {value.given.name}=NAME"

@@ -129,7 +129,7 @@ def from_settings(env: str, agent: str | None = None, settings: Sequence[str] = 
                 f"{choice.name} has to be trained before it can be watched: "
                 f"ioa-marl train env={env} agent={choice.name}, then ioa-marl watch SEED_FOLDER"
             )
-    probe = spec.game_class(spec.env_config, 1, spec.learning)
+    probe = spec.game_class(spec.env_config, 1, spec.controlled_roles)
     agents = (make_agent(c.agent_class, c.config, probe, c.roles, 1, spec.seeds[0]) for c in spec.agents)
     return Players(spec, tuple(agents), 0, f"{spec.env_label}-{spec.agent_label}")
 
@@ -243,7 +243,7 @@ def _replayed(
 ) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
     """Play an episode again; yields each number of steps done, and the frame if there is one for it."""
     spec = players.spec
-    game = spec.game_class(evaluation_config(spec.env_config), 1, spec.learning, autoreset=False)
+    game = spec.game_class(evaluation_config(spec.env_config), 1, spec.controlled_roles, autoreset=False)
     _start(game, players, episode)
     for agent in players.agents:  # which a market may ask for more than actions
         agent.attach(game)

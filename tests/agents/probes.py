@@ -54,17 +54,17 @@ class ProbeGame(Game):
     version: ClassVar = 0
     config_class: ClassVar = Nothing
     presets: ClassVar = {"standard": {}}
-    default_learning: ClassVar = ("player",)
+    default_controlled_roles: ClassVar = ("player",)
     metric_names: ClassVar = ("return",)
     objectives: ClassVar = {"player": "return"}
-    uninformed: ClassVar = {"player": "first"}
+    constant_baseline: ClassVar = {"player": "first"}
     board_metrics: ClassVar = ()
 
     worlds = 1
     best_return = 1.0
 
-    def __init__(self, config, num_envs=1, learning=None, autoreset=True):
-        super().__init__(config, num_envs, learning, autoreset)
+    def __init__(self, config, num_envs=1, controlled_roles=None, autoreset=True):
+        super().__init__(config, num_envs, controlled_roles, autoreset)
         words = {name: np.zeros(num_envs, np.uint64) for name in ("seed", "stream", "episode", "time")}
         self.arrays = {**words, "total": np.zeros(num_envs), **self.memory()}
         self._lent = []
@@ -98,13 +98,13 @@ class ProbeGame(Game):
     def world(self):
         return (self.draw(0, at=0) * self.worlds).astype(np.int64)
 
-    def draw(self, purpose, at=None):
+    def draw(self, stream_offset, at=None):
         """Return a random number in [0, 1) for every market, (batch,): one for each purpose and time."""
         a = self.arrays
-        return chance(a["seed"], a["stream"], a["episode"], a["time"] if at is None else at, purpose)
+        return chance(a["seed"], a["stream"], a["episode"], a["time"] if at is None else at, stream_offset)
 
     def _learning_only(self, arrays, dtype):
-        return {name: np.asarray(arrays[name], dtype) for name in self.learning}
+        return {name: np.asarray(arrays[name], dtype) for name in self.controlled_roles}
 
     def _lend(self, observations, active, *others):
         """Spoil what was returned by the step before the last one: it is valid no longer."""
@@ -138,7 +138,7 @@ class ProbeGame(Game):
 
     def step(self, actions):
         rewards, terminated, truncated = self.play(
-            {name: self.checked_actions(name, actions) for name in self.learning}
+            {name: self.checked_actions(name, actions) for name in self.controlled_roles}
         )
         rewards = self._learning_only(rewards, np.float32)
         self.arrays["total"] += np.mean([r.mean(axis=1) for r in rewards.values()], axis=0)
@@ -329,8 +329,8 @@ class Target(ProbeGame):
 
     def _cases(self):
         seen, right = self.every_case(self.config)
-        which = self.world if self.config.seen else np.zeros(self.num_envs, np.int64)
-        return seen[which], right[which]
+        mask = self.world if self.config.seen else np.zeros(self.num_envs, np.int64)
+        return seen[mask], right[mask]
 
     def look(self):
         return {"player": self._cases()[0][:, None]}
@@ -371,7 +371,7 @@ class Crowd(ProbeGame):
     """One step, two roles, nothing to see; agent i of a role with n actions is paid 1 for action i mod n."""
 
     name = "crowd"
-    default_learning: ClassVar = ("player", "rival")
+    default_controlled_roles: ClassVar = ("player", "rival")
     counts: ClassVar = {"player": 2, "rival": 3}
 
     @classmethod
@@ -428,14 +428,14 @@ class Bazaar(ProbeGame):
     """A bit of everything, at random: two roles, unequal heads, agents that wait, both kinds of ending, or both."""
 
     name = "bazaar"
-    default_learning: ClassVar = ("player", "rival")
+    default_controlled_roles: ClassVar = ("player", "rival")
 
     @classmethod
     def make_roles(cls, config):
         return {"player": make_role("player", 2, 3, 3), "rival": make_role("rival", 1, 3, (2, 3))}
 
-    def _drawn(self, purpose, *shape):
-        flat = [self.draw(purpose + i) for i in range(int(np.prod(shape)))]
+    def _drawn(self, stream_offset, *shape):
+        flat = [self.draw(stream_offset + i) for i in range(int(np.prod(shape)))]
         return np.stack(flat, axis=1).reshape(self.num_envs, *shape)
 
     def look(self):

@@ -14,7 +14,7 @@ import torch
 from learners import LEARNERS
 from probes import Bazaar
 
-from ioa_marl.agents.base import Setting
+from ioa_marl.agents.base import AgentContext
 from ioa_marl.envs.vector import VectorGame
 from ioa_marl.foundations import checkpoint
 
@@ -53,12 +53,12 @@ class Session:
         self.game = VectorGame(game_class, config, seeds, num_envs, with_state=self.entry.agent.needs_state)
         self.game.reset()
         state = self.game.state
-        plays = tuple(self.game.game.roles[name] for name in self.game.game.learning)
-        setting = Setting(
+        plays = tuple(self.game.game.roles[name] for name in self.game.game.controlled_roles)
+        context = AgentContext(
             plays, plays, self.seeds, num_envs, budget * num_envs, torch.device("cpu"),
             0 if state is None else state.shape[-1],
         )  # fmt: skip
-        self.agent = self.entry.agent(setting, dataclasses.replace(self.entry.config, **{**usual, **changes}))
+        self.agent = self.entry.agent(context, dataclasses.replace(self.entry.config, **{**usual, **changes}))
         self.figures = []
 
     def run(self, iterations):
@@ -119,7 +119,7 @@ class Session:
                 seen[None] if r.name == role else np.float32(0.5),
                 (len(self.seeds), len(seen), r.count, *r.observation_space.shape),
             ).copy()
-            for r in self.agent.setting.plays
+            for r in self.agent.context.plays
         }
         return self.agent.act(batch, deterministic=True)[role]
 

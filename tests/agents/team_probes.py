@@ -58,7 +58,7 @@ class Chorus(ProbeGame):
     """One step, two roles, nothing to see: the mean action of the others of the own role, less the other role's."""
 
     name = "chorus"
-    default_learning: ClassVar = ("player", "rival")
+    default_controlled_roles: ClassVar = ("player", "rival")
     counts: ClassVar = {"player": 3, "rival": 2}
 
     @classmethod

@@ -14,7 +14,7 @@ from learners import LEARNERS
 from probes import Bazaar, Crowd, ProbeGame, make_role
 from sessions import Session, differing
 
-from ioa_marl.agents.base import EstimatesExternality, Setting
+from ioa_marl.agents.base import AgentContext, EstimatesExternality
 from ioa_marl.agents.common.actor_critic import ActorCriticConfig
 from ioa_marl.agents.learners.maddpg import MANY_AGENTS, MADDPGAgent, MADDPGConfig
 from ioa_marl.agents.learners.mean_field_ac import MeanFieldACAgent, MeanFieldACConfig
@@ -209,8 +209,8 @@ def test_what_roles_of_another_agent_did_next_is_what_they_do_in_the_next_value(
     game.reset()
     roles = game.game.roles
     entry = LEARNERS[learner]
-    setting = Setting((roles["player"],), tuple(roles.values()), (0,), 4, 10_000, torch.device("cpu"))
-    agent = entry.agent(setting, dataclasses.replace(entry.config, n_step=1))
+    context = AgentContext((roles["player"],), tuple(roles.values()), (0,), 4, 10_000, torch.device("cpu"))
+    agent = entry.agent(context, dataclasses.replace(entry.config, n_step=1))
     history, draws = [], np.random.default_rng(0)
     for _ in range(40):
         actions = agent.act(game.observations, deterministic=False)
@@ -323,7 +323,7 @@ def test_maddpg_of_many_agents_suggests_the_mean_field(agents, warned):
     role = make_role("player", agents, 1, 2)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        MADDPGAgent(Setting((role,), (role,), (0,), 1, 1, torch.device("cpu")), MADDPGConfig(width=4))
+        MADDPGAgent(AgentContext((role,), (role,), (0,), 1, 1, torch.device("cpu")), MADDPGConfig(width=4))
     assert [str(w.message).endswith("mean_field_ac sees their mean") for w in caught] == [True] * warned
 
 
@@ -333,7 +333,7 @@ def test_maddpg_of_many_agents_suggests_the_mean_field(agents, warned):
 def mean_field_of(counts, share_above=64, **changes):
     roles = tuple(make_role(name, n, 2, (3, 2)) for name, n in counts.items())
     config = MeanFieldACConfig(width=8, gamma=0.7, reward_scale=0.5, share_above=share_above, **changes)
-    agent = MeanFieldACAgent(Setting(roles, roles, (0, 1), 3, 10, torch.device("cpu")), config)
+    agent = MeanFieldACAgent(AgentContext(roles, roles, (0, 1), 3, 10, torch.device("cpu")), config)
     return agent, {role.name: role for role in roles}
 
 
@@ -438,8 +438,8 @@ def test_externality_changes_nothing_in_training_and_is_refused_for_roles_of_oth
     with pytest.raises(UserError, match="this mean_field_ac does not play vsp: it plays slice"):
         agent.externality("vsp", (seen, {}), (seen, {}), **arguments)
     assert isinstance(agent, EstimatesExternality)
-    setting = Setting((roles["slice"],), (roles["slice"],), (0,), 1, 1, torch.device("cpu"))
-    assert not isinstance(MADDPGAgent(setting, MADDPGConfig(width=4)), EstimatesExternality)
+    context = AgentContext((roles["slice"],), (roles["slice"],), (0,), 1, 1, torch.device("cpu"))
+    assert not isinstance(MADDPGAgent(context, MADDPGConfig(width=4)), EstimatesExternality)
 
 
 # Settings.

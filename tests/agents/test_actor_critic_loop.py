@@ -82,7 +82,7 @@ class Looped:
         loss = (self.config.logit_penalty * square - value - entropy * spread)[asked].mean()
         self.step(self.actor_optimiser, loss, [self.actor])
 
-    def follow(self):
+    def polyak_update(self):
         for target, source in ((self.target_actor, self.actor), (self.target_critics, self.critics)):
             for p, q in zip(target.parameters(), source.parameters(), strict=True):
                 p.data += self.config.tau * (q.data - p.data)
@@ -152,7 +152,7 @@ class LoopedTeam:
                 lambda own, name=name, i=i: self.critic_sees(seen, {**done, (name, i): own}, name, i), entropy,
             )  # fmt: skip
         for name, i in self.everybody():
-            self.loops[name][i].follow()
+            self.loops[name][i].polyak_update()
 
 
 @pytest.mark.parametrize(

@@ -335,7 +335,7 @@ def test_outcomes_that_a_shorter_head_does_not_have_are_never_played_by_the_publ
 
 
 def test_published_agent_refuses_a_role_of_several():
-    player = Session("diffusion_sac", Crowd).agent.setting.plays[0]
+    player = Session("diffusion_sac", Crowd).agent.context.plays[0]
     with pytest.raises(UserError, match=r"DiffusionSACRefAgent cannot play player: .* one agent, and player has 2"):
         check_playable(DiffusionSACRefAgent, player)
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from probes import make_role
 
-from ioa_marl.agents.base import Setting
+from ioa_marl.agents.base import AgentContext
 from ioa_marl.agents.replay.joint_buffer import JointReplay, JointWindows
 from ioa_marl.agents.replay.joint_views import ActionCode, mean_of_others, summed
 from ioa_marl.envs.core import Role
@@ -135,8 +135,8 @@ def test_open_windows_go_on_after_saving_and_loading():
 
 
 def test_every_seed_remembers_its_own_markets_and_samples_only_them():
-    setting = Setting((PLAYER,), (PLAYER, RIVAL), (0, 1), 3, 1000, torch.device("cpu"))
-    replay = JointReplay(setting, [PLAYER, RIVAL], 1000, 1, GAMMA)
+    context = AgentContext((PLAYER,), (PLAYER, RIVAL), (0, 1), 3, 1000, torch.device("cpu"))
+    replay = JointReplay(context, [PLAYER, RIVAL], 1000, 1, GAMMA)
 
     def of(seeds_value):  # (seeds, markets, agents, …)
         return {name: np.full((2, 3, r.count, 1), 0.0) + np.array(seeds_value)[:, None, None, None]
@@ -159,8 +159,8 @@ def test_every_seed_remembers_its_own_markets_and_samples_only_them():
 
 @pytest.mark.parametrize(("budget", "capacity"), [(50, 50), (10, 32), (10**9, 100)])
 def test_memory_is_bounded_by_the_budget_and_holds_what_one_step_can_bring(budget, capacity):
-    setting = Setting((PLAYER,), (PLAYER,), (0,), 8, budget, torch.device("cpu"))
-    assert JointReplay(setting, [PLAYER], 100, 3, GAMMA).ring.capacity == capacity
+    context = AgentContext((PLAYER,), (PLAYER,), (0,), 8, budget, torch.device("cpu"))
+    assert JointReplay(context, [PLAYER], 100, 3, GAMMA).ring.capacity == capacity
 
 
 def test_action_of_an_agent_that_does_not_act_is_all_zeros_and_differs_from_every_other_one():

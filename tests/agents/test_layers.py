@@ -78,6 +78,6 @@ def test_a_graph_of_parameters_that_have_moved_since_is_refused():
     stale = affine(x, weight, bias).sum()
     for p in (weight, bias):
         p.grad = torch.ones_like(p)
-    optimiser.descend(1.0)
+    optimiser.gradient_step(1.0)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         stale.backward()

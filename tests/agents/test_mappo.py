@@ -16,10 +16,10 @@ from probes import Bandit, Bazaar, Crowd, ProbeGame, Steady, make_role
 from sessions import Session, bazaar
 from torch import nn
 
-from ioa_marl.agents.base import Setting
+from ioa_marl.agents.base import AgentContext
 from ioa_marl.agents.learners.mappo import MAPPOAgent, MAPPOConfig
 from ioa_marl.agents.learners.ppo import MaskedRolloutBuffer
-from ioa_marl.agents.replay.rollouts import deal, generalised_advantages
+from ioa_marl.agents.replay.rollouts import generalised_advantages, split_minibatches
 from ioa_marl.envs.vector import VectorGame
 from ioa_marl.foundations.errors import UserError
 from ioa_marl.foundations.parameters import ParameterError
@@ -112,11 +112,11 @@ def test_what_follows_a_termination_does_not_matter_even_if_it_is_not_a_number(h
 def test_every_decision_is_in_one_minibatch_and_they_are_dealt_out_evenly(members, rows, minibatches, share, seed):
     rng = np.random.default_rng(seed)
     decided = rng.random((members, rows)) < share
-    dealt = deal(rng.random((members, rows)), decided, minibatches)
-    assert len(dealt) == minibatches
-    assert len({batch.shape for batch, _ in dealt}) == 1, "all members and minibatches are of one size"
+    minibatches = split_minibatches(rng.random((members, rows)), decided, minibatches)
+    assert len(minibatches) == minibatches
+    assert len({batch.shape for batch, _ in minibatches}) == 1, "all members and minibatches are of one size"
     for member in range(members):
-        counted = [batch[member, : n[member]].tolist() for batch, n in dealt]
+        counted = [batch[member, : n[member]].tolist() for batch, n in minibatches]
         assert sorted(row for batch in counted for row in batch) == np.flatnonzero(decided[member]).tolist()
         sizes = [len(batch) for batch in counted]
         assert max(sizes) - min(sizes) <= 1
@@ -125,10 +125,10 @@ def test_every_decision_is_in_one_minibatch_and_they_are_dealt_out_evenly(member
 def test_minibatches_are_drawn_anew_and_for_each_member_by_its_own_numbers():
     decided = np.ones((2, 1000), np.bool_)
     uniforms = np.random.default_rng(0).random((2, 1000))
-    (first, _), (second, _) = deal(uniforms, decided, 2)
+    (first, _), (second, _) = split_minibatches(uniforms, decided, 2)
     assert not np.array_equal(first[0], first[1])
     assert abs(np.mean(first[0]) - np.mean(second[0])) < 60, "neither has the earlier rows"
-    again = deal(uniforms[:1], decided[:1], 2)[0][0]
+    again = split_minibatches(uniforms[:1], decided[:1], 2)[0][0]
     assert np.array_equal(again[0], first[0]), "and does not depend on the others"
 
 
@@ -192,7 +192,7 @@ def test_update_equals_a_loop_over_plain_networks(role):
     counters = stack.sampling.counters.copy()
     for _ in range(10):
         uniforms = stack.sampling.uniform(stack.members.separate, e.decided.shape[1]).reshape(count, -1)
-        for rows, counted in deal(uniforms, e.decided, 5):
+        for rows, counted in split_minibatches(uniforms, e.decided, 5):
             for member, loop in enumerate(loops):
                 at = rows[member, : counted[member]]
                 loop.step(
@@ -259,7 +259,7 @@ class Retiring(Crowd):
     """The second agent is not asked any more after the first sixteen episodes of a market."""
 
     name = "retiring"
-    default_learning = ("player",)
+    default_controlled_roles = ("player",)
     counts = {"player": 2}  # noqa: RUF012
 
     def acting(self):
@@ -351,7 +351,7 @@ def test_market_that_does_not_say_in_which_state_an_episode_ends_is_refused_in_o
 def test_setting_without_the_state_is_refused():
     roles = tuple(Steady.make_roles(None).values())
     with pytest.raises(UserError, match="global state"):
-        MAPPOAgent(Setting(roles, roles, (0,), 2, 100, torch.device("cpu")), MAPPOConfig())
+        MAPPOAgent(AgentContext(roles, roles, (0,), 2, 100, torch.device("cpu")), MAPPOConfig())
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def played(columns, n, steps):
     out = [[] for _ in range(columns)]
     for t, step in enumerate(steps):
         active, reward, terminated, truncated = (np.array(x) for x in zip(*step, strict=True))
-        which, rows = window.step(
+        mask, rows = window.step(
             np.full((columns, 1), t, np.float32),
             np.full((columns, 2), (t, -t), np.int64),
             active.astype(np.bool_),
@@ -32,7 +32,7 @@ def played(columns, n, steps):
             terminated.astype(np.bool_),
             truncated.astype(np.bool_),
         )
-        for i, column in enumerate(which):
+        for i, column in enumerate(mask):
             assert rows["actions"][i].tolist() == [rows["observations"][i, 0], -rows["observations"][i, 0]]
             out[column].append(
                 (

@@ -36,10 +36,10 @@ def test_product_does_not_depend_on_where_matrices_lie_or_on_what_lies_beside_th
         y = torch.randn(7, *other, generator=generator)
         transposed = {"forward": (False, False), "of weights": (True, False), "of inputs": (False, True)}[turn]
 
-        def product(which, offsets, x=x, y=y, transposed=transposed):
+        def product(mask, offsets, x=x, y=y, transposed=transposed):
             # As layers have them: the transposed one lies the other way round in memory.
             sides = [
-                laid(side[which].mT.contiguous(), offset).mT if other_way else laid(side[which], offset)
+                laid(side[mask].mT.contiguous(), offset).mT if other_way else laid(side[mask], offset)
                 for side, offset, other_way in zip((x, y), offsets, transposed, strict=False)
             ]
             out = laid(torch.empty(len(sides[0]), x.shape[1], y.shape[2]), offsets[2])

@@ -13,12 +13,18 @@ from probes import Bazaar, Crowd, ProbeGame, Target, TargetConfig, make_role
 from sessions import Session, bazaar, differing, flat
 from torch import nn
 
-from ioa_marl.agents.base import Setting
+from ioa_marl.agents.base import AgentContext
 from ioa_marl.agents.baselines.greedy import GreedyAgent, GreedyConfig
 from ioa_marl.agents.baselines.random import RandomAgent, RandomConfig
 from ioa_marl.agents.networks.diffusion import ACTIVATIONS
 from ioa_marl.agents.networks.optimiser import StackedAdam, clipping
-from ioa_marl.agents.networks.stacked import StackedMLP, descend, follow, load_optimiser_state, optimiser_state
+from ioa_marl.agents.networks.stacked import (
+    StackedMLP,
+    gradient_step,
+    load_optimiser_state,
+    optimiser_state,
+    polyak_update,
+)
 from ioa_marl.envs.vector import VectorGame
 
 
@@ -79,21 +85,21 @@ def test_network_descends_the_same_path_in_a_stack_of_any_size_and_at_any_place_
     draws = np.random.default_rng(0)
     starts = [draws.random((largest, k)) for a, b in itertools.pairwise(sizes) for k in (a * b, b)]
 
-    def trained(which):
+    def trained(mask):
         given = iter(starts)
-        network = StackedMLP(len(which), sizes, lambda k: next(given)[which], activation)
+        network = StackedMLP(len(mask), sizes, lambda k: next(given)[mask], activation)
         target, optimiser = copy.deepcopy(network), StackedAdam(network.parameters(), 0.01)
-        for x, y in zip(inputs[:, which], aims[:, which], strict=True):
-            descend(optimiser, network, (network(x) - y).square().mean((1, 2)), 0.5)
-            follow(target, network, 0.3)
-        everyone = slice(0, len(which))
+        for x, y in zip(inputs[:, mask], aims[:, mask], strict=True):
+            gradient_step(optimiser, network, (network(x) - y).square().mean((1, 2)), 0.5)
+            polyak_update(target, network, 0.3)
+        everyone = slice(0, len(mask))
         return network.member_state(everyone), target.member_state(everyone)
 
     whole = trained(list(range(largest)))
-    for which in (list(range(members)), list(range(largest - members, largest))):
-        for part, all_of_it in zip(trained(which), whole, strict=True):
+    for mask in (list(range(members)), list(range(largest - members, largest))):
+        for part, all_of_it in zip(trained(mask), whole, strict=True):
             for name, values in part.items():
-                assert torch.equal(values, all_of_it[name][which]), name
+                assert torch.equal(values, all_of_it[name][mask]), name
 
 
 @pytest.mark.parametrize("members", [2, 10, 20, 65, 130])
@@ -103,12 +109,12 @@ def test_clipping_of_a_member_does_not_depend_on_how_many_there_are(members):
         for i, shape in enumerate([(6, 64), (1, 64), (64, 64), (1, 64), (64, 10), (1, 10)])
     ]
 
-    def clipped(which):
-        return clipping([g[which].clone() for g in gradients], 0.5)
+    def clipped(mask):
+        return clipping([g[mask].clone() for g in gradients], 0.5)
 
     whole = clipped(slice(0, 131))
-    for which in (slice(0, members), slice(131 - members, 131)):
-        assert torch.equal(clipped(which), whole[which])
+    for mask in (slice(0, members), slice(131 - members, 131)):
+        assert torch.equal(clipped(mask), whole[mask])
 
 
 def spoil(tree, path=""):
@@ -260,7 +266,7 @@ def test_optimiser_is_pytorchs_adam_after_clipping_each_member():
         if step == 20:
             stacked, before = StackedAdam(ours, 0.01, weight_decay=0.1), stacked
             load_optimiser_state(stacked, slice(0, members), optimiser_state(before, slice(0, members)), members)
-        stacked.descend(norm)
+        stacked.gradient_step(norm)
     for m in range(members):
         for p, q in zip(ours, theirs[m], strict=True):
             torch.testing.assert_close(p[m], q, rtol=0.0, atol=1e-7)  # of clipping's 1e-6 beside the norm
@@ -326,7 +332,7 @@ def test_actor_loss_gives_the_critics_no_gradient_and_the_critic_loss_none_to_th
 
 def big_crowd(agents, roles=("player",)):
     class BigCrowd(Crowd):
-        default_learning = roles
+        default_controlled_roles = roles
         counts = dict.fromkeys(roles, agents)
 
         @classmethod
@@ -402,7 +408,7 @@ def test_agents_of_one_kind_on_different_roles_draw_different_random_numbers(kin
     agent_class, config = KINDS[kind]
     done = {}
     for plays in [roles[:1], roles[1:]] if apart else [roles]:
-        setting = Setting(plays, roles, (0,), 50, 1000, torch.device("cpu"), game.state.shape[-1])
-        agent = agent_class(setting, config)
+        context = AgentContext(plays, roles, (0,), 50, 1000, torch.device("cpu"), game.state.shape[-1])
+        agent = agent_class(context, config)
         done |= agent.act(game.observations, deterministic=False)
     assert not np.array_equal(done["player"], done["rival"])

@@ -111,8 +111,8 @@ def test_both_sides_of_a_comparison_have_the_same_sizes(load):
     against, learning = load("against_benchmarl"), load("learning")
     for pair in against.PAIRS:
         training = learning.Training(
-            pair.learner, against.MARKET, num_envs=against.MARKETS, preset=against.PRESET, roles=against.ROLES,
-            **pair.changes,
+            pair.learner, against.MARKET, num_envs=against.MARKETS, preset=against.PRESET,
+            controlled_roles=against.ROLES, **pair.changes,
         )  # fmt: skip
         config, theirs = training.agent.config, pair.settings
         assert sum(role.count for role in training.roles) == against.AGENTS

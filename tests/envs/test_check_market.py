@@ -20,12 +20,12 @@ class Turns(Game):
     """A caller quotes a price, then two guessers guess a number and pay a share of the quote; and so on."""
 
     name, version, config_class, presets = "turns", 0, TurnsConfig, {"plain": {}}
-    default_learning = ("caller", "guesser")
+    default_controlled_roles = ("caller", "guesser")
     metric_names, board_metrics = ("return",), ()
-    objectives, uninformed = {"guesser": "return"}, {"guesser": "lowest"}
+    objectives, constant_baseline = {"guesser": "return"}, {"guesser": "lowest"}
 
-    def __init__(self, config, num_envs=1, learning=None, autoreset=True):
-        super().__init__(config, num_envs, learning, autoreset)
+    def __init__(self, config, num_envs=1, controlled_roles=None, autoreset=True):
+        super().__init__(config, num_envs, controlled_roles, autoreset)
         self.limit = config.max_cycles or 10**9
         whole = ("seed", "stream", "episode", "age", "length")
         self.s = {name: np.zeros(num_envs, np.uint64) for name in whole}
@@ -44,11 +44,11 @@ class Turns(Game):
         rng = np.random.default_rng([int(self.s[name][b]) for name in ("seed", "stream", "episode")])
         return rng.random(), rng.integers(3, 8)
 
-    def open(self, which):
-        for b in np.flatnonzero(which):
+    def open(self, mask):
+        for b in np.flatnonzero(mask):
             self.s["number"][b], self.s["length"][b] = self.draw(b)
         for name in ("age", "quote", "total", "paid"):
-            self.s[name][which] = 0
+            self.s[name][mask] = 0
         return self.seen(), self.active()
 
     def reset(self, seeds, streams=None):
@@ -63,7 +63,7 @@ class Turns(Game):
 
     def by_role(self, caller, guesser):
         both = {"caller": caller, "guesser": guesser}
-        return {role: both[role] for role in self.learning}
+        return {role: both[role] for role in self.controlled_roles}
 
     def state(self):
         columns = (self.s["number"], self.s["age"] / 8, self.s["quote"])
@@ -79,7 +79,7 @@ class Turns(Game):
 
     def checked(self, actions):
         lazy = {"caller": np.zeros((self.num_envs, 1), int), "guesser": np.zeros((self.num_envs, 2, 2), int)}
-        return lazy | {role: self.checked_actions(role, actions) for role in self.learning}
+        return lazy | {role: self.checked_actions(role, actions) for role in self.controlled_roles}
 
     def step(self, actions):
         chosen, s = self.checked(actions), self.s
@@ -320,7 +320,7 @@ class ReusesArrays(Turns):
         self.shared = getattr(self, "shared", super().seen())
         for role, array in super().seen().items():
             self.shared[role][...] = array
-        return self.shared if self.learning == ("caller", "guesser") else super().seen()
+        return self.shared if self.controlled_roles == ("caller", "guesser") else super().seen()
 
     def step(self, actions):
         step = super().step(actions)
@@ -403,7 +403,7 @@ class NeverEnds(Turns):
 
 
 class UnknownScript(Turns):
-    uninformed = {"guesser": "highest"}  # noqa: RUF012
+    constant_baseline = {"guesser": "highest"}  # noqa: RUF012
 
 
 MUTANTS = {
@@ -448,14 +448,14 @@ MUTANTS = {
     ReferenceIsBeaten: r"random play beats the reference of guesser \(step \d, market \d\)",
     ReferenceDependsOnTheBatch: r"reference of guesser depends on the other markets",
     NeverEnds: r"an episode does not end within \d+ steps",
-    UnknownScript: r"uninformed: no policy 'highest' of guesser",
+    UnknownScript: r"constant_baseline: no policy 'highest' of guesser",
 }
 
 
 @pytest.mark.parametrize("roles", [("caller",), ("guesser",), ("caller", "guesser")], ids="+".join)
 def test_correct_market_passes(roles):
-    check_market(Turns, roles=roles, processes=False)
-    check_market(Turns, roles=roles, processes=False, max_cycles=4)
+    check_market(Turns, controlled_roles=roles, processes=False)
+    check_market(Turns, controlled_roles=roles, processes=False, max_cycles=4)
 
 
 def test_a_metric_may_be_nan_where_the_docstring_says_what_that_means():
@@ -509,7 +509,7 @@ def test_class_that_another_process_cannot_import_is_told_so():
 
 
 def test_unknown_roles_presets_and_settings_are_refused_as_everywhere():
-    for arguments in ({"roles": ["nobody"]}, {"preset": "nowhere"}, {"speed": 3}):
+    for arguments in ({"controlled_roles": ["nobody"]}, {"preset": "nowhere"}, {"speed": 3}):
         with pytest.raises(ParameterError):
             check_market(DoubleDutchGame, **arguments)
 

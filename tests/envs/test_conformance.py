@@ -30,13 +30,13 @@ pytestmark = pytest.mark.filterwarnings("error")
 def test_double_dutch_keeps_every_promise(preset, roles):
     # A fresh process takes a second: once for the short path, in which only the auctioneer learns, once for the other.
     fresh = preset == "mixed" and roles in (("auctioneer",), EVERYBODY)
-    check_market(DoubleDutchGame, preset, roles=roles, num_envs=3, processes=fresh)
+    check_market(DoubleDutchGame, preset, controlled_roles=roles, num_envs=3, processes=fresh)
 
 
 @pytest.mark.parametrize("roles", [("auctioneer",), EVERYBODY], ids="+".join)
 @pytest.mark.parametrize("preset", LARGE)
 def test_large_double_dutch_keeps_every_promise(preset, roles):
-    check_market(DoubleDutchGame, preset, roles=roles, num_envs=2, episodes=1, processes=False)
+    check_market(DoubleDutchGame, preset, controlled_roles=roles, num_envs=2, episodes=1, processes=False)
 
 
 @pytest.mark.parametrize(
@@ -51,14 +51,14 @@ def test_large_double_dutch_keeps_every_promise(preset, roles):
     ids=str,
 )
 def test_settings_keep_every_promise(roles, settings):
-    check_market(DoubleDutchGame, roles=roles, num_envs=3, processes=False, **settings)
+    check_market(DoubleDutchGame, controlled_roles=roles, num_envs=3, processes=False, **settings)
 
 
 @pytest.mark.parametrize("roles", CHOICES, ids="+".join)
 def test_pettingzoo_accepts_the_registered_environments(roles):
-    parallel_api_test(pettingzoo.make("parallel", ID, roles=roles), num_cycles=300)
-    parallel_seed_test(lambda: pettingzoo.make("parallel", ID, roles=roles), num_cycles=100)
-    seed_test(lambda: pettingzoo.make("aec", ID, roles=roles), num_cycles=100)
+    parallel_api_test(pettingzoo.make("parallel", ID, controlled_roles=roles), num_cycles=300)
+    parallel_seed_test(lambda: pettingzoo.make("parallel", ID, controlled_roles=roles), num_cycles=100)
+    seed_test(lambda: pettingzoo.make("aec", ID, controlled_roles=roles), num_cycles=100)
 
 
 @pytest.mark.parametrize("roles", CHOICES, ids="+".join)
@@ -66,7 +66,7 @@ def test_pettingzoo_accepts_the_turn_based_form(roles):
     with warnings.catch_warnings():
         # They are different roles, so their spaces are.
         warnings.filterwarnings("ignore", "(Agents have|Observations are) different")
-        api_test(pettingzoo.make("aec", ID, roles=roles), num_cycles=100)
+        api_test(pettingzoo.make("aec", ID, controlled_roles=roles), num_cycles=100)
 
 
 def test_pettingzoo_finds_that_max_cycles_is_obeyed():

@@ -26,20 +26,23 @@ EVERYWHERE = [
     pytest.param(*case, id="-".join([case[0], *map(str, case[1].values())]))
     for case in (
         ("double_dutch", {"max_cycles": 6}),
-        ("double_dutch", {"roles": ["auctioneer", "buyer", "seller"], "preset": "mixed", "max_cycles": 6}),
-        ("double_dutch", {"roles": ["buyer"], "max_cycles": 6}),
-        ("second_bid", {"roles": ["auctioneer", "station"], "preset": "persistent", "tasks": 6}),
+        ("double_dutch", {"controlled_roles": ["auctioneer", "buyer", "seller"], "preset": "mixed", "max_cycles": 6}),
+        ("double_dutch", {"controlled_roles": ["buyer"], "max_cycles": 6}),
+        ("second_bid", {"controlled_roles": ["auctioneer", "station"], "preset": "persistent", "tasks": 6}),
         ("second_bid", {"preset": "pareto", "tasks": 6}),
         ("stackelberg", {"max_cycles": 4}),
-        ("stackelberg", {"roles": ["mobile", "fixed", "wireless"], "preset": "dynamic", "rounds": 3}),
-        ("stackelberg", {"roles": ["mobile"], "action": "box", "preset": "scarce", "max_cycles": 4}),
+        ("stackelberg", {"controlled_roles": ["mobile", "fixed", "wireless"], "preset": "dynamic", "rounds": 3}),
+        ("stackelberg", {"controlled_roles": ["mobile"], "action": "box", "preset": "scarce", "max_cycles": 4}),
         ("two_tier", {"rounds": 3}),
-        ("two_tier", {"roles": ["auctioneer"], "max_cycles": 4}),
+        ("two_tier", {"controlled_roles": ["auctioneer"], "max_cycles": 4}),
         ("vcg_slicing", {"rounds": 6, "providers": 4}),
-        ("vcg_slicing", {"roles": ["slice", "vsp"], "rounds": 3, "providers": 6, **CHANGING}),
-        ("vcg_slicing", {"roles": ["vsp"], "rounds": 6}),
-        ("vcg_slicing", {"roles": ["slice", "vsp"], "preset": "dual_currency", "rounds": 6, "voi": "network"}),
-        ("vcg_slicing", {"roles": ["vsp"], "preset": "dual_currency", "rounds": 6, "externality": "exact"}),
+        ("vcg_slicing", {"controlled_roles": ["slice", "vsp"], "rounds": 3, "providers": 6, **CHANGING}),
+        ("vcg_slicing", {"controlled_roles": ["vsp"], "rounds": 6}),
+        (
+            "vcg_slicing",
+            {"controlled_roles": ["slice", "vsp"], "preset": "dual_currency", "rounds": 6, "voi": "network"},
+        ),
+        ("vcg_slicing", {"controlled_roles": ["vsp"], "preset": "dual_currency", "rounds": 6, "externality": "exact"}),
         ("vcg_slicing", {"preset": "no_interest", "rounds": 6}),
     )
 ]
@@ -124,7 +127,7 @@ def test_copies_of_an_auction_have_the_same_metrics_at_its_end():
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_original_does_not_notice_what_a_copy_does(way):
-    settings = {"roles": ["slice", "vsp"], "preset": "dual_currency", "rounds": 6, "voi": "network"}
+    settings = {"controlled_roles": ["slice", "vsp"], "preset": "dual_currency", "rounds": 6, "voi": "network"}
     undisturbed, original = parallel("vcg_slicing", settings), parallel("vcg_slicing", settings)
     for env in (undisturbed, original):
         age(env, "stepped")

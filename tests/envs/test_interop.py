@@ -23,7 +23,7 @@ def choices(market):
     """Return the usual learners, and everybody."""
     game_class = registry.load_env(market)
     everybody = tuple(game_class.make_roles(game_class.make_config()))
-    return [game_class.default_learning] + [everybody] * (everybody != game_class.default_learning)
+    return [game_class.default_controlled_roles] + [everybody] * (everybody != game_class.default_controlled_roles)
 
 
 CASES = [
@@ -34,7 +34,7 @@ CASES = [
 def make(market, roles, **settings):
     from pettingzoo.env_registry.registration import make as make_pettingzoo
 
-    return make_pettingzoo("parallel", f"ioa_marl/{market}-v0", roles=list(roles), **settings)
+    return make_pettingzoo("parallel", f"ioa_marl/{market}-v0", controlled_roles=list(roles), **settings)
 
 
 def sampled(env, seed):

@@ -18,7 +18,7 @@ def started(roles=None, num_envs=2, **settings):
 @pytest.mark.parametrize("roles", [("buyer",), ("seller",), ("buyer", "seller")], ids="+".join)
 @pytest.mark.parametrize("limit", [None, 1, 2, 5])
 def test_a_game_of_phases_keeps_every_promise(roles, limit):
-    check_market(HaggleGame, roles=roles, num_envs=4, processes=False, max_cycles=limit)
+    check_market(HaggleGame, controlled_roles=roles, num_envs=4, processes=False, max_cycles=limit)
 
 
 def test_with_one_learning_role_a_round_is_one_step():

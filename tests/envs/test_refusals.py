@@ -146,7 +146,7 @@ def test_actions_are_those_of_the_agents_that_act(actions, words):
 
 
 def test_only_agents_that_are_not_asked_may_be_left_out():
-    env = parallel(roles=["auctioneer", "buyer"])
+    env = parallel(controlled_roles=["auctioneer", "buyer"])
     _, infos = env.reset(seed=1)
     asked = [agent for agent, info in infos.items() if info["active"]]
     actions = dict.fromkeys(asked, 0)
@@ -236,8 +236,10 @@ def test_integers_of_every_type_are_one_seed(seed):
 
 MALFORMED = [
     ("preset", 5), ("preset", ["paper"]), ("preset", "papier"), ("preset", {}),
-    ("roles", "auctioneer"), ("roles", 5), ("roles", []), ("roles", [5]), ("roles", [["auctioneer"]]),
-    ("roles", ["auctioneer", "auctioneer"]), ("roles", [None]), ("roles", ["judge"]), ("roles", b"auctioneer"),
+    ("controlled_roles", "auctioneer"), ("controlled_roles", 5), ("controlled_roles", []), ("controlled_roles", [5]),
+    ("controlled_roles", [["auctioneer"]]),
+    ("controlled_roles", ["auctioneer", "auctioneer"]), ("controlled_roles", [None]), ("controlled_roles", ["judge"]),
+    ("controlled_roles", b"auctioneer"),
     ("render_mode", "gif"), ("render_mode", 5), ("render_mode", ["ansi"]), ("render_mode", np.zeros((40, 40))),
     ("max_cycles", 0), ("max_cycles", 1.5), ("max_cycles", "3"), ("max_cycles", True), ("max_cycles", [3]),
     ("colour", "red"),
@@ -249,7 +251,7 @@ def test_environments_are_made_from_what_can_be_meant(key, value):
     for kind in ("parallel", "aec"):
         message = refused(lambda kind=kind: make_pettingzoo(kind, NAME, **{key: value}), ParameterError)
         assert message.startswith(key.removesuffix("s"))
-    if key not in ("roles", "render_mode"):
+    if key not in ("controlled_roles", "render_mode"):
         refused(lambda: gymnasium.make(NAME, **{key: value}), ParameterError)
         refused(lambda: gymnasium.make_vec(NAME, num_envs=2, **{key: value}), ParameterError)
 
@@ -282,10 +284,12 @@ def test_options_are_a_mapping(options):
 def test_roles_that_cannot_share_a_policy_are_told_apart():
     env = parallel("two_tier")
     message = refused(lambda: one_space(env), ParameterError)
-    assert "roles=['mobile', 'fixed'] or roles=['auctioneer']" in message
+    assert "controlled_roles=['mobile', 'fixed'] or controlled_roles=['auctioneer']" in message
     assert "extended" not in message
     for roles in (["mobile"], ["mobile", "fixed"], ["auctioneer"]):
-        chosen = parallel("two_tier", roles=roles)
+        chosen = parallel("two_tier", controlled_roles=roles)
         assert one_space(chosen) is chosen
-    apart = parallel("two_tier", roles=["mobile", "fixed"], observation="extended")
-    assert "roles=['mobile'] or roles=['fixed']" in refused(lambda: one_space(apart), ParameterError)
+    apart = parallel("two_tier", controlled_roles=["mobile", "fixed"], observation="extended")
+    assert "controlled_roles=['mobile'] or controlled_roles=['fixed']" in refused(
+        lambda: one_space(apart), ParameterError
+    )

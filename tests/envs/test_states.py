@@ -21,7 +21,7 @@ GAMES = {
     "two_tier": (TwoTierGame, None, {}),
     "vcg_slicing": (VCGSlicingGame, None, {}),
 }
-every_game = pytest.mark.parametrize(("game_class", "learning", "settings"), GAMES.values(), ids=GAMES)
+every_game = pytest.mark.parametrize(("game_class", "controlled_roles", "settings"), GAMES.values(), ids=GAMES)
 cut_off = pytest.mark.parametrize("max_cycles", [None, 2])
 
 
@@ -37,13 +37,13 @@ def drawn(game):
                 for _ in SEEDS
             ]
         )
-        for name in game.learning
+        for name in game.controlled_roles
     }
 
 
-def made(game_class, learning, settings, max_cycles, **how):
+def made(game_class, controlled_roles, settings, max_cycles, **how):
     game = VectorGame(
-        game_class, game_class.make_config(max_cycles=max_cycles, **settings), SEEDS, MARKETS, learning, **how
+        game_class, game_class.make_config(max_cycles=max_cycles, **settings), SEEDS, MARKETS, controlled_roles, **how
     )
     for i, role in enumerate(game.game.roles.values()):
         role.action_space.seed(i)
@@ -54,11 +54,13 @@ def made(game_class, learning, settings, max_cycles, **how):
 
 @cut_off
 @every_game
-def test_states_are_those_of_games_that_do_not_reset_themselves(game_class, learning, settings, max_cycles):
+def test_states_are_those_of_games_that_do_not_reset_themselves(game_class, controlled_roles, settings, max_cycles):
     """Each market is played a second time alone, and looked at after every step before it is put into the next one."""
-    game = made(game_class, learning, settings, max_cycles, with_state=True)
+    game = made(game_class, controlled_roles, settings, max_cycles, with_state=True)
     config = game.game.config
-    alone = [[game_class(config, 1, game.game.learning, autoreset=False) for _ in range(MARKETS)] for _ in SEEDS]
+    alone = [
+        [game_class(config, 1, game.game.controlled_roles, autoreset=False) for _ in range(MARKETS)] for _ in SEEDS
+    ]
     for s, seed in enumerate(SEEDS):
         for e, single in enumerate(alone[s]):
             single.full_metrics = False
@@ -82,16 +84,16 @@ def test_states_are_those_of_games_that_do_not_reset_themselves(game_class, lear
 
 @cut_off
 @every_game
-def test_nothing_else_depends_on_whether_the_state_is_asked_for(game_class, learning, settings, max_cycles):
+def test_nothing_else_depends_on_whether_the_state_is_asked_for(game_class, controlled_roles, settings, max_cycles):
     """And without it there is none."""
-    plain, stated = (made(game_class, learning, settings, max_cycles, with_state=w) for w in (False, True))
+    plain, stated = (made(game_class, controlled_roles, settings, max_cycles, with_state=w) for w in (False, True))
     for _ in range(STEPS):
         actions = drawn(plain.game)
         one, other = plain.step(actions), stated.step(actions)
         assert one.state is None
         assert one.next_state is None
         assert plain.state is None
-        for name in plain.game.learning:
+        for name in plain.game.controlled_roles:
             for key in ("rewards", "next_observations", "active", "next_active"):
                 assert np.array_equal(getattr(one, key)[name], getattr(other, key)[name]), key
         assert np.array_equal(one.terminated, other.terminated)
@@ -102,8 +104,8 @@ def test_nothing_else_depends_on_whether_the_state_is_asked_for(game_class, lear
 
 
 @every_game
-def test_restored_markets_know_their_state(game_class, learning, settings):
-    game, other = (made(game_class, learning, settings, 2, with_state=True) for _ in range(2))
+def test_restored_markets_know_their_state(game_class, controlled_roles, settings):
+    game, other = (made(game_class, controlled_roles, settings, 2, with_state=True) for _ in range(2))
     for _ in range(3):
         game.step(drawn(game.game))
     for i in range(len(SEEDS)):

@@ -55,13 +55,13 @@ def test_a_run_with_a_score_has_its_references(tmp_path):
 def test_an_evaluation_opens_no_episode_that_nobody_plays(market, monkeypatch):
     game_class = registry.load_env(market)
     config = game_class.make_config()
-    learning = game_class.default_learning
+    controlled_roles = game_class.default_controlled_roles
     openings = []
 
     def played():
-        probe = game_class(config, 1, learning)
-        agent = protocol.make_agent(RandomAgent, RandomConfig(), probe, learning, 2)
-        figures = protocol.play_episodes(game_class, config, [agent], learning, 2, 3)
+        probe = game_class(config, 1, controlled_roles)
+        agent = protocol.make_agent(RandomAgent, RandomConfig(), probe, controlled_roles, 2)
+        figures = protocol.play_episodes(game_class, config, [agent], controlled_roles, 2, 3)
         return {name: values.tobytes() for name, values in figures.items()}
 
     restart = PhasedGame._restart
@@ -86,7 +86,7 @@ def test_training_goes_on_after_the_first_episode():
     for _ in range(5):
         actions = {
             name: np.zeros((1, 2, game.game.roles[name].count, *game.game.roles[name].action_space.shape), np.int64)
-            for name in game.game.learning
+            for name in game.game.controlled_roles
         }
         game.step(actions)
     assert game.game.market.episode.min() >= 2

@@ -28,10 +28,10 @@ class Both(HaggleGame):
     """The same market with both roles learning, a zero for one of them, and two scores."""
 
     name = "haggle_both"
-    default_learning = ("buyer", "seller")
+    default_controlled_roles = ("buyer", "seller")
     objectives = {"trade": "paid", "seller": "paid"}  # noqa: RUF012
-    uninformed = {"buyer": "always", "seller": "always"}  # noqa: RUF012
-    zero = {"buyer": ("always", {"action": 2})}  # noqa: RUF012
+    constant_baseline = {"buyer": "always", "seller": "always"}  # noqa: RUF012
+    score_floor = {"buyer": ("always", {"action": 2})}  # noqa: RUF012
     policies = {  # noqa: RUF012
         "buyer": {**HaggleGame.policies["buyer"], "worth": policy(AlwaysWorth)},
         "seller": HaggleGame.policies["seller"],
@@ -64,7 +64,7 @@ def test_a_named_zero_leaves_the_other_roles_to_chance():
 
 def test_a_group_of_roles_and_a_role_are_scored_side_by_side():
     played = {"paid": np.full((2, 10), 12.0)}
-    found = protocol.scores(Both, HaggleConfig(), played, Both.default_learning, instances=[0, 1])
+    found = protocol.scores(Both, HaggleConfig(), played, Both.default_controlled_roles, instances=[0, 1])
     assert {key: value.tolist() for key, value in found.items()} == {"trade": [1.0, 1.0], "seller": [1.0, 1.0]}
     assert protocol.scores(Both, HaggleConfig(), played, ("buyer",)) == {}
 
@@ -127,9 +127,9 @@ def test_many_large_markets_are_played_in_groups_with_the_same_result(monkeypatc
 def test_where_random_play_is_the_optimum_there_is_no_score():
     class Free(HaggleGame):
         name = "haggle_free"
-        default_learning = ("seller",)
+        default_controlled_roles = ("seller",)
         objectives = {"seller": "worth"}  # noqa: RUF012
-        uninformed = {"seller": "always"}  # noqa: RUF012
+        constant_baseline = {"seller": "always"}  # noqa: RUF012
 
         @classmethod
         def reference(cls, config, seeds, streams, instances=None):

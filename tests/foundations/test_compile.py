@@ -270,7 +270,7 @@ def test_functions_that_a_person_compiles_with_numba_are_not_announced(announced
 
 COMMAND = """
 import sys
-from ioa_marl import output
+from ioa_marl.foundations import output
 output.prepare()
 with output.without_messages(sys.argv[1] == "quiet"):
     from shop.counter.helpers import with_tax

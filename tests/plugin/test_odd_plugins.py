@@ -30,7 +30,7 @@ class Good(Agent):
     config_class, action_spaces, learns = Settings, (spaces.Discrete,), False
 
     def act(self, observations, *, deterministic):
-        return {role.name: np.zeros(observations[role.name].shape[:3], np.int64) for role in self.setting.plays}
+        return {role.name: np.zeros(observations[role.name].shape[:3], np.int64) for role in self.context.plays}
 
 
 def function(setting, config):
@@ -128,8 +128,8 @@ config_of_none = made(name="config_of_none", make_config=classmethod(lambda cls,
 roles_fail = made(name="roles_fail", make_roles=classmethod(fails))
 no_roles = made(name="no_roles", make_roles=classmethod(lambda cls, config: {}))
 roles_of_text = made(name="roles_of_text", make_roles=classmethod(lambda cls, config: {"buyer": "buyer"}))
-nobody_learns = made(name="nobody_learns", default_learning=())
-stranger_learns = made(name="stranger_learns", default_learning=("stranger",))
+nobody_learns = made(name="nobody_learns", default_controlled_roles=())
+stranger_learns = made(name="stranger_learns", default_controlled_roles=("stranger",))
 odd_objectives = made(name="odd_objectives", objectives=None)
 odd_metrics = made(name="odd_metrics", metric_names="welfare")
 odd_version = made(name="odd_version", version=None)
@@ -185,8 +185,8 @@ BROKEN_MARKETS = {
     "roles_fail": "KeyError",
     "no_roles": "make_roles has to return a mapping",
     "roles_of_text": "make_roles has to return a mapping",
-    "nobody_learns": "default_learning has to be a tuple of its roles",
-    "stranger_learns": "default_learning has to be a tuple of its roles",
+    "nobody_learns": "default_controlled_roles has to be a tuple of its roles",
+    "stranger_learns": "default_controlled_roles has to be a tuple of its roles",
     "odd_objectives": "objectives has to be a mapping",
     "odd_metrics": "metric_names has to be a tuple",
     "odd_version": "version has to be a whole number",

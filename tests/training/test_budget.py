@@ -63,11 +63,11 @@ def test_smallest_budget_is_that_after_which_every_role_has_been_learnt(name, ma
         described(tmp_path, name, market, MARKETS)
     long = described(tmp_path, name, market, 250)
     found = learnt_at(long)
-    assert set(found) == set(long.learning)
+    assert set(found) == set(long.controlled_roles)
     last = max(found.values())
     assert MARKETS < last < 250
     assert learnt_at(described(tmp_path, name, market, last)) == found
-    role = next(role for role in long.learning if found[role] == last)
+    role = next(role for role in long.controlled_roles if found[role] == last)
     with pytest.raises(UserError, match=rf"^budget={last - 1} .* at least {last}, .* first learns as {role}$"):
         described(tmp_path, name, market, last - 1)
 

@@ -221,7 +221,7 @@ class Broken(DoubleDutchGame):
         if self.what.startswith("metric"):
             step.metrics[name][...] = self.value
             return step
-        for role in self.learning:
+        for role in self.controlled_roles:
             getattr(step, self.what)[role][rows] = self.value
         return step
 

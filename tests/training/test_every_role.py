@@ -96,7 +96,7 @@ def test_an_agent_plays_a_role(env, role, name, tmp_path):
     assert all(np.isfinite(value).all() for value in trainer.figures.values())
     assert all(torch.isfinite(x).all() for x in after if x.is_floating_point())
 
-    probe = spec.game_class(spec.env_config, 1, spec.learning)
+    probe = spec.game_class(spec.env_config, 1, spec.controlled_roles)
     alone = make_agent(agent_class, spec.agents[0].config, probe, [role], 1)
     alone.load_policy_state(0, agent.policy_state(0))
     done = []
@@ -147,7 +147,7 @@ def test_several_agents_train_together_and_go_on_to_the_bit_after_a_kill(env, tm
         assert pq.read_table(one / "evaluation.parquet").equals(pq.read_table(two / "evaluation.parquet"))
         assert evaluate_checkpoint(two).confirmed is True
     (row,) = [row for board in arrange(read_store(tmp_path / "whole")).boards[:1] for row in board.rows]
-    usual = whole.game_class.default_learning
+    usual = whole.game_class.default_controlled_roles
     parts = [name if (role,) == usual else f"{role}={name}" for role, name in MIXED[env].items()]
     assert row.run.agent == ",".join(parts)
     assert len(row.run.done) == 2

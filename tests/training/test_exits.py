@@ -25,9 +25,9 @@ def leaving():
         where = ""
 
         @classmethod
-        def prepared(cls, config, plays, acting):
+        def prepared(cls, config, plays, controlled_roles):
             cls.leave("prepared")
-            return super().prepared(config, plays, acting)
+            return super().prepared(config, plays, controlled_roles)
 
         def learn(self):
             self.leave("learn")

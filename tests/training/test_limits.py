@@ -126,20 +126,22 @@ def test_the_arrays_that_are_counted_are_no_larger_than_those_that_are_built():
     """What is refused certainly does not fit: the count is a lower bound."""
     import torch
 
-    from ioa_marl.agents.base import Setting
+    from ioa_marl.agents.base import AgentContext
 
     for name in ("sac", "maddpg", "mappo", "ppo", "diffusion_sac"):
         spec = planned(
             ["env=double_dutch", f"agent={name}", "roles.buyer.agent=random", "budget=8192", "seeds=2"]
         ).specs[0]
         roles = spec.game_class.make_roles(spec.env_config)
-        acting = tuple(roles[role] for role in spec.learning)
+        controlled_roles = tuple(roles[role] for role in spec.controlled_roles)
         player = next(agent for agent in spec.agents if agent.name == name)
         plays = tuple(roles[role] for role in player.roles)
         state = spec.game_class(spec.env_config, 1).state().shape[-1] if player.agent_class.needs_state else 0
-        setting = Setting(plays, acting, spec.seeds, spec.num_envs, spec.budget, torch.device("cpu"), state)
-        counted = player.agent_class.memory(player.config, setting)
-        built = _bytes_of(player.agent_class(setting, player.config), set())
+        context = AgentContext(
+            plays, controlled_roles, spec.seeds, spec.num_envs, spec.budget, torch.device("cpu"), state
+        )
+        counted = player.agent_class.memory(player.config, context)
+        built = _bytes_of(player.agent_class(context, player.config), set())
         assert 0.2 * built < sum(counted.values()) <= built, (name, counted, built)
 
 

@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from ioa_marl import registry
-from ioa_marl.agents.base import Setting
+from ioa_marl.agents.base import AgentContext
 from ioa_marl.agents.baselines.loaded import LoadedAgent, LoadedConfig
 from ioa_marl.cli import app
 from ioa_marl.envs.vector import VectorGame
@@ -139,7 +139,7 @@ def agents_of(path, stations, seeds=(0,), num_envs=5, **settings):
     game = VectorGame(game_class, game_class.make_config(stations=stations, tasks=4), seeds, num_envs, ("station",))
     game.reset()
     role = game.game.roles["station"]
-    setting = Setting((role,), (role,), tuple(seeds), num_envs, 1, torch.device("cpu"))
+    setting = AgentContext((role,), (role,), tuple(seeds), num_envs, 1, torch.device("cpu"))
     agent = LoadedAgent(setting, LoadedConfig(str(path), **settings))
     agent.attach(game.game)
     return agent, game
@@ -173,7 +173,9 @@ def test_drawn_actions_follow_the_policy_and_repeat_in_every_evaluation(trained,
     spec = run(tmp_path, station=loaded(trained["ppo"], sample=True), agent={"name": "random"})
     (tree,) = [checkpoint.load(spec.seed_folder(0) / checkpoint.LATEST)]
     agents = load_agents(spec, tree)
-    once, again = (play_episodes(spec.game_class, spec.env_config, agents, spec.learning, 1, 4) for _ in range(2))
+    once, again = (
+        play_episodes(spec.game_class, spec.env_config, agents, spec.controlled_roles, 1, 4) for _ in range(2)
+    )
     for name in once:
         np.testing.assert_array_equal(once[name], again[name])
     agent, game = agents_of(trained["ppo"], 3, num_envs=4000, sample=True)

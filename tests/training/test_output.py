@@ -17,7 +17,7 @@ ASCII = {"PYTHONIOENCODING": "ascii"}
 C_LOCALE = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 SAY = """
 import sys
-from ioa_marl import output
+from ioa_marl.foundations import output
 
 output.prepare()
 for _ in range(10_000):

@@ -205,7 +205,7 @@ def test_workers_of_a_killed_command_record_an_interruption_and_end(tmp_path):
 STUCK = """
 import time
 
-from ioa_marl import interrupts
+from ioa_marl.foundations import interrupts
 
 interrupts.install(kill_by_another=True)
 try:

@@ -68,14 +68,14 @@ class ConstantGain:
         }  # fmt: skip
 
 
-def bidders(game_class: type[Game], config: Any, learning: Sequence[str]) -> tuple[str, ...]:
+def bidders(game_class: type[Game], config: Any, controlled_roles: Sequence[str]) -> tuple[str, ...]:
     """Return the roles that act besides the usual learners and have a grid of actions: nothing else tells of them."""
     roles = game_class.make_roles(config)
     return tuple(
         name
         for name in roles
-        if name in learning
-        and name not in game_class.default_learning
+        if name in controlled_roles
+        and name not in game_class.default_controlled_roles
         and isinstance(roles[name].action_space, spaces.Discrete)
     )
 
@@ -90,7 +90,7 @@ def best_constant_gain(
     game_class: type[Game],
     config: Any,
     agents: Sequence[Agent],
-    learning: Sequence[str],
+    controlled_roles: Sequence[str],
     role: str,
     episodes: int,
     *,
@@ -113,7 +113,7 @@ def best_constant_gain(
         Its settings.
     agents : sequence of Agent
         Who plays the roles that act, as for `ioa_marl.evaluation.protocol.play_episodes`; one seed or several.
-    learning : sequence of str
+    controlled_roles : sequence of str
         Roles that act.
     role : str
         One of them, with Discrete actions.
@@ -136,7 +136,7 @@ def best_constant_gain(
         If the role does not act or has another kind of actions, or there is no such agent.
     """
     roles = game_class.make_roles(config)
-    require(role in learning, "role", role, f"one of the roles that act: {', '.join(learning)}")
+    require(role in controlled_roles, "role", role, f"one of the roles that act: {', '.join(controlled_roles)}")
     space = roles[role].action_space
     require(isinstance(space, spaces.Discrete), "role", role, f"one with Discrete actions: {role} has {space}")
     assert isinstance(space, spaces.Discrete)
@@ -150,7 +150,7 @@ def best_constant_gain(
     def total(member: int, actions: NDArray[np.int64] | None, first: int) -> NDArray[np.float64]:
         """Play with one agent's actions replaced; returns the total rewards of all agents."""
         deviating.member, deviating.actions = member, actions
-        return _total_rewards(game_class, config, players, learning, role, seeds, episodes, first)
+        return _total_rewards(game_class, config, players, controlled_roles, role, seeds, episodes, first)
 
     usual, usual_elsewhere = (total(0, None, first) for first in (first_episode, first_episode + episodes))
     better = np.zeros((len(seeds), len(audited)), np.bool_)
@@ -174,7 +174,7 @@ def best_constant_gain(
 
 
 def _plays(agent: Agent) -> set[str]:
-    return {role.name for role in agent.setting.plays}
+    return {role.name for role in agent.context.plays}
 
 
 class _Deviating(Agent):
@@ -182,7 +182,7 @@ class _Deviating(Agent):
 
     def __init__(self, agent: Agent, role: str) -> None:
         self._agent, self._role = agent, role
-        self.setting = agent.setting
+        self.context = agent.context
         self.member = 0
         self.actions: NDArray[np.int64] | None = None
         """What the member does for each seed, shape (seeds,); None: it follows."""
@@ -203,7 +203,7 @@ def _total_rewards(
     game_class: type[Game],
     config: Any,
     agents: Sequence[Agent],
-    learning: Sequence[str],
+    controlled_roles: Sequence[str],
     role: str,
     instances: Sequence[int],
     episodes: int,
@@ -212,8 +212,10 @@ def _total_rewards(
     """Play evaluation episodes; returns each agent's total reward, (seeds, episodes, agents)."""
     config = evaluation_config(config)
     parts = []
-    for first, count in episode_groups(game_class, config, learning, episodes, first_episode):
-        game = VectorGame(game_class, config, [EVALUATION_SEED] * len(instances), count, learning, first, instances)
+    for first, count in episode_groups(game_class, config, controlled_roles, episodes, first_episode):
+        game = VectorGame(
+            game_class, config, [EVALUATION_SEED] * len(instances), count, controlled_roles, first, instances
+        )
         game.game.full_metrics = False  # rewards are all that is looked at
         out = np.zeros((len(instances), count, game.game.roles[role].count))
         for transition, running in evaluation_steps(game, agents):

@@ -199,7 +199,7 @@ class DoubleDutchParams:
 
     def counts(
         self,
-        learning: Sequence[str] = ("auctioneer",),
+        controlled_roles: Sequence[str] = ("auctioneer",),
         max_cycles: int | None = None,
         extended: bool = False,
         autoreset: bool = True,
@@ -216,7 +216,7 @@ class DoubleDutchParams:
         out[k.SCRIPTED_STEP] = round(self.scripted_step / self.tick)
         out[k.MAX_CYCLES] = np.iinfo(np.int64).max if max_cycles is None else max_cycles
         for column, role in enumerate(("auctioneer", "buyer", "seller")):
-            out[k.LEARN_AUCTIONEER + column] = role in learning
+            out[k.LEARN_AUCTIONEER + column] = role in controlled_roles
         out[k.EXTENDED], out[k.AUTORESET] = extended, autoreset
         return out
 

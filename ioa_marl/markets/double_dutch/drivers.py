@@ -211,10 +211,10 @@ def play_roles(
 
 
 @kernel
-def open_markets(state: AuctionState, numbers: Array, counts: Array, draw: bool, which: Array) -> None:
-    """Open an auction in the markets ``which``; ``draw`` the bids, or keep those that the state holds."""
+def open_markets(state: AuctionState, numbers: Array, counts: Array, draw: bool, mask: Array) -> None:
+    """Open an auction in the markets ``mask``; ``draw`` the bids, or keep those that the state holds."""
     for b in range(state.clock.shape[0]):
-        if which[b]:
+        if mask[b]:
             if draw:
                 draw_bids(b, state, numbers, counts)
             open_auction(b, state, numbers, counts)

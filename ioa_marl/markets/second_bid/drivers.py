@@ -1,6 +1,6 @@
 """Batched drivers of the modified second-bid auction: draw, bid and auction in many markets, encode what agents see.
 
-Each driver runs scalar kernels over the markets ``which``, bool (batch,); outputs go into preallocated arrays.
+Each driver runs scalar kernels over the markets ``mask``, bool (batch,); outputs go into preallocated arrays.
 """
 
 from __future__ import annotations
@@ -57,26 +57,26 @@ def _rho_unit(rho: float, counts: Array) -> Any:
 
 
 @kernel
-def draw_tasks(state: SecondBidState, numbers: Array, counts: Array, which: Array) -> None:
-    """Draw the next task of the markets ``which``."""
-    for b in range(which.shape[0]):
-        if which[b]:
+def draw_tasks(state: SecondBidState, numbers: Array, counts: Array, mask: Array) -> None:
+    """Draw the next task of the markets ``mask``."""
+    for b in range(mask.shape[0]):
+        if mask[b]:
             draw_task(b, state, numbers, counts)
 
 
 @kernel
-def clear_episodes(state: SecondBidState, which: Array) -> None:
-    """Forget the last episode of the markets ``which``."""
-    for b in range(which.shape[0]):
-        if which[b]:
+def clear_episodes(state: SecondBidState, mask: Array) -> None:
+    """Forget the last episode of the markets ``mask``."""
+    for b in range(mask.shape[0]):
+        if mask[b]:
             clear_episode(b, state)
 
 
 @kernel
-def make_bids(state: SecondBidState, multipliers: Array, actions: Array, which: Array) -> None:
-    """Take the bids of the markets ``which``: valuations times ``multipliers[actions]``, actions (batch, stations)."""
-    for b in range(which.shape[0]):
-        if which[b]:
+def make_bids(state: SecondBidState, multipliers: Array, actions: Array, mask: Array) -> None:
+    """Take the bids of the markets ``mask``: valuations times ``multipliers[actions]``, actions (batch, stations)."""
+    for b in range(mask.shape[0]):
+        if mask[b]:
             for i in range(state.bid.shape[1]):
                 state.bid[b, i] = state.value[b, i + 1] * multipliers[actions[b, i]]
             rank_bids(b, state)
@@ -89,16 +89,16 @@ def hold_auctions(
     counts: Array,
     rhos: Array,
     actions: Array,
-    which: Array,
+    mask: Array,
     surplus: Array,
     terminated: Array,
 ) -> None:
-    """Auction the present task of the markets ``which`` at ``rhos[actions]``, actions (batch, 1).
+    """Auction the present task of the markets ``mask`` at ``rhos[actions]``, actions (batch, 1).
 
     Writes ``surplus`` float32 (batch, 1), and ``terminated`` (batch,) where it was the last task.
     """
-    for b in range(which.shape[0]):
-        if which[b]:
+    for b in range(mask.shape[0]):
+        if mask[b]:
             gained, last = hold_auction(b, state, numbers, counts, rhos, actions[b, 0])
             surplus[b, 0] = np.float32(gained)
             terminated[b] = last

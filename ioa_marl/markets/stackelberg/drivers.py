@@ -8,47 +8,47 @@ from ioa_marl.markets.stackelberg import kernels as k
 from ioa_marl.markets.stackelberg.draws import open_episode, open_round
 from ioa_marl.markets.stackelberg.follower import net_utility
 from ioa_marl.markets.stackelberg.kernels import Array, MarketState, answer_prices, price_paid, settle, shape_followers
-from ioa_marl.markets.stackelberg.search import best_response, iterate_prices, regret_of_all
+from ioa_marl.markets.stackelberg.search import best_response, iterate_prices, nash_conv
 
 
 @kernel
-def open_markets(state: MarketState, numbers: Array, counts: Array, redraw: bool, which: Array) -> None:
-    """Draw and open the present episode of the markets ``which``, bool (batch,)."""
-    for b in range(which.shape[0]):
-        if which[b]:
+def open_markets(state: MarketState, numbers: Array, counts: Array, redraw: bool, mask: Array) -> None:
+    """Draw and open the present episode of the markets ``mask``, bool (batch,)."""
+    for b in range(mask.shape[0]):
+        if mask[b]:
             open_episode(b, state, numbers, counts, redraw)
 
 
 @kernel
-def reshape_markets(state: MarketState, counts: Array, which: Array) -> None:
+def reshape_markets(state: MarketState, counts: Array, mask: Array) -> None:
     """Take in traits, paces or shares α that were changed from outside; see `shape_followers`."""
-    for b in range(which.shape[0]):
-        if which[b]:
+    for b in range(mask.shape[0]):
+        if mask[b]:
             shape_followers(b, state, counts)
 
 
 @kernel
-def post_prices(state: MarketState, counts: Array, which: Array, side: int, prices: Array) -> None:
-    """Post the unit prices ``prices``, float64 (batch, leaders of the side), in the markets ``which``."""
-    for b in range(which.shape[0]):
-        if which[b]:
+def post_prices(state: MarketState, counts: Array, mask: Array, side: int, prices: Array) -> None:
+    """Post the unit prices ``prices``, float64 (batch, leaders of the side), in the markets ``mask``."""
+    for b in range(mask.shape[0]):
+        if mask[b]:
             for leader in range(counts[k.MOBILES + side]):
                 state.price[b, side, leader] = prices[b, leader]
 
 
 @kernel
-def answer_markets(state: MarketState, counts: Array, which: Array) -> None:
-    """Every wireless agent's exact answer to the posted prices in the markets ``which``."""
-    for b in range(which.shape[0]):
-        if which[b]:
+def answer_markets(state: MarketState, counts: Array, mask: Array) -> None:
+    """Every wireless agent's exact answer to the posted prices in the markets ``mask``."""
+    for b in range(mask.shape[0]):
+        if mask[b]:
             answer_prices(b, state, counts)
 
 
 @kernel
-def choose_shares(state: MarketState, counts: Array, which: Array, shares: Array) -> None:
+def choose_shares(state: MarketState, counts: Array, mask: Array, shares: Array) -> None:
     """Take chosen shares, float64 (batch, wireless); a wireless agent whose utility would be negative buys nothing."""
-    for b in range(which.shape[0]):
-        if which[b]:
+    for b in range(mask.shape[0]):
+        if mask[b]:
             for n in range(counts[k.WIRELESS]):
                 paid = price_paid(b, n, state.price[b, k.MOBILE, state.reach[b, k.MOBILE, n]], state, counts)
                 fixed_price = state.price[b, k.FIXED, state.reach[b, k.FIXED, n]]
@@ -59,50 +59,50 @@ def choose_shares(state: MarketState, counts: Array, which: Array, shares: Array
 
 
 @kernel
-def close_round(state: MarketState, numbers: Array, counts: Array, which: Array, terminated: Array) -> None:
+def close_round(state: MarketState, numbers: Array, counts: Array, mask: Array, terminated: Array) -> None:
     """Settle the round and set the next one's conditions, or ``terminated``, bool (batch,), after the last round."""
-    for b in range(which.shape[0]):
-        if which[b]:
+    for b in range(mask.shape[0]):
+        if mask[b]:
             settle(b, state, counts)
             state.round[b] += 1
             terminated[b] = state.round[b] >= counts[k.ROUNDS]
 
 
 @kernel
-def refresh_markets(state: MarketState, numbers: Array, counts: Array, which: Array) -> None:
-    """Draw the conditions of the next round in the markets ``which``."""
-    for b in range(which.shape[0]):
-        if which[b]:
+def refresh_markets(state: MarketState, numbers: Array, counts: Array, mask: Array) -> None:
+    """Draw the conditions of the next round in the markets ``mask``."""
+    for b in range(mask.shape[0]):
+        if mask[b]:
             open_round(b, state, numbers, counts)
 
 
 @kernel
-def regret_of_markets(
+def nash_conv_of_markets(
     state: MarketState,
     numbers: Array,
     counts: Array,
-    which: Array,
+    mask: Array,
     price: Array,
     scan: Array,
     gain: Array,
     total: Array,
 ) -> None:
-    """NashConv of ``price`` (batch, 2, leaders) in the markets ``which``: ``total`` (batch,), ``gain`` per leader."""
-    for b in range(which.shape[0]):
-        if which[b]:
-            total[b] = regret_of_all(b, state, price, numbers, counts, scan, gain)
+    """NashConv of ``price`` (batch, 2, leaders) in the markets ``mask``: ``total`` (batch,), ``gain`` per leader."""
+    for b in range(mask.shape[0]):
+        if mask[b]:
+            total[b] = nash_conv(b, state, price, numbers, counts, scan, gain)
 
 
 @kernel
 def best_responses(
-    state: MarketState, numbers: Array, counts: Array, which: Array, side: int, price: Array, scan: Array, out: Array
+    state: MarketState, numbers: Array, counts: Array, mask: Array, side: int, price: Array, scan: Array, out: Array
 ) -> None:
     """Best price of every leader of a side against ``price`` (batch, 2, leaders): ``out`` (batch, leaders, 3).
 
     Columns: price, profit, profit at its price in ``price``.
     """
-    for b in range(which.shape[0]):
-        if which[b]:
+    for b in range(mask.shape[0]):
+        if mask[b]:
             for leader in range(counts[k.MOBILES + side]):
                 own, value, present = best_response(b, side, leader, state, price, numbers, counts, scan)
                 out[b, leader, 0], out[b, leader, 1], out[b, leader, 2] = own, value, present
@@ -113,25 +113,25 @@ def solve_markets(
     state: MarketState,
     numbers: Array,
     counts: Array,
-    which: Array,
+    mask: Array,
     price: Array,
     before: Array,
     found: Array,
     scan: Array,
     outcome: Array,
 ) -> None:
-    """Algorithm 2 in the markets ``which``; ``outcome`` (batch, 3): converged, rounds, NashConv."""
-    for b in range(which.shape[0]):
-        if which[b]:
+    """Algorithm 2 in the markets ``mask``; ``outcome`` (batch, 3): converged, rounds, NashConv."""
+    for b in range(mask.shape[0]):
+        if mask[b]:
             converged, rounds, regret = iterate_prices(b, state, numbers, counts, price, before, found, scan)
             outcome[b, 0], outcome[b, 1], outcome[b, 2] = converged, rounds, regret
 
 
 @kernel
-def profits_of_markets(state: MarketState, counts: Array, which: Array, price: Array, out: Array) -> None:
+def profits_of_markets(state: MarketState, counts: Array, mask: Array, price: Array, out: Array) -> None:
     """Profits at exact answers to ``price``: ``out`` float64 (batch, 2, leaders)."""
-    for b in range(which.shape[0]):
-        if which[b]:
+    for b in range(mask.shape[0]):
+        if mask[b]:
             for side in range(2):
                 for leader in range(counts[k.MOBILES + side]):
                     own = price[b, side, leader]

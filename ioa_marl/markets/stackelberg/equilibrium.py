@@ -208,7 +208,7 @@ def nash_conv(
     prices = _prices(params, mobile_prices, fixed_prices)
     gain, total = np.zeros_like(prices), np.zeros(1)
     state = _alone(market, index)
-    batch.regret_of_markets(state, params.numbers(), params.counts(), _ONE, prices, params.scan(), gain, total)
+    batch.nash_conv_of_markets(state, params.numbers(), params.counts(), _ONE, prices, params.scan(), gain, total)
     return NashConv(*_split(params, gain))
 
 
@@ -242,14 +242,14 @@ def solve_equilibrium(
 def solve_batch(
     params: StackelbergParams,
     market: k.MarketState,
-    which: NDArray[np.bool_],
+    mask: NDArray[np.bool_],
     start: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
-    """Algorithm 2 for the markets ``which`` of a batch, as they are.
+    """Algorithm 2 for the markets ``mask`` of a batch, as they are.
 
     Parameters
     ----------
-    which : ndarray of bool, shape (batch,)
+    mask : ndarray of bool, shape (batch,)
         Markets to solve.
     start : ndarray of float64, shape (batch, 2, leaders), optional
         Prices at the start, overwritten. Default: half of ``price_cap``.
@@ -264,13 +264,13 @@ def solve_batch(
         Whether prices came to rest, rounds, NashConv and total leader profit [units].
     """
     prices = np.full(market.price.shape, 0.5 * params.price_cap) if start is None else start
-    found, result = np.zeros_like(prices), np.zeros((len(which), 4))
+    found, result = np.zeros_like(prices), np.zeros((len(mask), 4))
     counts = params.counts()
     batch.solve_markets(
-        market, params.numbers(), counts, which, prices, np.zeros_like(prices), found, params.scan(), result
+        market, params.numbers(), counts, mask, prices, np.zeros_like(prices), found, params.scan(), result
     )
     profits = np.zeros_like(prices)
-    batch.profits_of_markets(market, counts, which, found, profits)
+    batch.profits_of_markets(market, counts, mask, found, profits)
     result[:, 3] = profits.sum(axis=(1, 2))
     settled = result[:, 2] <= params.nash_tolerance * np.maximum(result[:, 3], 0.0) + 1e-9
     return found, settled, result

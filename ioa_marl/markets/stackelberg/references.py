@@ -21,18 +21,18 @@ COARSE = 5
 
 
 def side_profits(
-    params: StackelbergParams, market: k.MarketState, which: NDArray[np.bool_], prices: NDArray[np.float64]
+    params: StackelbergParams, market: k.MarketState, mask: NDArray[np.bool_], prices: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return every leader's profit at exact answers to ``prices``, shape (batch, 2, leaders)."""
     out = np.zeros_like(prices)
-    batch.profits_of_markets(market, params.counts(), which, prices, out)
+    batch.profits_of_markets(market, params.counts(), mask, prices, out)
     return out
 
 
 def round_prices(
     params: StackelbergParams,
     market: k.MarketState,
-    which: NDArray[np.bool_],
+    mask: NDArray[np.bool_],
     prices: NDArray[np.float64],
     side: int,
     levels: int,
@@ -42,7 +42,7 @@ def round_prices(
 
     Parameters
     ----------
-    which : ndarray of bool, shape (batch,)
+    mask : ndarray of bool, shape (batch,)
         Markets that count.
     prices : ndarray of float64, shape (batch, leaders of the side)
         Prices to round [units/Mbit].
@@ -64,9 +64,9 @@ def round_prices(
     high = np.minimum(low + 1, levels - 1)
     trial = rivals.copy()
     trial[:, side, :count] = low * step
-    below = side_profits(params, market, which, trial)[:, side, :count]
+    below = side_profits(params, market, mask, trial)[:, side, :count]
     trial[:, side, :count] = high * step
-    above = side_profits(params, market, which, trial)[:, side, :count]
+    above = side_profits(params, market, mask, trial)[:, side, :count]
     nearest = np.where(prices - low * step <= high * step - prices, low, high)
     rounded: NDArray[np.int64] = np.where(above > below, high, np.where(below > above, low, nearest))
     return rounded
@@ -75,7 +75,7 @@ def round_prices(
 def equilibrium_on_grid(
     params: StackelbergParams,
     market: k.MarketState,
-    which: NDArray[np.bool_],
+    mask: NDArray[np.bool_],
     equilibrium: NDArray[np.float64],
     levels: int,
 ) -> NDArray[np.float64]:
@@ -89,12 +89,12 @@ def equilibrium_on_grid(
     suited = nearest.copy()
     for _ in range(2):
         for side, count in enumerate(counts):
-            indices = round_prices(params, market, which, equilibrium[:, side, :count], side, levels, suited)
+            indices = round_prices(params, market, mask, equilibrium[:, side, :count], side, levels, suited)
             suited[:, side, :count] = indices * step
-    regrets = np.zeros((2, len(which)))
+    regrets = np.zeros((2, len(mask)))
     for row, prices in enumerate((nearest, suited)):
-        batch.regret_of_markets(
-            market, params.numbers(), params.counts(), which, prices, params.scan(), np.zeros_like(prices), regrets[row]
+        batch.nash_conv_of_markets(
+            market, params.numbers(), params.counts(), mask, prices, params.scan(), np.zeros_like(prices), regrets[row]
         )
     return np.where((regrets[1] < regrets[0])[:, None, None], suited, nearest)
 

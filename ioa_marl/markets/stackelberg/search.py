@@ -108,7 +108,7 @@ def best_response(
 
 
 @kernel
-def regret_of_all(
+def nash_conv(
     b: int, state: MarketState, price: Array, numbers: Array, counts: Array, scan: Array, gain: Array
 ) -> float:
     """NashConv of ``price``: what all leaders together gain, each deviating alone; ``gain`` (batch, 2, leaders)."""

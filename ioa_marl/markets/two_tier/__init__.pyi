@@ -1,5 +1,5 @@
 from .deviations import (
-    Bench as Bench,
+    DeviationEvaluator as DeviationEvaluator,
 )
 from .params import (
     PRESETS as PRESETS,

@@ -3,7 +3,8 @@
 A leader's regret is what it gains at most, in the last round, by another price of the action grid while everybody else
 stays: its wireless agents answer again, and where a fixed agent would be a buyer the auction is run again. The
 auctioneer's regret of a round is the return of the best pair of steps on that round's bids less the return achieved.
-All kernels work on row 0 of the market that they are given, which they change: give them a copy, see `Bench`.
+All kernels work on row 0 of the market that they are given, which they change: give them a copy, as
+`DeviationEvaluator` does.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ def search_pairs(
     return regret
 
 
-class Bench:
+class DeviationEvaluator:
     """A copy of one market on which prices and pairs of steps are tried.
 
     Parameters

@@ -17,17 +17,17 @@ FIXED_EXTRAS = 4
 """Features that a fixed agent has beyond those of the pricing tier, if they are extended."""
 
 
-def open_markets(market: k.Market, settings: k.Settings, which: Array) -> None:
-    """Draw and open the present episode of the markets ``which``, bool (batch,)."""
-    pricing.open_markets(market.pricing, settings.pricing, settings.pricing_counts, False, which)
-    _open_tiers(market, settings, which)
-    pricing.reshape_markets(market.pricing, settings.pricing_counts, which)
+def open_markets(market: k.Market, settings: k.Settings, mask: Array) -> None:
+    """Draw and open the present episode of the markets ``mask``, bool (batch,)."""
+    pricing.open_markets(market.pricing, settings.pricing, settings.pricing_counts, False, mask)
+    _open_tiers(market, settings, mask)
+    pricing.reshape_markets(market.pricing, settings.pricing_counts, mask)
 
 
 @kernel
-def _open_tiers(market: k.Market, settings: k.Settings, which: Array) -> None:
-    for b in range(which.shape[0]):
-        if which[b]:
+def _open_tiers(market: k.Market, settings: k.Settings, mask: Array) -> None:
+    for b in range(mask.shape[0]):
+        if mask[b]:
             if market.pricing.episode[b] == 0:
                 k.draw_technology(b, market, settings)
             k.draw_costs(b, market, settings)
@@ -35,20 +35,20 @@ def _open_tiers(market: k.Market, settings: k.Settings, which: Array) -> None:
             k.expect(b, market)
 
 
-def post_prices(market: k.Market, settings: k.Settings, which: Array, levels: int, mobile: Array, fixed: Array) -> None:
+def post_prices(market: k.Market, settings: k.Settings, mask: Array, levels: int, mobile: Array, fixed: Array) -> None:
     """Post prices, let the wireless agents answer and enter the auction's bidders.
 
     ``mobile`` and ``fixed`` are int64 (batch, leaders of the side): index m is the price p̄ m/(levels − 1).
     """
-    _set_prices(market.pricing, settings.pricing[p.PRICE_CAP], which, levels, mobile, fixed)
-    pricing.answer_markets(market.pricing, settings.pricing_counts, which)
-    _enter_markets(market, settings, which)
+    _set_prices(market.pricing, settings.pricing[p.PRICE_CAP], mask, levels, mobile, fixed)
+    pricing.answer_markets(market.pricing, settings.pricing_counts, mask)
+    _enter_markets(market, settings, mask)
 
 
 @kernel
-def _set_prices(state: p.MarketState, cap: float, which: Array, levels: int, mobile: Array, fixed: Array) -> None:
-    for b in range(which.shape[0]):
-        if which[b]:
+def _set_prices(state: p.MarketState, cap: float, mask: Array, levels: int, mobile: Array, fixed: Array) -> None:
+    for b in range(mask.shape[0]):
+        if mask[b]:
             for i in range(mobile.shape[1]):
                 state.price[b, p.MOBILE, i] = cap * mobile[b, i] / (levels - 1)
             for j in range(fixed.shape[1]):
@@ -56,29 +56,29 @@ def _set_prices(state: p.MarketState, cap: float, which: Array, levels: int, mob
 
 
 @kernel
-def _enter_markets(market: k.Market, settings: k.Settings, which: Array) -> None:
-    for b in range(which.shape[0]):
-        if which[b]:
+def _enter_markets(market: k.Market, settings: k.Settings, mask: Array) -> None:
+    for b in range(mask.shape[0]):
+        if mask[b]:
             k.write_loads(b, market, settings)
             k.enter_bidders(b, market, settings, market.auction, b, k.NOBODY, 0.0, 0.0)
 
 
-def hold_auctions(market: k.Market, settings: k.Settings, which: Array, pairs: Array, terminated: Array) -> None:
+def hold_auctions(market: k.Market, settings: k.Settings, mask: Array, pairs: Array, terminated: Array) -> None:
     """Run the auctions and settle the round; ``terminated``, bool (batch,), is set after the last one.
 
     ``pairs`` int64 (batch, 1, 2) indexes the steps of the buyer clock and of the seller clock. Afterwards the wireless
     agents expect the α of this round.
     """
-    _run_auctions(market, settings, which, pairs)
-    pricing.reshape_markets(market.pricing, settings.pricing_counts, which)
-    _settle_rounds(market, settings, which, terminated)
-    pricing.reshape_markets(market.pricing, settings.pricing_counts, which)
+    _run_auctions(market, settings, mask, pairs)
+    pricing.reshape_markets(market.pricing, settings.pricing_counts, mask)
+    _settle_rounds(market, settings, mask, terminated)
+    pricing.reshape_markets(market.pricing, settings.pricing_counts, mask)
 
 
 @kernel
-def _run_auctions(market: k.Market, settings: k.Settings, which: Array, pairs: Array) -> None:
-    for b in range(which.shape[0]):
-        if which[b]:
+def _run_auctions(market: k.Market, settings: k.Settings, mask: Array, pairs: Array) -> None:
+    for b in range(mask.shape[0]):
+        if mask[b]:
             for side in range(2):
                 market.tier.pair[b, side] = pairs[b, 0, side]
             k.run_auction(market.auction, b, settings, settings.steps[pairs[b, 0, 0]], settings.steps[pairs[b, 0, 1]])
@@ -87,10 +87,10 @@ def _run_auctions(market: k.Market, settings: k.Settings, which: Array, pairs: A
 
 
 @kernel
-def _settle_rounds(market: k.Market, settings: k.Settings, which: Array, terminated: Array) -> None:
+def _settle_rounds(market: k.Market, settings: k.Settings, mask: Array, terminated: Array) -> None:
     """Latencies, payments and profits of the round, whose α the followers' curves are shaped for."""
-    for b in range(which.shape[0]):
-        if which[b]:
+    for b in range(mask.shape[0]):
+        if mask[b]:
             settle(b, market.pricing, settings.pricing_counts)
             k.pay_for_lots(b, market, settings)
             k.add_up(b, market, settings)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.foundations.seeds import CALIBRATION_SEED
 from ioa_marl.markets.two_tier import drivers as batch
-from ioa_marl.markets.two_tier.deviations import Bench
+from ioa_marl.markets.two_tier.deviations import DeviationEvaluator
 from ioa_marl.markets.two_tier.kernels import Market
 from ioa_marl.markets.two_tier.params import TwoTierParams, draw_markets
 
@@ -78,7 +78,7 @@ def best_fixed_pair(
     instance : int
         The technology.
     """
-    stage, bench = _Stage(params, levels, CALIBRATION_MARKETS, instance), Bench(params, levels)
+    stage, evaluator = _Stage(params, levels, CALIBRATION_MARKETS, instance), DeviationEvaluator(params, levels)
     cost = stage.market.pricing.cost
     mobile = cost_plus_indices(params, levels, cost[:, 0, : params.mobile], mobile_margin)
     fixed = cost_plus_indices(params, levels, cost[:, 1, : params.fixed], fixed_margin)
@@ -87,8 +87,8 @@ def best_fixed_pair(
         market = stage.play(params.rounds, mobile, fixed, pair)
         total = np.zeros((len(params.steps), len(params.steps)))
         for b in range(CALIBRATION_MARKETS):
-            bench.take(market, b)
-            total += bench.pair_returns(0, params.rounds)[0]
+            evaluator.take(market, b)
+            total += evaluator.pair_returns(0, params.rounds)[0]
         buyer, seller = divmod(int(total.argmax()), len(params.steps))
         if (buyer, seller) == pair:
             break
@@ -111,15 +111,15 @@ def best_posted_pair(params: TwoTierParams, levels: int, instance: int) -> tuple
         The technology.
     """
     markets = int(np.clip(CALIBRATION_FOLLOWERS // params.wireless, 1, CALIBRATION_MARKETS))
-    stage, bench = _Stage(params, levels, markets, instance), Bench(params, levels)
+    stage, evaluator = _Stage(params, levels, markets, instance), DeviationEvaluator(params, levels)
 
     def regret(i: int, j: int) -> float:
         mobile, fixed = (np.full((markets, n), x) for n, x in ((params.mobile, i), (params.fixed, j)))
         market = stage.play(min(SETTLING_ROUNDS, params.rounds), mobile, fixed, params.scripted_pair())
         total = 0.0
         for b in range(markets):
-            bench.take(market, b)
-            total += float(bench.leader_regrets().sum())
+            evaluator.take(market, b)
+            total += float(evaluator.leader_regrets().sum())
         return total
 
     coarse = np.unique(np.append(np.arange(0, levels, COARSE), levels - 1)).tolist()

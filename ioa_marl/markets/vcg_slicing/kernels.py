@@ -196,10 +196,10 @@ def open_market(b: int, state: SlicingState, numbers: Array, counts: Array) -> N
 
 
 @kernel
-def open_markets(state: SlicingState, numbers: Array, counts: Array, which: Array) -> None:
-    """Open the present episode of the markets ``which``."""
+def open_markets(state: SlicingState, numbers: Array, counts: Array, mask: Array) -> None:
+    """Open the present episode of the markets ``mask``."""
     for b in range(state.worth.shape[0]):
-        if which[b]:
+        if mask[b]:
             open_market(b, state, numbers, counts)
 
 
@@ -255,11 +255,11 @@ def total_worth(b: int, state: SlicingState) -> float:
 
 
 @kernel
-def draw_fluctuations(state: SlicingState, which: Array, out: Array) -> None:
+def draw_fluctuations(state: SlicingState, mask: Array, out: Array) -> None:
     """Write four standard normal numbers per provider of the coming round, (batch, n, 4), by Box and Muller."""
     n = state.worth.shape[1]
     for b in range(state.worth.shape[0]):
-        if which[b]:
+        if mask[b]:
             for i in range(n):
                 block = state.rounds[b] * n + i + 1
                 w0, w1, w2, w3 = philox_block(state.seed[b], state.stream[b], block, state.episode[b], FLUCTUATION)
@@ -290,21 +290,21 @@ def play_slices(
     numbers: Array,
     counts: Array,
     changes: Array,
-    which: Array,
+    mask: Array,
     actions: Array,
     draws: Array,
     slice_rewards: Array,
     vsp_rewards: Array,
     terminated: Array,
 ) -> None:
-    """Change the allocation of the markets ``which`` and settle the round, as far as no bank does.
+    """Change the allocation of the markets ``mask`` and settle the round, as far as no bank does.
 
     ``draws`` is the noise of `disturb`. A difference reward is that of the change alone, before noise. Rewards of roles
     that do not learn have no rows. Units are Σβ, for ``own`` and for the providers the mean β.
     """
     kind, scale = counts[SLICE_REWARD], numbers[REWARD_SCALE]
     for b in range(state.worth.shape[0]):
-        if not which[b]:
+        if not mask[b]:
             continue
         n = state.present[b]
         before = state.history[b, state.rounds[b]]
@@ -342,16 +342,16 @@ def play_slices(
 
 @kernel
 def report_types(
-    state: SlicingState, which: Array, actions: Array, multipliers: Array, reported: Array, w: Workspace, out: Optima
+    state: SlicingState, mask: Array, actions: Array, multipliers: Array, reported: Array, w: Workspace, out: Optima
 ) -> float:
-    """Take the providers' reports in the markets ``which`` and solve the reported markets without each provider.
+    """Take the providers' reports in the markets ``mask`` and solve the reported markets without each provider.
 
     ``actions`` (batch, n) index ``multipliers``; ``reported`` (batch, n) and ``out`` (one market) are scratch.
     Returns the largest certified gap of any of the problems.
     """
     worst = 0.0
     for b in range(state.worth.shape[0]):
-        if which[b]:
+        if mask[b]:
             for i in range(state.worth.shape[1]):
                 state.multiplier[b, i] = multipliers[actions[b, i]] if i < state.present[b] else 1.0
                 reported[b, i] = state.worth[b, i] * state.multiplier[b, i]
@@ -428,10 +428,10 @@ def equal_split_welfare(b: int, state: SlicingState) -> float:
 
 
 @kernel
-def measure_quickly(state: SlicingState, counts: Array, which: Array, metrics: Array, ledger: Array) -> None:
+def measure_quickly(state: SlicingState, counts: Array, mask: Array, metrics: Array, ledger: Array) -> None:
     """Write what is known without an optimum: welfare, and payments that were asked for every round; else NaN, 0."""
     for b in range(state.worth.shape[0]):
-        if not which[b]:
+        if not mask[b]:
             continue
         total, rounds = 0.0, max(state.rounds[b], 1)
         for t in range(state.rounds[b]):
@@ -447,14 +447,14 @@ def measure_quickly(state: SlicingState, counts: Array, which: Array, metrics: A
 
 
 @kernel
-def measure_markets(state: SlicingState, counts: Array, which: Array, metrics: Array, ledger: Array) -> None:
-    """Write metrics and receipts of the episodes that end in the markets ``which``; their optimum must be known.
+def measure_markets(state: SlicingState, counts: Array, mask: Array, metrics: Array, ledger: Array) -> None:
+    """Write metrics and receipts of the episodes that end in the markets ``mask``; their optimum must be known.
 
     Where payments were not asked for every round, reports were the truth throughout, and the payments of all rounds
     follow from the sums of the utilities.
     """
     for b in range(state.worth.shape[0]):
-        if not which[b]:
+        if not mask[b]:
             continue
         n = state.present[b]
         for i in range(n, ledger.shape[1]):

@@ -191,7 +191,7 @@ class SlicingParams:
         out[k.MARGINAL_SCALE] = max(sum(self.worth) / 2 * sum(self.rate) / 2, 1e-12)
         return out
 
-    def counts(self, learning: Sequence[str] = ("slice",), extended: bool = False) -> NDArray[np.int64]:
+    def counts(self, controlled_roles: Sequence[str] = ("slice",), extended: bool = False) -> NDArray[np.int64]:
         """Return the integer parameter vector of the kernels, for the given learning roles."""
         out = np.zeros(k.N_COUNTS, np.int64)
         out[k.ROUNDS] = self.rounds
@@ -199,7 +199,7 @@ class SlicingParams:
         out[k.SLICE_REWARD] = SLICE_REWARDS.index(self.slice_reward)
         out[k.HOLD] = self.hold
         out[k.EXTENDED] = extended
-        out[k.LEARN_VSP] = "vsp" in learning and not self.banked
+        out[k.LEARN_VSP] = "vsp" in controlled_roles and not self.banked
         out[k.FEWEST] = self.providers if self.fewest_providers is None else self.fewest_providers
         out[k.BANKED] = self.banked
         return out

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("preset", SecondBidGame.presets)
 def test_the_market_keeps_every_promise(preset, roles):
     fresh = preset == "persistent" and roles == EVERYBODY  # a fresh process takes a second
-    check_market(SecondBidGame, preset, roles=roles, num_envs=3, processes=fresh, tasks=6)
+    check_market(SecondBidGame, preset, controlled_roles=roles, num_envs=3, processes=fresh, tasks=6)
 
 
 @pytest.mark.parametrize(
@@ -42,14 +42,14 @@ def test_the_market_keeps_every_promise(preset, roles):
     ids=str,
 )
 def test_settings_keep_every_promise(roles, settings):
-    check_market(SecondBidGame, roles=roles, num_envs=3, processes=False, **{"tasks": 6, **settings})
+    check_market(SecondBidGame, controlled_roles=roles, num_envs=3, processes=False, **{"tasks": 6, **settings})
 
 
 @pytest.mark.parametrize("roles", CHOICES, ids="+".join)
 def test_pettingzoo_accepts_the_environments(roles):
-    parallel_api_test(second_bid_v0.parallel_env(roles=roles, tasks=6), num_cycles=60)
-    parallel_seed_test(lambda: second_bid_v0.parallel_env(roles=roles), num_cycles=30)
-    seed_test(lambda: second_bid_v0.env(roles=roles), num_cycles=30)
+    parallel_api_test(second_bid_v0.parallel_env(controlled_roles=roles, tasks=6), num_cycles=60)
+    parallel_seed_test(lambda: second_bid_v0.parallel_env(controlled_roles=roles), num_cycles=30)
+    seed_test(lambda: second_bid_v0.env(controlled_roles=roles), num_cycles=30)
 
 
 @pytest.mark.parametrize("roles", CHOICES, ids="+".join)
@@ -59,7 +59,7 @@ def test_pettingzoo_accepts_the_turn_based_form(roles):
         warnings.filterwarnings("ignore", "(Agents have|Observations are) different")
         # Before the stations have bid for the first task, the auctioneer knows nothing.
         warnings.filterwarnings("ignore", "Observation numpy array is all zeros")
-        api_test(second_bid_v0.env(roles=roles, tasks=6), num_cycles=60)
+        api_test(second_bid_v0.env(controlled_roles=roles, tasks=6), num_cycles=60)
 
 
 def test_pettingzoo_finds_that_max_cycles_is_obeyed():

@@ -10,8 +10,8 @@ from ioa_marl.foundations.parameters import ParameterError
 EVERYBODY = ("auctioneer", "station")
 
 
-def make(preset="paper", roles=None, num_envs=1, seed=3, **settings):
-    game = SecondBidGame(SecondBidGame.make_config(preset, **settings), num_envs, roles, autoreset=False)
+def make(preset="paper", controlled_roles=None, num_envs=1, seed=3, **settings):
+    game = SecondBidGame(SecondBidGame.make_config(preset, **settings), num_envs, controlled_roles, autoreset=False)
     game.reset(np.arange(seed, seed + num_envs, dtype=np.uint64))
     return game
 
@@ -137,7 +137,7 @@ def test_image_colours_the_winner():
 
 
 def test_misreported_bids_are_shown_beside_the_values():
-    game = make(roles=EVERYBODY)
+    game = make(controlled_roles=EVERYBODY)
     factors = np.full((1, 5), 15)
     for _ in range(2):
         game.step({"auctioneer": np.zeros((1, 1), int), "station": factors})

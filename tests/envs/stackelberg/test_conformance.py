@@ -24,14 +24,19 @@ pytestmark = pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("preset", ["paper", "city"])
 def test_stackelberg_keeps_every_promise(preset, roles):
     check_market(
-        StackelbergGame, preset, roles=roles, num_envs=3, rounds=3, processes=preset == "city" and roles == LEADERS
+        StackelbergGame,
+        preset,
+        controlled_roles=roles,
+        num_envs=3,
+        rounds=3,
+        processes=preset == "city" and roles == LEADERS,
     )
 
 
 @pytest.mark.parametrize("preset", ["dynamic", "kinked", "scarce", "metro"])
 def test_other_presets_keep_every_promise(preset):
     small = {"wireless": 60, "mobile": 4, "fixed": 5} if preset == "metro" else {}
-    check_market(StackelbergGame, preset, roles=EVERYBODY, num_envs=2, rounds=2, processes=False, **small)
+    check_market(StackelbergGame, preset, controlled_roles=EVERYBODY, num_envs=2, rounds=2, processes=False, **small)
 
 
 @pytest.mark.parametrize(
@@ -48,14 +53,14 @@ def test_other_presets_keep_every_promise(preset):
 )
 def test_settings_keep_every_promise(roles, settings):
     changes = {"rounds": 2, "deviation_step": 0.25, **settings}
-    check_market(StackelbergGame, "city", roles=roles, num_envs=2, processes=False, **changes)
+    check_market(StackelbergGame, "city", controlled_roles=roles, num_envs=2, processes=False, **changes)
 
 
 @pytest.mark.parametrize("roles", CHOICES, ids="+".join)
 def test_pettingzoo_accepts_the_environments(roles):
-    parallel_api_test(stackelberg_v0.parallel_env(preset="city", roles=roles), num_cycles=60)
-    parallel_seed_test(lambda: stackelberg_v0.parallel_env(preset="city", roles=roles), num_cycles=30)
-    seed_test(lambda: stackelberg_v0.env(preset="city", roles=roles), num_cycles=30)
+    parallel_api_test(stackelberg_v0.parallel_env(preset="city", controlled_roles=roles), num_cycles=60)
+    parallel_seed_test(lambda: stackelberg_v0.parallel_env(preset="city", controlled_roles=roles), num_cycles=30)
+    seed_test(lambda: stackelberg_v0.env(preset="city", controlled_roles=roles), num_cycles=30)
 
 
 @pytest.mark.parametrize("roles", [LEADERS, EVERYBODY], ids="+".join)
@@ -63,7 +68,7 @@ def test_pettingzoo_accepts_the_turn_based_form(roles):
     with warnings.catch_warnings():
         # They are different roles, so their spaces are.
         warnings.filterwarnings("ignore", "(Agents have|Observations are) different")
-        api_test(stackelberg_v0.env(preset="city", roles=roles), num_cycles=60)
+        api_test(stackelberg_v0.env(preset="city", controlled_roles=roles), num_cycles=60)
 
 
 def test_pettingzoo_finds_that_max_cycles_is_obeyed():

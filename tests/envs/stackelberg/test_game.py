@@ -12,8 +12,8 @@ from ioa_marl.markets.stackelberg.params import draw_markets
 from ioa_marl.markets.stackelberg.references import best_posted_pair
 
 
-def make(preset="city", n=1, learning=None, instance=3, seed=0, **settings):
-    game = StackelbergGame(StackelbergGame.make_config(preset, **settings), n, learning, autoreset=False)
+def make(preset="city", n=1, controlled_roles=None, instance=3, seed=0, **settings):
+    game = StackelbergGame(StackelbergGame.make_config(preset, **settings), n, controlled_roles, autoreset=False)
     seeds, streams = np.full(n, seed, np.uint64), np.arange(n, dtype=np.uint64)
     game.reset(seeds, streams, np.full(n, instance, np.uint64))
     return game
@@ -66,7 +66,7 @@ def test_ledger_says_who_paid_what_over_the_episode():
 
 
 def test_wireless_agents_that_learn_are_asked_after_the_leaders_and_never_buy_at_a_loss():
-    game = make("scarce", learning=("mobile", "fixed", "wireless"))
+    game = make("scarce", controlled_roles=("mobile", "fixed", "wireless"))
     acts = {role: game.scripted("cost_plus", role) for role in LEADERS}
     acts["wireless"] = lambda: np.full((1, 12), 20)
     first = game.step({role: act() for role, act in acts.items()})
@@ -81,14 +81,14 @@ def test_wireless_agents_that_learn_are_asked_after_the_leaders_and_never_buy_at
 
 
 def test_answers_on_the_grid_of_shares_are_nearly_as_good_as_exact_ones():
-    exact, learning = make(learning=LEADERS), make(learning=("mobile", "fixed", "wireless"))
+    exact, controlled_roles = make(controlled_roles=LEADERS), make(controlled_roles=("mobile", "fixed", "wireless"))
     prices = {role: np.full((1, 3), 9 + 5 * side) for side, role in enumerate(LEADERS)}
     exact.step(prices)
-    act = learning.scripted("best_response", "wireless")
-    learning.step({**prices, "wireless": np.zeros((1, 12), int)})
-    learning.step({**prices, "wireless": act()})
-    assert np.abs(learning.market.share - exact.market.share).max() <= 0.025 + 1e-9
-    loss = exact.market.utility - learning.market.utility
+    act = controlled_roles.scripted("best_response", "wireless")
+    controlled_roles.step({**prices, "wireless": np.zeros((1, 12), int)})
+    controlled_roles.step({**prices, "wireless": act()})
+    assert np.abs(controlled_roles.market.share - exact.market.share).max() <= 0.025 + 1e-9
+    loss = exact.market.utility - controlled_roles.market.utility
     assert (loss >= -1e-9).all()
     assert loss.max() < 0.5
 
@@ -190,10 +190,10 @@ def test_nash_conv_of_two_thousand_episodes_takes_seconds():
     game.step(acts)
     from ioa_marl.markets.stackelberg import drivers as batch
 
-    market, which, total = game.market, np.ones(2000, np.bool_), np.zeros(2000)
+    market, mask, total = game.market, np.ones(2000, np.bool_), np.zeros(2000)
     gain = np.zeros_like(market.price)
     began = time.perf_counter()
-    batch.regret_of_markets(market, game.numbers, game.counts, which, market.price, game.config.scan(), gain, total)
+    batch.nash_conv_of_markets(market, game.numbers, game.counts, mask, market.price, game.config.scan(), gain, total)
     assert time.perf_counter() - began < 10.0  # about 1 s on an idle core
     assert (total > 0).all()
 

@@ -18,7 +18,7 @@ from ioa_marl.markets.stackelberg.equilibrium import answer_to, nash_conv
 def make(rounds=3, preset="city", policy="cost_plus", **settings):
     game = StackelbergGame(StackelbergGame.make_config(preset, **settings), 1, autoreset=False)
     game.reset(np.array([5], np.uint64))
-    play = {role: game.scripted(policy, role) for role in game.learning}
+    play = {role: game.scripted(policy, role) for role in game.controlled_roles}
     for _ in range(rounds):
         game.step({role: act() for role, act in play.items()})
     return game

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 @pytest.mark.parametrize("roles", CHOICES, ids="+".join)
 def test_two_tier_keeps_every_promise(roles):
-    check_market(TwoTierGame, roles=roles, num_envs=3, processes=roles == EVERYBODY, **SMALL)
+    check_market(TwoTierGame, controlled_roles=roles, num_envs=3, processes=roles == EVERYBODY, **SMALL)
 
 
 @pytest.mark.parametrize("preset", ["paper", "city"])
@@ -50,12 +50,12 @@ def test_a_large_market_keeps_every_promise():
     ids=str,
 )
 def test_settings_keep_every_promise(roles, settings):
-    check_market(TwoTierGame, roles=roles, num_envs=3, processes=False, **{**SMALL, **settings})
+    check_market(TwoTierGame, controlled_roles=roles, num_envs=3, processes=False, **{**SMALL, **settings})
 
 
 @pytest.mark.parametrize("roles", [("mobile",), ("auctioneer",), EVERYBODY], ids="+".join)
 def test_pettingzoo_accepts_the_environments(roles):
-    settings = {"roles": roles, **SMALL}
+    settings = {"controlled_roles": roles, **SMALL}
     parallel_api_test(two_tier_v0.parallel_env(**settings), num_cycles=60)
     parallel_seed_test(lambda: two_tier_v0.parallel_env(**settings), num_cycles=30)
     seed_test(lambda: two_tier_v0.env(**settings), num_cycles=30)

@@ -23,7 +23,7 @@ def episode(game, chosen, rng=None):
     steps = []
     while True:
         actions = {}
-        for role in game.learning:
+        for role in game.controlled_roles:
             space, count = game.roles[role].action_space, game.roles[role].count
             if role in policies:
                 actions[role] = policies[role]()
@@ -46,7 +46,7 @@ def profile(leaders, auctioneer, **settings):
 )
 def test_leaders_act_first_and_the_auctioneer_answers(roles, length):
     game = started(roles=roles)
-    _, steps = episode(game, {role: (game.roles[role].scripted, {}) for role in game.learning})
+    _, steps = episode(game, {role: (game.roles[role].scripted, {}) for role in game.controlled_roles})
     assert len(steps) == length
 
 
@@ -54,7 +54,7 @@ def test_rewards_are_profits_of_the_round_and_the_return_of_its_auction():
     game = started()
     step, steps = episode(game, profile("cost_plus", "scripted_pair", margin=1.0))
     assert not any(rewards.any() for rewards in steps[0].values()), "nothing is paid before the auction"
-    total = {role: sum(step[role].sum(axis=1, dtype=np.float64) for step in steps) for role in game.learning}
+    total = {role: sum(step[role].sum(axis=1, dtype=np.float64) for step in steps) for role in game.controlled_roles}
     for role in LEADERS:
         # One wireless agent of 10 Mbit on average is in a leader's reach.
         np.testing.assert_allclose(total[role] * 10.0 / 20, step.metrics[f"{role}_profit"], rtol=1e-5)
@@ -90,7 +90,7 @@ def test_regrets_are_left_out_where_nobody_looks_at_them():
 def test_a_round_that_is_cut_off_before_its_auction_counts_for_nothing():
     whole, cut = started(2, max_cycles=6), started(2, max_cycles=7)
     for game in (whole, cut):
-        policies = {role: game.scripted(game.roles[role].scripted, role) for role in game.learning}
+        policies = {role: game.scripted(game.roles[role].scripted, role) for role in game.controlled_roles}
         while True:
             step = game.step({role: policy() for role, policy in policies.items()})
             if step.truncated.all():
@@ -114,10 +114,10 @@ def test_half_of_the_fixed_agents_are_overloaded_at_equilibrium_prices_and_their
 def test_at_equilibrium_prices_a_middling_pair_of_steps_is_best_in_the_mean():
     game = started(20)
     episode(game, profile("oracle", "scripted_pair"))
-    total, bench = np.zeros((10, 10)), game.bench()
+    total, evaluator = np.zeros((10, 10)), game.evaluator()
     for b in range(20):
-        bench.take(game.whole, b)
-        total += bench.pair_returns(0, 20)[0]
+        evaluator.take(game.whole, b)
+        total += evaluator.pair_returns(0, 20)[0]
     buyer, seller = np.unravel_index(total.argmax(), total.shape)
     assert 0 < buyer < 9
     assert 0 < seller < 9
@@ -131,16 +131,16 @@ def test_each_role_has_a_scale_on_which_references_and_baselines_spread():
         step, _ = episode(started(24, instance=1), chosen, rng)
         return {name: step.metrics[name].mean() for name in REGRETS}
 
-    zero = mean_regrets(dict(TwoTierGame.zero), np.random.default_rng(0))
+    score_floor = mean_regrets(dict(TwoTierGame.score_floor), np.random.default_rng(0))
     oracle = mean_regrets(profile("oracle", "oracle"))
-    uninformed = mean_regrets(profile("posted_pair", "fixed_pair"))
+    constant_baseline = mean_regrets(profile("posted_pair", "fixed_pair"))
     answer = mean_regrets(profile("best_response", "fixed_pair"))
     assert oracle["auction_regret"] == pytest.approx(0.0, abs=1e-9)
-    assert oracle["mobile_regret"] < 0.1 * zero["mobile_regret"]
-    assert oracle["fixed_regret"] < 0.7 * zero["fixed_regret"]
+    assert oracle["mobile_regret"] < 0.1 * score_floor["mobile_regret"]
+    assert oracle["fixed_regret"] < 0.7 * score_floor["fixed_regret"]
     assert answer["fixed_regret"] < 0.5 * oracle["fixed_regret"], "capacities matter to those who look at them"
-    assert uninformed["auction_regret"] < 0.4 * zero["auction_regret"]
-    assert uninformed["mobile_regret"] < zero["mobile_regret"]
+    assert constant_baseline["auction_regret"] < 0.4 * score_floor["auction_regret"]
+    assert constant_baseline["mobile_regret"] < score_floor["mobile_regret"]
 
 
 def test_no_policy_beats_the_reference():
@@ -155,7 +155,7 @@ def test_no_policy_beats_the_reference():
 @pytest.mark.parametrize("observation", ["paper", "extended"])
 def test_the_auctioneer_sees_this_rounds_bidders_and_the_last_auction(observation):
     game = started(5, observation=observation)
-    actions = {role: game.scripted(game.roles[role].scripted, role)() for role in game.learning}
+    actions = {role: game.scripted(game.roles[role].scripted, role)() for role in game.controlled_roles}
     for _ in range(3):
         step = game.step(actions)
     seen, auction = step.observations["auctioneer"][:, 0], game.whole.auction
@@ -174,7 +174,7 @@ def test_the_auctioneer_sees_this_rounds_bidders_and_the_last_auction(observatio
 
 def test_a_fixed_agent_can_also_know_its_capacity_and_what_it_passed_on():
     game = started(4, observation="extended")
-    actions = {role: game.scripted(game.roles[role].scripted, role)() for role in game.learning}
+    actions = {role: game.scripted(game.roles[role].scripted, role)() for role in game.controlled_roles}
     for _ in range(2):
         step = game.step(actions)
     seen, market, tier = step.observations["fixed"], game.market, game.whole.tier

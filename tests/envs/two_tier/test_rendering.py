@@ -12,7 +12,7 @@ from ioa_marl.markets.double_dutch import kernels as a
 def played(steps, preset="paper", num_envs=1, **changes):
     game = TwoTierGame(TwoTierGame.make_config(preset, **changes), num_envs, autoreset=False)
     game.reset(np.full(num_envs, 2, np.uint64))
-    policies = {role: game.scripted(game.roles[role].scripted, role) for role in game.learning}
+    policies = {role: game.scripted(game.roles[role].scripted, role) for role in game.controlled_roles}
     for _ in range(steps):
         game.step({role: policy() for role, policy in policies.items()})
     return game
@@ -32,7 +32,7 @@ def test_frames_follow_the_state_and_nothing_else():
     saved, before, words = game.save(), game.render("rgb_array"), game.render("ansi")
     for name, array in game.save().items():
         np.testing.assert_array_equal(array, saved[name], err_msg=name)
-    game.step({role: game.scripted(game.roles[role].scripted, role)() for role in game.learning})
+    game.step({role: game.scripted(game.roles[role].scripted, role)() for role in game.controlled_roles})
     assert (game.render("rgb_array") != before).any()
     assert game.render("ansi") != words
     game.restore(saved)

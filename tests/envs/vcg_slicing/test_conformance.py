@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 @pytest.mark.parametrize("roles", CHOICES, ids="+".join)
 def test_paper_keeps_every_promise(roles):
-    check_market(VCGSlicingGame, "paper", roles=roles, num_envs=3, processes=roles == BOTH, rounds=12)
+    check_market(VCGSlicingGame, "paper", controlled_roles=roles, num_envs=3, processes=roles == BOTH, rounds=12)
 
 
 @pytest.mark.parametrize("preset", ["n20", "n50"])
@@ -44,7 +44,7 @@ def test_larger_markets_keep_every_promise(preset):
     ids=str,
 )
 def test_settings_keep_every_promise(roles, settings):
-    check_market(VCGSlicingGame, roles=roles, num_envs=3, processes=False, **{"rounds": 6, **settings})
+    check_market(VCGSlicingGame, controlled_roles=roles, num_envs=3, processes=False, **{"rounds": 6, **settings})
 
 
 def test_city_keeps_every_promise():
@@ -53,7 +53,7 @@ def test_city_keeps_every_promise():
 
 @pytest.mark.parametrize("roles", CHOICES, ids="+".join)
 def test_pettingzoo_accepts_the_environments(roles):
-    settings = {"roles": roles, "providers": 3, "rounds": 20}
+    settings = {"controlled_roles": roles, "providers": 3, "rounds": 20}
     parallel_api_test(vcg_slicing_v0.parallel_env(**settings), num_cycles=100)
     parallel_seed_test(lambda: vcg_slicing_v0.parallel_env(**settings), num_cycles=50)
     seed_test(lambda: vcg_slicing_v0.env(**settings), num_cycles=50)

@@ -14,9 +14,9 @@ from ioa_marl.markets.vcg_slicing.optimum import clarke_payments
 BOTH = ("slice", "vsp")
 
 
-def make(batch=2, learning=BOTH, seed=0, autoreset=True, **settings):
+def make(batch=2, controlled_roles=BOTH, seed=0, autoreset=True, **settings):
     config = VCGSlicingGame.make_config(**{"mechanism": "dual_currency", "providers": 5, "rounds": 6, **settings})
-    game = VCGSlicingGame(config, batch, learning, autoreset)
+    game = VCGSlicingGame(config, batch, controlled_roles, autoreset)
     game.reset(np.full(batch, seed, np.uint64))
     return game
 
@@ -26,9 +26,9 @@ def rounds(game, count, multiplier=1.0, policy="oracle"):
     slices = game.scripted(policy, "slice")
     bid = np.full((game.num_envs, game.config.providers), game.config.multipliers.index(multiplier))
     for _ in range(count):
-        if "vsp" in game.learning:
+        if "vsp" in game.controlled_roles:
             game.step({"slice": slices(), "vsp": bid})
-        yield game.step({"slice": slices(), **({"vsp": bid} if "vsp" in game.learning else {})})
+        yield game.step({"slice": slices(), **({"vsp": bid} if "vsp" in game.controlled_roles else {})})
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,14 @@ def rounds(game, count, multiplier=1.0, policy="oracle"):
 )
 def test_every_promise_is_kept_with_a_bank(roles, settings):
     usual = {"mechanism": "dual_currency", "providers": 4, "rounds": 4, "processes": False}
-    check_market(VCGSlicingGame, roles=roles, num_envs=3, **{**usual, **settings})
+    check_market(VCGSlicingGame, controlled_roles=roles, num_envs=3, **{**usual, **settings})
 
 
 @pytest.mark.parametrize("roles", [("slice",), BOTH], ids="+".join)
 def test_every_promise_is_kept_where_the_number_of_providers_changes(roles):
-    check_market(VCGSlicingGame, roles=roles, num_envs=3, processes=False, providers=5, fewest_providers=1, rounds=4)
+    check_market(
+        VCGSlicingGame, controlled_roles=roles, num_envs=3, processes=False, providers=5, fewest_providers=1, rounds=4
+    )
 
 
 def test_without_interest_and_with_exact_knowledge_true_bids_pay_what_plain_vcg_asks():
@@ -111,7 +113,7 @@ def test_the_bank_knows_a_round_only_after_it():
 
 
 def test_money_and_currency_are_conserved_over_a_thousand_rounds():
-    game = make(batch=3, rounds=1000, providers=4, learning=BOTH, autoreset=False, bills=8)
+    game = make(batch=3, rounds=1000, providers=4, controlled_roles=BOTH, autoreset=False, bills=8)
     rng = np.random.default_rng(0)
     for _ in range(1000):
         game.step({"slice": rng.integers(7, size=(3, 4, 3)), "vsp": rng.integers(11, size=(3, 4))})
@@ -161,7 +163,7 @@ def test_books_can_be_saved_and_restored_to_the_bit(settings):
 
 
 def test_absent_providers_have_nothing_do_nothing_and_are_not_counted():
-    game = make(batch=40, fewest_providers=2, learning=BOTH, autoreset=False)
+    game = make(batch=40, fewest_providers=2, controlled_roles=BOTH, autoreset=False)
     count = game.market.present
     assert set(count) == {2, 3, 4, 5}
     for step in rounds(game, 6, multiplier=1.1):
@@ -245,16 +247,16 @@ def test_a_critic_that_nobody_supplies_is_refused_where_it_is_needed():
         next(rounds(game, 1))
 
 
-@pytest.mark.parametrize(("learning", "cycles", "played"), [(("slice",), 2, 2), (BOTH, 4, 2), (BOTH, 3, 1)])
-def test_figures_of_a_cut_episode_are_of_the_rounds_that_were_played(learning, cycles, played):
-    game = make(learning=learning, max_cycles=cycles, autoreset=False)
+@pytest.mark.parametrize(("controlled_roles", "cycles", "played"), [(("slice",), 2, 2), (BOTH, 4, 2), (BOTH, 3, 1)])
+def test_figures_of_a_cut_episode_are_of_the_rounds_that_were_played(controlled_roles, cycles, played):
+    game = make(controlled_roles=controlled_roles, max_cycles=cycles, autoreset=False)
     bids = []
     for _ in range(cycles):
         acting = game.market.phase[0]
         hold, truth = np.full((2, 5, 3), 3), np.full((2, 5), 5)
         if acting == 1:
             bids.append(game.bank.bank.total_bid.copy())
-        step = game.step({"slice": hold, **({"vsp": truth} if "vsp" in learning else {})})
+        step = game.step({"slice": hold, **({"vsp": truth} if "vsp" in controlled_roles else {})})
     assert step.truncated.all()
     assert len(bids) == played
     assert step.metrics["bid_ratio"] == pytest.approx(np.mean(bids, axis=0) / step.metrics["optimal_welfare"])

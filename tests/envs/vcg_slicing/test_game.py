@@ -20,9 +20,9 @@ from ioa_marl.markets.vcg_slicing.params import SLICE_REWARDS
 INSTANCES = 60
 
 
-def make(preset=None, num_envs=INSTANCES, learning=None, seed=11, instances=None, **settings):
+def make(preset=None, num_envs=INSTANCES, controlled_roles=None, seed=11, instances=None, **settings):
     """A game on different instances from one seed, at the start of its first episode."""
-    game = VCGSlicingGame(VCGSlicingGame.make_config(preset, **settings), num_envs, learning, autoreset=False)
+    game = VCGSlicingGame(VCGSlicingGame.make_config(preset, **settings), num_envs, controlled_roles, autoreset=False)
     given = np.arange(num_envs) if instances is None else instances
     game.reset(np.full(num_envs, seed, np.uint64), instances=np.asarray(given, np.uint64))
     return game
@@ -44,7 +44,7 @@ def random_play(game, seed=0):
 
 def play(game, **policies):
     """Play an episode; each role's policy is a scripted one by name, or a function; returns metrics and rewards."""
-    rewards = {role: np.zeros((game.num_envs, game.roles[role].count)) for role in game.learning}
+    rewards = {role: np.zeros((game.num_envs, game.roles[role].count)) for role in game.controlled_roles}
     players = {role: game.scripted(p, role) if isinstance(p, str) else p for role, p in policies.items()}
     while True:
         step = game.step({role: player() for role, player in players.items()})
@@ -170,23 +170,23 @@ def test_an_optimum_that_is_not_certified_is_no_end_of_the_scale():
         solve_markets_beyond_the_settings(game)
 
 
-@pytest.mark.parametrize("learning", [("slice",), ("slice", "vsp")])
-def test_without_full_metrics_only_what_needs_no_optimum_is_computed(learning):
-    whole, quick = (make(num_envs=3, learning=learning, rounds=8) for _ in range(2))
+@pytest.mark.parametrize("controlled_roles", [("slice",), ("slice", "vsp")])
+def test_without_full_metrics_only_what_needs_no_optimum_is_computed(controlled_roles):
+    whole, quick = (make(num_envs=3, controlled_roles=controlled_roles, rounds=8) for _ in range(2))
     quick.full_metrics = False
     outcomes = []
     for game in (whole, quick):
         act = random_play(game)
-        outcomes.append(play(game, **{role: functools.partial(act, role) for role in game.learning}))
-    known = {"welfare", "payments"} if "vsp" in learning else {"welfare"}
+        outcomes.append(play(game, **{role: functools.partial(act, role) for role in game.controlled_roles}))
+    known = {"welfare", "payments"} if "vsp" in controlled_roles else {"welfare"}
     for name, values in outcomes[1][0].items():
         if name in known:
             np.testing.assert_allclose(values, outcomes[0][0][name], rtol=1e-12)
         else:
             assert np.all(np.isnan(values)), name
     assert not np.any(quick.market.known == 2)
-    np.testing.assert_array_equal(quick.ledger(), whole.ledger() if "vsp" in learning else np.zeros((3, 11)))
-    for role in learning:
+    np.testing.assert_array_equal(quick.ledger(), whole.ledger() if "vsp" in controlled_roles else np.zeros((3, 11)))
+    for role in controlled_roles:
         np.testing.assert_array_equal(outcomes[0][1][role], outcomes[1][1][role])
 
 
@@ -202,7 +202,7 @@ def test_payments_of_the_last_allocation_are_clarke_payments():
 
 @pytest.mark.parametrize("policy", ["oracle", "greedy", "equal_split"])
 def test_payments_every_round_and_payments_worked_out_at_the_end_agree(policy):
-    late, every = make(num_envs=4), make(num_envs=4, learning=("slice", "vsp"))
+    late, every = make(num_envs=4), make(num_envs=4, controlled_roles=("slice", "vsp"))
     first, _ = play(late, slice=policy)
     second, _ = play(every, slice=policy, vsp="truthful")
     np.testing.assert_allclose(late.ledger(), every.ledger(), rtol=1e-7)
@@ -211,9 +211,9 @@ def test_payments_every_round_and_payments_worked_out_at_the_end_agree(policy):
 
 
 def test_what_is_paid_is_received():
-    for game in (make(num_envs=4), make(num_envs=4, learning=("slice", "vsp")), make("city", 1)):
+    for game in (make(num_envs=4), make(num_envs=4, controlled_roles=("slice", "vsp")), make("city", 1)):
         act = random_play(game)
-        metrics, _ = play(game, **{role: functools.partial(act, role) for role in game.learning})
+        metrics, _ = play(game, **{role: functools.partial(act, role) for role in game.controlled_roles})
         ledger = game.ledger()
         assert np.all(np.abs(ledger.sum(axis=1)) <= 1e-9)
         assert np.all(ledger[:, ::-1].sum(axis=1) == 0.0)
@@ -221,7 +221,7 @@ def test_what_is_paid_is_received():
 
 
 def test_reward_of_a_provider_is_utility_less_payment():
-    game = make(num_envs=3, learning=("vsp",))
+    game = make(num_envs=3, controlled_roles=("vsp",))
     _, rewards = play(game, vsp="truthful")
     mean_worth = game.market.worth.mean(axis=1, keepdims=True)
     expected = (game.market.earned + game.ledger()[:, :-1]) / mean_worth
@@ -230,7 +230,7 @@ def test_reward_of_a_provider_is_utility_less_payment():
 
 @pytest.mark.parametrize("multiplier", [0.5, 0.8, 1.3, 1.5])
 def test_lying_alone_does_not_pay_where_slices_follow_the_reports(multiplier):
-    game = make(num_envs=10, instances=[2] * 10, learning=("vsp",), seed=5)
+    game = make(num_envs=10, instances=[2] * 10, controlled_roles=("vsp",), seed=5)
     streams = np.zeros(10, np.uint64)
     game.reset(np.full(10, 5, np.uint64), streams, np.full(10, 2, np.uint64))
     truth = np.full((10, 10), game.config.truth)
@@ -246,7 +246,7 @@ def test_lying_alone_does_not_pay_where_slices_follow_the_reports(multiplier):
 
 
 def test_reports_move_the_slices_and_only_reports_enter_payments():
-    game = make(num_envs=1, learning=("slice", "vsp"))
+    game = make(num_envs=1, controlled_roles=("slice", "vsp"))
     lies = np.full((1, 10), game.config.truth)
     lies[0, 3] = game.config.multipliers.index(1.5)
     play(game, slice="oracle", vsp=lambda: lies)
@@ -261,7 +261,7 @@ def test_reports_move_the_slices_and_only_reports_enter_payments():
 
 @pytest.mark.parametrize("redraw", ["never", "episode"])
 def test_oracle_that_is_asked_in_every_phase_follows_the_reports_of_the_round(redraw):
-    game = make(num_envs=3, learning=("slice", "vsp"), rounds=3, redraw=redraw, observation="extended")
+    game = make(num_envs=3, controlled_roles=("slice", "vsp"), rounds=3, redraw=redraw, observation="extended")
     kept, act = game.scripted("oracle", "slice"), random_play(game)
     differing = 0
     for _ in range(6):
@@ -339,15 +339,15 @@ def ranges(low, high):
     st.sampled_from([("slice",), ("vsp",), ("slice", "vsp")]),
     st.integers(0, 9),
 )
-def test_no_setting_that_construction_accepts_leads_to_nan_or_infinity(changes, learning, seed):
+def test_no_setting_that_construction_accepts_leads_to_nan_or_infinity(changes, controlled_roles, seed):
     config = VCGSlicingGame.make_config(observation="extended", **changes)
-    game = VCGSlicingGame(config, 2, learning)
+    game = VCGSlicingGame(config, 2, controlled_roles)
     observations, _ = game.reset(np.full(2, seed, np.uint64))
     act = random_play(game, seed)
     for _ in range(20):
         for array in (*observations.values(), game.state()):
             assert np.all((array >= 0) & (array <= 1))
-        step = game.step({role: act(role) for role in learning})
+        step = game.step({role: act(role) for role in controlled_roles})
         observations, ended = step.observations, step.terminated | step.truncated
         for array in (*step.rewards.values(), *(values[ended] for values in step.metrics.values())):
             assert np.all(np.isfinite(array))

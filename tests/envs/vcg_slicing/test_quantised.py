@@ -10,8 +10,8 @@ from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.markets.vcg_slicing.quantised.auction import quantised_optimum
 
 
-def opened(num_envs, learning=("slice",), instances=None, **settings):
-    game = VCGSlicingGame(VCGSlicingGame.make_config("paper", **settings), num_envs, learning, autoreset=False)
+def opened(num_envs, controlled_roles=("slice",), instances=None, **settings):
+    game = VCGSlicingGame(VCGSlicingGame.make_config("paper", **settings), num_envs, controlled_roles, autoreset=False)
     given = np.arange(num_envs) if instances is None else np.asarray(instances)
     game.reset(np.full(num_envs, 3, np.uint64), instances=given.astype(np.uint64))
     return game

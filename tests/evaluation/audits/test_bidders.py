@@ -18,8 +18,8 @@ TRUTH = 5
 """Index of the station's factor 1 on its valuation."""
 
 
-def scripted(game_class, config, role, policy, seeds=1, learning=None, **settings):
-    probe = game_class(config, 1, learning or [role])
+def scripted(game_class, config, role, policy, seeds=1, controlled_roles=None, **settings):
+    probe = game_class(config, 1, controlled_roles or [role])
     return protocol.make_agent(ScriptedAgent, ScriptedConfig(policy, settings), probe, [role], seeds)
 
 
@@ -90,11 +90,11 @@ def test_a_best_answer_is_found_for_each_seed_on_its_own_instance():
 def test_others_that_draw_their_actions_draw_the_same_with_and_without_the_deviation():
     """At ρ = 1 truth cannot be beaten in any market, only be equalled: noise between the plays would show."""
     config = SecondBidGame.make_config("paper", tasks=4, stations=3)
-    learning = ["auctioneer", "station"]
-    probe = SecondBidGame(config, 1, learning)
+    controlled_roles = ["auctioneer", "station"]
+    probe = SecondBidGame(config, 1, controlled_roles)
     random = protocol.make_agent(RandomAgent, RandomConfig(), probe, ["auctioneer"], 1)
-    truthful = scripted(SecondBidGame, config, "station", "truthful", learning=learning)
-    found = best_constant_gain(SecondBidGame, config, [random, truthful], learning, "station", 10, members=[0])
+    truthful = scripted(SecondBidGame, config, "station", "truthful", controlled_roles=controlled_roles)
+    found = best_constant_gain(SecondBidGame, config, [random, truthful], controlled_roles, "station", 10, members=[0])
     assert found.gains.tolist() == [[0.0]]
 
 

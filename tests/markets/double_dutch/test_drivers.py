@@ -20,19 +20,19 @@ LEARNING = [
     ("auctioneer", "buyer", "seller"),
 ]
 ALL = LEARNING[-1]
-any_learning = pytest.mark.parametrize("learning", LEARNING, ids="+".join)
+any_learning = pytest.mark.parametrize("controlled_roles", LEARNING, ids="+".join)
 seeds = st.integers(0, 2**64 - 1)
 few = settings(max_examples=25, deadline=None)
 
 
-def new_game(num_envs, learning=("auctioneer",), *, autoreset=True, **changes):
+def new_game(num_envs, controlled_roles=("auctioneer",), *, autoreset=True, **changes):
     """Market sizes vary and clocks start close, so that episodes are short and some have nobody on a side."""
     chosen = {
         "buyers": 7, "sellers": 5, "min_buyers": 1, "min_sellers": 1, "level": (20.0, 30.0),
         "width": (2.0, 15.0), "value_spread": (-1.0, 1.0), "cost_spread": (-1.0, 1.0), "buyer_clock": 45.0,
         "observation": "extended", **changes,
     }  # fmt: skip
-    return DoubleDutchGame(DoubleDutchGame.make_config(None, **chosen), num_envs, learning, autoreset)
+    return DoubleDutchGame(DoubleDutchGame.make_config(None, **chosen), num_envs, controlled_roles, autoreset)
 
 
 def start(game, seed, streams=None):
@@ -40,7 +40,7 @@ def start(game, seed, streams=None):
 
 
 def random_actions(game, rng):
-    roles = {name: game.roles[name] for name in game.learning}
+    roles = {name: game.roles[name] for name in game.controlled_roles}
     return {name: rng.integers(0, r.action_space.n, (game.num_envs, r.count)) for name, r in roles.items()}
 
 
@@ -49,7 +49,7 @@ def record(game, actions):
     step = game.step(actions)
     ended = step.terminated | step.truncated
     out = {"terminated": step.terminated.copy(), "truncated": step.truncated.copy(), "state": game.state()}
-    for name in game.learning:
+    for name in game.controlled_roles:
         out[f"observations {name}"] = step.observations[name].copy()
         out[f"rewards {name}"] = step.rewards[name].copy()
         out[f"active {name}"] = step.active[name].copy()
@@ -70,14 +70,14 @@ def assert_same(one, other):
 def finished(game, choose, steps=400):
     """Play every market's first episode; return its metrics, ledger and summed rewards."""
     ended = np.zeros(game.num_envs, bool)
-    metrics, ledger, rewards = {}, None, dict.fromkeys(game.learning, 0.0)
+    metrics, ledger, rewards = {}, None, dict.fromkeys(game.controlled_roles, 0.0)
     for _ in range(steps):
         step = game.step(choose(game))
         now = ~ended & (step.terminated | step.truncated)
         if ledger is None:
             ledger = np.zeros_like(game.ledger())
             metrics = {name: np.zeros(game.num_envs) for name in step.metrics}
-        for name in game.learning:
+        for name in game.controlled_roles:
             rewards[name] = rewards[name] + np.where(ended[:, None], 0.0, step.rewards[name])
         for name in metrics:
             metrics[name][now] = step.metrics[name][now]
@@ -96,13 +96,13 @@ def by_clocks(game):
 
 
 def with_truthful_bidders(game):
-    actions = by_clocks(game) if "auctioneer" in game.learning else {}
-    return {**actions, **{r: game.scripted("truthful", r)() for r in ("buyer", "seller") if r in game.learning}}
+    actions = by_clocks(game) if "auctioneer" in game.controlled_roles else {}
+    return {**actions, **{r: game.scripted("truthful", r)() for r in ("buyer", "seller") if r in game.controlled_roles}}
 
 
 @any_learning
-def test_same_seed_gives_bit_identical_rollouts(learning):
-    games = [new_game(4, learning) for _ in range(2)]
+def test_same_seed_gives_bit_identical_rollouts(controlled_roles):
+    games = [new_game(4, controlled_roles) for _ in range(2)]
     for game in games:
         start(game, 11)
     rngs = [np.random.default_rng(5) for _ in games]
@@ -113,10 +113,10 @@ def test_same_seed_gives_bit_identical_rollouts(learning):
 
 @any_learning
 @pytest.mark.parametrize("max_cycles", [None, 9])
-def test_a_market_of_a_batch_is_the_same_market_alone_also_after_resets(learning, max_cycles):
-    batch = new_game(4, learning, max_cycles=max_cycles)
+def test_a_market_of_a_batch_is_the_same_market_alone_also_after_resets(controlled_roles, max_cycles):
+    batch = new_game(4, controlled_roles, max_cycles=max_cycles)
     start(batch, 2**63 + 5)
-    alone = [new_game(1, learning, max_cycles=max_cycles) for _ in range(4)]
+    alone = [new_game(1, controlled_roles, max_cycles=max_cycles) for _ in range(4)]
     for i, game in enumerate(alone):
         start(game, 2**63 + 5, np.array([i], np.uint64))
     rng, ends = np.random.default_rng(6), 0
@@ -131,21 +131,21 @@ def test_a_market_of_a_batch_is_the_same_market_alone_also_after_resets(learning
 
 
 @any_learning
-def test_a_restored_game_goes_on_bit_for_bit(learning):
-    game, rng = new_game(5, learning), np.random.default_rng(7)
+def test_a_restored_game_goes_on_bit_for_bit(controlled_roles):
+    game, rng = new_game(5, controlled_roles), np.random.default_rng(7)
     start(game, 3)
     for _ in range(37):
         game.step(random_actions(game, rng))
     saved = game.save()
     plan = [random_actions(game, rng) for _ in range(120)]
     expected = [record(game, actions) for actions in plan]
-    other = new_game(5, learning)
+    other = new_game(5, controlled_roles)
     start(other, 99)
     observations, active = other.restore(saved)
     assert all(array.shape[0] == 5 for array in saved.values())
-    again = new_game(5, learning)
+    again = new_game(5, controlled_roles)
     seen, awake = again.restore(saved)
-    for name in learning:
+    for name in controlled_roles:
         assert observations[name].tobytes() == seen[name].tobytes()
         assert active[name].tobytes() == awake[name].tobytes()
     for actions, before in zip(plan, expected, strict=True):
@@ -156,11 +156,11 @@ def test_a_restored_game_goes_on_bit_for_bit(learning):
 @given(seeds)
 def test_every_way_of_splitting_the_roles_plays_the_same_truthful_auction(seed):
     by_role = {}
-    for learning in LEARNING:
-        game = new_game(6, learning)
-        if "auctioneer" in learning:
+    for controlled_roles in LEARNING:
+        game = new_game(6, controlled_roles)
+        if "auctioneer" in controlled_roles:
             start(game, seed)
-            by_role[learning] = finished(game, with_truthful_bidders)
+            by_role[controlled_roles] = finished(game, with_truthful_bidders)
     metrics, ledger, rewards = by_role[("auctioneer",)]
     for other_metrics, other_ledger, other_rewards in by_role.values():
         assert other_ledger.tobytes() == ledger.tobytes()
@@ -199,11 +199,11 @@ def finished_in_turn(game):
     """As `finished` for a game without automatic resets: markets are played in batches of one."""
     saved, results = game.save(), []
     for b in range(game.num_envs):
-        one = DoubleDutchGame(game.config, 1, game.learning, autoreset=False)
+        one = DoubleDutchGame(game.config, 1, game.controlled_roles, autoreset=False)
         one.restore({name: array[b : b + 1] for name, array in saved.items()})
         results.append(finished(one, with_truthful_bidders))
     metrics = {name: np.concatenate([r[0][name] for r in results]) for name in results[0][0]}
-    rewards = {name: np.concatenate([r[2][name] for r in results]) for name in game.learning}
+    rewards = {name: np.concatenate([r[2][name] for r in results]) for name in game.controlled_roles}
     return metrics, np.concatenate([r[1] for r in results]), rewards
 
 
@@ -224,8 +224,8 @@ def test_welfare_paid_at_the_end_or_per_trade_is_the_same_return(seed):
 
 @few
 @given(seeds, st.sampled_from(LEARNING))
-def test_money_is_conserved_and_follows_the_trades(seed, learning):
-    game = new_game(8, learning)
+def test_money_is_conserved_and_follows_the_trades(seed, controlled_roles):
+    game = new_game(8, controlled_roles)
     start(game, seed)
     rng = np.random.default_rng(seed % 2**32)
     metrics, ledger, _ = finished(game, lambda g: random_actions(g, rng), steps=2000)
@@ -242,8 +242,8 @@ def test_money_is_conserved_and_follows_the_trades(seed, learning):
 
 @few
 @given(seeds, st.sampled_from(LEARNING))
-def test_clocks_are_monotone_and_each_bidder_accepts_at_most_once(seed, learning):
-    game = new_game(6, learning, autoreset=False, max_cycles=None)
+def test_clocks_are_monotone_and_each_bidder_accepts_at_most_once(seed, controlled_roles):
+    game = new_game(6, controlled_roles, autoreset=False, max_cycles=None)
     start(game, seed)
     auctions, rng = game.auctions, np.random.default_rng(seed % 2**32)
     playing = np.ones(6, bool)
@@ -283,14 +283,14 @@ def _assert_priced_between(game, step, ended, before):
 
 
 @any_learning
-def test_only_waiting_bidders_of_the_asked_side_are_active_or_else_the_auctioneer(learning):
-    game, rng = new_game(6, learning), np.random.default_rng(9)
+def test_only_waiting_bidders_of_the_asked_side_are_active_or_else_the_auctioneer(controlled_roles):
+    game, rng = new_game(6, controlled_roles), np.random.default_rng(9)
     _, active = start(game, 4)
     for _ in range(200):
         bidders = [active.get(role, np.zeros((6, 1), bool)) for role in ("buyer", "seller")]
         asked = [array.any(axis=1) for array in bidders]
         assert not np.any(asked[0] & asked[1])
-        if "auctioneer" in learning:
+        if "auctioneer" in controlled_roles:
             assert np.array_equal(active["auctioneer"][:, 0], ~(asked[0] | asked[1]))
         for side, array in enumerate(bidders):
             accepted = game.auctions.accepted_at[:, side, : array.shape[1]] >= 0
@@ -299,22 +299,22 @@ def test_only_waiting_bidders_of_the_asked_side_are_active_or_else_the_auctionee
 
 
 @any_learning
-def test_actions_of_the_inactive_do_not_matter(learning):
-    games, rng = [new_game(5, learning) for _ in range(2)], np.random.default_rng(13)
+def test_actions_of_the_inactive_do_not_matter(controlled_roles):
+    games, rng = [new_game(5, controlled_roles) for _ in range(2)], np.random.default_rng(13)
     _, active = start(games[0], 17)
     start(games[1], 17)
     for _ in range(150):
         actions, noise = random_actions(games[0], rng), random_actions(games[0], rng)
-        mixed = {role: np.where(active[role], actions[role], noise[role]) for role in learning}
+        mixed = {role: np.where(active[role], actions[role], noise[role]) for role in controlled_roles}
         active = {role: array.copy() for role, array in games[0].step(actions).active.items()}
         games[1].step(mixed)
         for name, array in games[0].save().items():
             assert array.tobytes() == games[1].save()[name].tobytes(), name
 
 
-@pytest.mark.parametrize("learning", [roles for roles in LEARNING if "auctioneer" in roles], ids="+".join)
-def test_a_learning_auctioneer_uses_an_action_for_one_broadcast_and_one_move_at_most(learning):
-    game, rng = new_game(80, learning, autoreset=False), np.random.default_rng(15)
+@pytest.mark.parametrize("controlled_roles", [roles for roles in LEARNING if "auctioneer" in roles], ids="+".join)
+def test_a_learning_auctioneer_uses_an_action_for_one_broadcast_and_one_move_at_most(controlled_roles):
+    game, rng = new_game(80, controlled_roles, autoreset=False), np.random.default_rng(15)
     start(game, 19)
     ticks = [round(step / game.config.tick) for step in game.config.steps]
     playing = np.ones(80, bool)

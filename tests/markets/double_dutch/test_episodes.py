@@ -14,8 +14,8 @@ from ioa_marl.markets.double_dutch.auction import simulate
 ROLES = ("auctioneer", "buyer", "seller")
 
 
-def new_game(num_envs=1, learning=("auctioneer",), *, autoreset=True, **changes):
-    return DoubleDutchGame(DoubleDutchGame.make_config(None, **changes), num_envs, learning, autoreset)
+def new_game(num_envs=1, controlled_roles=("auctioneer",), *, autoreset=True, **changes):
+    return DoubleDutchGame(DoubleDutchGame.make_config(None, **changes), num_envs, controlled_roles, autoreset)
 
 
 def start(game, seed=0):
@@ -72,13 +72,13 @@ def test_given_bids_have_to_be_numbers_and_fit_the_market():
             game.reset_to(np.array([[bad]]), np.ones((1, 2)))
 
 
-@pytest.mark.parametrize("learning", [("auctioneer",), ("buyer",), ("seller",), ROLES], ids="+".join)
+@pytest.mark.parametrize("controlled_roles", [("auctioneer",), ("buyer",), ("seller",), ROLES], ids="+".join)
 @pytest.mark.parametrize(("values", "costs"), [([], [1.0]), ([1.0], []), ([], [])])
-def test_an_auction_without_one_side_ends_at_once_and_without_trade(learning, values, costs):
-    game = new_game(1, learning, buyers=2, sellers=2, autoreset=False)
+def test_an_auction_without_one_side_ends_at_once_and_without_trade(controlled_roles, values, costs):
+    game = new_game(1, controlled_roles, buyers=2, sellers=2, autoreset=False)
     start(game)
     game.reset_to(np.array([values]), np.array([costs]))
-    step = game.step({role: np.zeros((1, game.roles[role].count), np.int64) for role in learning})
+    step = game.step({role: np.zeros((1, game.roles[role].count), np.int64) for role in controlled_roles})
     assert step.terminated[0]
     for name, expected in (("trades", 0), ("messages", 0), ("return", 0), ("optimal_welfare", 0), ("efficiency", 1)):
         assert step.metrics[name][0] == expected, name
@@ -199,10 +199,10 @@ def test_scripted_auctioneer_plays_what_its_role_says_it_plays():
     for b in range(20):
         prices = []
         for game in (bidders, alone):
-            one = DoubleDutchGame(game.config, 1, game.learning, autoreset=False)
+            one = DoubleDutchGame(game.config, 1, game.controlled_roles, autoreset=False)
             one.restore({name: array[b : b + 1] for name, array in game.save().items()})
             for _ in range(800):
-                actions = {r: one.scripted("truthful", r)() for r in game.learning if r != "auctioneer"}
+                actions = {r: one.scripted("truthful", r)() for r in game.controlled_roles if r != "auctioneer"}
                 step = one.step(actions or {"auctioneer": policy()[:1]})
                 if step.terminated[0]:
                     break

@@ -187,9 +187,9 @@ def configurations(draw):
     )  # fmt: skip
 
 
-def first_bad_array(config, learning, seed, steps=25):
+def first_bad_array(config, controlled_roles, seed, steps=25):
     """Play at random; return the name of an array with a NaN, an infinity or an observation outside [0, 1]."""
-    game = DoubleDutchGame(config, 2, learning)
+    game = DoubleDutchGame(config, 2, controlled_roles)
     observations, _ = game.reset(np.full(2, seed, np.uint64))
     rng = np.random.default_rng(seed)
     for _ in range(steps):
@@ -199,7 +199,7 @@ def first_bad_array(config, learning, seed, steps=25):
         step = game.step(
             {
                 name: rng.integers(0, game.roles[name].action_space.n, (2, game.roles[name].count))
-                for name in game.learning
+                for name in game.controlled_roles
             }
         )
         observations, ended = step.observations, step.terminated | step.truncated
@@ -218,8 +218,8 @@ def first_bad_array(config, learning, seed, steps=25):
 
 @settings(max_examples=100, deadline=None)
 @given(configurations(), st.sampled_from([("auctioneer",), ("buyer",), ("seller",), ALL_ROLES]), st.integers(0, 9))
-def test_no_setting_that_construction_accepts_leads_to_nan_or_infinity(config, learning, seed):
-    assert first_bad_array(config, learning, seed) is None
+def test_no_setting_that_construction_accepts_leads_to_nan_or_infinity(config, controlled_roles, seed):
+    assert first_bad_array(config, controlled_roles, seed) is None
 
 
 @pytest.mark.parametrize(

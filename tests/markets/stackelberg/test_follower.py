@@ -170,12 +170,12 @@ def test_hundred_thousand_answers_take_well_under_a_second():
     params = preset("internet")
     market = draw_markets(params, [0])
     market.price[...] = 2.0
-    counts, which = params.counts(), np.ones(1, np.bool_)
-    batch.answer_markets(market, counts, which)
+    counts, mask = params.counts(), np.ones(1, np.bool_)
+    batch.answer_markets(market, counts, mask)
     times = []
     for _ in range(3):
         began = time.perf_counter()
-        batch.answer_markets(market, counts, which)
+        batch.answer_markets(market, counts, mask)
         times.append(time.perf_counter() - began)
     assert min(times) < 0.25  # 0.02 s on an idle core
     assert market.sums.shape == (1, k.N_SUMS)

@@ -132,12 +132,12 @@ def test_tasks_are_poisson_and_gains_stay_within_their_limit():
 def test_speeds_follow_a_gauss_markov_process():
     params = preset("dynamic", wireless=3000, rounds=30)
     market = draw_markets(params, [1])
-    which, numbers, counts = np.ones(1, np.bool_), params.numbers(), params.counts()
+    mask, numbers, counts = np.ones(1, np.bool_), params.numbers(), params.counts()
     start = market.velocity[0].copy()
     for _ in range(10):
-        batch.close_round(market, numbers, counts, which, np.zeros(1, np.bool_))
+        batch.close_round(market, numbers, counts, mask, np.zeros(1, np.bool_))
         before = market.velocity[0].copy()
-        batch.refresh_markets(market, numbers, counts, which)
+        batch.refresh_markets(market, numbers, counts, mask)
     after = market.velocity[0]
     assert np.corrcoef(before, after)[0, 1] == pytest.approx(0.9, abs=0.03)
     assert np.corrcoef(start, after)[0, 1] == pytest.approx(0.9**10, abs=0.06)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ioa_marl.markets.double_dutch import kernels as a
 from ioa_marl.markets.two_tier import drivers as batch
-from ioa_marl.markets.two_tier.deviations import Bench
+from ioa_marl.markets.two_tier.deviations import DeviationEvaluator
 from ioa_marl.markets.two_tier.params import TwoTierParams, draw_markets, preset
 from ioa_marl.markets.two_tier.references import best_fixed_pair, best_posted_pair
 
@@ -32,8 +32,8 @@ class History:
         market = draw_markets(params, [self.seed] * copies, [0] * copies)
         played = [np.repeat(x[None], copies, axis=0) for x in (self.mobile, self.fixed, self.pairs)]
         for actions, changes in zip(played, (mobile, fixed, pairs), strict=True):
-            for copy, r, which, action in changes:
-                actions[copy, r, which] = action
+            for copy, r, mask, action in changes:
+                actions[copy, r, mask] = action
         everywhere, ended = np.ones(copies, np.bool_), np.zeros(copies, np.bool_)
         for r in range(rounds):
             prices = [np.ascontiguousarray(x[:, r]) for x in played[:2]]
@@ -46,9 +46,9 @@ class History:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_leaders_regret_is_what_another_price_gains_when_the_last_round_is_played_again(seed):
-    history, bench = History(SMALL, seed), Bench(SMALL, LEVELS)
-    bench.take(history.play(1), 0)
-    found, last = bench.leader_regrets(), history.rounds - 1
+    history, evaluator = History(SMALL, seed), DeviationEvaluator(SMALL, LEVELS)
+    evaluator.take(history.play(1), 0)
+    found, last = evaluator.leader_regrets(), history.rounds - 1
     for side, (role, count) in enumerate((("mobile", SMALL.mobile), ("fixed", SMALL.fixed))):
         regret = 0.0
         for leader in range(count):
@@ -60,9 +60,9 @@ def test_a_leaders_regret_is_what_another_price_gains_when_the_last_round_is_pla
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_auctioneers_regret_is_what_other_steps_gain_when_each_round_is_played_again(seed):
-    history, bench = History(SMALL, seed), Bench(SMALL, LEVELS)
+    history, evaluator = History(SMALL, seed), DeviationEvaluator(SMALL, LEVELS)
     played = history.play(1)
-    bench.take(played, 0)
+    evaluator.take(played, 0)
     steps, regret = len(SMALL.steps), 0.0
     for r in range(history.rounds):
         changes = [
@@ -70,35 +70,35 @@ def test_the_auctioneers_regret_is_what_other_steps_gain_when_each_round_is_play
         ]
         returns = history.play(steps**2, pairs=changes, until=r + 1).auction.totals[:, a.RETURN]
         regret += returns.max() - played.tier.returns[0, r]
-        total, lost = bench.pair_returns(r, r + 1)
+        total, lost = evaluator.pair_returns(r, r + 1)
         np.testing.assert_allclose(total.ravel(), returns, atol=1e-9)
         assert lost == returns.max() - played.tier.returns[0, r]
-    assert bench.auction_regret() == pytest.approx(regret / history.rounds, abs=1e-9)
+    assert evaluator.auction_regret() == pytest.approx(regret / history.rounds, abs=1e-9)
 
 
 def test_regrets_are_those_of_settled_rounds():
-    history, bench = History(SMALL, 1), Bench(SMALL, LEVELS)
+    history, evaluator = History(SMALL, 1), DeviationEvaluator(SMALL, LEVELS)
     market = draw_markets(SMALL, [1], [0])
-    bench.take(market, 0)
-    assert bench.leader_regrets().tolist() == [0.0, 0.0]
-    assert bench.auction_regret() == 0.0
+    evaluator.take(market, 0)
+    assert evaluator.leader_regrets().tolist() == [0.0, 0.0]
+    assert evaluator.auction_regret() == 0.0
     market = history.play(1)
-    bench.take(market, 0)
-    before = [*bench.leader_regrets(), bench.auction_regret()]
+    evaluator.take(market, 0)
+    before = [*evaluator.leader_regrets(), evaluator.auction_regret()]
     prices = [np.full((1, 3), 20), np.full((1, 3), 1)]
     batch.post_prices(market, SMALL.settings(), np.ones(1, np.bool_), LEVELS, *prices)
-    bench.take(market, 0)
-    assert [*bench.leader_regrets(), bench.auction_regret()] == pytest.approx(before, abs=1e-12)
+    evaluator.take(market, 0)
+    assert [*evaluator.leader_regrets(), evaluator.auction_regret()] == pytest.approx(before, abs=1e-12)
 
 
 def test_trying_deviations_leaves_the_market_as_it_was():
-    history, bench = History(SMALL, 2), Bench(SMALL, LEVELS)
+    history, evaluator = History(SMALL, 2), DeviationEvaluator(SMALL, LEVELS)
     market = history.play(1)
     before = [array.copy() for part in market for array in part]
-    bench.take(market, 0)
-    bench.leader_regrets()
-    bench.auction_regret()
-    bench.best_pair()
+    evaluator.take(market, 0)
+    evaluator.leader_regrets()
+    evaluator.auction_regret()
+    evaluator.best_pair()
     for array, kept in zip((array for part in market for array in part), before, strict=True):
         np.testing.assert_array_equal(array, kept)
 
@@ -106,17 +106,17 @@ def test_trying_deviations_leaves_the_market_as_it_was():
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_nobody_has_negative_regret(seed):
-    bench = Bench(SMALL, LEVELS)
-    bench.take(History(SMALL, seed).play(1), 0)
-    assert bench.auction_regret() >= -1e-9
-    assert (bench.leader_regrets() >= 0.0).all()
+    evaluator = DeviationEvaluator(SMALL, LEVELS)
+    evaluator.take(History(SMALL, seed).play(1), 0)
+    assert evaluator.auction_regret() >= -1e-9
+    assert (evaluator.leader_regrets() >= 0.0).all()
 
 
 def test_a_best_price_leaves_its_leader_nothing_to_gain():
-    history, bench, last = History(SMALL, 4), Bench(SMALL, LEVELS), 2
-    bench.take(history.play(1), 0)
-    bench.leader_regrets()  # puts the last round's prices and expectations back
-    best, gains = bench.best_prices()
+    history, evaluator, last = History(SMALL, 4), DeviationEvaluator(SMALL, LEVELS), 2
+    evaluator.take(history.play(1), 0)
+    evaluator.leader_regrets()  # puts the last round's prices and expectations back
+    best, gains = evaluator.best_prices()
     assert gains.min() > 0.0
     for side, role in enumerate(("mobile", "fixed")):
         for leader in range(3):
@@ -165,10 +165,10 @@ def test_the_best_pair_of_prices_leaves_less_regret_than_others():
             prices = [np.full((20, 10), index) for index in (mobile, fixed)]
             batch.post_prices(market, params.settings(), everywhere, 51, *prices)
             batch.hold_auctions(market, params.settings(), everywhere, pairs, ended)
-        bench, total = Bench(params, 51), 0.0
+        evaluator, total = DeviationEvaluator(params, 51), 0.0
         for b in range(20):
-            bench.take(market, b)
-            total += bench.leader_regrets().sum()
+            evaluator.take(market, b)
+            total += evaluator.leader_regrets().sum()
         return total
 
     best, (i, j) = regret(*found), found

@@ -90,7 +90,7 @@ def play_bids(
     if isinstance(allocator, str):
         together = max(1, LARGEST_BATCH // (len(instances) * episodes))
     else:
-        plays = tuple(role.name for role in allocator.setting.plays)
+        plays = tuple(role.name for role in allocator.context.plays)
         require(plays == ("slice",), "allocator", "+".join(plays), "an agent that plays the role slice and no other")
     groups = [chosen[first : first + together] for first in range(0, len(chosen), together)]
     parts = [_play_group(config, group, allocator, instances, episodes, first_episode) for group in groups]

@@ -66,8 +66,8 @@ def _joined(a: Bundles, b: Bundles) -> Bundles:
     return Bundles(both[:, 0], both[:, 1:])
 
 
-def _chosen(bundles: Bundles, which: NDArray[np.bool_] | slice) -> Bundles:
-    return Bundles(bundles.who[which], bundles.units[which])
+def _chosen(bundles: Bundles, mask: NDArray[np.bool_] | slice) -> Bundles:
+    return Bundles(bundles.who[mask], bundles.units[mask])
 
 
 class Auction:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium import spaces
 
-from ioa_marl.agents.base import Agent, Setting, State
+from ioa_marl.agents.base import Agent, AgentContext, State
 from ioa_marl.agents.common.streams import Streams
 from ioa_marl.envs.core import Arrays
 from ioa_marl.envs.vector import Transition
@@ -34,12 +34,12 @@ class ExampleAgent(Agent):
     config_class: ClassVar[type[Any]] = ExampleConfig
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete,)
 
-    def __init__(self, setting: Setting, config: ExampleConfig) -> None:
-        super().__init__(setting, config)
-        self._streams = Streams(setting.seeds, purpose=100)
-        outcomes = {role.name: int(role.action_space.n) for role in setting.plays}
-        self._count = {role: np.zeros((len(setting.seeds), n)) for role, n in outcomes.items()}
-        self._total = {role: np.zeros((len(setting.seeds), n)) for role, n in outcomes.items()}
+    def __init__(self, context: AgentContext, config: ExampleConfig) -> None:
+        super().__init__(context, config)
+        self._streams = Streams(context.seeds, purpose=100)
+        outcomes = {role.name: int(role.action_space.n) for role in context.plays}
+        self._count = {role: np.zeros((len(context.seeds), n)) for role, n in outcomes.items()}
+        self._total = {role: np.zeros((len(context.seeds), n)) for role, n in outcomes.items()}
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Return the action that has earned most so far, and in training sometimes a random one."""

@@ -53,10 +53,10 @@ class PostedPriceGame(Game):
     version: ClassVar[int] = 0
     config_class: ClassVar[type[Any]] = PostedPriceConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"scarce": {}, "plenty": {"stock": 8}}
-    default_learning: ClassVar[tuple[str, ...]] = ("seller",)
+    default_controlled_roles: ClassVar[tuple[str, ...]] = ("seller",)
     metric_names: tuple[str, ...] = ("revenue", "sold")
     objectives: ClassVar[Mapping[str, str]] = {"seller": "revenue"}
-    uninformed: ClassVar[Mapping[str, str]] = {"seller": "constant"}
+    constant_baseline: ClassVar[Mapping[str, str]] = {"seller": "constant"}
     board_metrics: ClassVar[tuple[str, ...]] = ("sold",)
 
     config: PostedPriceConfig
@@ -65,10 +65,10 @@ class PostedPriceGame(Game):
         self,
         config: PostedPriceConfig,
         num_envs: int = 1,
-        learning: Sequence[str] | None = None,
+        controlled_roles: Sequence[str] | None = None,
         autoreset: bool = True,
     ) -> None:
-        super().__init__(config, num_envs, learning, autoreset)
+        super().__init__(config, num_envs, controlled_roles, autoreset)
         self._market: dict[str, NDArray[Any]] = {
             "seed": np.zeros(num_envs, np.uint64),
             "stream": np.zeros(num_envs, np.uint64),
@@ -99,14 +99,14 @@ class PostedPriceGame(Game):
         self._market["episode"][stepped] += np.uint64(1)
         return self._open(stepped)
 
-    def _open(self, which: NDArray[np.bool_]) -> tuple[Arrays, Arrays]:
+    def _open(self, mask: NDArray[np.bool_]) -> tuple[Arrays, Arrays]:
         market = self._market
-        for b in np.flatnonzero(which):
+        for b in np.flatnonzero(mask):
             # A stream of its own for each seed, market and episode: neighbours in the batch change nothing.
             rng = np.random.default_rng([int(market[key][b]) for key in ("seed", "stream", "episode")])
             market["valuation"][b] = rng.integers(self.config.prices, size=self.config.customers)
         for name in ("period", "sold", "revenue"):
-            market[name][which] = 0
+            market[name][mask] = 0
         return self._observe()
 
     def _observe(self) -> tuple[Arrays, Arrays]:
