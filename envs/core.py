@@ -188,7 +188,7 @@ class Game(ABC):
         require(listed, "controlled_roles", shown(controlled_roles), f"a list of roles: {known}")
         chosen = self.default_controlled_roles if controlled_roles is None else tuple(controlled_roles)
         for role in chosen:
-            require(isinstance(role, str) and role in self.roles, "role", shown(role), f"one of {known}")
+            require(isinstance(role, str) and role in self.roles, "controlled_roles", shown(role), f"one of {known}")
         require(
             len(set(chosen)) == len(chosen) > 0, "controlled_roles", shown(list(chosen)), "each role once, at least one"
         )

@@ -250,7 +250,7 @@ MALFORMED = [
 def test_environments_are_made_from_what_can_be_meant(key, value):
     for kind in ("parallel", "aec"):
         message = refused(lambda kind=kind: make_pettingzoo(kind, NAME, **{key: value}), ParameterError)
-        assert message.startswith(key.removesuffix("s"))
+        assert message.startswith(key)
     if key not in ("controlled_roles", "render_mode"):
         refused(lambda: gymnasium.make(NAME, **{key: value}), ParameterError)
         refused(lambda: gymnasium.make_vec(NAME, num_envs=2, **{key: value}), ParameterError)

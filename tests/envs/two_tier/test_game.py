@@ -114,7 +114,7 @@ def test_half_of_the_fixed_agents_are_overloaded_at_equilibrium_prices_and_their
 def test_at_equilibrium_prices_a_middling_pair_of_steps_is_best_in_the_mean():
     game = started(20)
     episode(game, profile("oracle", "scripted_pair"))
-    total, evaluator = np.zeros((10, 10)), game.evaluator()
+    total, evaluator = np.zeros((10, 10)), game.deviation_evaluator()
     for b in range(20):
         evaluator.take(game.whole, b)
         total += evaluator.pair_returns(0, 20)[0]
