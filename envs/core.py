@@ -22,8 +22,7 @@ from ioa_marl.envs.checking import as_array, checked_count, rounded, usable_acti
 from ioa_marl.envs.copying import made_anew
 from ioa_marl.foundations.checks import all_below
 from ioa_marl.foundations.errors import shown
-from ioa_marl.foundations.parameters import ParameterError, require
-from ioa_marl.foundations.scalars import plain_value
+from ioa_marl.foundations.parameters import make_preset, require
 from ioa_marl.foundations.seeds import as_seeds
 
 Arrays = dict[str, NDArray[Any]]
@@ -203,13 +202,9 @@ class Game(ABC):
     @classmethod
     def make_config(cls, preset: str | None = None, **changes: Any) -> Any:
         """Return the settings of ``preset`` with ``changes`` applied."""
-        name = next(iter(cls.presets)) if preset is None else preset
-        require(isinstance(name, str) and name in cls.presets, "preset", shown(name), ", ".join(cls.presets))
-        known = {field.name for field in dataclasses.fields(cls.config_class)}
-        for key in changes:
-            if key not in known:
-                raise ParameterError(key, changes[key], f"one of the settings {', '.join(sorted(known))}")
-        return cls.config_class(**{**cls.presets[name], **plain_value(changes)})
+        return make_preset(
+            cls.config_class, cls.presets, next(iter(cls.presets)) if preset is None else preset, changes
+        )
 
     @classmethod
     def check_players(cls, config: Any, players: Mapping[str, type]) -> None:

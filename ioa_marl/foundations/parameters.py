@@ -94,9 +94,9 @@ def make_preset(
     config_class: type[T], presets: Mapping[str, Mapping[str, Any]], name: str, changes: Mapping[str, Any]
 ) -> T:
     """Return the ``config_class`` of the preset ``name`` with ``changes``, a mapping of fields to values, applied."""
-    require(name in presets, "preset", name, ", ".join(presets))
+    require(isinstance(name, str) and name in presets, "preset", name, ", ".join(presets))
     fields: Any = config_class
-    known = [field.name for field in dataclasses.fields(fields)]
+    known = sorted(field.name for field in dataclasses.fields(fields))
     for key, value in changes.items():
         require(key in known, key, value, f"one of the settings {', '.join(known)}")
     return config_class(**{**presets[name], **plain_value(changes)})
