@@ -31,7 +31,7 @@ class PhasedGame(Game):
     others run inside the step before, at the opening inside the reset. A reward is paid in the step in which it
     arises; where its agent is not active in that step, it belongs to the agent's last action.
 
-    A market supplies the methods with a leading underscore below, as thin calls of its compiled drivers.
+    A market supplies the six methods from `allocate` to `write_metrics`, as thin calls of its compiled drivers.
 
     Attributes
     ----------
@@ -258,9 +258,9 @@ class PhasedGame(Game):
         """Draw market ``index``; see `Game.render`."""
         require(mode in ("ansi", "rgb_array"), "mode", mode, "ansi or rgb_array")
         require(0 <= index < self.num_envs, "index", index, f"0 to {self.num_envs - 1}")
-        return self._draw(mode, index)
+        return self.draw(mode, index)
 
-    def _draw(self, mode: str, index: int) -> Any:
+    def draw(self, mode: str, index: int) -> Any:
         """Draw market ``index`` in a checked mode."""
         pictures = importlib.import_module(self.pictures)
         if mode == "ansi":

@@ -117,5 +117,5 @@ class HaggleGame(PhasedGame):
     def reference(cls, config, seeds, streams, instances=None):
         return {"buyer": np.full(len(seeds), 4.0 * config.rounds)}
 
-    def _draw(self, mode, index):
+    def draw(self, mode, index):
         return "haggle" if mode == "ansi" else np.zeros((2, 2, 3), np.uint8)

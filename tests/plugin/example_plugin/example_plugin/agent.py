@@ -36,7 +36,7 @@ class ExampleAgent(Agent):
 
     def __init__(self, context: AgentContext, config: ExampleConfig) -> None:
         super().__init__(context, config)
-        self._streams = Streams(context.seeds, purpose=100)
+        self._streams = Streams(context.seeds, stream_offset=100)
         outcomes = {role.name: int(role.action_space.n) for role in context.plays}
         self._count = {role: np.zeros((len(context.seeds), n)) for role, n in outcomes.items()}
         self._total = {role: np.zeros((len(context.seeds), n)) for role, n in outcomes.items()}
