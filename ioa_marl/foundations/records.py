@@ -7,7 +7,6 @@ switched off, the same code runs as plain Python.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,11 @@ class Record:
     @classmethod
     def dtype(cls) -> np.dtype[Any]:
         """Return NumPy's type of one record."""
-        return _dtype(cls)
+        annotations: dict[str, Any] = {}
+        for base in reversed(cls.__mro__):
+            annotations |= vars(base).get("__annotations__", {})
+        fields = [(name, _TYPES[getattr(kind, "__name__", kind)]) for name, kind in annotations.items()]
+        return np.dtype((np.record, fields))
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -64,15 +67,6 @@ class Record:
     def zeros(cls, *shape: int) -> NDArray[Any]:
         """Return an array of records that are zero in every field."""
         return np.zeros(shape, cls.dtype())
-
-
-@cache
-def _dtype(cls: type[Record]) -> np.dtype[Any]:
-    annotations: dict[str, Any] = {}
-    for base in reversed(cls.__mro__):
-        annotations |= vars(base).get("__annotations__", {})
-    fields = [(name, _TYPES[getattr(kind, "__name__", kind)]) for name, kind in annotations.items()]
-    return np.dtype((np.record, fields))
 
 
 def plain_view(array: NDArray[Any]) -> NDArray[Any]:
