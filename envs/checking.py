@@ -48,16 +48,16 @@ def as_array(values: Any, what: str, whose: str = "") -> NDArray[Any]:
 
 def usable_actions(who: str, actions: Any, shape: tuple[int, ...], space: gymnasium.spaces.Space[Any]) -> NDArray[Any]:
     """Return actions of this shape that are of the kind of ``space``, or refuse them; it may not contain them yet."""
-    given = actions if type(actions) is np.ndarray else as_array(actions, "actions of ", who)
-    if given.shape != shape:
-        raise ValueError(f"actions of {who} have shape {given.shape}, expected {shape}")
-    if given.dtype.kind in "iu":
-        return given
+    array = actions if type(actions) is np.ndarray else as_array(actions, "actions of ", who)
+    if array.shape != shape:
+        raise ValueError(f"actions of {who} have shape {array.shape}, expected {shape}")
+    if array.dtype.kind in "iu":
+        return array
     box = isinstance(space, gymnasium.spaces.Box)
-    if box and given.dtype.kind == "f":
-        return rounded(given)
+    if box and array.dtype.kind == "f":
+        return rounded(array)
     wanted = "numbers" if box else "integers"
-    raise ValueError(f"actions of {who} are {given.dtype}, expected {wanted}, not {shown(actions)}")
+    raise ValueError(f"actions of {who} are {array.dtype}, expected {wanted}, not {shown(actions)}")
 
 
 def rounded(reals: NDArray[Any]) -> NDArray[np.float32]:

@@ -171,8 +171,8 @@ class MarketParallelEnv(Independent, ParallelEnv[str, Any, Any]):
         observations = self._single.reset(None if seed is None else checked_seed(seed))
         self._active = self._single.active
         self.agents = self.possible_agents.copy()
-        seen = {agent: observations[role][0, i].copy() for agent, role, i in self._place}
-        return seen, self._infos()
+        current = {agent: observations[role][0, i].copy() for agent, role, i in self._place}
+        return current, self._infos()
 
     def _infos(self) -> dict[str, dict[str, Any]]:
         active = self._active
@@ -248,8 +248,8 @@ class MarketParallelEnv(Independent, ParallelEnv[str, Any, Any]):
             If it is of another shape, no integers where integers are expected, or outside the agent's space.
         """
         space = self.action_spaces[agent]
-        given = usable_actions(agent, action, space.shape or (), space)
-        if not space.contains(given if isinstance(space, gymnasium.spaces.Box) else given.astype(np.int64)):
+        checked = usable_actions(agent, action, space.shape or (), space)
+        if not space.contains(checked if isinstance(space, gymnasium.spaces.Box) else checked.astype(np.int64)):
             raise ValueError(f"an action of {agent} is outside its space {space}")
 
     def state(self) -> NDArray[np.float32]:

@@ -151,13 +151,13 @@ class _Follower:
         self.active = {role: array.copy() for role, array in opened[1].items()}
         return self
 
-    def compare(self, expected: Frame, found: Frame, t: int) -> None:
+    def compare(self, expected: Frame, actual: Frame, t: int) -> None:
         for what, array in expected.items():
-            if what == FINAL_STATE and what not in found:
+            if what == FINAL_STATE and what not in actual:
                 self.case.ensure(not self.game.final_states, "final_state is given in some batches only", t)
                 continue
-            if not identical(array[self.markets], found[what]):
-                same = identical_rows(array[self.markets], found[what])
+            if not identical(array[self.markets], actual[what]):
+                same = identical_rows(array[self.markets], actual[what])
                 self.case.ensure(same, f"{self.claim}: {what}", t, self.markets)
 
     def follow(self, moment: Moment, others: Arrays) -> None:
@@ -216,7 +216,7 @@ def _check_episodes(case: Case, episodes: int) -> int:
     """Play with followers; returns the length of the longest first episode."""
     game = case.game()
     followers: list[_Follower] = []
-    held: list[tuple[NDArray[Any], NDArray[Any]]] = []
+    snapshots: list[tuple[NDArray[Any], NDArray[Any]]] = []
     seconds: Frame = {}
     longest, running = 0, np.ones(game.num_envs, np.bool_)
     for moment in play(case, game, episodes):
@@ -231,13 +231,13 @@ def _check_episodes(case: Case, episodes: int) -> int:
         # After one step most state is still as in the beginning; when a market has ended, another episode runs.
         if moment.step == 1 or (first.any() and running.all()):
             saved = game.save()
-            held += [(array, array.copy()) for array in saved.values()]
+            snapshots += [(array, array.copy()) for array in saved.values()]
             followers += _restored(case, saved, moment)
         for name, array in moment.shown.items():
             seconds[name][first] = array[first]
         longest = max(longest, int(moment.age[running].max(initial=0)))
         running &= ~moment.ended
-    case.ensure(all(identical(a, b) for a, b in held), "what save() returned changes as games go on")
+    case.ensure(all(identical(a, b) for a, b in snapshots), "what save() returned changes as games go on")
     _check_next_episode(case, seconds)
     return longest
 
@@ -264,10 +264,10 @@ def _check_instances(case: Case) -> None:
         return
     game, n = case.game(), len(case.seeds)
     usual = shown_by(game, *game.reset(case.seeds))
-    given: Any = game  # only markets with instances take the argument
+    instanced_game: Any = game  # only markets with instances take the argument
     follower = _Follower(case, "instances that are the seeds differ from none given", game, range(n))
-    follower.compare(usual, shown_by(game, *given.reset(case.seeds, case.streams, case.seeds)), 0)
-    other = shown_by(game, *given.reset(case.seeds, case.streams, np.full(n, 3, np.uint64)))
+    follower.compare(usual, shown_by(game, *instanced_game.reset(case.seeds, case.streams, case.seeds)), 0)
+    other = shown_by(game, *instanced_game.reset(case.seeds, case.streams, np.full(n, 3, np.uint64)))
     try:
         config = dataclasses.replace(case.config, instance=3)
     except ParameterError:  # with these settings nothing stays the same over a run
@@ -289,21 +289,21 @@ def _check_cycle_limit(case: Case, limit: int) -> None:
         if moment.step == 0 or not running.any():
             continue
         step = game.step(moment.actions)
-        found = {**shown_by(game, step.observations, step.active), **outcome_of(game, step)}
+        actual = {**shown_by(game, step.observations, step.active), **outcome_of(game, step)}
         expected = {**moment.shown, **moment.outcome}
         stopped, going = running & moment.outcome["truncated"], running & ~moment.ended
         for name, array in expected.items():
             if name == FINAL_STATE:
                 continue
             checked = running if name.startswith("rewards") else going
-            same = identical_rows(array, found[name]) | ~checked
+            same = identical_rows(array, actual[name]) | ~checked
             case.ensure(same, f"max_cycles changes {name}", moment.step)
         for role in case.controlled_roles:
-            final = identical_rows(expected[f"final_observations of {role}"], found[f"observations of {role}"])
+            final = identical_rows(expected[f"final_observations of {role}"], actual[f"observations of {role}"])
             what = f"final_observations of {role} at max_cycles are not the true successors"
             case.ensure(final | ~stopped, what, moment.step)
         if FINAL_STATE in expected:
-            final = identical_rows(expected[FINAL_STATE], found["state()"])
+            final = identical_rows(expected[FINAL_STATE], actual["state()"])
             case.ensure(final | ~stopped, "final_state at max_cycles is not the true successor", moment.step)
         running = going
 
@@ -368,14 +368,14 @@ def _check_scripted(case: Case) -> None:
 
 
 def _check_refused(case: Case, game: Game, policy: str, role: str, **settings: Any) -> None:
-    asked = f"scripted({', '.join(map(repr, (policy, role, *settings)))})"
+    call = f"scripted({', '.join(map(repr, (policy, role, *settings)))})"
     try:
         game.scripted(policy, role, **settings)
     except ParameterError:
         return
     except Exception as error:
-        case.ensure(False, f"{asked} raises {type(error).__name__}, not ParameterError")
-    case.ensure(False, f"{asked} is not refused")
+        case.ensure(False, f"{call} raises {type(error).__name__}, not ParameterError")
+    case.ensure(False, f"{call} is not refused")
 
 
 def _check_reference(case: Case) -> None:
@@ -424,10 +424,10 @@ def _check_process(case: Case, episodes: int) -> None:
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": salt}
     command = [sys.executable, "-P", "-c", program]
     done = subprocess.run(command, input=request, capture_output=True, check=False, env=environment)
-    said = (done.stderr.decode().strip().splitlines() or ["it says nothing"])[-1]
+    last_line = (done.stderr.decode().strip().splitlines() or ["it says nothing"])[-1]
     if done.returncode == 3:
-        raise _unimportable(case, said)
-    case.ensure(done.returncode == 0, f"another process fails: {said}")
+        raise _unimportable(case, last_line)
+    case.ensure(done.returncode == 0, f"another process fails: {last_line}")
     for t, (here, there) in enumerate(zip_longest(_digests(case, episodes), done.stdout.decode().split())):
         case.ensure(here == there, "another process gives other numbers", t)
 

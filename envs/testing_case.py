@@ -162,14 +162,14 @@ def play(case: Case, game: Game, episodes: int, scripted: Mapping[str, str] | No
     policies = {role: game.scripted(name, role) for role, name in (scripted or {}).items()}
     age, finished = np.zeros(game.num_envs, np.int64), np.zeros(game.num_envs, np.int64)
     yield Moment(0, {}, shown_by(game, observations, active), {}, age > 0, age)
-    held = [(a, a.copy()) for a in (*observations.values(), *active.values())]
+    snapshots = [(a, a.copy()) for a in (*observations.values(), *active.values())]
     with_state = False
     for t in range(1, MOST_STEPS):
         actions = case.actions(t)
         for role, policy in policies.items():
             actions[role] = np.asarray(policy())
             _check_actions(case, role, scripted or {}, actions[role], t)
-        given = {role: array.copy() for role, array in actions.items()}
+        passed = {role: array.copy() for role, array in actions.items()}
         step = game.step(actions)
         age = age + 1
         with_state = step.final_state is not None if t == 1 else with_state
@@ -177,13 +177,13 @@ def play(case: Case, game: Game, episodes: int, scripted: Mapping[str, str] | No
         _check_shown(case, game, step.observations, step.active, t)
         _check_outcome(case, game, step, age, t)
         case.ensure(
-            all(identical(actions[r], given[r]) for r in given), "step() writes into the actions it is given", t
+            all(identical(actions[r], passed[r]) for r in passed), "step() writes into the actions it is given", t
         )
-        case.ensure(all(identical(a, b) for a, b in held), "arrays that the step before returned have changed", t)
-        held = [(a, a.copy()) for a in _arrays(step)]
+        case.ensure(all(identical(a, b) for a, b in snapshots), "arrays that the step before returned have changed", t)
+        snapshots = [(a, a.copy()) for a in _arrays(step)]
         ended = step.terminated | step.truncated
         finished += ended
-        yield Moment(t, given, shown_by(game, step.observations, step.active), outcome_of(game, step), ended, age)
+        yield Moment(t, passed, shown_by(game, step.observations, step.active), outcome_of(game, step), ended, age)
         age = np.where(ended, 0, age)
         if finished.min() >= episodes:
             return
@@ -267,8 +267,8 @@ def _check_outcome(case: Case, game: Game, step: Step, age: NDArray[np.int64], t
 def _may_be_nan(game_class: type[Game], metric: str) -> bool:
     """Whether no score is made from a metric, and a line of the class's docstring says what NaN means there."""
     lines = (game_class.__doc__ or "").splitlines()
-    said = any(f"`{metric}`" in line and "NaN" in line for line in lines)
-    return said and metric not in game_class.objectives.values()
+    documented = any(f"`{metric}`" in line and "NaN" in line for line in lines)
+    return documented and metric not in game_class.objectives.values()
 
 
 def _check_final_state(case: Case, game: Game, step: Step, ended: NDArray[np.bool_], t: int) -> None:

@@ -110,8 +110,8 @@ class VectorGame(Independent):
         self._streams = np.tile(np.arange(num_envs, dtype=np.uint64) + np.uint64(first_stream), len(self.seeds))
         self._instances: dict[str, NDArray[np.uint64]] = {}
         if game_class.instanced:
-            given = self.seeds if instances is None else [_whole("instances", number) for number in instances]
-            chosen = np.array(given, np.uint64)
+            numbers = self.seeds if instances is None else [_whole("instances", number) for number in instances]
+            chosen = np.array(numbers, np.uint64)
             self._instances = {"instances": np.repeat(chosen, num_envs)}
         self._begun = False
         self._views: list[_Views] = []
@@ -161,8 +161,8 @@ class VectorGame(Independent):
         if ended.any():
             mask = ended[:, None, None]
             successors = {
-                role: self._split(np.where(mask, step.final_observations[role], seen))
-                for role, seen in step.observations.items()
+                role: self._split(np.where(mask, step.final_observations[role], observation))
+                for role, observation in step.observations.items()
             }
         return Transition(
             observations=before,
@@ -184,8 +184,10 @@ class VectorGame(Independent):
             wanted = (len(self.seeds), self.num_envs, self.game.roles[role].count)
             shape = getattr(actions.get(role), "shape", None)
             if shape is None or tuple(shape[:3]) != wanted:
-                found = "there are none" if role not in actions else f"their shape is {shape}"
-                raise ValueError(f"the actions of {role} need the shape {wanted} (seeds, markets, agents), and {found}")
+                problem = "there are none" if role not in actions else f"their shape is {shape}"
+                raise ValueError(
+                    f"the actions of {role} need the shape {wanted} (seeds, markets, agents), and {problem}"
+                )
 
     def _successor_state(self, step: Step, ended: NDArray[np.bool_]) -> NDArray[np.float32] | None:
         """Return the state that follows, before the reset where an episode ended."""
