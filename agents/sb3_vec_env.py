@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 from ioa_marl.envs.core import Arrays, Game, Step
-from ioa_marl.envs.parallel import only_agent
+from ioa_marl.envs.single_agent import only_agent
 from ioa_marl.foundations.parameters import require
 from ioa_marl.registry import load_env
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ioa_marl.envs.double_dutch.game import DoubleDutchGame
-from ioa_marl.envs.parallel import EntryPoints
+from ioa_marl.envs.entry_points import EntryPoints
 
 _points = EntryPoints(DoubleDutchGame)
 parallel_env, raw_env, env = _points.parallel_env, _points.raw_env, _points.env

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ioa_marl.envs.parallel import EntryPoints
+from ioa_marl.envs.entry_points import EntryPoints
 from ioa_marl.envs.two_tier.game import TwoTierGame
 
 _points = EntryPoints(TwoTierGame)

@@ -5,7 +5,7 @@ Gymnasium's environments have one agent, and one slice alone has nothing to divi
 
 from __future__ import annotations
 
-from ioa_marl.envs.parallel import EntryPoints
+from ioa_marl.envs.entry_points import EntryPoints
 from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
 
 _points = EntryPoints(VCGSlicingGame)
