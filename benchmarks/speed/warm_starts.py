@@ -10,7 +10,6 @@ import numpy as np
 from measure import Effort, Figure, Run, interleave, micro, ratios
 
 from ioa_marl.foundations.compile import machine_code
-from ioa_marl.markets.vcg_slicing.interior_point import workspace
 from ioa_marl.markets.vcg_slicing.optimum import (
     TOLERANCE,
     Optima,
@@ -19,6 +18,7 @@ from ioa_marl.markets.vcg_slicing.optimum import (
     solve_market,
     solve_separately,
 )
+from ioa_marl.markets.vcg_slicing.workspace import workspace
 
 MARKETS = 16
 """Markets in turn; each is the one before with every number changed a little."""

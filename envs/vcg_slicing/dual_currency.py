@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from ioa_marl.envs.core import Arrays
 from ioa_marl.foundations.ledger import balance_ledgers
 from ioa_marl.foundations.parameters import ParameterError
-from ioa_marl.markets.vcg_slicing import kernels as k
 from ioa_marl.markets.vcg_slicing.baselines import utilities
 from ioa_marl.markets.vcg_slicing.dual_currency import bank as books
-from ioa_marl.markets.vcg_slicing.dual_currency import equations as dc
-from ioa_marl.markets.vcg_slicing.dual_currency import utility_fit
+from ioa_marl.markets.vcg_slicing.dual_currency import equations, utility_fit
+from ioa_marl.markets.vcg_slicing.kernels import SOLVED, draw_fluctuations
 from ioa_marl.markets.vcg_slicing.optimum import allocate_optima
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-VSP_FEATURES = 8
+BANK_VSP_FEATURES = 8
 """What a provider sees where there is a bank."""
 NETWORKS = "ioa_marl.agents.networks.value_of_information"
 """Module with ``ValueNetworks(batch, providers)``, a `VoIEstimator`; imported when it is asked for, since it is where
@@ -52,13 +51,13 @@ class DualCurrency:
         self._game, self._config = game, game.config
         batch, n = game.num_envs, game.config.providers
         self.bank = books.allocate_bank(batch, game.config)
-        self.critic: dc.ExternalityEstimator | None = None
-        self.draws = np.zeros((batch, n, 4))
+        self.critic: equations.ExternalityEstimator | None = None
+        self.share_noise, self.profit_noise = np.zeros((batch, n, 3)), np.zeros((batch, n))
         self._multipliers = np.array(game.config.multipliers)
         self._changes = np.array(game.config.changes)
         self._center = utility_fit.prior_center(game.config.worth, game.config.rate)
         self._solution = allocate_optima(1, n)
-        self._networks: dc.VoIEstimator | None = None
+        self._networks: equations.VoIEstimator | None = None
         if game.config.voi == "network":
             self._networks = importlib.import_module(NETWORKS).ValueNetworks(batch, n)
         asked = game.config.externality == "critic"
@@ -145,16 +144,16 @@ class DualCurrency:
             bank.belief[rows] if actions is None else bank.belief[rows] * self._multipliers[actions[rows]]
         )
         bids = market.bid[rows]
-        bank.loan[rows] = dc.loans(bank.voi[rows].sum(axis=1), bids)
+        bank.loan[rows] = equations.loans(bank.voi[rows].sum(axis=1), bids)
         bank.total_bid[rows] = bids.sum(axis=1)
-        scale = dc.noise_scale(
+        scale = equations.noise_scale(
             bids, bank.best[rows].sum(axis=1), market.present[rows], as_printed=config.noise == "as_printed"
         )
         market.spread[rows] = scale
 
     def before_change(self, mask: NDArray[np.bool_], actions: NDArray[np.int64]) -> None:
         """Draw the noise of the round, and keep what settling it needs of the moment before."""
-        k.draw_fluctuations(self._game.market, mask, self.draws)
+        draw_fluctuations(self._game.market, mask, self.share_noise, self.profit_noise)
         self.bank.change[mask] = self._changes[actions[mask]] * self._present[mask, :, None]
         if self._config.externality == "critic":
             # Without one taxes are not known, which matters to nobody but to bidders.
@@ -172,7 +171,7 @@ class DualCurrency:
         bank.bids_sum[rows] += bank.total_bid[rows]
         bank.noise[rows] += market.spread[rows]
         present, utility = self._present[rows], market.utility[rows]
-        fluctuation = config.profit_mean + config.profit_deviation * self.draws[rows, :, 3]
+        fluctuation = config.profit_mean + config.profit_deviation * self.profit_noise[rows]
         gross = np.where(present, bank.profit_rate[rows] * utility + fluctuation, 0.0)
         believed = utility
         if config.externality == "estimated":
@@ -181,11 +180,11 @@ class DualCurrency:
             bank.without[rows] = self._criticised(rows)
         rate = np.where(present, bank.estimate[rows], 0.0)
         interest = config.mechanism == "dual_currency"
-        flows = dc.settle(rate, bank.without[rows], believed, bank.best[rows], bank.loan[rows], gross, interest)
+        flows = equations.settle(rate, bank.without[rows], believed, bank.best[rows], bank.loan[rows], gross, interest)
         if rewards is not None:
             unit = np.where(present, market.worth[rows], 0.0).sum(axis=1) / market.present[rows]
             rewards[rows] = flows.profit / unit[:, None]
-        harm = np.where(present, dc.externalities(bank.without[rows], believed), 0.0)
+        harm = np.where(present, equations.externalities(bank.without[rows], believed), 0.0)
         report = books.Report(market.held[rows], bank.change[rows], market.share[rows], utility, harm, market.bid[rows])
         books.book(bank, rows, report, flows, config.belief_weight)
         books.infer_rates(bank, rows)
@@ -238,27 +237,37 @@ class DualCurrency:
         rates = bank.profit_rate / config.profit_rate[1], bank.estimate / config.profit_rate[1]
         return [bank.belief / top, bank.loan / top, bank.voi / top, *(rate / 2.0 for rate in rates)]
 
-    def measure(self, mask: NDArray[np.bool_], metrics: Floats, ledger: Floats) -> None:
-        """Write the figures and receipts of the bank over those of plain VCG; accounts: providers, bank, customers."""
+    def measure(self, mask: NDArray[np.bool_], metrics: NDArray[Any], ledger: Floats) -> None:
+        """Write metrics and receipts of the bank over those of plain VCG.
+
+        Parameters
+        ----------
+        mask : ndarray of bool, shape (batch,)
+            Markets whose episode ends.
+        metrics : ndarray of BankMetrics, shape (batch,)
+            Where the metrics go.
+        ledger : ndarray of float64, shape (batch, providers + 2)
+            Where receipts go, of the providers, the bank and the customers [money].
+        """
         market, bank = self._game.market, self.bank
         rows = np.flatnonzero(mask)
         rounds = np.maximum(market.rounds[rows], 1)
-        gross, harm, interest = np.moveaxis(bank.flows[rows, :3], 1, 0)
-        tax = harm + interest
+        flows = equations.Flows(*np.moveaxis(bank.flows[rows], 1, 0))
+        gross, tax = flows.gross, flows.tax
         n = self._config.providers
         ledger[rows, :n] = gross - tax
         ledger[rows, n] = tax.sum(axis=1)
         balance_ledgers(ledger, mask)
         present = self._present[rows]
-        metrics[rows, k.M_PAYMENTS] = tax.sum(axis=1) / rounds
-        metrics[rows, k.M_PROFIT] = (gross - tax).sum(axis=1) / rounds
-        metrics[rows, k.M_INTEREST] = interest.sum(axis=1) / rounds
-        metrics[rows, k.M_NOISE] = bank.noise[rows] / rounds
+        metrics["payments"][rows] = tax.sum(axis=1) / rounds
+        metrics["net_profit"][rows] = (gross - tax).sum(axis=1) / rounds
+        metrics["interest"][rows] = flows.interest.sum(axis=1) / rounds
+        metrics["noise"][rows] = bank.noise[rows] / rounds
         last = (bank.bill_count[rows] - 1) % bank.bill_gross.shape[1]
         charged = present & (bank.tax[rows] > bank.bill_gross[rows, last]) & (market.rounds[rows, None] > 0)
-        metrics[rows, k.M_OVERCHARGED] = charged.sum(axis=1)
+        metrics["overcharged"][rows] = charged.sum(axis=1)
         error = np.abs(bank.estimate[rows] / bank.profit_rate[rows] - 1.0)
-        metrics[rows, k.M_RATE_ERROR] = np.where(present, error, 0.0).sum(axis=1) / market.present[rows]
-        known = market.known[rows] == k.SOLVED
+        metrics["rate_error"][rows] = np.where(present, error, 0.0).sum(axis=1) / market.present[rows]
+        known = market.known[rows] == SOLVED
         best = np.where(known, market.optimum[rows], np.nan)
-        metrics[rows, k.M_BIDS] = bank.bids_sum[rows] / (rounds * best)
+        metrics["bid_ratio"][rows] = bank.bids_sum[rows] / (rounds * best)

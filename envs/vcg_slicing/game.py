@@ -13,13 +13,21 @@ from numpy.typing import NDArray
 from ioa_marl.envs.core import Arrays, PolicyFactory, Role
 from ioa_marl.envs.phased import PhasedGame, check_common
 from ioa_marl.envs.spaces import unit_box
-from ioa_marl.envs.vcg_slicing import dual_currency
+from ioa_marl.envs.vcg_slicing.dual_currency import BANK_VSP_FEATURES, DualCurrency
 from ioa_marl.envs.vcg_slicing.policies import POLICIES
 from ioa_marl.foundations.compile import machine_code
 from ioa_marl.foundations.parameters import check_integer, require
-from ioa_marl.markets.vcg_slicing import kernels as k
+from ioa_marl.markets.vcg_slicing import kernels
 from ioa_marl.markets.vcg_slicing.dual_currency.equations import ExternalityEstimator
-from ioa_marl.markets.vcg_slicing.interior_point import Workspace, workspace
+from ioa_marl.markets.vcg_slicing.kernels import (
+    SLICE_FEATURES,
+    SLICE_FEATURES_EXTENDED,
+    SOLVED,
+    VSP_FEATURES,
+    BankMetrics,
+    Metrics,
+    SlicingState,
+)
 from ioa_marl.markets.vcg_slicing.optimum import (
     TOLERANCE,
     Optima,
@@ -30,6 +38,7 @@ from ioa_marl.markets.vcg_slicing.optimum import (
     solve_market,
 )
 from ioa_marl.markets.vcg_slicing.params import PRESETS, SlicingParams, allocate_market
+from ioa_marl.markets.vcg_slicing.workspace import Workspace, workspace
 
 
 @dataclass(frozen=True)
@@ -248,7 +257,7 @@ class VCGSlicingGame(PhasedGame):
     config_class: ClassVar[type[Any]] = VCGSlicingConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     default_controlled_roles: ClassVar[tuple[str, ...]] = ("slice",)
-    metric_names: tuple[str, ...] = k.METRICS
+    metric_names: tuple[str, ...] = Metrics.names()
     objectives: ClassVar[Mapping[str, str]] = {"slice": "welfare"}
     constant_baseline: ClassVar[Mapping[str, str]] = {"slice": "hold"}
     reward_settings: ClassVar[Mapping[str, Any]] = {"slice_reward": "utility", "reward_scale": 10.0}
@@ -260,7 +269,7 @@ class VCGSlicingGame(PhasedGame):
     native: ClassVar[frozenset[str]] = frozenset({"vsp"})
 
     config: VCGSlicingConfig
-    market: k.SlicingState
+    market: SlicingState
 
     def __init__(
         self,
@@ -270,41 +279,40 @@ class VCGSlicingGame(PhasedGame):
         autoreset: bool = True,
     ) -> None:
         if config.banked:
-            self.metric_names = k.METRICS + k.BANK_METRICS
+            self.metric_names = BankMetrics.names()
         super().__init__(config, num_envs, controlled_roles, autoreset)
         n = config.providers
-        self._numbers = config.numbers()
-        self._counts = config.counts(self.controlled_roles, config.observation == "extended")
+        self._record = config.record(self.controlled_roles, config.observation == "extended")
         self._changes, self._multipliers = np.array(config.changes), np.array(config.multipliers)
         self._space, self._solution = workspace(n), allocate_optima(1, n)
-        self.bank = dual_currency.DualCurrency(self) if config.banked else None
+        self.bank = DualCurrency(self) if config.banked else None
         self._reports = self.learns["vsp"] and not config.banked
         self._reported = np.zeros((num_envs if self._reports else 0, n))
-        self._draws = np.zeros((0, n, 4)) if self.bank is None else self.bank.draws
+        self._share_noise = np.zeros((0, n, 3)) if self.bank is None else self.bank.share_noise
         self._no_rewards = np.zeros((0, n), np.float32)
         rewards = self._opening.rewards
         mask = np.zeros(num_envs, np.bool_)
         self._play_slices = machine_code(
-            k.play_slices, self.market, self._numbers, self._counts, self._changes, mask,
-            np.zeros((num_envs, n, 3), np.int64), self._draws,
+            kernels.play_slices, self.market, self._record, self._changes, mask,
+            np.zeros((num_envs, n, 3), np.int64), self._share_noise,
             rewards.get("slice", self._no_rewards), rewards.get("vsp", self._no_rewards), mask,
         )  # fmt: skip
         seen = np.zeros((1, 1, 1), np.float32)
-        self._observe_slices = machine_code(k.observe_slices, self.market, self._numbers, self._counts, seen)
+        self._observe_slices = machine_code(kernels.observe_slices, self.market, self._record, seen)
 
     @classmethod
     def make_roles(cls, config: VCGSlicingConfig) -> dict[str, Role]:
         """Return the roles slice and vsp."""
         n = config.providers
-        features = k.SLICE_FEATURES_EXTENDED if config.observation == "extended" else k.SLICE_FEATURES
+        features = SLICE_FEATURES_EXTENDED if config.observation == "extended" else SLICE_FEATURES
         changes = spaces.MultiDiscrete([len(config.changes)] * 3)
-        seen = dual_currency.VSP_FEATURES if config.banked else k.VSP_FEATURES
+        seen = BANK_VSP_FEATURES if config.banked else VSP_FEATURES
         return {
             "slice": Role("slice", n, unit_box(features), changes, "oracle"),
             "vsp": Role("vsp", n, unit_box(seen), spaces.Discrete(len(config.multipliers)), "truthful"),
         }
 
-    def allocate(self) -> k.SlicingState:
+    def allocate(self) -> SlicingState:
         """Return the zeroed arrays of the batch."""
         return allocate_market(self.num_envs, self.config)
 
@@ -314,7 +322,7 @@ class VCGSlicingGame(PhasedGame):
 
     def open_markets(self, mask: NDArray[np.bool_]) -> None:
         """Draw and open the present episode of the markets ``mask``, bool (batch,)."""
-        k.open_markets(self.market, self._numbers, self._counts, mask)
+        kernels.open_markets(self.market, self._record, mask)
         if self.bank is not None:
             self.bank.open(mask)
 
@@ -331,7 +339,7 @@ class VCGSlicingGame(PhasedGame):
             if self.bank is not None:
                 self.bank.take_bids(mask, actions.get("vsp"))
             elif "vsp" in actions:
-                gap = k.report_types(
+                gap = kernels.report_types(
                     self.market, mask, actions["vsp"], self._multipliers, self._reported, self._space, self._solution
                 )
                 require_certified(gap)
@@ -339,7 +347,7 @@ class VCGSlicingGame(PhasedGame):
         if self.bank is not None:
             self.bank.before_change(mask, actions["slice"])
         self._play_slices(
-            self.market, self._numbers, self._counts, self._changes, mask, actions["slice"], self._draws,
+            self.market, self._record, self._changes, mask, actions["slice"], self._share_noise,
             rewards.get("slice", self._no_rewards), rewards.get("vsp", self._no_rewards), terminated,
         )  # fmt: skip
         if self.bank is not None:
@@ -348,12 +356,12 @@ class VCGSlicingGame(PhasedGame):
     def write_observations(self, observations: Arrays) -> None:
         """Write what agents see, float32 (batch, agents, features); see `PhasedGame.write_observations`."""
         if "slice" in observations:
-            self._observe_slices(self.market, self._numbers, self._counts, observations["slice"])
+            self._observe_slices(self.market, self._record, observations["slice"])
         if "vsp" in observations:
             if self.bank is not None:
                 self.bank.observe(observations["vsp"])
                 return
-            k.observe_vsps(self.market, self._numbers, self._counts, observations["vsp"])
+            kernels.observe_vsps(self.market, self._record, observations["vsp"])
 
     def observe_into(self, out: Arrays) -> None:
         """Write what the agents of the roles in ``out`` see into it, (batch, agents, features) each."""
@@ -405,13 +413,14 @@ class VCGSlicingGame(PhasedGame):
 
     def write_metrics(self, mask: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
         """Write metrics and ledger of the episodes that end; see `PhasedGame.write_metrics`."""
+        records = metrics.view((Metrics if self.bank is None else BankMetrics).dtype())[:, 0]
         if not self.full_metrics:
-            k.measure_quickly(self.market, self._counts, mask, metrics, ledger)
+            kernels.measure_quickly(self.market, self._record, mask, records, ledger)
         else:
             self.solve_optima(mask)
-            k.measure_markets(self.market, self._counts, mask, metrics, ledger)
+            kernels.measure_markets(self.market, self._record, mask, records, ledger)
         if self.bank is not None:
-            self.bank.measure(mask, metrics, ledger)
+            self.bank.measure(mask, records, ledger)
 
     def report_keys(self) -> NDArray[np.uint64]:
         """Return a row per market that changes whenever the reported types may have changed, (batch, words)."""
@@ -454,12 +463,12 @@ class VCGSlicingGame(PhasedGame):
         """Make SW* known in the markets ``mask`` and, where providers are truthful, SW*₋ᵢ too."""
         market, solution = self.market, self._solution
         payments = not self._reports
-        for group in self._groups(mask & (market.known != k.SOLVED)):
+        for group in self._groups(mask & (market.known != SOLVED)):
             _solve(market.worth, market.rate, int(group[0]), payments, self._space, solution)
             market.optimum[group], market.ideal[group] = solution.welfare[0], solution.utility[0]
             if payments:
                 market.others[group] = solution.others[0]
-            market.known[group] = k.SOLVED
+            market.known[group] = SOLVED
 
     def state(self) -> NDArray[np.float32]:
         """Return shares, worths, rates and reports of all providers and the round, (batch, 8·providers + 1).
@@ -487,7 +496,7 @@ class VCGSlicingGame(PhasedGame):
         instances: NDArray[np.uint64] | None = None,
     ) -> dict[str, NDArray[np.float64]]:
         """Return SW*, the bound of every round's welfare, per market."""
-        numbers, counts = config.numbers(), config.counts()
+        record = config.record()
         state, solution = allocate_market(1, config), allocate_optima(1, config.providers)
         space = workspace(config.providers)
         given = seeds if instances is None else instances
@@ -499,8 +508,8 @@ class VCGSlicingGame(PhasedGame):
             key = (int(instance), int(seed), int(stream)) if alone else (int(instance),)
             if key not in solved:
                 state.seed[0], state.stream[0], state.instance[0] = seed, stream, instance
-                state.present[0] = k.draw_count(0, state, counts)
-                k.draw_types(0, state, numbers, counts)
+                state.present[0] = kernels.draw_count(0, state, record)
+                kernels.draw_types(0, state, record)
                 _solve(state.worth, state.rate, 0, False, space, solution)
                 solved[key] = float(solution.welfare[0])
             bounds[b] = solved[key]

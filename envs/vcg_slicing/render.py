@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ioa_marl.envs import rendering as r
-from ioa_marl.markets.vcg_slicing import kernels as k
+from ioa_marl.envs import rendering
 from ioa_marl.markets.vcg_slicing.baselines import utilities
+from ioa_marl.markets.vcg_slicing.kernels import NOTHING
 from ioa_marl.markets.vcg_slicing.optimum import ClarkeOutcome, WelfareOptimum, clarke_payments, welfare_optimum
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ COLUMNS = 100
 """Width of the text."""
 
 RESOURCES = ("bandwidth", "computing", "cache")
-_COLOURS = (r.BLUE, r.ORANGE, r.GREEN)
+_COLOURS = (rendering.BLUE, rendering.ORANGE, rendering.GREEN)
 _DRAWN, _WRITTEN = 50, 16
 """Most providers that are shown one by one: those that hold most at the optimum."""
 _PRICED = 2000
@@ -117,7 +117,7 @@ def _view(game: VCGSlicingGame, b: int, most: int) -> _View:
     n = n or game.config.providers  # before the first reset
     worth, rate, played = market.worth[b, :n], market.rate[b, :n], int(market.rounds[b])
     bank = game.bank
-    known = bool(market.known[b] != k.NOTHING)
+    known = bool(market.known[b] != NOTHING)
     best_shares, optimum = np.zeros((n, 3)), 0.0
     payments = np.zeros(n) if not known and n <= _PRICED else None
     if known:
@@ -172,7 +172,7 @@ def figure(game: VCGSlicingGame, index: int = 0) -> Figure:
         1080 × 720 pixels.
     """
     view = _view(game, index, _DRAWN)
-    drawn = r.new_figure()
+    drawn = rendering.new_figure()
     _draw_header(drawn, view)
     width, gap = 0.170, 0.014
     for resource in range(3):
@@ -185,32 +185,32 @@ def figure(game: VCGSlicingGame, index: int = 0) -> Figure:
 
 
 def _draw_header(drawn: Figure, view: _View) -> None:
-    drawn.text(0.03, 0.957, "Slicing market", fontsize=19, fontweight="bold", color=r.INK, va="center")
+    drawn.text(0.03, 0.957, "Slicing market", fontsize=19, fontweight="bold", color=rendering.INK, va="center")
     drawn.text(
-        0.97, 0.957, view.headline, fontsize=13, fontweight="bold", color=r.PAPER, ha="right", va="center",
-        bbox={"boxstyle": "round,pad=0.45", "facecolor": r.INK, "edgecolor": r.INK},
+        0.97, 0.957, view.headline, fontsize=13, fontweight="bold", color=rendering.PAPER, ha="right", va="center",
+        bbox={"boxstyle": "round,pad=0.45", "facecolor": rendering.INK, "edgecolor": rendering.INK},
     )  # fmt: skip
     # What the tiles say of payments gives way to the bids.
     sentence = f"{_count(len(view.utilities), 'provider')}; {view.bidding}" if view.bidding else view.sentence
-    drawn.text(0.03, 0.912, sentence, fontsize=12, color=r.MUTED, va="center")
+    drawn.text(0.03, 0.912, sentence, fontsize=12, color=rendering.MUTED, va="center")
     y = 0.848
-    r.tile(drawn, 0.03, y, "welfare", f"{view.history[-1]:,.1f}", f"of {view.optimum:,.1f}")
-    r.progress_bar(drawn, 0.03, y - 0.062, 0.21, view.ratio, r.GREEN)
-    r.tile(drawn, 0.29, y, "of the optimum", f"{view.ratio:.1%}")
+    rendering.tile(drawn, 0.03, y, "welfare", f"{view.history[-1]:,.1f}", f"of {view.optimum:,.1f}")
+    rendering.progress_bar(drawn, 0.03, y - 0.062, 0.21, view.ratio, rendering.GREEN)
+    rendering.tile(drawn, 0.29, y, "of the optimum", f"{view.ratio:.1%}")
     equal = view.equal_split / view.optimum if view.optimum > 0.0 else 1.0
-    r.tile(drawn, 0.45, y, "equal split", f"{equal:.1%}")
+    rendering.tile(drawn, 0.45, y, "equal split", f"{equal:.1%}")
     if view.payments is not None:
-        r.tile(drawn, 0.61, y, "payments of a round", f"{view.payments.sum():,.1f}")
-        r.tile(drawn, 0.82, y, "pay too much", f"{view.overcharged.sum():,}", f"of {len(view.utilities):,}")
+        rendering.tile(drawn, 0.61, y, "payments of a round", f"{view.payments.sum():,.1f}")
+        rendering.tile(drawn, 0.82, y, "pay too much", f"{view.overcharged.sum():,}", f"of {len(view.utilities):,}")
 
 
 def _draw_resource(axes: Axes, view: _View, resource: int) -> None:
     """One column of bars; all columns and both kinds of shares have the same scale."""
     rows, colour = view.rows, _COLOURS[resource]
     n = len(rows)
-    r.style_axes(axes, "", "")
+    rendering.style_axes(axes, "", "")
     axes.grid(axis="y", visible=False)
-    axes.grid(axis="x", color=r.GRID, linewidth=0.8)
+    axes.grid(axis="x", color=rendering.GRID, linewidth=0.8)
     shown = np.concatenate([view.shares[rows], view.best_shares[rows]])
     axes.set_xlim(0.0, max(float(shown.max(initial=0.0)) * 1.06, 1e-6))
     axes.set_ylim(n - 0.35, -0.65)
@@ -218,7 +218,8 @@ def _draw_resource(axes: Axes, view: _View, resource: int) -> None:
     axes.barh(at, view.shares[rows, resource], height=0.68, color=colour, alpha=0.75)
     best = view.best_shares[rows, resource]
     marked = best > 1e-6
-    axes.vlines(best[marked], at[marked] - 0.44, at[marked] + 0.44, color=r.INK, linewidth=2.0 if n <= 20 else 1.4)
+    width = 2.0 if n <= 20 else 1.4
+    axes.vlines(best[marked], at[marked] - 0.44, at[marked] + 0.44, color=rendering.INK, linewidth=width)
     axes.set_title(RESOURCES[resource], fontsize=12, color=colour, fontweight="bold", loc="left", pad=6)
     axes.locator_params(axis="x", nbins=4)
     axes.set_yticks(at[:: 1 if n <= 30 else 5])
@@ -229,32 +230,32 @@ def _draw_resource(axes: Axes, view: _View, resource: int) -> None:
     if len(view.hidden):
         rest = f"{len(view.hidden):,} others: {view.shares[view.hidden, resource].sum():.2f}"
         rest += f" (best {view.best_shares[view.hidden, resource].sum():.2f})"
-        axes.set_xlabel(rest, fontsize=8.5, color=r.MUTED, labelpad=3)
+        axes.set_xlabel(rest, fontsize=8.5, color=rendering.MUTED, labelpad=3)
     else:
-        axes.set_xlabel("share", fontsize=10, color=r.MUTED, labelpad=3)
+        axes.set_xlabel("share", fontsize=10, color=rendering.MUTED, labelpad=3)
 
 
 def _draw_welfare(axes: Axes, view: _View) -> None:
-    r.style_axes(axes, "", "")
-    axes.set_title("welfare by round", fontsize=12, color=r.INK, fontweight="bold", loc="left", pad=6)
-    axes.axhline(view.optimum, color=r.INK, linewidth=1.6)
-    axes.axhline(view.equal_split, color=r.MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
-    axes.plot(np.arange(len(view.history)), view.history, color=r.PINK, linewidth=2.4)
-    axes.plot([len(view.history) - 1], view.history[-1:], color=r.PINK, marker="o", markersize=7)
+    rendering.style_axes(axes, "", "")
+    axes.set_title("welfare by round", fontsize=12, color=rendering.INK, fontweight="bold", loc="left", pad=6)
+    axes.axhline(view.optimum, color=rendering.INK, linewidth=1.6)
+    axes.axhline(view.equal_split, color=rendering.MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.plot(np.arange(len(view.history)), view.history, color=rendering.PINK, linewidth=2.4)
+    axes.plot([len(view.history) - 1], view.history[-1:], color=rendering.PINK, marker="o", markersize=7)
     low = min(float(view.history.min()), view.equal_split)
     room = max(view.optimum - low, 1e-9 * max(view.optimum, 1.0))
     axes.set_xlim(0, view.last * 1.02)
     axes.set_ylim(low - 0.12 * room, view.optimum + 0.16 * room)
     for height, words in ((view.optimum, "optimum"), (view.equal_split, "equal split")):
-        axes.text(view.last, height + 0.02 * room, words, ha="right", va="bottom", fontsize=9, color=r.MUTED)
+        axes.text(view.last, height + 0.02 * room, words, ha="right", va="bottom", fontsize=9, color=rendering.MUTED)
 
 
 def _draw_payments(axes: Axes, view: _View) -> None:
-    r.style_axes(axes, "utility", "payment")
-    axes.set_title("who pays what", fontsize=12, color=r.INK, fontweight="bold", loc="left", pad=6)
+    rendering.style_axes(axes, "utility", "payment")
+    axes.set_title("who pays what", fontsize=12, color=rendering.INK, fontweight="bold", loc="left", pad=6)
     if view.payments is None:
         words = f"not drawn for more than {_PRICED} providers" if len(view.utilities) > _PRICED else "nothing yet"
-        axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", fontsize=9, color=r.MUTED)
+        axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", fontsize=9, color=rendering.MUTED)
         axes.set_xticks([])
         axes.set_yticks([])
         return
@@ -262,15 +263,15 @@ def _draw_payments(axes: Axes, view: _View) -> None:
     # Far from the optimum payments are many times the utilities: those are drawn at the upper edge.
     axes.set_xlim(0.0, top)
     axes.set_ylim(0.0, 1.5 * top)
-    axes.plot([0.0, top], [0.0, top], color=r.MUTED, linewidth=1.0)
+    axes.plot([0.0, top], [0.0, top], color=rendering.MUTED, linewidth=1.0)
     unhappy = view.overcharged
     height = np.minimum(view.payments, 1.5 * top)
     size = 6.5 if len(height) <= 60 else 3.0
     beyond = int((view.payments > 1.5 * top).sum())
     if beyond:
         words = f"{beyond:,} at the edge pay {view.payments.max():,.0f} at most"
-        axes.text(0.98, 0.86, words, transform=axes.transAxes, ha="right", fontsize=9, color=r.ORANGE)
-    for chosen, colour, mark in ((~unhappy, r.BLUE, "o"), (unhappy, r.ORANGE, "^")):
+        axes.text(0.98, 0.86, words, transform=axes.transAxes, ha="right", fontsize=9, color=rendering.ORANGE)
+    for chosen, colour, mark in ((~unhappy, rendering.BLUE, "o"), (unhappy, rendering.ORANGE, "^")):
         axes.plot(
             view.utilities[chosen], height[chosen],
             linestyle="none", marker=mark, markersize=size, color=colour, alpha=0.8, clip_on=False,
@@ -283,13 +284,15 @@ def _draw_legend(drawn: Figure) -> None:
 
     point: dict[str, Any] = {"linestyle": "none", "markersize": 7}
     entries = [
-        Patch(facecolor=r.MUTED, alpha=0.75, lw=0, label="share held"),
-        Line2D([], [], color=r.INK, lw=2.0, linestyle="none", marker="|", markersize=11, mew=2, label="best share"),
-        Line2D([], [], color=r.PINK, lw=2.4, label="welfare"),
-        Line2D([], [], color=r.BLUE, marker="o", label="pays at most its utility", **point),
-        Line2D([], [], color=r.ORANGE, marker="^", label="pays more than it gets", **point),
+        Patch(facecolor=rendering.MUTED, alpha=0.75, lw=0, label="share held"),
+        Line2D(
+            [], [], color=rendering.INK, lw=2.0, linestyle="none", marker="|", markersize=11, mew=2, label="best share"
+        ),
+        Line2D([], [], color=rendering.PINK, lw=2.4, label="welfare"),
+        Line2D([], [], color=rendering.BLUE, marker="o", label="pays at most its utility", **point),
+        Line2D([], [], color=rendering.ORANGE, marker="^", label="pays more than it gets", **point),
     ]
-    r.legend(drawn, entries, y=0.008, fontsize=9.5, handlelength=1.6, columnspacing=1.8, handletextpad=0.6)
+    rendering.legend(drawn, entries, y=0.008, fontsize=9.5, handlelength=1.6, columnspacing=1.8, handletextpad=0.6)
 
 
 def text(game: VCGSlicingGame, index: int = 0) -> str:
@@ -313,7 +316,7 @@ def text(game: VCGSlicingGame, index: int = 0) -> str:
         view.sentence,
         *([view.bidding] if view.bidding else []),
         "",
-        f"welfare {_amount(view.history[-1])} of {_amount(view.optimum)}   ▕{r.text_bar(view.ratio, 30)}▏"
+        f"welfare {_amount(view.history[-1])} of {_amount(view.optimum)}   ▕{rendering.text_bar(view.ratio, 30)}▏"
         f" {view.ratio:.1%}   equal split {_amount(view.equal_split)}",
         "",
     ]
@@ -324,7 +327,7 @@ def text(game: VCGSlicingGame, index: int = 0) -> str:
     scale = max(float(shown.max(initial=0.0)), 1e-12)
     for i in view.rows:
         cells = "".join(
-            f"▕{r.text_bar(view.shares[i, resource] / scale, 8)}▏{_share(view.shares[i, resource])}"
+            f"▕{rendering.text_bar(view.shares[i, resource] / scale, 8)}▏{_share(view.shares[i, resource])}"
             f" ({_share(view.best_shares[i, resource])})  "[:24].ljust(24)
             for resource in range(3)
         )

@@ -7,8 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.foundations.parameters import require
-from ioa_marl.markets.vcg_slicing import interior_point as s
 from ioa_marl.markets.vcg_slicing.optimum import checked_market
+from ioa_marl.markets.vcg_slicing.workspace import RESOURCES, Array
 
 
 def utilities(worth: ArrayLike, rates: ArrayLike, shares: ArrayLike) -> NDArray[np.float64]:
@@ -65,12 +65,12 @@ def kelly_split(worth: ArrayLike, rates: ArrayLike) -> NDArray[np.float64]:
 
 
 @kernel
-def _hand_out(worth: s.Array, rate: s.Array, portion: float, left: s.Array, marginal: s.Array, share: s.Array) -> None:
+def _hand_out(worth: Array, rate: Array, portion: float, left: Array, marginal: Array, share: Array) -> None:
     """Give one portion after the other to the pair with the largest gain; ``marginal`` is β exp(−ξ·s)."""
     n = worth.shape[0]
     for _ in range(left[0] + left[1] + left[2]):
         best, who, what = -1.0, 0, 0
-        for k in range(s.RESOURCES):
+        for k in range(RESOURCES):
             if left[k] > 0:
                 for i in range(n):
                     gain = -marginal[i] * np.expm1(-rate[i, k] * portion)
@@ -100,5 +100,5 @@ def greedy_split(worth: ArrayLike, rates: ArrayLike, portions: int = 100) -> NDA
     beta, xi = checked_market(worth, rates)
     require(1 <= portions <= 100_000, "portions", portions, "1 to 100000")
     shares = np.zeros_like(xi)
-    _hand_out(beta, xi, 1.0 / portions, np.full(s.RESOURCES, portions), beta.copy(), shares)
+    _hand_out(beta, xi, 1.0 / portions, np.full(RESOURCES, portions), beta.copy(), shares)
     return shares

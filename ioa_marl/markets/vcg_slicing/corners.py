@@ -7,19 +7,7 @@ import math
 import numpy as np
 
 from ioa_marl.foundations.compile import kernel
-from ioa_marl.markets.vcg_slicing.workspace import (
-    BUYERS,
-    LEVEL,
-    PART,
-    PRICE,
-    RESOURCES,
-    SLOPE,
-    TIED_TO,
-    TIED_WHO,
-    Array,
-    Corner,
-    Walk,
-)
+from ioa_marl.markets.vcg_slicing.workspace import RESOURCES, Array, Corner, Walk
 
 ABSENT, OUT, TIED = -2, -1, RESOURCES
 """What ``Corner.buys`` can be but a resource: not in this market, buys nothing, buys several."""
@@ -42,25 +30,26 @@ def copy_corner(source: Corner, target: Corner) -> None:
     for j in range(source.buys.shape[0]):
         target.buys[j] = source.buys[j]
     for k in range(RESOURCES):
-        for line in range(source.counts.shape[0]):
-            target.counts[line, k] = source.counts[line, k]
-        for line in range(source.numbers.shape[0]):
-            target.numbers[line, k] = source.numbers[line, k]
+        target.resources[k] = source.resources[k]
+    for slot in range(2):
+        target.tied[slot] = source.tied[slot]
+        for k in range(RESOURCES):
+            target.tied_to[slot, k], target.part[slot, k] = source.tied_to[slot, k], source.part[slot, k]
 
 
 @kernel
 def untie(slot: int, at: Corner) -> None:
     """Let nobody be tied in ``slot``."""
-    at.counts[TIED_WHO, slot] = -1
+    at.tied[slot] = -1
     for k in range(RESOURCES):
-        at.counts[TIED_TO + slot, k], at.numbers[PART + slot, k] = 0, 0.0
+        at.tied_to[slot, k], at.part[slot, k] = 0, 0.0
 
 
 @kernel
 def first_of(slot: int, at: Corner) -> int:
     """Return the first resource that who is tied in ``slot`` buys, RESOURCES if there is nobody."""
     first = 0
-    while first < RESOURCES and at.counts[TIED_TO + slot, first] == 0:
+    while first < RESOURCES and at.tied_to[slot, first] == 0:
         first += 1
     return first
 
@@ -69,9 +58,9 @@ def first_of(slot: int, at: Corner) -> int:
 def join(j: int, k: int, w: Walk) -> None:
     """Let ``j`` buy resource ``k`` only."""
     w.at.buys[j] = k
-    w.at.counts[BUYERS, k] += 1
-    w.at.numbers[SLOPE, k] += w.unit[j, k]
-    w.at.numbers[LEVEL, k] += w.unit[j, k] * (w.log_worth[j] + w.log_rate[j, k])
+    w.at.resources[k].buyers += 1
+    w.at.resources[k].slope += w.unit[j, k]
+    w.at.resources[k].level += w.unit[j, k] * (w.log_worth[j] + w.log_rate[j, k])
 
 
 @kernel
@@ -79,12 +68,12 @@ def part_from(j: int, k: int, w: Walk) -> float:
     """Let ``j`` no longer be one of those who buy only ``k``; returns the share that it had."""
     at = w.at
     at.buys[j] = OUT
-    at.counts[BUYERS, k] -= 1
-    at.numbers[SLOPE, k] -= w.unit[j, k]
-    at.numbers[LEVEL, k] -= w.unit[j, k] * (w.log_worth[j] + w.log_rate[j, k])
-    if at.counts[BUYERS, k] == 0:
-        at.numbers[SLOPE, k], at.numbers[LEVEL, k] = 0.0, 0.0
-    return float(max(w.log_worth[j] + w.log_rate[j, k] - at.numbers[PRICE, k], 0.0) * w.unit[j, k])
+    at.resources[k].buyers -= 1
+    at.resources[k].slope -= w.unit[j, k]
+    at.resources[k].level -= w.unit[j, k] * (w.log_worth[j] + w.log_rate[j, k])
+    if at.resources[k].buyers == 0:
+        at.resources[k].slope, at.resources[k].level = 0.0, 0.0
+    return float(max(w.log_worth[j] + w.log_rate[j, k] - at.resources[k].price, 0.0) * w.unit[j, k])
 
 
 @kernel
@@ -92,7 +81,7 @@ def count_buyers(listed: int, w: Walk) -> None:
     """Sum the buyers of each resource afresh."""
     at = w.at
     for k in range(RESOURCES):
-        at.counts[BUYERS, k], at.numbers[SLOPE, k], at.numbers[LEVEL, k] = 0, 0.0, 0.0
+        at.resources[k].buyers, at.resources[k].slope, at.resources[k].level = 0, 0.0, 0.0
     for m in range(listed):
         j = w.near[m]
         if 0 <= at.buys[j] < TIED:
@@ -102,31 +91,31 @@ def count_buyers(listed: int, w: Walk) -> None:
 @kernel
 def is_bought(k: int, at: Corner) -> bool:
     """Whether somebody buys ``k``, if only to the amount 0."""
-    return bool(at.counts[BUYERS, k] + at.counts[TIED_TO, k] + at.counts[TIED_TO + 1, k] > 0)
+    return bool(at.resources[k].buyers + at.tied_to[0, k] + at.tied_to[1, k] > 0)
 
 
 @kernel
 def log_benefit_price(j: int, w: Walk) -> float:
     """Return ln q_j = min_k (p_k − ln ξ_jk)."""
-    p, r = w.at.numbers, w.log_rate
-    return float(min(p[PRICE, 0] - r[j, 0], min(p[PRICE, 1] - r[j, 1], p[PRICE, 2] - r[j, 2])))
+    at, r = w.at.resources, w.log_rate
+    return float(min(at[0].price - r[j, 0], min(at[1].price - r[j, 1], at[2].price - r[j, 2])))
 
 
 @kernel
 def tie(j: int, k: int, w: Walk) -> bool:
     """Let ``j``, who buys other resources, be tied to ``k`` as well; returns whether there is room for that."""
     at = w.at
-    slot = 0 if at.counts[TIED_WHO, 0] == j or (at.counts[TIED_WHO, 0] < 0 and at.counts[TIED_WHO, 1] != j) else 1
-    if at.counts[TIED_WHO, slot] != j:
-        if at.counts[TIED_WHO, slot] >= 0:
+    slot = 0 if at.tied[0] == j or (at.tied[0] < 0 and at.tied[1] != j) else 1
+    if at.tied[slot] != j:
+        if at.tied[slot] >= 0:
             return False
         before = at.buys[j]
-        at.counts[TIED_TO + slot, before] = 1
-        at.numbers[PART + slot, before] = part_from(j, before, w)
-        at.counts[TIED_WHO, slot] = j
+        at.tied_to[slot, before] = 1
+        at.part[slot, before] = part_from(j, before, w)
+        at.tied[slot] = j
         at.buys[j] = TIED
-    at.counts[TIED_TO + slot, k] = 1
-    at.numbers[PART + slot, k] = 0.0
+    at.tied_to[slot, k] = 1
+    at.part[slot, k] = 0.0
     return True
 
 
@@ -134,9 +123,9 @@ def tie(j: int, k: int, w: Walk) -> bool:
 def drop(slot: int, k: int, w: Walk) -> None:
     """Let who is tied in ``slot`` buy no more of ``k``."""
     at = w.at
-    at.counts[TIED_TO + slot, k], at.numbers[PART + slot, k] = 0, 0.0
-    if at.counts[TIED_TO + slot, 0] + at.counts[TIED_TO + slot, 1] + at.counts[TIED_TO + slot, 2] == 1:
-        join(at.counts[TIED_WHO, slot], first_of(slot, at), w)
+    at.tied_to[slot, k], at.part[slot, k] = 0, 0.0
+    if at.tied_to[slot, 0] + at.tied_to[slot, 1] + at.tied_to[slot, 2] == 1:
+        join(at.tied[slot], first_of(slot, at), w)
         untie(slot, at)
 
 
@@ -145,11 +134,11 @@ def held_by(j: int, k: int, w: Walk) -> float:
     """Return the share of ``k`` that ``j`` buys."""
     at = w.at
     if at.buys[j] == k:
-        return float(max(w.log_worth[j] + w.log_rate[j, k] - at.numbers[PRICE, k], 0.0) * w.unit[j, k])
+        return float(max(w.log_worth[j] + w.log_rate[j, k] - at.resources[k].price, 0.0) * w.unit[j, k])
     share = 0.0
     for slot in range(2):
-        if at.counts[TIED_WHO, slot] == j:
-            share = max(at.numbers[PART + slot, k], 0.0)
+        if at.tied[slot] == j:
+            share = max(at.part[slot, k], 0.0)
     return share
 
 

@@ -22,11 +22,7 @@ import math
 import numpy as np
 
 from ioa_marl.foundations.compile import kernel
-from ioa_marl.markets.vcg_slicing.workspace import RESOURCES as RESOURCES
-from ioa_marl.markets.vcg_slicing.workspace import Array as Array
-from ioa_marl.markets.vcg_slicing.workspace import Interior as Interior
-from ioa_marl.markets.vcg_slicing.workspace import Workspace as Workspace
-from ioa_marl.markets.vcg_slicing.workspace import workspace as workspace
+from ioa_marl.markets.vcg_slicing.workspace import RESOURCES, Array, Interior
 
 MAX_ITERATIONS = 200
 _BACK_OFF = 0.99
@@ -38,9 +34,6 @@ _FAR = 0.5
 _DEEPEST = 600.0
 """exp(−this) is still a normal number."""
 _SMALLEST = 1e-300
-
-VALUE, BOUND, ITERATIONS = range(3)
-"""Columns of ``Interior.report``: utility of the shares, upper bound from the prices, Newton steps."""
 
 
 @kernel
@@ -281,9 +274,9 @@ def certify(worth: Array, rate: Array, b: int, count: int, w: Interior) -> float
                 y += rate[b, i, k] * w.share[m, k] / w.used[k]
         value -= worth[b, i] * math.expm1(-y)
         bound += net_benefit(worth[b, i], benefit_price(rate, b, i, w.price))
-    w.report[VALUE] = value
-    w.report[BOUND] = max(bound, value)
-    return w.report[BOUND] / value - 1.0 if value > 0.0 else 0.0
+    w.report[0].value = value
+    w.report[0].bound = max(bound, value)
+    return float(w.report[0].bound / value - 1.0 if value > 0.0 else 0.0)
 
 
 @kernel
@@ -310,13 +303,13 @@ def solve(worth: Array, rate: Array, b: int, count: int, tolerance: float, w: In
     step, longest, value = 0.0, 1.0, 0.0
     for iteration in range(MAX_ITERATIONS + 1):
         worst = move(worth, rate, b, count, step, w)
-        w.report[ITERATIONS] = iteration
+        w.report[0].iterations = iteration
         last = iteration == MAX_ITERATIONS or pairs == 0
         mean = complementarity(rate, b, count, w, 0.0) if pairs > 0 else 0.0
         # The certificate costs as much as half a step, so it is asked for only when it may hold.
         if last or iteration % 8 == 0 or mean * pairs <= 100.0 * tolerance * value:
             gap = certify(worth, rate, b, count, w)
-            value = w.report[VALUE]
+            value = w.report[0].value
             if last or gap <= tolerance:
                 break
         longest = newton_step(rate, b, count, mean, longest < 0.5 or worst > _FAR, w)

@@ -16,35 +16,86 @@ from numpy.typing import NDArray
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.foundations.ledger import balance
 from ioa_marl.foundations.philox import philox_block, to_unit
-from ioa_marl.markets.vcg_slicing.interior_point import RESOURCES, Workspace
+from ioa_marl.foundations.records import Record
 from ioa_marl.markets.vcg_slicing.optimum import SMALLEST_RATE, TOLERANCE, Optima, largest_gap, solve_market
+from ioa_marl.markets.vcg_slicing.workspace import RESOURCES, Workspace
 
 Array = NDArray[Any]
 
-METRICS = (
-    "welfare",
-    "welfare_ratio",
-    "final_ratio",
-    "optimal_welfare",
-    "equal_split_ratio",
-    "payments",
-    "overcharged",
-)
-BANK_METRICS = ("net_profit", "interest", "bid_ratio", "noise", "rate_error")
-"""Figures that there are only with a bank; they come after the others."""
-M_WELFARE, M_RATIO, M_FINAL, M_OPTIMUM, M_EQUAL, M_PAYMENTS, M_OVERCHARGED = range(7)
-M_PROFIT, M_INTEREST, M_BIDS, M_NOISE, M_RATE_ERROR = range(7, 12)
 
-WORTH_LOW, WORTH_HIGH, RATE_LOW, RATE_HIGH, START_LOW, START_HIGH = range(6)
-FLOOR, REWARD_SCALE, MARGINAL_SCALE = range(6, 9)
-N_NUMBERS = 9
-"""Entries of the float parameter vector; ``FLOOR`` is in equal shares, ``MARGINAL_SCALE`` is mean β times mean ξ."""
+class Metrics(Record):
+    """What is measured of an episode that ends; NaN where it was not computed."""
 
-ROUNDS, REDRAW, SLICE_REWARD, HOLD, EXTENDED, LEARN_VSP, FEWEST, BANKED = range(8)
-N_COUNTS = 8
-"""Entries of the integer parameter vector; ``BANKED`` is 1 where a bank settles the rounds, see `dual_currency`."""
+    welfare: float
+    """True welfare, mean over the rounds played [utility]."""
+    welfare_ratio: float
+    """The same over the optimal welfare."""
+    final_ratio: float
+    """True welfare of the last allocation over the optimal welfare."""
+    optimal_welfare: float
+    """SW* of the true types [utility]."""
+    equal_split_ratio: float
+    """Welfare of the equal split over the optimal welfare."""
+    payments: float
+    """Payments of all providers, mean over the rounds played [utility]; with a bank taxes [money]."""
+    overcharged: float
+    """Providers whose payment at the last allocation exceeds their utility; with a bank, tax and gross profit."""
+
+
+class BankMetrics(Metrics):
+    """What is measured of an episode with a bank."""
+
+    net_profit: float
+    """Σ (G − Z), mean over the rounds played [money]."""
+    interest: float
+    """Taxes for loans, mean over the rounds played [money]."""
+    bid_ratio: float
+    """Σx over SW*, mean over the rounds played."""
+    noise: float
+    """Δ, mean over the rounds played [shares]."""
+    rate_error: float
+    """Mean absolute error of α̂ over α, at the end."""
+
+
+class SlicingRecord(Record):
+    """Parameters of the market as the kernels read them."""
+
+    worth_low: float
+    """Lower end of the range of β [utility]."""
+    worth_high: float
+    """Upper end of the range of β [utility]."""
+    rate_low: float
+    """Lower end of the range of ξ [per whole resource]."""
+    rate_high: float
+    """Upper end of the range of ξ [per whole resource]."""
+    start_low: float
+    """Lower end of the range of shares at the start [equal shares]."""
+    start_high: float
+    """Upper end of the range of shares at the start [equal shares]."""
+    floor: float
+    """Smallest share after a change, before rescaling [equal shares]."""
+    reward_scale: float
+    """Factor on the rewards ``difference`` and ``increment``."""
+    marginal_scale: float
+    """Mean β times mean ξ, the unit of observed marginal utilities [utility per whole resource]."""
+    rounds: int
+    """Rounds per episode."""
+    redraw: bool
+    """Whether types are drawn anew in every episode."""
+    slice_reward: int
+    """Reward of a slice's agent: ``DIFFERENCE``, ``INCREMENT``, ``UTILITY``, ``BIDS`` or ``OWN``."""
+    extended: bool
+    """Whether a slice's agent sees marginal utilities."""
+    learn_vsp: bool
+    """Whether the providers' reports come from agents, and payments are computed every round."""
+    fewest: int
+    """Smallest number of providers of an episode."""
+    banked: bool
+    """Whether a bank settles the rounds, see `dual_currency`."""
+
+
 DIFFERENCE, INCREMENT, UTILITY, BIDS, OWN = range(5)
-"""Values of ``SLICE_REWARD``."""
+"""Values of ``SlicingRecord.slice_reward``."""
 
 NOTHING, DRAWN, SOLVED = range(3)
 """Values of ``SlicingState.known``."""
@@ -112,18 +163,19 @@ class SlicingState(NamedTuple):
 
 
 @kernel
-def draw_types(b: int, state: SlicingState, numbers: Array, counts: Array) -> None:
+def draw_types(b: int, state: SlicingState, params: Array) -> None:
     """Draw β and ξ of every provider; one block of random words each."""
+    p: SlicingRecord = params[0]
     key0, key1, episode, purpose = state.instance[b], np.uint64(0), np.uint64(0), TYPES
-    if counts[REDRAW] == 1:
+    if p.redraw:
         key0, key1, episode, purpose = state.seed[b], state.stream[b], state.episode[b], TYPES_OF_EPISODE
     for i in range(state.worth.shape[1]):
         w0, w1, w2, w3 = philox_block(key0, key1, i + 1, episode, purpose)
-        state.worth[b, i] = numbers[WORTH_LOW] + (numbers[WORTH_HIGH] - numbers[WORTH_LOW]) * to_unit(w0)
-        spread = numbers[RATE_HIGH] - numbers[RATE_LOW]
-        state.rate[b, i, 0] = numbers[RATE_LOW] + spread * to_unit(w1)
-        state.rate[b, i, 1] = numbers[RATE_LOW] + spread * to_unit(w2)
-        state.rate[b, i, 2] = numbers[RATE_LOW] + spread * to_unit(w3)
+        state.worth[b, i] = p.worth_low + (p.worth_high - p.worth_low) * to_unit(w0)
+        spread = p.rate_high - p.rate_low
+        state.rate[b, i, 0] = p.rate_low + spread * to_unit(w1)
+        state.rate[b, i, 1] = p.rate_low + spread * to_unit(w2)
+        state.rate[b, i, 2] = p.rate_low + spread * to_unit(w3)
         for k in range(RESOURCES):
             if state.rate[b, i, k] < SMALLEST_RATE or i >= state.present[b]:
                 state.rate[b, i, k] = 0.0  # below what the solver is made for, and of no use
@@ -132,11 +184,12 @@ def draw_types(b: int, state: SlicingState, numbers: Array, counts: Array) -> No
 
 
 @kernel
-def draw_count(b: int, state: SlicingState, counts: Array) -> int:
+def draw_count(b: int, state: SlicingState, params: Array) -> int:
     """Draw the number of providers of the episode, uniform from ``FEWEST`` to all."""
+    p: SlicingRecord = params[0]
     n = state.worth.shape[1]
     w0, _, _, _ = philox_block(state.seed[b], state.stream[b], 1, state.episode[b], PRESENT)
-    more = int(n - counts[FEWEST])
+    more = int(n - p.fewest)
     return int(n) - more + min(int(to_unit(w0) * (more + 1)), more)
 
 
@@ -165,19 +218,20 @@ def update_utilities(b: int, state: SlicingState) -> float:
 
 
 @kernel
-def open_market(b: int, state: SlicingState, numbers: Array, counts: Array) -> None:
+def open_market(b: int, state: SlicingState, params: Array) -> None:
     """Start an episode: types if they are not held yet, shares around the equal split."""
-    n = draw_count(b, state, counts)
+    p: SlicingRecord = params[0]
+    n = draw_count(b, state, params)
     same = state.known[b] != NOTHING and state.drawn[b] == state.instance[b] and state.present[b] == n
     state.present[b] = n
-    if counts[REDRAW] == 1 or not same:
-        draw_types(b, state, numbers, counts)
-    spread = numbers[START_HIGH] - numbers[START_LOW]
+    if p.redraw or not same:
+        draw_types(b, state, params)
+    spread = p.start_high - p.start_low
     for i in range(state.worth.shape[1]):
         w0, w1, w2, _ = philox_block(state.seed[b], state.stream[b], i + 1, state.episode[b], START)
-        state.share[b, i, 0] = (numbers[START_LOW] + spread * to_unit(w0)) / n
-        state.share[b, i, 1] = (numbers[START_LOW] + spread * to_unit(w1)) / n
-        state.share[b, i, 2] = (numbers[START_LOW] + spread * to_unit(w2)) / n
+        state.share[b, i, 0] = (p.start_low + spread * to_unit(w0)) / n
+        state.share[b, i, 1] = (p.start_low + spread * to_unit(w1)) / n
+        state.share[b, i, 2] = (p.start_low + spread * to_unit(w2)) / n
         for k in range(RESOURCES if i >= n else 0):
             state.share[b, i, k] = 0.0
         state.multiplier[b, i] = 1.0
@@ -196,23 +250,24 @@ def open_market(b: int, state: SlicingState, numbers: Array, counts: Array) -> N
 
 
 @kernel
-def open_markets(state: SlicingState, numbers: Array, counts: Array, mask: Array) -> None:
+def open_markets(state: SlicingState, params: Array, mask: Array) -> None:
     """Open the present episode of the markets ``mask``."""
     for b in range(state.worth.shape[0]):
         if mask[b]:
-            open_market(b, state, numbers, counts)
+            open_market(b, state, params)
 
 
 @kernel
 def change_shares(
-    b: int, state: SlicingState, numbers: Array, changes: Array, actions: Array
+    b: int, state: SlicingState, params: Array, changes: Array, actions: Array
 ) -> tuple[float, float, float]:
     """Apply the agents' relative changes, ``actions`` (batch, n, 3) indexing ``changes``.
 
     Returns the sums of the three columns before they were rescaled to 1.
     """
+    p: SlicingRecord = params[0]
     t0, t1, t2 = 0.0, 0.0, 0.0
-    lowest = numbers[FLOOR] / state.present[b]
+    lowest = p.floor / state.present[b]
     for i in range(state.present[b]):
         for k in range(RESOURCES):
             state.held[b, i, k] = state.share[b, i, k]
@@ -255,8 +310,11 @@ def total_worth(b: int, state: SlicingState) -> float:
 
 
 @kernel
-def draw_fluctuations(state: SlicingState, mask: Array, out: Array) -> None:
-    """Write four standard normal numbers per provider of the coming round, (batch, n, 4), by Box and Muller."""
+def draw_fluctuations(state: SlicingState, mask: Array, share_noise: Array, profit_noise: Array) -> None:
+    """Write the standard normal numbers of the coming round of the markets ``mask``, by Box and Muller.
+
+    ``share_noise`` is (batch, n, 3), for the shares of each provider, and ``profit_noise`` (batch, n), for its profit.
+    """
     n = state.worth.shape[1]
     for b in range(state.worth.shape[0]):
         if mask[b]:
@@ -264,20 +322,20 @@ def draw_fluctuations(state: SlicingState, mask: Array, out: Array) -> None:
                 block = state.rounds[b] * n + i + 1
                 w0, w1, w2, w3 = philox_block(state.seed[b], state.stream[b], block, state.episode[b], FLUCTUATION)
                 first, second = math.sqrt(-2.0 * math.log1p(-to_unit(w0))), math.sqrt(-2.0 * math.log1p(-to_unit(w1)))
-                out[b, i, 0] = first * math.cos(2.0 * math.pi * to_unit(w2))
-                out[b, i, 1] = first * math.sin(2.0 * math.pi * to_unit(w2))
-                out[b, i, 2] = second * math.cos(2.0 * math.pi * to_unit(w3))
-                out[b, i, 3] = second * math.sin(2.0 * math.pi * to_unit(w3))
+                share_noise[b, i, 0] = first * math.cos(2.0 * math.pi * to_unit(w2))
+                share_noise[b, i, 1] = first * math.sin(2.0 * math.pi * to_unit(w2))
+                share_noise[b, i, 2] = second * math.cos(2.0 * math.pi * to_unit(w3))
+                profit_noise[b, i] = second * math.sin(2.0 * math.pi * to_unit(w3))
 
 
 @kernel
-def disturb(b: int, state: SlicingState, draws: Array) -> None:
-    """Add ``spread`` × ``draws``, (batch, n, ≥ 3) standard normal, to every share; clip at 0 and rescale."""
+def disturb(b: int, state: SlicingState, noise: Array) -> None:
+    """Add ``spread`` × ``noise``, (batch, n, 3) standard normal, to every share; clip at 0 and rescale."""
     n = state.present[b]
     for k in range(RESOURCES):
         total = 0.0
         for i in range(n):
-            state.share[b, i, k] = max(state.share[b, i, k] + state.spread[b] * draws[b, i, k], 0.0)
+            state.share[b, i, k] = max(state.share[b, i, k] + state.spread[b] * noise[b, i, k], 0.0)
             total += state.share[b, i, k]
         for i in range(n):
             # All clipped, which takes noise far above the shares: nobody is preferred.
@@ -287,44 +345,44 @@ def disturb(b: int, state: SlicingState, draws: Array) -> None:
 @kernel
 def play_slices(
     state: SlicingState,
-    numbers: Array,
-    counts: Array,
+    params: Array,
     changes: Array,
     mask: Array,
     actions: Array,
-    draws: Array,
+    noise: Array,
     slice_rewards: Array,
     vsp_rewards: Array,
     terminated: Array,
 ) -> None:
     """Change the allocation of the markets ``mask`` and settle the round, as far as no bank does.
 
-    ``draws`` is the noise of `disturb`. A difference reward is that of the change alone, before noise. Rewards of roles
+    ``noise`` is that of `disturb`. A difference reward is that of the change alone, before noise. Rewards of roles
     that do not learn have no rows. Units are Σβ, for ``own`` and for the providers the mean β.
     """
-    kind, scale = counts[SLICE_REWARD], numbers[REWARD_SCALE]
+    p: SlicingRecord = params[0]
+    kind, scale = p.slice_reward, p.reward_scale
     for b in range(state.worth.shape[0]):
         if not mask[b]:
             continue
         n = state.present[b]
         before = state.history[b, state.rounds[b]]
-        t0, t1, t2 = change_shares(b, state, numbers, changes, actions)
+        t0, t1, t2 = change_shares(b, state, params, changes, actions)
         welfare = update_utilities(b, state)
         everything = total_worth(b, state)
         for i in range(n if slice_rewards.shape[0] > 0 and kind == DIFFERENCE else 0):
-            unchanged = welfare_without_change(b, i, state, numbers[FLOOR] / n, t0, t1, t2)
+            unchanged = welfare_without_change(b, i, state, p.floor / n, t0, t1, t2)
             slice_rewards[b, i] = np.float32(scale * (welfare - unchanged) / everything)
         if state.spread[b] > 0.0:
-            disturb(b, state, draws)
+            disturb(b, state, noise)
             welfare = update_utilities(b, state)
         state.rounds[b] += 1
         state.history[b, state.rounds[b]] = welfare
-        terminated[b] = state.rounds[b] >= counts[ROUNDS]
+        terminated[b] = state.rounds[b] >= p.rounds
         bids = 0.0
         for i in range(n):
             state.earned[b, i] += state.utility[b, i]
-            bids += state.bid[b, i] if counts[BANKED] == 1 else state.multiplier[b, i] * state.utility[b, i]
-        for i in range(n if counts[LEARN_VSP] == 1 and counts[BANKED] == 0 else 0):
+            bids += state.bid[b, i] if p.banked else state.multiplier[b, i] * state.utility[b, i]
+        for i in range(n if p.learn_vsp and not p.banked else 0):
             # Eq. 2 at the allocation made, which need not be the optimum of the reports.
             state.payment[b, i] = state.others[b, i] - (bids - state.multiplier[b, i] * state.utility[b, i])
             state.paid[b, i] += state.payment[b, i]
@@ -371,15 +429,16 @@ def _relative(x: float) -> Any:
 
 
 @kernel
-def observe_slices(state: SlicingState, numbers: Array, counts: Array, out: Array) -> None:
+def observe_slices(state: SlicingState, params: Array, out: Array) -> None:
     """Write own share and the others' mean share of each resource, and marginal utilities if they are on."""
+    p: SlicingRecord = params[0]
     for b in range(state.worth.shape[0]):
         n = state.present[b]
         rest = max(n - 1, 1)
         m0, m1, m2 = 0.0, 0.0, 0.0
-        if counts[EXTENDED] == 1:
+        if p.extended:
             for i in range(n):
-                left = (state.worth[b, i] - state.utility[b, i]) / numbers[MARGINAL_SCALE]
+                left = (state.worth[b, i] - state.utility[b, i]) / p.marginal_scale
                 m0 += left * state.rate[b, i, 0]
                 m1 += left * state.rate[b, i, 1]
                 m2 += left * state.rate[b, i, 2]
@@ -387,8 +446,8 @@ def observe_slices(state: SlicingState, numbers: Array, counts: Array, out: Arra
             for k in range(RESOURCES):
                 out[b, i, k] = _relative(state.share[b, i, k] * n)
                 out[b, i, 3 + k] = _relative(max(1.0 - state.share[b, i, k], 0.0) / rest * n)
-            if counts[EXTENDED] == 1:
-                left = (state.worth[b, i] - state.utility[b, i]) / numbers[MARGINAL_SCALE]
+            if p.extended:
+                left = (state.worth[b, i] - state.utility[b, i]) / p.marginal_scale
                 own0, own1, own2 = left * state.rate[b, i, 0], left * state.rate[b, i, 1], left * state.rate[b, i, 2]
                 out[b, i, 6], out[b, i, 7], out[b, i, 8] = _relative(own0), _relative(own1), _relative(own2)
                 out[b, i, 9] = _relative(max(m0 - own0, 0.0) / rest)
@@ -400,20 +459,21 @@ def observe_slices(state: SlicingState, numbers: Array, counts: Array, out: Arra
 
 
 @kernel
-def observe_vsps(state: SlicingState, numbers: Array, counts: Array, out: Array) -> None:
+def observe_vsps(state: SlicingState, params: Array, out: Array) -> None:
     """Write own β and ξ, own shares, the last payment over β, and the round."""
+    p: SlicingRecord = params[0]
     for b in range(state.worth.shape[0]):
         n = state.present[b]
         for i in range(n, out.shape[1]):
             for f in range(out.shape[2]):
                 out[b, i, f] = np.float32(0.0)
         for i in range(n):
-            out[b, i, 0] = np.float32(state.worth[b, i] / numbers[WORTH_HIGH])
+            out[b, i, 0] = np.float32(state.worth[b, i] / p.worth_high)
             for k in range(RESOURCES):
-                out[b, i, 1 + k] = np.float32(state.rate[b, i, k] / max(numbers[RATE_HIGH], SMALLEST_RATE))
+                out[b, i, 1 + k] = np.float32(state.rate[b, i, k] / max(p.rate_high, SMALLEST_RATE))
                 out[b, i, 4 + k] = _relative(state.share[b, i, k] * n)
             out[b, i, 7] = np.float32(min(max(state.payment[b, i] / state.worth[b, i], 0.0), 1.0))
-            out[b, i, 8] = np.float32(state.rounds[b] / counts[ROUNDS])
+            out[b, i, 8] = np.float32(state.rounds[b] / p.rounds)
 
 
 @kernel
@@ -428,8 +488,9 @@ def equal_split_welfare(b: int, state: SlicingState) -> float:
 
 
 @kernel
-def measure_quickly(state: SlicingState, counts: Array, mask: Array, metrics: Array, ledger: Array) -> None:
+def measure_quickly(state: SlicingState, params: Array, mask: Array, metrics: Array, ledger: Array) -> None:
     """Write what is known without an optimum: welfare, and payments that were asked for every round; else NaN, 0."""
+    p: SlicingRecord = params[0]
     for b in range(state.worth.shape[0]):
         if not mask[b]:
             continue
@@ -439,20 +500,22 @@ def measure_quickly(state: SlicingState, counts: Array, mask: Array, metrics: Ar
         for i in range(state.worth.shape[1]):
             ledger[b, i] = -state.paid[b, i]
         received = balance(b, ledger)
-        for column in range(metrics.shape[1]):
-            metrics[b, column] = np.nan
-        metrics[b, M_WELFARE] = total / rounds
-        if counts[LEARN_VSP] == 1:
-            metrics[b, M_PAYMENTS] = received / rounds
+        measured = metrics[b]
+        measured.welfare_ratio, measured.final_ratio, measured.optimal_welfare = np.nan, np.nan, np.nan
+        measured.equal_split_ratio, measured.payments, measured.overcharged = np.nan, np.nan, np.nan
+        measured.welfare = total / rounds
+        if p.learn_vsp:
+            measured.payments = received / rounds
 
 
 @kernel
-def measure_markets(state: SlicingState, counts: Array, mask: Array, metrics: Array, ledger: Array) -> None:
+def measure_markets(state: SlicingState, params: Array, mask: Array, metrics: Array, ledger: Array) -> None:
     """Write metrics and receipts of the episodes that end in the markets ``mask``; their optimum must be known.
 
     Where payments were not asked for every round, reports were the truth throughout, and the payments of all rounds
     follow from the sums of the utilities.
     """
+    p: SlicingRecord = params[0]
     for b in range(state.worth.shape[0]):
         if not mask[b]:
             continue
@@ -468,7 +531,7 @@ def measure_markets(state: SlicingState, counts: Array, mask: Array, metrics: Ar
         overcharged = 0
         for i in range(n):
             paid = state.paid[b, i]
-            if counts[LEARN_VSP] == 0:
+            if not p.learn_vsp:
                 paid = rounds * state.others[b, i] - (total - state.earned[b, i])
             ledger[b, i] = -paid
             payment = state.others[b, i] - (bids - state.multiplier[b, i] * state.utility[b, i])
@@ -476,12 +539,11 @@ def measure_markets(state: SlicingState, counts: Array, mask: Array, metrics: Ar
             overcharged += payment > state.utility[b, i] + 1e-9 * best
         received = balance(b, ledger)
         mean = total / rounds if rounds > 0 else last
-        metrics[b, M_WELFARE] = mean
-        metrics[b, M_OPTIMUM] = best
-        metrics[b, M_RATIO] = mean / best if best > 0.0 else 1.0
-        metrics[b, M_FINAL] = last / best if best > 0.0 else 1.0
-        metrics[b, M_EQUAL] = equal_split_welfare(b, state) / best if best > 0.0 else 1.0
-        metrics[b, M_PAYMENTS] = received / max(rounds, 1)
-        metrics[b, M_OVERCHARGED] = overcharged
-        for column in range(M_OVERCHARGED + 1, metrics.shape[1]):
-            metrics[b, column] = np.nan
+        measured = metrics[b]
+        measured.welfare = mean
+        measured.optimal_welfare = best
+        measured.welfare_ratio = mean / best if best > 0.0 else 1.0
+        measured.final_ratio = last / best if best > 0.0 else 1.0
+        measured.equal_split_ratio = equal_split_welfare(b, state) / best if best > 0.0 else 1.0
+        measured.payments = received / max(rounds, 1)
+        measured.overcharged = overcharged

@@ -15,10 +15,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.foundations.parameters import require
-from ioa_marl.markets.vcg_slicing import corners as corner
-from ioa_marl.markets.vcg_slicing import interior_point as s
-from ioa_marl.markets.vcg_slicing import parametric_simplex as warm
-from ioa_marl.markets.vcg_slicing.workspace import WATCHED
+from ioa_marl.markets.vcg_slicing import interior_point
+from ioa_marl.markets.vcg_slicing.corners import copy_corner, prepare
+from ioa_marl.markets.vcg_slicing.interior_point import benefit_price
+from ioa_marl.markets.vcg_slicing.parametric_simplex import (
+    add_near,
+    enter_at,
+    enter_without,
+    hand_over,
+    list_near,
+    settle,
+    walk,
+)
+from ioa_marl.markets.vcg_slicing.workspace import RESOURCES, Array, Interior, Workspace, workspace
 
 TOLERANCE = 1e-11
 """Relative duality gap at which the solver stops."""
@@ -33,25 +42,25 @@ LARGEST_RATE, SMALLEST_RATE = 1e6, 1e-6
 class Optima(NamedTuple):
     """Welfare optima of a batch of markets, and of the same markets without each provider."""
 
-    share: s.Array
+    share: Array
     """float64 (batch, n, 3): optimal shares s*; each resource is used up."""
-    utility: s.Array
+    utility: Array
     """float64 (batch, n): utility of each provider at s*."""
-    price: s.Array
+    price: Array
     """float64 (batch, 3): multiplier λ_k of each resource [utility per whole resource]."""
-    welfare: s.Array
+    welfare: Array
     """float64 (batch,): SW* = Σ_i u_i(s*)."""
-    gap: s.Array
+    gap: Array
     """float64 (batch,): certified relative duality gap: SW* is at most this much too low, relative to itself."""
-    iterations: s.Array
+    iterations: Array
     """int64 (batch,): Newton steps, or straight pieces of the walk where the optimum was reached by one."""
-    cold: s.Array
+    cold: Array
     """int64 (batch,): how many problems were solved from scratch because a warm start did not reach the tolerance."""
-    others: s.Array
+    others: Array
     """float64 (batch, n): SW*₋ᵢ, the optimum without provider i; only where payments were asked for."""
-    others_price: s.Array
+    others_price: Array
     """float64 (batch, n, 3): multipliers λ⁻ⁱ of the resources without provider i; as ``others``."""
-    others_gap: s.Array
+    others_gap: Array
     """float64 (batch, n): certified relative duality gap of ``others``."""
 
 
@@ -59,21 +68,21 @@ def allocate_optima(batch: int, providers: int) -> Optima:
     """Return zeroed arrays for the optima of ``batch`` markets."""
     shape = (batch, providers)
     return Optima(
-        share=np.zeros((*shape, s.RESOURCES)),
+        share=np.zeros((*shape, RESOURCES)),
         utility=np.zeros(shape),
-        price=np.zeros((batch, s.RESOURCES)),
+        price=np.zeros((batch, RESOURCES)),
         welfare=np.zeros(batch),
         gap=np.zeros(batch),
         iterations=np.zeros(batch, np.int64),
         cold=np.zeros(batch, np.int64),
         others=np.zeros(shape),
-        others_price=np.zeros((*shape, s.RESOURCES)),
+        others_price=np.zeros((*shape, RESOURCES)),
         others_gap=np.zeros(shape),
     )
 
 
 @kernel
-def _choose(worth: s.Array, rate: s.Array, b: int, excluded: int, w: s.Interior, prices: s.Array, row: int) -> int:
+def _choose(worth: Array, rate: Array, b: int, excluded: int, w: Interior, prices: Array, row: int) -> int:
     """List everybody but ``excluded`` who may buy at prices somewhat below ``prices[row]``; returns how many.
 
     The more providers, the less prices fall when one leaves. Who is missed is taken in afterwards.
@@ -83,7 +92,7 @@ def _choose(worth: s.Array, rate: s.Array, b: int, excluded: int, w: s.Interior,
     for i in range(worth.shape[1]):
         if not w.inside[i]:
             lowest = np.inf
-            for k in range(s.RESOURCES):
+            for k in range(RESOURCES):
                 if rate[b, i, k] > 0.0:
                     lowest = min(lowest, prices[row, k] / rate[b, i, k])
             w.inside[i] = worth[b, i] > near * lowest
@@ -94,43 +103,43 @@ def _choose(worth: s.Array, rate: s.Array, b: int, excluded: int, w: s.Interior,
 
 
 @kernel
-def _outsiders(worth: s.Array, rate: s.Array, b: int, excluded: int, w: s.Interior) -> int:
+def _outsiders(worth: Array, rate: Array, b: int, excluded: int, w: Interior) -> int:
     """Take in everybody left out who would buy at the prices found; returns how many."""
     count = 0
     for i in range(worth.shape[1]):
-        if not w.inside[i] and i != excluded and worth[b, i] > s.benefit_price(rate, b, i, w.price):
+        if not w.inside[i] and i != excluded and worth[b, i] > benefit_price(rate, b, i, w.price):
             w.inside[i] = True
             count += 1
     return count
 
 
 @kernel
-def _keep_optimum(worth: s.Array, rate: s.Array, b: int, row: int, w: s.Interior, out: Optima) -> None:
+def _keep_optimum(worth: Array, rate: Array, b: int, row: int, w: Interior, out: Optima) -> None:
     """Copy the solution of the market with everybody; resources that nobody wants are split equally."""
     n = worth.shape[1]
     out.welfare[row] = 0.0
     for i in range(n):
         y = 0.0
-        for k in range(s.RESOURCES):
+        for k in range(RESOURCES):
             out.share[row, i, k] = w.share[i, k] / w.used[k] if w.wanted[k] > 0 else 1.0 / n
             y += rate[b, i, k] * out.share[row, i, k]
         out.utility[row, i] = -worth[b, i] * math.expm1(-y)
         out.welfare[row] += out.utility[row, i]
-    for k in range(s.RESOURCES):
+    for k in range(RESOURCES):
         out.price[row, k] = w.price[k]
-    value = w.report[s.VALUE]
-    out.gap[row] = w.report[s.BOUND] / value - 1.0 if value > 0.0 else 0.0
-    out.iterations[row] = int(w.report[s.ITERATIONS])
+    value = w.report[0].value
+    out.gap[row] = w.report[0].bound / value - 1.0 if value > 0.0 else 0.0
+    out.iterations[row] = w.report[0].iterations
 
 
 @kernel
-def _keep_without(i: int, row: int, count: int, w: s.Interior, out: Optima) -> None:
+def _keep_without(i: int, row: int, count: int, w: Interior, out: Optima) -> None:
     """Keep the optimum without provider ``i``: what was found, or what s* gives the others if that is more."""
     rest = out.welfare[row] - out.utility[row, i]
-    value, bound = (w.report[s.VALUE], w.report[s.BOUND]) if count > 0 else (0.0, 0.0)
+    value, bound = (w.report[0].value, w.report[0].bound) if count > 0 else (0.0, 0.0)
     out.others[row, i] = max(value, rest)
     out.others_gap[row, i] = max(bound / out.others[row, i] - 1.0, 0.0) if bound > 0.0 else 0.0
-    for k in range(s.RESOURCES):
+    for k in range(RESOURCES):
         out.others_price[row, i, k] = w.price[k] if count > 0 else 0.0
 
 
@@ -140,14 +149,12 @@ def _keep_as_it_is(i: int, row: int, out: Optima) -> None:
     out.others[row, i] = out.welfare[row] - out.utility[row, i]
     bound = out.welfare[row] * (1.0 + out.gap[row])
     out.others_gap[row, i] = bound / out.others[row, i] - 1.0 if bound > 0.0 else 0.0
-    for k in range(s.RESOURCES):
+    for k in range(RESOURCES):
         out.others_price[row, i, k] = out.price[row, k]
 
 
 @kernel
-def _solve_cold(
-    worth: s.Array, rate: s.Array, b: int, row: int, i: int, tolerance: float, w: s.Interior, out: Optima
-) -> int:
+def _solve_cold(worth: Array, rate: Array, b: int, row: int, i: int, tolerance: float, w: Interior, out: Optima) -> int:
     """Solve market ``b`` without provider ``i`` (-1: with everybody) from scratch; returns how many may buy."""
     for j in range(worth.shape[1]):
         w.inside[j] = i < 0
@@ -161,52 +168,52 @@ def _solve_cold(
             count = _choose(worth, rate, b, i, w, out.price, row)
         missing = 0
         if count > 0:
-            s.solve(worth, rate, b, count, tolerance, w)
+            interior_point.solve(worth, rate, b, count, tolerance, w)
             missing = _outsiders(worth, rate, b, i, w)
     return count
 
 
 @kernel
 def _solve_warm(
-    worth: s.Array, rate: s.Array, b: int, row: int, i: int, tolerance: float, w: s.Workspace, out: Optima
+    worth: Array, rate: Array, b: int, row: int, i: int, tolerance: float, w: Workspace, out: Optima
 ) -> bool:
     """Walk to the optimum from ``out.price``, or, without provider ``i``, from the corner kept.
 
     Returns whether the tolerance was reached.
     """
-    listed, before = int(w.walk.counts[WATCHED]), -1
+    listed, before = int(w.walk.status[0].watched), -1
     while before < listed:
-        listed = warm.enter_at(out.price, row, w.walk) if i < 0 else warm.enter_without(i, listed, w.walk)
-        pieces = warm.walk(rate, b, listed, w.walk)
-        w.inner.report[s.ITERATIONS] = pieces
-        w.walk.counts[WATCHED] = listed
-        if pieces < 0 or not warm.settle(worth, rate, b, listed, w):
+        listed = enter_at(out.price, row, w.walk) if i < 0 else enter_without(i, listed, w.walk)
+        pieces = walk(rate, b, listed, w.walk)
+        w.inner.report[0].iterations = pieces
+        w.walk.status[0].watched = listed
+        if pieces < 0 or not settle(worth, rate, b, listed, w):
             return False
         before = listed
-        listed = warm.add_near(worth, rate, b, listed, w)
-        w.walk.counts[WATCHED] = listed
-    return bool(w.inner.report[s.BOUND] <= w.inner.report[s.VALUE] * (1.0 + tolerance))
+        listed = add_near(worth, rate, b, listed, w)
+        w.walk.status[0].watched = listed
+    return bool(w.inner.report[0].bound <= w.inner.report[0].value * (1.0 + tolerance))
 
 
 @kernel
-def _keep_corner(n: int, w: s.Workspace) -> None:
+def _keep_corner(n: int, w: Workspace) -> None:
     """Keep where the walk has ended, for the problems without each provider."""
-    corner.copy_corner(w.walk.at, w.walk.kept)
+    copy_corner(w.walk.at, w.walk.kept)
     # The more providers, the less prices fall when one leaves, and the fewer need be watched.
-    w.walk.counts[WATCHED] = warm.list_near(3.0 / math.sqrt(n) if n > _WATCH_ALL else np.inf, w.walk)
+    w.walk.status[0].watched = list_near(3.0 / math.sqrt(n) if n > _WATCH_ALL else np.inf, w.walk)
 
 
 @kernel
 def solve(
-    worth: s.Array,
-    rate: s.Array,
+    worth: Array,
+    rate: Array,
     b: int,
     row: int,
     payments: bool,
     first: bool,
     rest: bool,
     tolerance: float,
-    w: s.Workspace,
+    w: Workspace,
     out: Optima,
 ) -> None:
     """Solve market ``b``; ``first`` and ``rest`` say whether to start it, and those without each provider, warm.
@@ -217,7 +224,7 @@ def solve(
     n = worth.shape[1]
     out.cold[row] = 0
     if first or (rest and payments):
-        corner.prepare(worth, rate, b, w.walk)
+        prepare(worth, rate, b, w.walk)
     # Not the literal -1: for a constant, Numba compiles everything below once more.
     i, known, walking = min(n, 0) - 1, False, first
     while i < (n if payments else 0):
@@ -237,7 +244,7 @@ def solve(
             continue
         if not known:
             if reached:
-                warm.hand_over(w)
+                hand_over(w)
             _keep_optimum(worth, rate, b, row, w.inner, out)
         if reached:
             _keep_corner(n, w)
@@ -249,7 +256,7 @@ def solve(
 
 @kernel
 def solve_market(
-    worth: s.Array, rate: s.Array, b: int, row: int, payments: bool, tolerance: float, w: s.Workspace, out: Optima
+    worth: Array, rate: Array, b: int, row: int, payments: bool, tolerance: float, w: Workspace, out: Optima
 ) -> None:
     """Write the optimum of market ``b`` into row ``row``, and with ``payments`` also that without each provider.
 
@@ -260,7 +267,7 @@ def solve_market(
 
 @kernel
 def resolve_market(
-    worth: s.Array, rate: s.Array, b: int, row: int, payments: bool, tolerance: float, w: s.Workspace, out: Optima
+    worth: Array, rate: Array, b: int, row: int, payments: bool, tolerance: float, w: Workspace, out: Optima
 ) -> None:
     """As `solve_market`, but start from the prices that ``out.price[row]`` has, as those of a market much like it.
 
@@ -272,7 +279,7 @@ def resolve_market(
 
 @kernel
 def solve_separately(
-    worth: s.Array, rate: s.Array, b: int, row: int, payments: bool, tolerance: float, w: s.Workspace, out: Optima
+    worth: Array, rate: Array, b: int, row: int, payments: bool, tolerance: float, w: Workspace, out: Optima
 ) -> None:
     """As `solve_market`, with every problem solved from scratch: slower, and independent of warm starts."""
     solve(worth, rate, b, row, payments, False, False, tolerance, w, out)
@@ -299,16 +306,14 @@ def require_certified(gap: float) -> None:
 
 
 @kernel
-def solve_markets(worth: s.Array, rate: s.Array, payments: bool, tolerance: float, w: s.Workspace, out: Optima) -> None:
+def solve_markets(worth: Array, rate: Array, payments: bool, tolerance: float, w: Workspace, out: Optima) -> None:
     """Solve every market of a batch; see `solve_market`."""
     for b in range(worth.shape[0]):
         solve_market(worth, rate, b, b, payments, tolerance, w, out)
 
 
 @kernel
-def resolve_markets(
-    worth: s.Array, rate: s.Array, payments: bool, tolerance: float, w: s.Workspace, out: Optima
-) -> None:
+def resolve_markets(worth: Array, rate: Array, payments: bool, tolerance: float, w: Workspace, out: Optima) -> None:
     """Solve every market of a batch from the prices in its row; see `resolve_market`."""
     for b in range(worth.shape[0]):
         resolve_market(worth, rate, b, b, payments, tolerance, w, out)
@@ -365,7 +370,7 @@ def checked_market(worth: ArrayLike, rates: ArrayLike) -> tuple[NDArray[np.float
     beta = np.ascontiguousarray(np.atleast_1d(np.asarray(worth, np.float64)))
     xi = np.ascontiguousarray(np.asarray(rates, np.float64))
     require(beta.ndim == 1 and beta.size > 0, "worth", beta.tolist(), "a sequence of at least one number")
-    require(xi.shape == (len(beta), s.RESOURCES), "rates", xi.shape, f"shape ({len(beta)}, {s.RESOURCES})")
+    require(xi.shape == (len(beta), RESOURCES), "rates", xi.shape, f"shape ({len(beta)}, {RESOURCES})")
     usable = np.all((beta >= SMALLEST_WORTH) & (beta <= LARGEST_WORTH))
     require(bool(usable), "worth", beta.tolist(), f"numbers from {SMALLEST_WORTH:g} to {LARGEST_WORTH:g}")
     usable = np.all((xi == 0.0) | ((xi >= SMALLEST_RATE) & (xi <= LARGEST_RATE)))
@@ -381,13 +386,13 @@ def _solved(
     tolerance = float(tolerance)  # every other type would be compiled for
     out = allocate_optima(1, len(beta))
     if prices is None:
-        solve_markets(beta[None], xi[None], payments, tolerance, s.workspace(len(beta)), out)
+        solve_markets(beta[None], xi[None], payments, tolerance, workspace(len(beta)), out)
         return out
     start = np.asarray(prices, np.float64)
-    usable = start.shape == (s.RESOURCES,) and bool(np.all((start >= 0.0) & np.isfinite(start)))
-    require(usable, "prices", start.tolist(), f"{s.RESOURCES} finite numbers of at least 0")
+    usable = start.shape == (RESOURCES,) and bool(np.all((start >= 0.0) & np.isfinite(start)))
+    require(usable, "prices", start.tolist(), f"{RESOURCES} finite numbers of at least 0")
     out.price[0] = start
-    resolve_markets(beta[None], xi[None], payments, tolerance, s.workspace(len(beta)), out)
+    resolve_markets(beta[None], xi[None], payments, tolerance, workspace(len(beta)), out)
     return out
 
 

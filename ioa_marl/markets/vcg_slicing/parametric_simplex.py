@@ -23,7 +23,6 @@ import math
 import numpy as np
 
 from ioa_marl.foundations.compile import kernel
-from ioa_marl.markets.vcg_slicing import interior_point as s
 from ioa_marl.markets.vcg_slicing.corners import (
     ABSENT,
     OUT,
@@ -41,32 +40,8 @@ from ioa_marl.markets.vcg_slicing.corners import (
     untie,
     would_buy,
 )
-from ioa_marl.markets.vcg_slicing.workspace import (
-    BUYERS,
-    CAPACITY,
-    CAPACITY_STEP,
-    GROUP,
-    KIND,
-    LEVEL,
-    OFFSET,
-    PART,
-    PART_STEP,
-    PRICE,
-    PRICE_STEP,
-    RESIDUAL,
-    RESOURCE,
-    RESOURCES,
-    SLOPE,
-    SLOT,
-    TIED_TO,
-    TIED_WHO,
-    TOTAL,
-    WEIGHT,
-    WHO,
-    Array,
-    Walk,
-    Workspace,
-)
+from ioa_marl.markets.vcg_slicing.interior_point import benefit_price, net_benefit
+from ioa_marl.markets.vcg_slicing.workspace import RESOURCES, Array, Walk, Workspace
 
 ENTER, LEAVE, TIE, DROP = range(4)
 """Kinds of event: begins to buy, stops buying, becomes indifferent to one more resource, buys no more of one."""
@@ -92,9 +67,9 @@ def _find_buyers(listed: int, w: Walk) -> int:
                 price = min(w.log_worth[j], log_benefit_price(j, w)) + w.log_rate[j, k]
                 if price > best:
                     best, who = price, j
-        at.numbers[PRICE, k] = best if who >= 0 else 0.0
-        w.numbers[CAPACITY, k] = 0.0
-        w.numbers[CAPACITY_STEP, k] = 1.0 if who >= 0 else 0.0
+        at.resources[k].price = best if who >= 0 else 0.0
+        w.resources[k].capacity = 0.0
+        w.resources[k].capacity_step = 1.0 if who >= 0 else 0.0
         if who >= 0 and not w.listed[who]:
             w.listed[who] = True
             w.near[listed] = who
@@ -112,7 +87,7 @@ def enter_at(prices: Array, row: int, w: Walk) -> int:
     at, n = w.at, w.log_worth.shape[0]
     for k in range(RESOURCES):
         # A resource that nobody wanted had no price.
-        at.numbers[PRICE, k] = math.log(prices[row, k]) if prices[row, k] > 0.0 else np.inf
+        at.resources[k].price = math.log(prices[row, k]) if prices[row, k] > 0.0 else np.inf
     for slot in range(2):
         untie(slot, at)
     for j in range(n):
@@ -120,13 +95,13 @@ def enter_at(prices: Array, row: int, w: Walk) -> int:
         lowest = log_benefit_price(j, w)
         at.buys[j] = OUT
         for k in range(RESOURCES):
-            if lowest < w.log_worth[j] and at.numbers[PRICE, k] - w.log_rate[j, k] == lowest:
+            if lowest < w.log_worth[j] and at.resources[k].price - w.log_rate[j, k] == lowest:
                 at.buys[j] = k
     count_buyers(n, w)
     for k in range(RESOURCES):
-        if at.counts[BUYERS, k] > 0:
-            w.numbers[CAPACITY, k] = at.numbers[LEVEL, k] - at.numbers[PRICE, k] * at.numbers[SLOPE, k]
-            w.numbers[CAPACITY_STEP, k] = 1.0 - w.numbers[CAPACITY, k]
+        if at.resources[k].buyers > 0:
+            w.resources[k].capacity = at.resources[k].level - at.resources[k].price * at.resources[k].slope
+            w.resources[k].capacity_step = 1.0 - w.resources[k].capacity
     return _find_buyers(n, w)
 
 
@@ -140,13 +115,13 @@ def enter_without(i: int, listed: int, w: Walk) -> int:
         if at.buys[i] == k:
             held = part_from(i, k, w)
         for slot in range(2):
-            if at.counts[TIED_WHO, slot] == i:
-                held = at.numbers[PART + slot, k]
-        w.numbers[CAPACITY, k], w.numbers[CAPACITY_STEP, k] = 1.0 - held, held
+            if at.tied[slot] == i:
+                held = at.part[slot, k]
+        w.resources[k].capacity, w.resources[k].capacity_step = 1.0 - held, held
         if not is_bought(k, w.kept):
-            w.numbers[CAPACITY_STEP, k] = 0.0
+            w.resources[k].capacity_step = 0.0
     for slot in range(2):
-        if at.counts[TIED_WHO, slot] == i:
+        if at.tied[slot] == i:
             untie(slot, at)
     at.buys[i] = ABSENT
     return _find_buyers(listed, w)
@@ -172,40 +147,43 @@ def _connect(rate: Array, b: int, w: Walk) -> bool:
     """Group resources by who is tied to them; returns False where somebody's tie closes a circle."""
     at = w.at
     for k in range(RESOURCES):
-        w.counts[GROUP + k], w.numbers[WEIGHT, k], w.numbers[OFFSET, k] = k, 1.0, 0.0
+        w.resources[k].group, w.resources[k].weight, w.resources[k].offset = k, 1.0, 0.0
     for slot in range(2):
-        j, first = at.counts[TIED_WHO, slot], first_of(slot, at)
+        j, first = at.tied[slot], first_of(slot, at)
         for k in range(first + 1, RESOURCES):
-            if at.counts[TIED_TO + slot, k] == 0:
+            if at.tied_to[slot, k] == 0:
                 continue
-            joined = w.counts[GROUP + k]
-            if joined == w.counts[GROUP + first]:
+            joined = w.resources[k].group
+            if joined == w.resources[first].group:
                 return False
-            scale = w.numbers[WEIGHT, first] * rate[b, j, k] * w.unit[j, first] / w.numbers[WEIGHT, k]
-            shift = w.numbers[OFFSET, first] + w.log_rate[j, k] - w.log_rate[j, first] - w.numbers[OFFSET, k]
+            scale = w.resources[first].weight * rate[b, j, k] * w.unit[j, first] / w.resources[k].weight
+            shift = w.resources[first].offset + w.log_rate[j, k] - w.log_rate[j, first] - w.resources[k].offset
             for m in range(RESOURCES):
-                if w.counts[GROUP + m] == joined:
-                    w.counts[GROUP + m] = w.counts[GROUP + first]
-                    w.numbers[WEIGHT, m] *= scale
-                    w.numbers[OFFSET, m] += shift
+                if w.resources[m].group == joined:
+                    w.resources[m].group = w.resources[first].group
+                    w.resources[m].weight *= scale
+                    w.resources[m].offset += shift
     return True
 
 
 @kernel
-def _split(rate: Array, b: int, w: Walk, out: Array, line: int) -> None:
-    """Write what those who are tied buy, from the ``RESIDUAL`` of each resource and the ``TOTAL`` of each of them."""
-    on, shared = w.at.counts, -1
+def _split(rate: Array, b: int, w: Walk, out: Array) -> None:
+    """Write what those who are tied buy, from the residual of each resource and the total of each of them.
+
+    ``out``, (2, 3), are their parts or the steps of these.
+    """
+    at, shared = w.at, -1
     for k in range(RESOURCES):
-        if on[TIED_TO, k] + on[TIED_TO + 1, k] == 2:
+        if at.tied_to[0, k] + at.tied_to[1, k] == 2:
             shared = k
     elsewhere = 0.0
     for k in range(RESOURCES):
         for slot in range(2):
-            out[line + slot, k] = w.numbers[RESIDUAL, k] if on[TIED_TO + slot, k] == 1 and k != shared else 0.0
-        elsewhere += rate[b, max(on[TIED_WHO, 0], 0), k] * out[line, k]
+            out[slot, k] = w.resources[k].residual if at.tied_to[slot, k] == 1 and k != shared else 0.0
+        elsewhere += rate[b, max(at.tied[0], 0), k] * out[0, k]
     if shared >= 0:
-        out[line, shared] = (w.numbers[TOTAL, 0] - elsewhere) * w.unit[on[TIED_WHO, 0], shared]
-        out[line + 1, shared] = w.numbers[RESIDUAL, shared] - out[line, shared]
+        out[0, shared] = (w.total[0] - elsewhere) * w.unit[at.tied[0], shared]
+        out[1, shared] = w.resources[shared].residual - out[0, shared]
 
 
 @kernel
@@ -215,72 +193,73 @@ def _direct(rate: Array, b: int, w: Walk) -> bool:
     if not _connect(rate, b, w):
         return False
     for k in range(RESOURCES):
-        if w.counts[GROUP + k] != k:
+        if w.resources[k].group != k:
             continue
         more, slope = 0.0, 0.0
         for m in range(RESOURCES):
-            if w.counts[GROUP + m] == k:
-                more += w.numbers[WEIGHT, m] * w.numbers[CAPACITY_STEP, m]
-                slope += w.numbers[WEIGHT, m] * at.numbers[SLOPE, m]
+            if w.resources[m].group == k:
+                more += w.resources[m].weight * w.resources[m].capacity_step
+                slope += w.resources[m].weight * at.resources[m].slope
         for slot in range(2):
-            j, m = at.counts[TIED_WHO, slot], first_of(slot, at)
-            if m < RESOURCES and w.counts[GROUP + m] == k:
-                slope += w.numbers[WEIGHT, m] * w.unit[j, m]
+            j, m = at.tied[slot], first_of(slot, at)
+            if m < RESOURCES and w.resources[m].group == k:
+                slope += w.resources[m].weight * w.unit[j, m]
         if slope <= 0.0 and more != 0.0:
             return False
         for m in range(RESOURCES):
-            if w.counts[GROUP + m] == k:
-                w.numbers[PRICE_STEP, m] = -more / slope if slope > 0.0 else 0.0
+            if w.resources[m].group == k:
+                w.resources[m].price_step = -more / slope if slope > 0.0 else 0.0
     for k in range(RESOURCES):
-        w.numbers[RESIDUAL, k] = w.numbers[CAPACITY_STEP, k] + w.numbers[PRICE_STEP, k] * at.numbers[SLOPE, k]
+        w.resources[k].residual = w.resources[k].capacity_step + w.resources[k].price_step * at.resources[k].slope
     for slot in range(2):
         k = first_of(slot, at)
-        w.numbers[TOTAL, slot] = -w.numbers[PRICE_STEP, k] if k < RESOURCES else 0.0
-    _split(rate, b, w, w.numbers, PART_STEP)
+        w.total[slot] = -w.resources[k].price_step if k < RESOURCES else 0.0
+    _split(rate, b, w, w.part_step)
     return True
 
 
 @kernel
 def _note(who: int, kind: int, resource: int, slot: int, w: Walk) -> None:
     """Write down the next event."""
-    w.counts[WHO], w.counts[KIND], w.counts[RESOURCE], w.counts[SLOT] = who, kind, resource, slot
+    status = w.status[0]
+    status.who, status.kind, status.resource, status.slot = who, kind, resource, slot
 
 
 @kernel
 def _next_event(listed: int, longest: float, w: Walk) -> float:
     """Find what happens first within ``longest`` of the way; returns how far that is."""
-    at, p, d, r = w.at, w.at.numbers, w.numbers, w.log_rate
+    at, on_way = w.at, w.resources
     step = longest
-    w.counts[WHO] = -1
+    w.status[0].who = -1
     for m in range(listed):
         j = w.near[m]
         buys = at.buys[j]
         if buys == OUT:
             for k in range(RESOURCES):
                 # Written as products: most are not the next, and a division is dear.
-                if p[PRICE, k] - r[j, k] - w.log_worth[j] < -d[PRICE_STEP, k] * step:
-                    step = max(p[PRICE, k] - r[j, k] - w.log_worth[j], 0.0) / -d[PRICE_STEP, k]
+                ahead = at.resources[k].price - w.log_rate[j, k] - w.log_worth[j]
+                if ahead < -on_way[k].price_step * step:
+                    step = max(ahead, 0.0) / -on_way[k].price_step
                     _note(j, ENTER, k, 0, w)
         elif buys >= 0:
             slot = -1
             if buys == TIED:
-                slot = 0 if at.counts[TIED_WHO, 0] == j else 1
+                slot = 0 if at.tied[0] == j else 1
                 for k in range(RESOURCES):
-                    if at.counts[TIED_TO + slot, k] == 1:
+                    if at.tied_to[slot, k] == 1:
                         buys = k
-                        if at.numbers[PART + slot, k] < -w.numbers[PART_STEP + slot, k] * step:
-                            step = max(at.numbers[PART + slot, k], 0.0) / -w.numbers[PART_STEP + slot, k]
+                        if at.part[slot, k] < -w.part_step[slot, k] * step:
+                            step = max(at.part[slot, k], 0.0) / -w.part_step[slot, k]
                             _note(j, DROP, k, slot, w)
-            here = p[PRICE, buys] - r[j, buys]
+            here = at.resources[buys].price - w.log_rate[j, buys]
             for k in range(RESOURCES):
-                if (
-                    w.counts[GROUP + k] != w.counts[GROUP + buys]
-                    and p[PRICE, k] - r[j, k] - here < (d[PRICE_STEP, buys] - d[PRICE_STEP, k]) * step
-                ):
-                    step = max(p[PRICE, k] - r[j, k] - here, 0.0) / (d[PRICE_STEP, buys] - d[PRICE_STEP, k])
+                ahead = at.resources[k].price - w.log_rate[j, k] - here
+                nearing = on_way[buys].price_step - on_way[k].price_step
+                if on_way[k].group != on_way[buys].group and ahead < nearing * step:
+                    step = max(ahead, 0.0) / nearing
                     _note(j, TIE, k, slot, w)
-            if slot < 0 and w.log_worth[j] - here < d[PRICE_STEP, buys] * step:
-                step = max(w.log_worth[j] - here, 0.0) / d[PRICE_STEP, buys]
+            if slot < 0 and w.log_worth[j] - here < on_way[buys].price_step * step:
+                step = max(w.log_worth[j] - here, 0.0) / on_way[buys].price_step
                 _note(j, LEAVE, buys, 0, w)
     return step
 
@@ -288,13 +267,14 @@ def _next_event(listed: int, longest: float, w: Walk) -> float:
 @kernel
 def _pivot(w: Walk) -> bool:
     """Let the event happen; returns False where that would need a third one who is tied."""
-    j, kind, k = w.counts[WHO], w.counts[KIND], w.counts[RESOURCE]
+    status = w.status[0]
+    j, kind, k = status.who, status.kind, status.resource
     if kind == ENTER:
         join(j, k, w)
     elif kind == LEAVE:
         part_from(j, k, w)
     elif kind == DROP:
-        drop(w.counts[SLOT], k, w)
+        drop(status.slot, k, w)
     else:
         return tie(j, k, w)
     return True
@@ -309,11 +289,11 @@ def walk(rate: Array, b: int, listed: int, w: Walk) -> int:
             return -1
         step = _next_event(listed, left, w)
         for k in range(RESOURCES):
-            w.at.numbers[PRICE, k] += step * w.numbers[PRICE_STEP, k]
+            w.at.resources[k].price += step * w.resources[k].price_step
             for slot in range(2):
-                w.at.numbers[PART + slot, k] += step * w.numbers[PART_STEP + slot, k]
+                w.at.part[slot, k] += step * w.part_step[slot, k]
         left -= step
-        if w.counts[WHO] < 0:
+        if w.status[0].who < 0:
             return pivot + 1
         if not _pivot(w):
             return -1
@@ -326,29 +306,29 @@ def _clear(rate: Array, b: int, listed: int, w: Walk) -> None:
     at = w.at
     count_buyers(listed, w)
     for k in range(RESOURCES):
-        if w.counts[GROUP + k] != k or not is_bought(k, at):
+        if w.resources[k].group != k or not is_bought(k, at):
             continue
         level, slope = 0.0, 0.0
         for m in range(RESOURCES):
-            if w.counts[GROUP + m] == k:
-                bought = at.numbers[LEVEL, m] - w.numbers[OFFSET, m] * at.numbers[SLOPE, m]
-                level += w.numbers[WEIGHT, m] * (bought - 1.0)
-                slope += w.numbers[WEIGHT, m] * at.numbers[SLOPE, m]
+            if w.resources[m].group == k:
+                bought = at.resources[m].level - w.resources[m].offset * at.resources[m].slope
+                level += w.resources[m].weight * (bought - 1.0)
+                slope += w.resources[m].weight * at.resources[m].slope
         for slot in range(2):
-            j, m = at.counts[TIED_WHO, slot], first_of(slot, at)
-            if m < RESOURCES and w.counts[GROUP + m] == k:
-                weight = w.numbers[WEIGHT, m] * w.unit[j, m]
-                level += weight * (w.log_worth[j] + w.log_rate[j, m] - w.numbers[OFFSET, m])
+            j, m = at.tied[slot], first_of(slot, at)
+            if m < RESOURCES and w.resources[m].group == k:
+                weight = w.resources[m].weight * w.unit[j, m]
+                level += weight * (w.log_worth[j] + w.log_rate[j, m] - w.resources[m].offset)
                 slope += weight
         for m in range(RESOURCES):
-            if w.counts[GROUP + m] == k:
-                at.numbers[PRICE, m] = level / slope + w.numbers[OFFSET, m]
+            if w.resources[m].group == k:
+                at.resources[m].price = level / slope + w.resources[m].offset
     for k in range(RESOURCES):
-        w.numbers[RESIDUAL, k] = 1.0 - (at.numbers[LEVEL, k] - at.numbers[PRICE, k] * at.numbers[SLOPE, k])
+        w.resources[k].residual = 1.0 - (at.resources[k].level - at.resources[k].price * at.resources[k].slope)
     for slot in range(2):
-        j = at.counts[TIED_WHO, slot]
-        w.numbers[TOTAL, slot] = w.log_worth[j] - log_benefit_price(j, w) if j >= 0 else 0.0
-    _split(rate, b, w, at.numbers, PART)
+        j = at.tied[slot]
+        w.total[slot] = w.log_worth[j] - log_benefit_price(j, w) if j >= 0 else 0.0
+    _split(rate, b, w, at.part)
 
 
 @kernel
@@ -362,7 +342,7 @@ def settle(worth: Array, rate: Array, b: int, listed: int, w: Workspace) -> bool
     bound, value = 0.0, 0.0
     for k in range(RESOURCES):
         w.inner.wanted[k] = 1 if is_bought(k, at) else 0
-        w.inner.price[k] = math.exp(max(at.numbers[PRICE, k], _LOWEST)) if w.inner.wanted[k] == 1 else 0.0
+        w.inner.price[k] = math.exp(max(at.resources[k].price, _LOWEST)) if w.inner.wanted[k] == 1 else 0.0
         w.inner.used[k] = 0.0
         bound += w.inner.price[k]
     for m in range(listed):
@@ -379,9 +359,9 @@ def settle(worth: Array, rate: Array, b: int, listed: int, w: Workspace) -> bool
                     y += rate[b, j, k] * held_by(j, k, w.walk) / w.inner.used[k] if w.inner.wanted[k] == 1 else 0.0
             value -= worth[b, j] * math.expm1(-y)
         if at.buys[j] != ABSENT and would_buy(worth, rate, b, j, w.inner.price):
-            bound += s.net_benefit(worth[b, j], s.benefit_price(rate, b, j, w.inner.price))
-    w.inner.report[s.VALUE] = value
-    w.inner.report[s.BOUND] = max(bound, value)
+            bound += net_benefit(worth[b, j], benefit_price(rate, b, j, w.inner.price))
+    w.inner.report[0].value = value
+    w.inner.report[0].bound = max(bound, value)
     return bool(value <= bound * (1.0 + 1e-9) and bound < np.inf)
 
 

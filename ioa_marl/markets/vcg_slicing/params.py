@@ -23,9 +23,9 @@ from ioa_marl.foundations.parameters import (
     make_preset,
     require,
 )
-from ioa_marl.markets.vcg_slicing import kernels as k
-from ioa_marl.markets.vcg_slicing.interior_point import RESOURCES
+from ioa_marl.markets.vcg_slicing.kernels import SlicingRecord, SlicingState
 from ioa_marl.markets.vcg_slicing.optimum import LARGEST_RATE, LARGEST_WORTH
+from ioa_marl.markets.vcg_slicing.workspace import RESOURCES
 
 SLICE_REWARDS = ("difference", "increment", "utility", "bids", "own")
 REDRAWS = ("never", "episode")
@@ -180,29 +180,27 @@ class SlicingParams:
         """Index of the multiplier 1."""
         return self.multipliers.index(1.0)
 
-    def numbers(self) -> NDArray[np.float64]:
-        """Return the float parameter vector of the kernels."""
-        out = np.zeros(k.N_NUMBERS)
-        out[k.WORTH_LOW], out[k.WORTH_HIGH] = self.worth
-        out[k.RATE_LOW], out[k.RATE_HIGH] = self.rate
-        out[k.START_LOW], out[k.START_HIGH] = self.start_spread
-        out[k.FLOOR] = self.floor
-        out[k.REWARD_SCALE] = self.reward_scale
-        out[k.MARGINAL_SCALE] = max(sum(self.worth) / 2 * sum(self.rate) / 2, 1e-12)
-        return out
-
-    def counts(self, controlled_roles: Sequence[str] = ("slice",), extended: bool = False) -> NDArray[np.int64]:
-        """Return the integer parameter vector of the kernels, for the given learning roles."""
-        out = np.zeros(k.N_COUNTS, np.int64)
-        out[k.ROUNDS] = self.rounds
-        out[k.REDRAW] = self.redraw == "episode"
-        out[k.SLICE_REWARD] = SLICE_REWARDS.index(self.slice_reward)
-        out[k.HOLD] = self.hold
-        out[k.EXTENDED] = extended
-        out[k.LEARN_VSP] = "vsp" in controlled_roles and not self.banked
-        out[k.FEWEST] = self.providers if self.fewest_providers is None else self.fewest_providers
-        out[k.BANKED] = self.banked
-        return out
+    def record(self, controlled_roles: Sequence[str] = ("slice",), extended: bool = False) -> NDArray[Any]:
+        """Return the parameters of the kernels, a `SlicingRecord` (1,), for the given learning roles."""
+        (worth_low, worth_high), (rate_low, rate_high) = self.worth, self.rate
+        return SlicingRecord.row(
+            worth_low=worth_low,
+            worth_high=worth_high,
+            rate_low=rate_low,
+            rate_high=rate_high,
+            start_low=self.start_spread[0],
+            start_high=self.start_spread[1],
+            floor=self.floor,
+            reward_scale=self.reward_scale,
+            marginal_scale=max(sum(self.worth) / 2 * sum(self.rate) / 2, 1e-12),
+            rounds=self.rounds,
+            redraw=self.redraw == "episode",
+            slice_reward=SLICE_REWARDS.index(self.slice_reward),
+            extended=extended,
+            learn_vsp="vsp" in controlled_roles and not self.banked,
+            fewest=self.providers if self.fewest_providers is None else self.fewest_providers,
+            banked=self.banked,
+        )
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -219,7 +217,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 """What each preset changes of the defaults."""
 
 
-def allocate_market(batch: int, params: SlicingParams) -> k.SlicingState:
+def allocate_market(batch: int, params: SlicingParams) -> SlicingState:
     """Return a zeroed state for ``batch`` markets."""
     providers = params.providers
     words = {name: np.zeros(batch, np.uint64) for name in ("seed", "stream", "instance", "episode", "drawn")}
@@ -229,7 +227,7 @@ def allocate_market(batch: int, params: SlicingParams) -> k.SlicingState:
         name: np.zeros((batch, providers))
         for name in ("worth", "multiplier", "bid", "utility", "earned", "paid", "payment", "others", "ideal")
     }
-    return k.SlicingState(
+    return SlicingState(
         **words,
         **whole,
         **pairs,

@@ -7,37 +7,78 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ioa_marl.foundations.records import Record
+
 Array = NDArray[Any]
 
 RESOURCES = 3
 """Bandwidth, computing, cache."""
 
 
-BUYERS, TIED_WHO, TIED_TO = range(3)
-"""Rows of ``Corner.counts``; the last has two."""
-PRICE, SLOPE, LEVEL, PART = range(4)
-"""Rows of ``Corner.numbers``; the last has two."""
-CAPACITY, CAPACITY_STEP, PRICE_STEP, WEIGHT, OFFSET, RESIDUAL, TOTAL, PART_STEP = range(8)
-"""Rows of ``Walk.numbers``; the last has two."""
-WATCHED, WHO, KIND, RESOURCE, SLOT, GROUP = range(6)
-"""Columns of ``Walk.counts``; the last has three."""
+class CornerResource(Record):
+    """One resource at the prices of a corner."""
+
+    buyers: int
+    """How many buy this resource only."""
+    price: float
+    """p = ln λ; 0 for a resource that nobody wants."""
+    slope: float
+    """Σ 1/ξ over those who buy this resource only, what they buy less of when p rises by 1."""
+    level: float
+    """Σ ln(β ξ)/ξ over them, what they would buy at p = 0."""
 
 
 class Corner(NamedTuple):
     """Who buys what at some prices. Most buy one resource; the few who are indifferent between several are tied.
 
-    Few arrays with several rows each, here and below: kernels take long to compile that pass many.
+    Few arrays, and records of what there is once per resource, here and below: kernels take long to compile that pass
+    many.
     """
 
     buys: Array
     """int64 (n,): the resource that a provider buys, or one of ``corners.OUT``, ``TIED``, ``ABSENT``."""
-    counts: Array
-    """int64 (4, 3). ``BUYERS``: how many buy this resource only. ``TIED_WHO``: up to two providers that divide what
-    they buy between resources, else -1. ``TIED_TO``, a row for each of them: 1 for the resources that it buys."""
-    numbers: Array
-    """float64 (5, 3). ``PRICE``: p = ln λ; 0 for a resource that nobody wants. ``SLOPE``: Σ 1/ξ over those who buy this
-    resource only, what they buy less of when p rises by 1. ``LEVEL``: Σ ln(β ξ)/ξ over them, what they would buy at
-    p = 0. ``PART``, a row for each who is tied: shares."""
+    resources: Array
+    """`CornerResource` (3,)."""
+    tied: Array
+    """int64 (2,): up to two providers that divide what they buy between resources, else -1."""
+    tied_to: Array
+    """int64 (2, 3): for each of those who are tied, 1 for the resources that it buys."""
+    part: Array
+    """float64 (2, 3): for each of those who are tied, its shares."""
+
+
+class WalkResource(Record):
+    """One resource on the way from one corner to another."""
+
+    group: int
+    """The first of the resources whose price ratios to this one are fixed by who is tied."""
+    capacity: float
+    """What there is of the resource on the way."""
+    capacity_step: float
+    """How the capacity changes; a whole step ends at 1."""
+    price_step: float
+    """How p changes."""
+    weight: float
+    """Price relative to that of the first resource in the group."""
+    offset: float
+    """Logarithm of that relative price."""
+    residual: float
+    """What is left of the resource for those who are tied."""
+
+
+class WalkStatus(Record):
+    """Whom a walk watches, and what happens next on it."""
+
+    watched: int
+    """How many providers are watched."""
+    who: int
+    """The provider of the next event; -1: none."""
+    kind: int
+    """Kind of the next event, see ``parametric_simplex.ENTER``."""
+    resource: int
+    """Resource of the next event."""
+    slot: int
+    """Which of those who are tied the next event is about."""
 
 
 class Walk(NamedTuple):
@@ -54,17 +95,28 @@ class Walk(NamedTuple):
     unit: Array
     """float64 (n, 3): 1/ξ; 0 where ξ is 0."""
     near: Array
-    """int64 (n,): the providers that are watched; only the first ``counts[WATCHED]`` entries hold."""
+    """int64 (n,): the providers that are watched; only the first ``status[0].watched`` entries are valid."""
     listed: Array
     """bool (n,): whether a provider is among them."""
-    counts: Array
-    """int64 (8,). The next event: provider ``WHO`` (-1: none), ``KIND``, ``RESOURCE``, and ``SLOT`` of who is tied.
-    ``GROUP``: for each resource the first of those whose price ratios are fixed by who is tied."""
-    numbers: Array
-    """float64 (9, 3). ``CAPACITY``: what there is of each resource on the way. ``CAPACITY_STEP``: how that changes; a
-    whole step ends at 1. ``PRICE_STEP``, ``PART_STEP``: how p and divided shares change. ``WEIGHT``: price relative to
-    that of the first in the group. ``OFFSET``: its logarithm. ``RESIDUAL``: what is left of a resource for those who
-    are tied. ``TOTAL``: benefit ξ·s that each of those wants."""
+    status: Array
+    """`WalkStatus` (1,)."""
+    resources: Array
+    """`WalkResource` (3,)."""
+    part_step: Array
+    """float64 (2, 3): how the shares of those who are tied change."""
+    total: Array
+    """float64 (2,): benefit ξ·s that each of those who are tied wants."""
+
+
+class SolverReport(Record):
+    """What a solver reached."""
+
+    value: float
+    """Utility of the shares."""
+    bound: float
+    """Upper bound of the utility, from the prices."""
+    iterations: int
+    """Newton steps, or straight pieces of a walk."""
 
 
 class Interior(NamedTuple):
@@ -107,7 +159,7 @@ class Interior(NamedTuple):
     right: Array
     """float64 (3,): right-hand side of the price step."""
     report: Array
-    """float64 (3,): see ``interior_point.VALUE``."""
+    """`SolverReport` (1,)."""
 
 
 class Workspace(NamedTuple):
@@ -124,7 +176,7 @@ def _interior(n: int) -> Interior:
     per_pair = {name: np.zeros((n, RESOURCES)) for name in ("share", "share_step", "slack", "slack_step")}
     per_resource = {
         name: np.zeros(RESOURCES)
-        for name in ("price", "price_step", "price_before", "spare", "spare_step", "used", "right", "report")
+        for name in ("price", "price_step", "price_before", "spare", "spare_step", "used", "right")
     }
     return Interior(
         chosen=np.arange(n),
@@ -134,14 +186,17 @@ def _interior(n: int) -> Interior:
         **per_provider,
         **per_pair,
         **per_resource,
+        report=SolverReport.zeros(1),
     )
 
 
 def _corner(n: int) -> Corner:
     return Corner(
         buys=np.zeros(n, np.int64),
-        counts=np.zeros((TIED_TO + 2, RESOURCES), np.int64),
-        numbers=np.zeros((PART + 2, RESOURCES)),
+        resources=CornerResource.zeros(RESOURCES),
+        tied=np.zeros(2, np.int64),
+        tied_to=np.zeros((2, RESOURCES), np.int64),
+        part=np.zeros((2, RESOURCES)),
     )
 
 
@@ -156,7 +211,9 @@ def workspace(providers: int) -> Workspace:
         unit=np.zeros((n, RESOURCES)),
         near=np.zeros(n, np.int64),
         listed=np.zeros(n, np.bool_),
-        counts=np.zeros(GROUP + RESOURCES, np.int64),
-        numbers=np.zeros((PART_STEP + 2, RESOURCES)),
+        status=WalkStatus.zeros(1),
+        resources=WalkResource.zeros(RESOURCES),
+        part_step=np.zeros((2, RESOURCES)),
+        total=np.zeros(2),
     )
     return Workspace(_interior(n), walk)

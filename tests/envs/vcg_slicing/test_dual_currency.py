@@ -7,7 +7,7 @@ from ioa_marl.envs import check_market
 from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
 from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.markets.vcg_slicing.baselines import utilities
-from ioa_marl.markets.vcg_slicing.dual_currency import equations as dc
+from ioa_marl.markets.vcg_slicing.dual_currency import equations
 from ioa_marl.markets.vcg_slicing.dual_currency.bank import Bank
 from ioa_marl.markets.vcg_slicing.optimum import clarke_payments
 
@@ -86,10 +86,10 @@ def test_a_round_by_hand():
     utility = utilities(worth, rate, market.share[0])
     # The slices' change, rescaled, then the noise of the equations on it.
     changed = np.maximum(market.held[0] * (1 + bank.change[0]), 0.01 / 5)
-    noisy = dc.disturbed(changed / changed.sum(axis=0), market.spread[0], game.bank.draws[0, :, :3])
+    noisy = equations.disturbed(changed / changed.sum(axis=0), market.spread[0], game.bank.share_noise[0])
     assert market.spread[0] > 0
     assert market.share[0] == pytest.approx(noisy, rel=1e-12)
-    gross = bank.profit_rate[0] * utility + 10.0 + 5.0 * game.bank.draws[0, :, 3]
+    gross = bank.profit_rate[0] * utility + 10.0 + 5.0 * game.bank.profit_noise[0]
     harm = outcome.welfare_without - (utility.sum() - utility)
     tax = estimate * (harm + np.abs(bank.loan[0] - ideal))
     assert bank.tax[0] == pytest.approx(tax, rel=1e-9)
@@ -104,12 +104,12 @@ def test_the_bank_knows_a_round_only_after_it():
     gross, utility = bank.bill_gross[0, :20].copy(), bank.bill_utility[0, :20].copy()
     assert bank.bill_count[0] == 20
     for t, _ in enumerate(rounds(game, 5, policy="greedy")):
-        known = dc.estimated_rate(dc.moments_of(utility, gross))
+        known = equations.estimated_rate(equations.moments_of(utility, gross))
         harm = bank.bill_harm[0, 20 + t] + np.abs(bank.bill_loan[0, 20 + t] - bank.bill_best[0, 20 + t])
         assert bank.tax[0] == pytest.approx(known * harm, rel=1e-9)
         utility = np.concatenate([utility, bank.bill_utility[0, 20 + t : 21 + t]])
         gross = np.concatenate([gross, bank.bill_gross[0, 20 + t : 21 + t]])
-    assert bank.estimate[0] == pytest.approx(dc.estimated_rate(dc.moments_of(utility, gross)), rel=1e-9)
+    assert bank.estimate[0] == pytest.approx(equations.estimated_rate(equations.moments_of(utility, gross)), rel=1e-9)
 
 
 def test_money_and_currency_are_conserved_over_a_thousand_rounds():

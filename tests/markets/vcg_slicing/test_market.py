@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from ioa_marl.foundations.parameters import ParameterError
-from ioa_marl.markets.vcg_slicing import kernels as k
 from ioa_marl.markets.vcg_slicing.baselines import utilities
+from ioa_marl.markets.vcg_slicing.kernels import open_markets, play_slices
 from ioa_marl.markets.vcg_slicing.params import PRESETS, SLICE_REWARDS, SlicingParams, allocate_market, preset
 
 INF, NAN = math.inf, math.nan
@@ -23,7 +23,7 @@ def opened(params, markets, seed=3, instance=None, episode=0):
     state = allocate_market(markets, params)
     state.seed[:], state.stream[:], state.episode[:] = seed, np.arange(markets), episode
     state.instance[:] = np.arange(markets) if instance is None else instance
-    k.open_markets(state, params.numbers(), params.counts(), np.ones(markets, np.bool_))
+    open_markets(state, params.record(), np.ones(markets, np.bool_))
     return state
 
 
@@ -32,10 +32,10 @@ def play(params, state, actions, vsps=False):
     markets, n = state.worth.shape
     rewards = np.zeros((markets, n), np.float32), np.zeros((markets if vsps else 0, n), np.float32)
     terminated = np.zeros(markets, np.bool_)
-    counts = params.counts(("slice", "vsp") if vsps else ("slice",))
-    k.play_slices(
-        state, params.numbers(), counts, np.array(params.changes), np.ones(markets, np.bool_), actions,
-        np.zeros((0, n, 4)), *rewards, terminated,
+    record = params.record(("slice", "vsp") if vsps else ("slice",))
+    play_slices(
+        state, record, np.array(params.changes), np.ones(markets, np.bool_), actions,
+        np.zeros((0, n, 3)), *rewards, terminated,
     )  # fmt: skip
     return (*rewards, terminated)
 

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ioa_marl.foundations.parameters import ParameterError
-from ioa_marl.markets.vcg_slicing import interior_point
 from ioa_marl.markets.vcg_slicing.baselines import equal_split, greedy_split, kelly_split, utilities
 from ioa_marl.markets.vcg_slicing.optimum import (
     TOLERANCE,
@@ -20,6 +19,7 @@ from ioa_marl.markets.vcg_slicing.optimum import (
     solve_markets,
     welfare_optimum,
 )
+from ioa_marl.markets.vcg_slicing.workspace import workspace
 from tests.markets.vcg_slicing.slicing_cases import KINDS, hard_market, plain_market
 
 SLACK = 1e-9
@@ -226,7 +226,7 @@ def test_a_market_of_a_batch_is_the_same_market_alone_to_the_bit():
     markets = [plain_market(10, seed) for seed in range(5)]
     worth, rates = (np.stack(part) for part in zip(*markets, strict=True))
     out = allocate_optima(5, 10)
-    solve_markets(worth, rates, True, TOLERANCE, interior_point.workspace(10), out)
+    solve_markets(worth, rates, True, TOLERANCE, workspace(10), out)
     for b, market in enumerate(markets):
         alone = clarke_payments(*market)
         np.testing.assert_array_equal(out.share[b], alone.optimum.shares)

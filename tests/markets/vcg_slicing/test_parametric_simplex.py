@@ -7,8 +7,8 @@ import pytest
 
 from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.markets.vcg_slicing import optimum
-from ioa_marl.markets.vcg_slicing.interior_point import workspace
 from ioa_marl.markets.vcg_slicing.optimum import TOLERANCE, allocate_optima, clarke_payments, welfare_optimum
+from ioa_marl.markets.vcg_slicing.workspace import workspace
 from tests.markets.vcg_slicing.slicing_cases import KINDS, hard_market, plain_market
 
 AGREEMENT = 1e-9

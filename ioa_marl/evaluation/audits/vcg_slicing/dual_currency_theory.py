@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ioa_marl.foundations.parameters import require
-from ioa_marl.markets.vcg_slicing.dual_currency import equations as dc
-from ioa_marl.markets.vcg_slicing.interior_point import RESOURCES
+from ioa_marl.markets.vcg_slicing.dual_currency import equations
 from ioa_marl.markets.vcg_slicing.quantised.auction import information_volume
+from ioa_marl.markets.vcg_slicing.workspace import RESOURCES
 
 Floats = NDArray[np.float64]
 
@@ -69,14 +69,14 @@ def scale_fixture(best: ArrayLike, factors: ArrayLike) -> ScaleFixture:
     together = c[:, None] * expected
     only, all_but = np.tile(expected, (len(c), 1)), together.copy()
     only[:, 0], all_but[:, 0] = c * expected[0], expected[0]
-    loans = dc.loans(pool, together)
+    loans = equations.loans(pool, together)
     return ScaleFixture(
         factors=c,
-        loan_changes=np.abs(loans - dc.loans(pool, expected)).max(axis=1),
+        loan_changes=np.abs(loans - equations.loans(pool, expected)).max(axis=1),
         interest=np.abs(loans - expected).max(axis=1),
-        noise=dc.noise_scale(together, np.full(len(c), pool), len(expected)),
-        alone=np.abs(dc.loans(pool, only)[:, 0] - expected[0]),
-        honest=np.abs(dc.loans(pool, all_but)[:, 0] - expected[0]),
+        noise=equations.noise_scale(together, np.full(len(c), pool), len(expected)),
+        alone=np.abs(equations.loans(pool, only)[:, 0] - expected[0]),
+        honest=np.abs(equations.loans(pool, all_but)[:, 0] - expected[0]),
     )
 
 
@@ -125,7 +125,7 @@ def rank_deficiency(best: ArrayLike, tolerance: float = 1e-12) -> RankAudit:
     sizes = np.arange(1, len(expected) + 1)
     values = []
     for size in sizes:
-        found = np.linalg.svd(dc.interest_system(expected, expected[size:])[0], compute_uv=False)
+        found = np.linalg.svd(equations.interest_system(expected, expected[size:])[0], compute_uv=False)
         values.append(found / found[0])
     return RankAudit(sizes, np.array([int(np.sum(value > tolerance)) for value in values]), tuple(values))
 

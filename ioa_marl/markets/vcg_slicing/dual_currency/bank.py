@@ -22,8 +22,8 @@ from ioa_marl.markets.vcg_slicing.dual_currency.equations import (
     moments_of,
     moving_average,
 )
-from ioa_marl.markets.vcg_slicing.interior_point import RESOURCES
 from ioa_marl.markets.vcg_slicing.params import SlicingParams
+from ioa_marl.markets.vcg_slicing.workspace import RESOURCES
 
 Rows = NDArray[np.intp]
 

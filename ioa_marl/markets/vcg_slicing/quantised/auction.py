@@ -29,9 +29,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ioa_marl.foundations.parameters import ParameterError, require
 from ioa_marl.markets.vcg_slicing.baselines import utilities
-from ioa_marl.markets.vcg_slicing.interior_point import RESOURCES
 from ioa_marl.markets.vcg_slicing.optimum import checked_market, welfare_optimum
 from ioa_marl.markets.vcg_slicing.quantised.programme import Auction, Bundles, Solution, corners, solve_programme
+from ioa_marl.markets.vcg_slicing.workspace import RESOURCES
 
 METHODS = ("columns", "full")
 MOST_QUANTA = 1000

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ioa_marl.foundations.compile import kernel
-from ioa_marl.markets.vcg_slicing import interior_point as s
+from ioa_marl.markets.vcg_slicing.workspace import RESOURCES, Array
 
 
 class Prospect(NamedTuple):
@@ -38,14 +38,14 @@ class Prospect(NamedTuple):
 
 
 @kernel
-def _prospect(worth: s.Array, rate: s.Array, i: int, prices: s.Array, quanta: int) -> Prospect:
+def _prospect(worth: Array, rate: Array, i: int, prices: Array, quanta: int) -> Prospect:
     lowest, first = np.inf, -1
-    for k in range(s.RESOURCES):
+    for k in range(RESOURCES):
         if rate[i, k] > 0.0 and prices[k] / rate[i, k] < lowest:
             lowest, first = prices[k] / rate[i, k], k
     if first < 0:
         return Prospect(-1, 0, 0, 0.0, 0.0, 0.0, 0, 0)
-    second, third = (first + 1) % s.RESOURCES, (first + 2) % s.RESOURCES
+    second, third = (first + 1) % RESOURCES, (first + 2) % RESOURCES
     benefit = (rate[i, 0] + rate[i, 1] + rate[i, 2]) * quanta
     if lowest > 0.0:
         benefit = min(benefit, max(math.log(worth[i] / lowest), 0.0))
@@ -68,7 +68,7 @@ def _peak(rest: float, rate: float, price: float, quanta: int) -> int:
 
 
 @kernel
-def _best(worth: s.Array, rate: s.Array, i: int, prices: s.Array, quanta: int, units: s.Array) -> float:
+def _best(worth: Array, rate: Array, i: int, prices: Array, quanta: int, units: Array) -> float:
     """Write the bundle with the largest profit into ``units[i]``, as it is where none has any; returns the profit."""
     best = 0.0
     p = _prospect(worth, rate, i, prices, quanta)
@@ -93,9 +93,7 @@ def _best(worth: s.Array, rate: s.Array, i: int, prices: s.Array, quanta: int, u
 
 
 @kernel
-def _near(
-    worth: s.Array, rate: s.Array, i: int, prices: s.Array, quanta: int, least: float, units: s.Array, count: int
-) -> int:
+def _near(worth: Array, rate: Array, i: int, prices: Array, quanta: int, least: float, units: Array, count: int) -> int:
     """Append every bundle with a profit of at least ``least`` to ``units`` as far as there is room; returns how many.
 
     Units of resources that are of no use to the provider, and the empty bundle, are left out.
@@ -126,7 +124,7 @@ def _near(
 
 @kernel
 def best_bundles(
-    worth: s.Array, rate: s.Array, prices: s.Array, quanta: int, active: s.Array, profit: s.Array, units: s.Array
+    worth: Array, rate: Array, prices: Array, quanta: int, active: Array, profit: Array, units: Array
 ) -> None:
     """Write the bundle with the largest profit, and that profit, for every active provider; zeros for the others.
 
@@ -149,7 +147,7 @@ def best_bundles(
     """
     for i in range(worth.shape[0]):
         profit[i] = 0.0
-        for k in range(s.RESOURCES):
+        for k in range(RESOURCES):
             units[i, k] = 0
         if active[i]:
             profit[i] = _best(worth, rate, i, prices, quanta, units)
@@ -157,8 +155,8 @@ def best_bundles(
 
 @kernel
 def near_bundles(
-    worth: s.Array, rate: s.Array, prices: s.Array, quanta: int, active: s.Array, least: s.Array, who: s.Array,
-    units: s.Array,
+    worth: Array, rate: Array, prices: Array, quanta: int, active: Array, least: Array, who: Array,
+    units: Array,
 ) -> int:  # fmt: skip
     """List every bundle of an active provider whose profit is at least ``least``, shape (providers,).
 

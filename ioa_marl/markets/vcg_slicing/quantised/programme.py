@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import csc_array
 
-from ioa_marl.markets.vcg_slicing.interior_point import RESOURCES
 from ioa_marl.markets.vcg_slicing.optimum import CERTIFIED
 from ioa_marl.markets.vcg_slicing.quantised import kernels
+from ioa_marl.markets.vcg_slicing.workspace import RESOURCES
 
 TOLERANCE = 1e-9
 """Relative distance of bound and value at which the linear programme counts as solved."""

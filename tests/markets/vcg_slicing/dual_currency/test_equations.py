@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from ioa_marl.markets.vcg_slicing.baselines import utilities
-from ioa_marl.markets.vcg_slicing.dual_currency import equations as dc
-from ioa_marl.markets.vcg_slicing.dual_currency import utility_fit
+from ioa_marl.markets.vcg_slicing.dual_currency import equations, utility_fit
 from ioa_marl.markets.vcg_slicing.dual_currency.bank import draw_past, draw_profit_rates
 from ioa_marl.markets.vcg_slicing.optimum import clarke_payments, welfare_optimum
 from ioa_marl.markets.vcg_slicing.params import SlicingParams
@@ -21,18 +20,18 @@ def market():
 
 def test_loans_divide_the_pool_and_know_only_ratios_of_bids():
     bids = np.array([[3.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
-    assert dc.loans(np.array([8.0, 8.0]), bids).tolist() == [[6.0, 2.0, 0.0], [0.0, 0.0, 0.0]]
+    assert equations.loans(np.array([8.0, 8.0]), bids).tolist() == [[6.0, 2.0, 0.0], [0.0, 0.0, 0.0]]
     rng = np.random.default_rng(0)
     bids = rng.uniform(1, 200, 7)
     for factor in (0.5, 2.0):  # powers of two: equal to the bit
-        assert np.array_equal(dc.loans(np.array(900.0), bids), dc.loans(np.array(900.0), factor * bids))
+        assert np.array_equal(equations.loans(np.array(900.0), bids), equations.loans(np.array(900.0), factor * bids))
 
 
 def test_noise_begins_where_bids_exceed_welfare_and_its_unit_is_a_share():
     bids = np.array([[60.0, 40.0], [60.0, 41.0], [30.0, 20.0]])
-    assert dc.noise_scale(bids, np.full(3, 100.0), 2).tolist() == [0.0, 0.005, 0.0]
-    assert dc.noise_scale(bids, np.full(3, 100.0), 2, as_printed=True).tolist() == [0.0, 0.5, 0.0]
-    assert dc.noise_scale(bids, np.zeros(3), 2).tolist() == [0.0, 0.0, 0.0]
+    assert equations.noise_scale(bids, np.full(3, 100.0), 2).tolist() == [0.0, 0.005, 0.0]
+    assert equations.noise_scale(bids, np.full(3, 100.0), 2, as_printed=True).tolist() == [0.0, 0.5, 0.0]
+    assert equations.noise_scale(bids, np.zeros(3), 2).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_a_hundredth_too_much_in_the_bids_costs_little_in_shares_and_a_lot_as_printed(market):
@@ -46,7 +45,9 @@ def test_a_hundredth_too_much_in_the_bids_costs_little_in_shares_and_a_lot_as_pr
     draws = np.random.default_rng(1).standard_normal((2000, 10, 3))
     loss = []
     for printed in (False, True):
-        noisy = dc.disturbed(np.tile(shares, (2000, 1, 1)), dc.noise_scale(bids, best, 10, printed), draws)
+        noisy = equations.disturbed(
+            np.tile(shares, (2000, 1, 1)), equations.noise_scale(bids, best, 10, printed), draws
+        )
         assert noisy.sum(axis=1) == pytest.approx(np.ones((2000, 3)))
         assert np.all(noisy >= 0)
         loss.append(1 - utilities(worth, rate, noisy).sum(axis=1).mean() / best)
@@ -59,14 +60,14 @@ def test_a_hundredth_too_much_in_the_bids_costs_little_in_shares_and_a_lot_as_pr
 
 def test_noise_that_clips_everything_leaves_the_equal_split():
     shares = np.full((1, 4, 3), 0.25)
-    assert np.array_equal(dc.disturbed(shares, np.array([10.0]), -np.ones((1, 4, 3))), shares)
+    assert np.array_equal(equations.disturbed(shares, np.array([10.0]), -np.ones((1, 4, 3))), shares)
 
 
 def test_at_the_optimum_true_bids_pay_the_clarke_payment_and_no_interest(market):
     _worth, _rate, _shares, ideal, outcome = market
-    loan = dc.loans(np.array(ideal.sum()), ideal)
+    loan = equations.loans(np.array(ideal.sum()), ideal)
     alpha = np.linspace(0.5, 1.5, 10)
-    flows = dc.settle(alpha, outcome.welfare_without, ideal, ideal, loan, alpha * ideal)
+    flows = equations.settle(alpha, outcome.welfare_without, ideal, ideal, loan, alpha * ideal)
     assert flows.interest == pytest.approx(np.zeros(10), abs=1e-10)
     assert flows.tax == pytest.approx(alpha * outcome.payments)
     assert flows.profit == pytest.approx(alpha * (ideal - outcome.payments))
@@ -77,13 +78,13 @@ def test_scale_fixture_all_bidding_the_same_multiple_is_as_good_as_the_truth(mar
     """So truth is an equilibrium and not dominant: the interest of 0 comes with every multiple."""
     *_, ideal, _outcome = market
     pool = np.array(ideal.sum())
-    loan = dc.loans(pool, factor * ideal)
+    loan = equations.loans(pool, factor * ideal)
     assert np.abs(loan - ideal) == pytest.approx(np.zeros(10), abs=1e-10)
-    assert dc.noise_scale(factor * ideal, pool, 10) == 0.0
+    assert equations.noise_scale(factor * ideal, pool, 10) == 0.0
     # With others at a multiple, the truth is no best reply to them: it bears interest, and the multiple does not.
     mixed = factor * ideal
     mixed[0] = ideal[0]
-    assert abs(dc.loans(pool, mixed)[0] - ideal[0]) > 1.0 * (1 - factor)
+    assert abs(equations.loans(pool, mixed)[0] - ideal[0]) > 1.0 * (1 - factor)
 
 
 def test_with_the_others_true_every_other_bid_than_the_truth_bears_interest(market):
@@ -92,13 +93,13 @@ def test_with_the_others_true_every_other_bid_than_the_truth_bears_interest(mark
     for factor in (0.5, 0.9, 1.1, 1.5):
         bids = ideal.copy()
         bids[4] *= factor
-        assert abs(dc.loans(pool, bids)[4] - ideal[4]) > 0.01 * ideal[4]
+        assert abs(equations.loans(pool, bids)[4] - ideal[4]) > 0.01 * ideal[4]
 
 
 def test_externality_is_what_the_others_could_have_more(market):
     worth, rate, *_ = market
     shares = np.full((10, 3), 0.1)
-    harm = dc.externalities(clarke_payments(worth, rate).welfare_without, utilities(worth, rate, shares))
+    harm = equations.externalities(clarke_payments(worth, rate).welfare_without, utilities(worth, rate, shares))
     for i in (0, 7):
         rest = np.arange(10) != i
         best = welfare_optimum(worth[rest], rate[rest]).welfare
@@ -110,11 +111,11 @@ def test_the_rate_is_estimated_without_bias_where_profits_have_a_mean_of_their_o
     rng = np.random.default_rng(2)
     utility = rng.uniform(60, 140, (4000, 30, 1))
     gross = 0.8 * utility + rng.normal(10.0, 5.0, utility.shape)
-    found = dc.estimated_rate(dc.moments_of(utility, gross))
+    found = equations.estimated_rate(equations.moments_of(utility, gross))
     error = found.std() / np.sqrt(len(found))
     assert abs(found.mean() - 0.8) < 4 * error
     assert error < 0.002
-    printed = dc.rate_as_printed(utility, gross)
+    printed = equations.rate_as_printed(utility, gross)
     assert printed.mean() - 0.8 == pytest.approx(10.0 * (1 / utility).mean(), rel=0.02)
     assert printed.mean() - 0.8 > 0.1
 
@@ -122,35 +123,37 @@ def test_the_rate_is_estimated_without_bias_where_profits_have_a_mean_of_their_o
 def test_running_moments_are_those_of_all_pairs_and_give_the_line_of_least_squares():
     rng = np.random.default_rng(5)
     utility, gross = rng.uniform(50, 150, (40, 3)), rng.normal(100, 30, (40, 3))
-    moments = dc.moments_of(utility[:20], gross[:20])
+    moments = equations.moments_of(utility[:20], gross[:20])
     for u, g in zip(utility[20:], gross[20:], strict=True):
-        moments = dc.add_to_moments(moments, u, g)
-    for one, other in zip(moments, dc.moments_of(utility, gross), strict=True):
+        moments = equations.add_to_moments(moments, u, g)
+    for one, other in zip(moments, equations.moments_of(utility, gross), strict=True):
         assert one == pytest.approx(other, rel=1e-12)
     for i in range(3):
-        assert dc.estimated_rate(moments)[i] == pytest.approx(np.polyfit(utility[:, i], gross[:, i], 1)[0], rel=1e-9)
+        assert equations.estimated_rate(moments)[i] == pytest.approx(
+            np.polyfit(utility[:, i], gross[:, i], 1)[0], rel=1e-9
+        )
 
 
 def test_where_utility_never_varied_the_rate_is_the_ratio_of_means():
     utility, gross = np.full((5, 2), 100.0), np.full((5, 2), 70.0)
-    assert dc.estimated_rate(dc.moments_of(utility, gross)).tolist() == [0.7, 0.7]
-    assert dc.estimated_rate(dc.moments_of(np.zeros((5, 1)), np.ones((5, 1)))).tolist() == [1.0]
+    assert equations.estimated_rate(equations.moments_of(utility, gross)).tolist() == [0.7, 0.7]
+    assert equations.estimated_rate(equations.moments_of(np.zeros((5, 1)), np.ones((5, 1)))).tolist() == [1.0]
 
 
 def test_a_proper_group_bears_no_interest_only_at_the_truth_but_everybody_at_any_multiple(market):
     *_, ideal, _ = market
     for members in (1, 2, 9):
         others = ideal[members:]
-        matrix, _ = dc.interest_system(ideal, others)
+        matrix, _ = equations.interest_system(ideal, others)
         assert np.linalg.matrix_rank(matrix) == members
-        assert dc.balanced_bids(ideal, others) == pytest.approx(ideal[:members])
+        assert equations.balanced_bids(ideal, others) == pytest.approx(ideal[:members])
         # If those outside bid half, so must the group.
-        assert dc.balanced_bids(ideal, 0.5 * others) == pytest.approx(0.5 * ideal[:members])
-    matrix, right = dc.interest_system(ideal, ideal[:0])
+        assert equations.balanced_bids(ideal, 0.5 * others) == pytest.approx(0.5 * ideal[:members])
+    matrix, right = equations.interest_system(ideal, ideal[:0])
     assert np.linalg.matrix_rank(matrix) == 9
     assert matrix @ (0.7 * ideal) == pytest.approx(right, abs=1e-9)
     with pytest.raises(np.linalg.LinAlgError, match="everybody"):
-        dc.balanced_bids(ideal, ideal[:0])
+        equations.balanced_bids(ideal, ideal[:0])
 
 
 def fitted_to_the_past(params, worth, rate):
