@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -158,7 +158,11 @@ class Agent(ABC):
         return {}
 
     def attach(self, game: Game) -> None:
-        """Be told which game is played from now on; only privileged scripted policies look at it."""
+        """Be told which game is played from now on.
+
+        Privileged scripted policies look at it; who offers what the market asks for beyond actions
+        (`Game.requirements`) hands it over with `Game.supply`.
+        """
         return
 
     @abstractmethod
@@ -212,37 +216,6 @@ class Agent(ABC):
     def parameters_count(self) -> int:
         """Return the number of trained parameters of one seed."""
         return 0
-
-
-@runtime_checkable
-class EstimatesExternality(Protocol):
-    """An agent whose critics can tell what the others' welfare would be without an agent."""
-
-    def externality(
-        self,
-        role: str,
-        now: tuple[Arrays, Arrays],
-        then: tuple[Arrays, Arrays],
-        *,
-        hold: NDArray[np.int64],
-        largest: NDArray[np.float64],
-        largest_of_others: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
-        """Return the largest welfare of the others without each agent of a role, (seeds, markets, agents).
-
-        Parameters
-        ----------
-        role : str
-            A role that the agent plays.
-        now, then : (dict, dict)
-            Observations of all acting roles, and actions of the roles other than ``role``, in this round and the next.
-        hold : ndarray of int64, shape (heads,)
-            The action that changes nothing.
-        largest : ndarray, shape (seeds, markets)
-            Largest welfare seen: an upper bound of the estimate.
-        largest_of_others : ndarray, shape (seeds, markets, agents)
-            Largest welfare of the others seen: a lower bound.
-        """
 
 
 def check_playable(agent: type[Agent], role: Role) -> None:

@@ -12,7 +12,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol
 
 import gymnasium
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs.checking import as_array, checked_count, rounded, usable_actions
 from ioa_marl.envs.copying import made_anew
+from ioa_marl.envs.requirements import Requirement
 from ioa_marl.foundations.checks import all_below
 from ioa_marl.foundations.errors import shown
 from ioa_marl.foundations.parameters import make_preset, require
@@ -207,15 +208,16 @@ class Game(ABC):
         )
 
     @classmethod
-    def check_players(cls, config: Any, players: Mapping[str, type]) -> None:
-        """Refuse a market that needs more of the agents than that they act; ``players`` are their classes by role.
+    def requirements(cls, config: Any) -> tuple[Requirement, ...]:
+        """Return what a market with these settings asks of its agents beyond their actions.
 
-        Raises
-        ------
-        ParameterError
-            Naming the setting that asks for more.
+        Runs are refused whose agents do not offer it. Those that do hand it over with `supply`.
         """
-        return
+        return ()
+
+    def supply(self, role: str, offer: Any) -> None:
+        """Take what the agent of ``role`` offers, as one of `requirements` asks; called by `Agent.attach`."""
+        raise ValueError(f"{self.name} asks nothing of the agent of {role}")
 
     @classmethod
     @abstractmethod
@@ -385,18 +387,3 @@ class Game(ABC):
     @abstractmethod
     def render(self, mode: str, index: int = 0) -> Any:
         """Draw market ``index``: text for ``ansi``, a uint8 array (height, width, 3) for ``rgb_array``."""
-
-
-@runtime_checkable
-class AsksForExternality(Protocol):
-    """A game whose bank lets an agent tell what the others' welfare would be without each agent of a role."""
-
-    @property
-    def externality_role(self) -> str | None:
-        """The role, or None where the settings ask nobody."""
-
-    externality_hold: NDArray[np.int64]
-    """Its action that changes nothing, shape (heads,)."""
-
-    def take_externality(self, estimator: Any) -> None:
-        """Take an estimator; see `ioa_marl.markets.vcg_slicing.dual_currency.equations.ExternalityEstimator`."""

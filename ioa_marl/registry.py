@@ -112,6 +112,13 @@ AGENTS = {
     "sac": "ioa_marl.agents.learners.sac:SACAgent",
 }
 """The one list of this package's agents that have a class of their own."""
+ESTIMATORS: dict[str, str | Callable[..., Any]] = {
+    "value_of_information": "ioa_marl.agents.networks.value_of_information:ValueNetworks",
+}
+"""What a market has learnt from its own records: factories or import strings, by the name that the market asks for.
+
+A market knows the name and no more; what is behind it is imported when it is asked for.
+"""
 SCRIPTED = "ioa_marl.agents.baselines.scripted:ScriptedAgent"
 """The agent behind every other file in ``conf/agent``: it plays the market's policy of that name."""
 
@@ -243,6 +250,24 @@ def load_agent(name: str) -> type[Agent]:
     if name not in entries:
         raise unknown_name("agent", name, entries)
     return entries[name].load()
+
+
+def load_estimator(name: str) -> Callable[..., Any]:
+    """Return what makes the estimator that a market asks for by this name; see `ESTIMATORS`.
+
+    Raises
+    ------
+    UserError
+        If it cannot be imported.
+    """
+    target = ESTIMATORS[name]
+    if not isinstance(target, str):
+        return target
+    try:
+        made: Callable[..., Any] = _import(target)
+    except ImportError as error:
+        raise UserError(f"its estimator, {target}, cannot be imported: {one_line(error, 200)}") from error
+    return made
 
 
 def entry(kind: Kind, name: str) -> Entry:

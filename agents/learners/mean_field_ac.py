@@ -21,7 +21,7 @@ from ioa_marl.agents.base import AgentContext, State
 from ioa_marl.agents.common.actor_critic import ActorCriticConfig, RoleLearner
 from ioa_marl.agents.common.actor_critic_agent import ActorCriticAgent
 from ioa_marl.agents.replay.joint_views import View, mean_of_all, mean_of_others, summed
-from ioa_marl.envs.core import Arrays, AsksForExternality, Game, Role
+from ioa_marl.envs.core import Arrays, Game, Role
 from ioa_marl.foundations.errors import UserError
 
 LARGEST_PASS = 2**17
@@ -217,17 +217,16 @@ class MeanFieldACAgent(ActorCriticAgent):
         UserError
             If it asks, and the policy was loaded from a checkpoint that lacks what tells it.
         """
-        role = game.externality_role if isinstance(game, AsksForExternality) else None
-        self._asked = role if role in self._learners else None
+        asking = [asked.role for asked in game.requirements(game.config) if isinstance(self, asked.protocol)]
+        self._asked = next((role for role in asking if role in self._learners), None)
         if self._asked is None:
             return
         if self._mean_field(self._asked).without_targets:
             raise UserError(
-                f"the market asks mean_field_ac for externalities, and the checkpoint of its policy for {role} was "
-                "saved without the critics that tell them: train it again in this market"
+                f"the market asks mean_field_ac for externalities, and the checkpoint of its policy for {self._asked} "
+                "was saved without the critics that tell them: train it again in this market"
             )
-        assert isinstance(game, AsksForExternality)
-        game.take_externality(Criticism(self, game, self._asked))
+        game.supply(self._asked, Criticism(self, self._asked))
 
     def policy_state(self, seed_index: int) -> State:
         """Return the actors of one seed, and the target networks where a market asks, or asked, for externalities."""
@@ -320,19 +319,19 @@ class Criticism:
     ----------
     agent : MeanFieldACAgent
         Whose critics are asked.
-    game : AsksForExternality
-        Who asks.
     role : str
         For which role.
     """
 
-    def __init__(self, agent: MeanFieldACAgent, game: AsksForExternality, role: str) -> None:
-        self._agent, self._role, self._hold = agent, role, game.externality_hold
+    def __init__(self, agent: MeanFieldACAgent, role: str) -> None:
+        self._agent, self._role = agent, role
 
     def __call__(
         self,
         before: Mapping[str, NDArray[np.float32]],
         after: Mapping[str, NDArray[np.float32]],
+        *,
+        hold: NDArray[np.int64],
         largest: NDArray[np.float64],
         largest_of_others: NDArray[np.float64],
     ) -> NDArray[np.float64]:
@@ -346,6 +345,6 @@ class Criticism:
             self._role,
             ({name: split(x) for name, x in before.items()}, {}),
             ({name: split(x) for name, x in after.items()}, {}),
-            hold=self._hold, largest=split(largest), largest_of_others=split(largest_of_others),
+            hold=hold, largest=split(largest), largest_of_others=split(largest_of_others),
         )  # fmt: skip
         return found.reshape(-1, found.shape[-1])

@@ -1,9 +1,11 @@
 """Small networks that learn from bills what utility a change of an allocation leads to: the VoI networks f_i.
 
-One network per provider of every market, all trained as one batch; see `VoIEstimator`. Source: Eqs. 29 and 35 of "An
-Enhanced Dual-Currency VCG Auction Mechanism for Resource Allocation in IoV: A Value of Information Perspective". The
-paper samples batches from a replay memory; a bank keeps few bills, so every step here uses all of them, and nothing is
-left to chance but the initial weights.
+One network per provider of every market, all trained as one batch. The registry has `ValueNetworks` under the name
+``value_of_information``, by which the bank of the slicing market asks for its `VoIEstimator`.
+
+Source: Eqs. 29 and 35 of "An Enhanced Dual-Currency VCG Auction Mechanism for Resource Allocation in IoV: A Value of
+Information Perspective". The paper samples batches from a replay memory; a bank keeps few bills, so every step here
+uses all of them, and nothing is left to chance but the initial weights.
 """
 
 from __future__ import annotations
@@ -73,17 +75,17 @@ class ValueNetworks:
     def learn(
         self,
         rows: NDArray[np.intp],
-        held: Floats,
+        before: Floats,
         change: Floats,
         utility: Floats,
-        known: NDArray[np.bool_],
+        valid: NDArray[np.bool_],
         steps: int,
     ) -> None:
         """Make some steps of regression on all bills of the markets ``rows``; see `VoIEstimator.learn`."""
         mask = torch.from_numpy(rows)
-        x = _features(held, change).transpose(1, 2)  # (rows, providers, bills, features)
+        x = _features(before, change).transpose(1, 2)  # (rows, providers, bills, features)
         target = torch.from_numpy(utility).to(torch.float32).transpose(1, 2)[..., None]
-        weight = torch.from_numpy(known).to(torch.float32)[:, None, :, None]
+        weight = torch.from_numpy(valid).to(torch.float32)[:, None, :, None]
         weight = weight / weight.sum(dim=2, keepdim=True).clamp(min=1.0)
         for _ in range(steps):
             parameters = {name: w[mask].requires_grad_() for name, w in self._weights.items()}
@@ -99,25 +101,26 @@ class ValueNetworks:
                 move = rate.to(torch.float32) * mean / (square.sqrt() + SMALL)
                 self._weights[name][mask] = w.detach() - move
 
-    def estimate(self, rows: NDArray[np.intp], held: Floats, change: Floats) -> Floats:
+    def estimate(self, rows: NDArray[np.intp], before: Floats, change: Floats) -> Floats:
         """Return what one change in each market leads to, (rows, providers)."""
         mask = torch.from_numpy(rows)
+        x = _features(before, change)[:, :, None]
         with torch.no_grad():
-            found = _forward({name: w[mask] for name, w in self._weights.items()}, _features(held, change)[:, :, None])
-        return found[..., 0, 0].numpy().astype(np.float64)
+            utility = _forward({name: w[mask] for name, w in self._weights.items()}, x)
+        return utility[..., 0, 0].numpy().astype(np.float64)
 
 
-def _features(held: Floats, change: Floats) -> Tensor:
+def _features(shares: Floats, change: Floats) -> Tensor:
     """Return shares over the equal share, mapped to [0, 1), and changes, float32 (…, 6)."""
-    return torch.from_numpy(np.concatenate([held / (1.0 + held), change], axis=-1)).to(torch.float32)
+    return torch.from_numpy(np.concatenate([shares / (1.0 + shares), change], axis=-1)).to(torch.float32)
 
 
 def _forward(weights: dict[str, Tensor], x: Tensor) -> Tensor:
     """Map (rows, providers, bills, features) to (rows, providers, bills, 1)."""
     members, (bills, features) = x.shape[:2], x.shape[2:]
 
-    def layer(seen: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return torch.baddbmm(bias.flatten(0, 1), seen, weight.flatten(0, 1))
+    def layer(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return torch.baddbmm(bias.flatten(0, 1), inputs, weight.flatten(0, 1))
 
     hidden = torch.tanh(layer(x.reshape(-1, bills, features), weights["w1"], weights["b1"]))
     out: Tensor = layer(hidden, weights["w2"], weights["b2"]).unflatten(0, members)

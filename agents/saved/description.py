@@ -9,6 +9,7 @@ from typing import Any
 from ioa_marl import registry
 from ioa_marl.agents.base import Agent, check_playable
 from ioa_marl.envs.core import Game, Role
+from ioa_marl.envs.requirements import check_requirements
 from ioa_marl.foundations.errors import UserError, one_line
 from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.foundations.seeds import MAX_TRAINING_SEED
@@ -83,7 +84,9 @@ class Description:
         played = [role for player in players for role in player.roles]
         if not played or len(set(played)) < len(played):
             raise UserError("agents is not allowed: use one agent for each role that acts")
-        game_class.check_players(config, {role: player.agent_class for player in players for role in player.roles})
+        check_requirements(
+            game_class, config, {role: player.agent_class for player in players for role in player.roles}
+        )
         seed = whole(spec, "seed", 0, MAX_TRAINING_SEED)
         _check_versions(_mapping(spec, "versions"))
         return cls(game_class, config, roles, players, seed)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.envs.core import Arrays
+from ioa_marl.envs.vcg_slicing.estimators import CRITIC, ExternalityEstimator, VoIEstimator, make_voi_estimator
 from ioa_marl.foundations.ledger import balance_ledgers
 from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.markets.vcg_slicing.baselines import utilities
@@ -16,6 +16,7 @@ from ioa_marl.markets.vcg_slicing.dual_currency import bank as books
 from ioa_marl.markets.vcg_slicing.dual_currency import equations, utility_fit
 from ioa_marl.markets.vcg_slicing.kernels import SOLVED, draw_fluctuations
 from ioa_marl.markets.vcg_slicing.optimum import allocate_optima
+from ioa_marl.markets.vcg_slicing.workspace import RESOURCES
 
 if TYPE_CHECKING:
     from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
@@ -24,9 +25,6 @@ Floats = NDArray[np.float64]
 
 BANK_VSP_FEATURES = 8
 """What a provider sees where there is a bank."""
-NETWORKS = "ioa_marl.agents.networks.value_of_information"
-"""Module with ``ValueNetworks(batch, providers)``, a `VoIEstimator`; imported when it is asked for, since it is where
-torch is."""
 FIRST_STEPS, STEPS = 200, 4
 """Steps of regression of the networks on the bills from before the episode, and in every round."""
 
@@ -51,15 +49,16 @@ class DualCurrency:
         self._game, self._config = game, game.config
         batch, n = game.num_envs, game.config.providers
         self.bank = books.allocate_bank(batch, game.config)
-        self.critic: equations.ExternalityEstimator | None = None
+        self.critic: ExternalityEstimator | None = None
         self.share_noise, self.profit_noise = np.zeros((batch, n, 3)), np.zeros((batch, n))
         self._multipliers = np.array(game.config.multipliers)
         self._changes = np.array(game.config.changes)
+        self._hold = np.full(RESOURCES, game.config.hold, np.int64)
         self._center = utility_fit.prior_center(game.config.worth, game.config.rate)
         self._solution = allocate_optima(1, n)
-        self._networks: equations.VoIEstimator | None = None
+        self._voi_estimator: VoIEstimator | None = None
         if game.config.voi == "network":
-            self._networks = importlib.import_module(NETWORKS).ValueNetworks(batch, n)
+            self._voi_estimator = make_voi_estimator(batch, n)
         asked = game.config.externality == "critic"
         self._seen, self._seen_next = (self._room() if asked else {} for _ in range(2))
 
@@ -73,7 +72,7 @@ class DualCurrency:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything that is to be saved, leading axis batch."""
-        networks = {} if self._networks is None else self._networks.arrays()
+        networks = {} if self._voi_estimator is None else self._voi_estimator.arrays()
         return {f"bank_{name}": array for name, array in self.bank._asdict().items()} | {
             f"voi_{name}": array for name, array in networks.items()
         }
@@ -104,8 +103,8 @@ class DualCurrency:
             bank.fit[rows], bank.damping[rows] = self._center, 1e-2
             books.infer_utilities(bank, rows, self._center, self._present[rows], books.FIRST_ITERATIONS)
             self._infer_optima(rows)
-        if self._networks is not None:
-            self._networks.open(rows, np.stack([market.seed, market.stream, market.episode], axis=1)[rows])
+        if self._voi_estimator is not None:
+            self._voi_estimator.open(rows, np.stack([market.seed, market.stream, market.episode], axis=1)[rows])
             self._regress(rows, FIRST_STEPS)
 
     def _infer_optima(self, rows: NDArray[np.intp]) -> None:
@@ -121,9 +120,9 @@ class DualCurrency:
 
     def _regress(self, rows: NDArray[np.intp], steps: int) -> None:
         bank, config = self.bank, self._config
-        assert self._networks is not None
+        assert self._voi_estimator is not None
         count = self._game.market.present[rows, None, None, None]
-        self._networks.learn(
+        self._voi_estimator.learn(
             rows, bank.bill_held[rows] * count, bank.bill_change[rows], bank.bill_utility[rows] / config.worth[1],
             books.known_bills(bank, rows), steps,
         )  # fmt: skip
@@ -132,11 +131,11 @@ class DualCurrency:
         """Estimate the pool, take the bids (truthful ones where nobody asks the providers), lend, and fix the noise."""
         market, config, bank = self._game.market, self._config, self.bank
         rows = np.flatnonzero(mask)
-        if self._networks is None:
+        if self._voi_estimator is None:
             bank.voi[rows] = market.ideal[rows]
         else:
             held = market.held[rows] * market.present[rows, None, None]
-            found = self._networks.estimate(rows, held, bank.change[rows]) * config.worth[1]
+            found = self._voi_estimator.estimate(rows, held, bank.change[rows]) * config.worth[1]
             bank.voi[rows] = np.maximum(found, 0.0) * self._present[rows]
         if config.externality == "critic":
             bank.best[rows] = bank.voi[rows]
@@ -158,10 +157,7 @@ class DualCurrency:
         if self._config.externality == "critic":
             # Without one taxes are not known, which matters to nobody but to bidders.
             if self.critic is None and "vsp" in self._game.controlled_roles:
-                raise ParameterError(
-                    "externality", "critic",
-                    "exact or estimated, or let an agent play slice whose critic can tell it (mean_field_ac)",
-                )  # fmt: skip
+                raise ParameterError(CRITIC.setting, "critic", CRITIC.instead)
             self._game.observe_into(self._seen)
 
     def settle(self, mask: NDArray[np.bool_], rewards: NDArray[np.float32] | None) -> None:
@@ -191,7 +187,7 @@ class DualCurrency:
         if config.externality == "estimated":
             books.infer_utilities(bank, rows, self._center, present, 1)
             self._infer_optima(rows)
-        if self._networks is not None:
+        if self._voi_estimator is not None:
             self._regress(rows, STEPS)
 
     def _criticised(self, rows: NDArray[np.intp]) -> Floats:
@@ -201,11 +197,11 @@ class DualCurrency:
             return np.full((len(rows), self._config.providers), np.nan)
         self._game.observe_into(self._seen_next)
         unit = np.where(self._present, market.worth, 0.0).sum(axis=1)
-        found = (
-            self.critic(self._seen, self._seen_next, bank.largest / unit, bank.largest_of_others / unit[:, None])
-            * unit[:, None]
+        largest, largest_of_others = bank.largest / unit, bank.largest_of_others / unit[:, None]
+        estimates = self.critic(
+            self._seen, self._seen_next, hold=self._hold, largest=largest, largest_of_others=largest_of_others
         )
-        return np.asarray(found[rows], np.float64)
+        return np.asarray((estimates * unit[:, None])[rows], np.float64)
 
     def observe(self, out: NDArray[np.float32]) -> None:
         """Write what the providers see, (batch, n, 8)."""

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs.core import Arrays, PolicyFactory, Role
 from ioa_marl.envs.phased import PhasedGame, check_common
+from ioa_marl.envs.requirements import Requirement
 from ioa_marl.envs.spaces import unit_box
 from ioa_marl.envs.vcg_slicing.dual_currency import BANK_VSP_FEATURES, DualCurrency
+from ioa_marl.envs.vcg_slicing.estimators import CRITIC, ExternalityEstimator
 from ioa_marl.envs.vcg_slicing.policies import POLICIES
 from ioa_marl.foundations.compile import machine_code
 from ioa_marl.foundations.parameters import check_integer, require
 from ioa_marl.markets.vcg_slicing import kernels
-from ioa_marl.markets.vcg_slicing.dual_currency.equations import ExternalityEstimator
 from ioa_marl.markets.vcg_slicing.kernels import (
     SLICE_FEATURES,
     SLICE_FEATURES_EXTENDED,
@@ -367,20 +368,17 @@ class VCGSlicingGame(PhasedGame):
         """Write what the agents of the roles in ``out`` see into it, (batch, agents, features) each."""
         self.write_observations(out)
 
-    @property
-    def externality_role(self) -> str | None:
-        """The slices, if their agent is to tell what the others could have without a provider."""
-        return "slice" if self.bank is not None and self.config.externality == "critic" else None
+    @classmethod
+    def requirements(cls, config: VCGSlicingConfig) -> tuple[Requirement, ...]:
+        """Return what ``externality="critic"`` asks of the slices' agent; see `Game.requirements`."""
+        return (CRITIC,) if config.externality == "critic" else ()
 
-    @property
-    def externality_hold(self) -> NDArray[np.int64]:
-        """The change of nothing, for each of the three resources."""
-        return np.full(3, self.config.hold, np.int64)
-
-    def take_externality(self, estimator: ExternalityEstimator) -> None:
-        """Ask ``estimator`` for what the others could have without each provider."""
-        if self.bank is not None:
-            self.bank.critic = estimator
+    def supply(self, role: str, offer: ExternalityEstimator) -> None:
+        """Take the slices' agent's estimator of what the others could have without each provider."""
+        if role != CRITIC.role or not self.requirements(self.config):
+            super().supply(role, offer)
+        assert self.bank is not None
+        self.bank.critic = offer
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy needs: the bank's critic as well, which is whoever plays the slices."""
@@ -388,18 +386,8 @@ class VCGSlicingGame(PhasedGame):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if state["critic"] is not None:
-            self.take_externality(state["critic"])
+            self.supply(CRITIC.role, state["critic"])
         super().__setstate__(state)
-
-    @classmethod
-    def check_players(cls, config: Any, players: Mapping[str, type]) -> None:
-        """Refuse ``externality="critic"`` where the slices' agent has no critic that could tell."""
-        able = "slice" in players and hasattr(players["slice"], "externality")
-        require(
-            config.externality != "critic" or able,
-            "externality", config.externality,
-            "exact or estimated, or let an agent play slice whose critic can tell it (mean_field_ac)",
-        )  # fmt: skip
 
     def _write_active(self, active: Arrays) -> None:
         super()._write_active(active)

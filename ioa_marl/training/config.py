@@ -19,6 +19,7 @@ from ioa_marl.agents.base import Agent, check_playable
 from ioa_marl.agents.baselines.scripted import ScriptedConfig, given_settings
 from ioa_marl.agents.saved.description import Description, whole
 from ioa_marl.envs.core import Game, Role
+from ioa_marl.envs.requirements import check_requirements
 from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, EvaluationConfig, check_episodes, evaluation_config
 from ioa_marl.foundations.errors import CannotPlayError, UserError, UserErrors, one_line, shown, unknown_name
 from ioa_marl.foundations.parameters import ParameterError, integer_if_whole, is_whole, without_unchanged
@@ -351,7 +352,9 @@ def _check_agents(
 ) -> None:
     """Refuse agents that cannot play their roles of a market."""
     try:
-        game_class.check_players(env_config, {role: agent.agent_class for agent in agents for role in agent.roles})
+        check_requirements(
+            game_class, env_config, {role: agent.agent_class for agent in agents for role in agent.roles}
+        )
     except ParameterError as error:
         raise UserError(f"env.{error}") from error
     for agent in agents:

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from ioa_marl.agents.base import Agent
-from ioa_marl.envs.core import Arrays, AsksForExternality, Game
+from ioa_marl.envs.core import Arrays, Game
 from ioa_marl.evaluation.protocol import evaluation_config, make_agent
 from ioa_marl.foundations.errors import UserError
 from ioa_marl.foundations.files import write_atomically
@@ -248,8 +248,7 @@ def _replayed(
     for agent in players.agents:  # which a market may ask for more than actions
         agent.attach(game)
     # What networks tell of one market alone is rounded differently.
-    asks = isinstance(game, AsksForExternality) and game.externality_role is not None
-    tolerance = ROUNDING if asks else 0.0
+    tolerance = ROUNDING if game.requirements(game.config) else 0.0
     yield 0, game.render("rgb_array")
     for done, chosen in enumerate(actions, 1):
         step = game.step(chosen)

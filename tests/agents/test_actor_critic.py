@@ -14,11 +14,12 @@ from learners import LEARNERS
 from probes import Bazaar, Crowd, ProbeGame, make_role
 from sessions import Session, differing
 
-from ioa_marl.agents.base import AgentContext, EstimatesExternality
+from ioa_marl.agents.base import AgentContext
 from ioa_marl.agents.common.actor_critic import ActorCriticConfig
 from ioa_marl.agents.learners.maddpg import MANY_AGENTS, MADDPGAgent, MADDPGConfig
 from ioa_marl.agents.learners.mean_field_ac import MeanFieldACAgent, MeanFieldACConfig
 from ioa_marl.agents.replay.joint_views import View
+from ioa_marl.envs.vcg_slicing.estimators import EstimatesExternality
 from ioa_marl.envs.vector import VectorGame
 from ioa_marl.foundations.errors import UserError
 from ioa_marl.foundations.parameters import ParameterError

@@ -272,7 +272,7 @@ def test_the_critic_of_the_bank_comes_along():
     game_class = registry.load_env("vcg_slicing")
     game = game_class(game_class.make_config("dual_currency", externality="critic", slice_reward="bids"))
     game.reset(np.array([1], np.uint64))
-    game.take_externality(Half())
+    game.supply("slice", Half())
     other = copy.copy(game)
     hold = {"slice": np.full((1, game.config.providers, 3), game.config.hold)}
     assert shown(vars(other.step(hold))) == shown(vars(game.step(hold)))
@@ -283,7 +283,7 @@ def test_the_critic_of_the_bank_comes_along():
 class Half:
     """An estimator of what the others could have: half of the largest."""
 
-    def __call__(self, now, then, largest, largest_of_others):
+    def __call__(self, before, after, *, hold, largest, largest_of_others):
         return largest_of_others / 2
 
 

@@ -81,9 +81,10 @@ def test_the_bank_asks_the_critic_of_the_slices_agent(tmp_path):
     asked = []
     estimate = game.bank.critic
 
-    def watched(before, after, largest, largest_of_others):
+    def watched(before, after, *, hold, largest, largest_of_others):
         asked.append(({k: v.copy() for k, v in before.items()}, {k: v.copy() for k, v in after.items()}))
-        asked[-1] += (largest.copy(), largest_of_others.copy(), estimate(before, after, largest, largest_of_others))
+        found = estimate(before, after, hold=hold, largest=largest, largest_of_others=largest_of_others)
+        asked[-1] += (largest.copy(), largest_of_others.copy(), found)
         return asked[-1][-1]
 
     game.bank.critic = watched

@@ -15,8 +15,7 @@ Value of Information Perspective", with these repairs:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,71 +53,6 @@ class Flows(NamedTuple):
     def profit(self) -> Floats:
         """P_i of Eq. 3 [money]."""
         return self.gross - self.tax
-
-
-class VoIEstimator(Protocol):
-    """Whoever learns from bills what utility a change of the allocation leads to: f_i(o, a) of Eqs. 29 and 35.
-
-    It keeps a function of its own for every provider of every market.
-    """
-
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Return everything that it is, leading axis batch, for saving and for writing in place."""
-
-    def open(self, rows: NDArray[np.intp], keys: NDArray[np.uint64]) -> None:
-        """Start anew in the markets ``rows``; ``keys`` (rows, 3) are seed, stream and episode."""
-
-    def learn(
-        self,
-        rows: NDArray[np.intp],
-        held: Floats,
-        change: Floats,
-        utility: Floats,
-        known: NDArray[np.bool_],
-        steps: int,
-    ) -> None:
-        """Make some steps of regression on all bills of the markets ``rows``.
-
-        Parameters
-        ----------
-        rows : ndarray, shape (rows,)
-            Markets.
-        held, change : ndarray, shape (rows, bills, providers, 3)
-            Shares times N before the change, and the relative change.
-        utility : ndarray, shape (rows, bills, providers)
-            Reported utility over the largest that is possible.
-        known : ndarray of bool, shape (rows, bills)
-            Which bills there are.
-        steps : int
-            Steps.
-        """
-
-    def estimate(self, rows: NDArray[np.intp], held: Floats, change: Floats) -> Floats:
-        """Return utilities, in the unit of `learn`, of one change in each market, (rows, providers)."""
-
-
-class ExternalityEstimator(Protocol):
-    """Whoever can tell what the others could have without each provider, from the changes of an allocation."""
-
-    def __call__(
-        self,
-        before: Mapping[str, NDArray[np.float32]],
-        after: Mapping[str, NDArray[np.float32]],
-        largest: Floats,
-        largest_of_others: Floats,
-    ) -> Floats:
-        """Return estimates of SW*₋ᵢ over Σβ, shape (batch, providers).
-
-        Parameters
-        ----------
-        before, after : mapping of str to ndarray of float32
-            What the agents of each role that acts saw when the slices' agents acted, and see then, shape (batch,
-            agents, features).
-        largest : ndarray, shape (batch,)
-            Largest welfare that is on a bill, over Σβ: an upper bound.
-        largest_of_others : ndarray, shape (batch, providers)
-            Largest welfare of the others that is on a bill, over Σβ: a lower bound.
-        """
 
 
 def loans(pool: Floats, bids: Floats) -> Floats:
