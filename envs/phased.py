@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs.core import Arrays, Game, ScriptedPolicy, Step, StepBuffers
 from ioa_marl.foundations.parameters import check_integer, require
+from ioa_marl.foundations.records import plain_view
 from ioa_marl.foundations.seeds import MAX_INSTANCE
 
 
@@ -36,8 +37,9 @@ class PhasedGame(Game):
     Attributes
     ----------
     market : NamedTuple of ndarray
-        Everything that the batch is: arrays with the leading axis batch, among them ``seed``, ``stream``,
-        ``instance``, ``episode`` (uint64) and ``phase``, ``cycles`` (int64), shape (batch,) each.
+        Everything that the batch is: arrays of numbers, or of records of floats, with the leading axis batch; among
+        them ``seed``, ``stream``, ``instance``, ``episode`` (uint64) and ``phase``, ``cycles`` (int64), shape (batch,)
+        each.
     learns : dict of bool
         For each role whether it acts through `step`.
     openings : int
@@ -241,7 +243,9 @@ class PhasedGame(Game):
         return {name: array.copy() for name, array in self._arrays().items()}
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        return {**self.market._asdict(), "ledger": self._ledger}
+        """Return the arrays that `save` copies: records as plain numbers, with a last axis for their fields."""
+        plain = {name: plain_view(array) for name, array in self.market._asdict().items()}
+        return {**plain, "ledger": self._ledger}
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Arrays]:
         """Go on from what `save` returned."""

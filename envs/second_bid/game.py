@@ -17,10 +17,11 @@ from ioa_marl.envs.spaces import unit_box
 from ioa_marl.foundations.compile import machine_code
 from ioa_marl.foundations.ledger import balance_ledgers
 from ioa_marl.foundations.parameters import require
-from ioa_marl.markets.second_bid import drivers as batch
-from ioa_marl.markets.second_bid import kernels as k
+from ioa_marl.foundations.records import plain_view
+from ioa_marl.markets.second_bid import drivers
 from ioa_marl.markets.second_bid.auction import PRESETS, SecondBidParams
 from ioa_marl.markets.second_bid.references import calibration, draw_tasks, full_information
+from ioa_marl.markets.second_bid.state import SecondBidMetrics, SecondBidState, allocate_state
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,7 @@ class SecondBidGame(PhasedGame):
         "pareto": {**PRESETS["pareto"], "information": "history"},
     }
     default_controlled_roles: ClassVar[tuple[str, ...]] = ("auctioneer",)
-    metric_names: tuple[str, ...] = k.METRICS
+    metric_names: tuple[str, ...] = SecondBidMetrics.names()
     objectives: ClassVar[Mapping[str, str]] = {"auctioneer": "surplus"}
     constant_baseline: ClassVar[Mapping[str, str]] = {"auctioneer": "constant_rho"}
     board_metrics: ClassVar[tuple[str, ...]] = ("efficiency", "revenue", "delay", "uav_share")
@@ -216,7 +217,7 @@ class SecondBidGame(PhasedGame):
     policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
 
     config: SecondBidConfig
-    market: k.SecondBidState
+    market: SecondBidState
 
     def __init__(
         self,
@@ -227,37 +228,35 @@ class SecondBidGame(PhasedGame):
     ) -> None:
         super().__init__(config, num_envs, controlled_roles, autoreset)
         known = calibration(config)
-        self.numbers = config.numbers()
-        self.numbers[k.CONTRACT_PRICE] = known.contract_price
-        self.numbers[k.LOG_LOW], self.numbers[k.LOG_HIGH] = known.log_low, known.log_high
-        self.numbers[k.LOG_RATIO] = known.log_ratio
-        self.counts = config.counts(config.information == "current_bids", config.uav_bid_visible)
+        self.params = config.record(config.information == "current_bids", config.uav_bid_visible)
+        for name in ("contract_price", "log_low", "log_high", "log_ratio"):
+            self.params[name] = getattr(known, name)
         self.rhos = config.rhos()
-        self._multipliers = np.array(batch.MULTIPLIERS)
-        self._truth = np.full((num_envs, config.stations), batch.TRUTH, np.int64)
+        self._multipliers = np.array(drivers.MULTIPLIERS)
+        self._truth = np.full((num_envs, config.stations), drivers.TRUTH, np.int64)
         self._surplus = np.zeros((num_envs, 1), np.float32)
-        every = np.ones(num_envs, np.bool_)
-        self._draw_tasks = machine_code(batch.draw_tasks, self.market, self.numbers, self.counts, every)
-        self._make_bids = machine_code(batch.make_bids, self.market, self._multipliers, self._truth, every)
+        every, seen = np.ones(num_envs, np.bool_), np.zeros((num_envs, 1, drivers.HISTORY_FEATURES), np.float32)
+        self._draw_tasks = machine_code(drivers.draw_tasks, self.market, self.params, every)
+        self._make_bids = machine_code(drivers.make_bids, self.market, self._multipliers, self._truth, every)
         self._hold_auctions = machine_code(
-            batch.hold_auctions, self.market, self.numbers, self.counts, self.rhos, self._truth, every, self._surplus,
-            every,
-        )  # fmt: skip
+            drivers.hold_auctions, self.market, self.params, self.rhos, self._truth, every, self._surplus, every
+        )
+        self._observe_auctioneers = machine_code(drivers.observe_auctioneers, self.market, self.params, seen)
 
     @classmethod
     def make_roles(cls, config: SecondBidConfig) -> dict[str, Role]:
         """Return the roles auctioneer and station."""
         present = config.stations + config.uav_bid_visible if config.information == "current_bids" else 0
-        seen = unit_box(batch.HISTORY_FEATURES + present), unit_box(batch.STATION_FEATURES)
-        bids = spaces.Discrete(len(batch.MULTIPLIERS))
+        seen = unit_box(drivers.HISTORY_FEATURES + present), unit_box(drivers.STATION_FEATURES)
+        bids = spaces.Discrete(len(drivers.MULTIPLIERS))
         return {
             "auctioneer": Role("auctioneer", 1, seen[0], spaces.Discrete(config.levels), "constant_rho"),
             "station": Role("station", config.stations, seen[1], bids, "truthful"),
         }
 
-    def allocate(self) -> k.SecondBidState:
+    def allocate(self) -> SecondBidState:
         """Return the zeroed arrays of the batch."""
-        return k.allocate_state(self.num_envs, self.config.stations, self.config.tasks)
+        return allocate_state(self.num_envs, self.config.stations, self.config.tasks)
 
     def count_accounts(self) -> int:
         """Return the number of accounts in the ledger."""
@@ -265,8 +264,8 @@ class SecondBidGame(PhasedGame):
 
     def open_markets(self, mask: NDArray[np.bool_]) -> None:
         """Draw and open the present episode of the markets ``mask``, bool (batch,)."""
-        batch.clear_episodes(self.market, mask)
-        self._draw_tasks(self.market, self.numbers, self.counts, mask)
+        drivers.clear_episodes(self.market, mask)
+        self._draw_tasks(self.market, self.params, mask)
 
     def play_phase(
         self,
@@ -281,27 +280,25 @@ class SecondBidGame(PhasedGame):
             self._make_bids(self.market, self._multipliers, actions.get("station", self._truth), mask)
             return
         surplus = rewards.get("auctioneer", self._surplus)
-        self._hold_auctions(
-            self.market, self.numbers, self.counts, self.rhos, actions["auctioneer"], mask, surplus, terminated
-        )
+        self._hold_auctions(self.market, self.params, self.rhos, actions["auctioneer"], mask, surplus, terminated)
         if "station" in rewards:
             rewards["station"][mask] = self.market.utility[mask]
-        self._draw_tasks(self.market, self.numbers, self.counts, mask & ~terminated)
+        self._draw_tasks(self.market, self.params, mask & ~terminated)
 
     def write_observations(self, observations: Arrays) -> None:
         """Write what agents see, float32 (batch, agents, features); see `PhasedGame.write_observations`."""
         if "auctioneer" in observations:
-            batch.observe_auctioneers(self.market, self.numbers, self.counts, observations["auctioneer"])
+            self._observe_auctioneers(self.market, self.params, observations["auctioneer"])
         if "station" in observations:
-            batch.observe_stations(self.market, self.numbers, self.counts, observations["station"])
+            drivers.observe_stations(self.market, self.params, observations["station"])
 
     def write_metrics(self, mask: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
         """Write metrics and ledger of the episodes that end; see `PhasedGame.write_metrics`."""
-        tasks = np.maximum(self.market.task[mask], 1)
-        means = self.market.totals[mask] / tasks[:, None]
-        optimum = means[:, k.OPTIMUM]
-        means[:, k.EFFICIENCY] = np.divide(means[:, k.SURPLUS], optimum, out=np.ones(len(means)), where=optimum > 0.0)
-        metrics[mask] = means
+        means = self.market.totals[mask]
+        plain_view(means)[...] /= np.maximum(self.market.task[mask], 1)[:, None]
+        surplus, optimum = means["surplus"], means["optimal_surplus"]
+        means["efficiency"] = np.divide(surplus, optimum, out=np.ones(len(means)), where=optimum > 0.0)
+        metrics[mask] = plain_view(means)
         ledger[mask] = self.market.receipts[mask]
         balance_ledgers(ledger, mask)
 
@@ -311,9 +308,11 @@ class SecondBidGame(PhasedGame):
         Shape (batch, 11 + 2·(stations + 1) + stations).
         """
         market, n = self.market, self.config.stations
-        past = np.zeros((self.num_envs, 1, batch.HISTORY_FEATURES), np.float32)
-        batch.observe_auctioneers(market, self.numbers, self.config.counts(), past)
-        low, high = self.numbers[k.LOG_LOW], self.numbers[k.LOG_HIGH]
+        past = np.zeros((self.num_envs, 1, drivers.HISTORY_FEATURES), np.float32)
+        only_past = self.params.copy()
+        only_past["current_bids"] = False
+        self._observe_auctioneers(market, only_past, past)
+        low, high = self.params[0].log_low, self.params[0].log_high
         out = np.empty((self.num_envs, 11 + 2 * (n + 1) + n), np.float32)
         out[:, 0] = market.phase
         out[:, 1] = market.task / self.config.tasks

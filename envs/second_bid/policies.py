@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs.policies import policy
 from ioa_marl.foundations.parameters import integer_if_whole, is_number, is_whole, require
-from ioa_marl.markets.second_bid import drivers as batch
-from ioa_marl.markets.second_bid import kernels as k
+from ioa_marl.markets.second_bid.drivers import MULTIPLIERS, best_actions
 from ioa_marl.markets.second_bid.references import calibration
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ class LastWinner:
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, 1) indices of ρ."""
         market = self._game.market
-        last = np.where(market.last[:, k.LAST_FIRST] > market.last[:, k.LAST_UAV], 0, self._game.config.levels - 1)
+        last = np.where(market.last["first"] > market.last["uav"], 0, self._game.config.levels - 1)
         return np.where(market.task > 0, last, self._constant)[:, None]
 
 
@@ -106,7 +105,7 @@ class FullInformation:
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, 1) indices of ρ."""
         game = self._game
-        batch.best_actions(game.market, game.numbers, game.counts, game.rhos, self._actions)
+        best_actions(game.market, game.params, game.rhos, self._actions)
         return self._actions
 
 
@@ -120,7 +119,7 @@ class Multiplied:
     """Every station bids its valuation times a factor, one of 0.5, 0.6, … 2."""
 
     def __init__(self, game: SecondBidGame, factor: float = 0.8) -> None:
-        known = [is_number(factor) and abs(factor - multiplier) < 1e-9 for multiplier in batch.MULTIPLIERS]
+        known = [is_number(factor) and abs(factor - multiplier) < 1e-9 for multiplier in MULTIPLIERS]
         require(any(known), "factor", factor, "0.5, 0.6, … 2.0")
         self._actions = np.full((game.num_envs, game.config.stations), known.index(True), np.int64)
 

@@ -19,29 +19,28 @@ from numpy.typing import ArrayLike, NDArray
 
 from ioa_marl.foundations.parameters import check_integer, check_number, check_range, make_preset, require
 from ioa_marl.markets.common.physics import db_to_ratio, dbm_to_watt, processing_time, shannon_rate, transfer_time
-from ioa_marl.markets.second_bid import kernels as k
+from ioa_marl.markets.second_bid.kernels import critical_payment, matching_value, wins
+from ioa_marl.markets.second_bid.state import UAV, SecondBidRecord
 
 LARGEST_VALUE = 1e12
 """Valuations stay below this, and above its inverse, so that sums of them and their logarithms are exact enough."""
 MOST_DRAWS = 12_000
 """Most periods to draw for a task, of all providers together: an auction is then calibrated in about two seconds."""
-UAV = k.UAV
-"""The winner of an auction that no station wins."""
 
 _RANGES = {
-    "noise_power": (k.NOISE, -300.0, 100.0),
-    "channel_gain": (k.GAIN, -200.0, 100.0),
-    "task_size": (k.SIZE, 1e-3, 1e6),
-    "uplink_bandwidth": (k.UPLINK, 1e-3, 1e6),
-    "downlink_bandwidth": (k.DOWNLINK, 1e-3, 1e6),
-    "user_power": (k.USER_POWER, -100.0, 100.0),
-    "provider_power": (k.PROVIDER_POWER, -100.0, 100.0),
-    "gpu_speed": (k.GPU, 1e-3, 1e6),
-    "cpu_speed": (k.CPU, 1e-3, 1e6),
-    "accuracy": (k.ACCURACY, 0.0, 1.0),
-    "common_value": (k.LOG_COMMON, 1e-6, 1e6),
+    "noise_power": (-300.0, 100.0),
+    "channel_gain": (-200.0, 100.0),
+    "task_size": (1e-3, 1e6),
+    "uplink_bandwidth": (1e-3, 1e6),
+    "downlink_bandwidth": (1e-3, 1e6),
+    "user_power": (-100.0, 100.0),
+    "provider_power": (-100.0, 100.0),
+    "gpu_speed": (1e-3, 1e6),
+    "cpu_speed": (1e-3, 1e6),
+    "accuracy": (0.0, 1.0),
+    "common_value": (1e-6, 1e6),
 }
-"""For each range its column in the kernels' parameters, and the smallest and largest number that it may hold."""
+"""For each range the smallest and largest number that it may hold."""
 _UNIT = {"task_size": 8e-3, "uplink_bandwidth": 1e-3, "downlink_bandwidth": 1e-3}
 """Factors from the tabulated units to those of the kernels: MB to Gbit, MHz to GHz, so that rates are in Gbit/s."""
 
@@ -121,7 +120,7 @@ class SecondBidParams:
         check_integer(self, "tasks", 1, 100_000)
         check_integer(self, "periods", 1, 1000)
         require(self.valuations in ("physical", "pareto"), "valuations", self.valuations, "physical or pareto")
-        for name, (_, low, high) in _RANGES.items():
+        for name, (low, high) in _RANGES.items():
             check_range(self, name, low, high)
         for name in ("latency_factor", "accuracy_factor", "uav_factor", "uav_weight", "pareto_uav"):
             check_number(self, name, 1e-6, 1e6)
@@ -154,7 +153,7 @@ class SecondBidParams:
         bounds = []
         for end, accuracy in ((0, self.accuracy[0] - self.accuracy_noise), (1, self.accuracy[1] + self.accuracy_noise)):
             capped = min(max(accuracy, 0.0), self.accuracy_cap)
-            match = k.matching_value(capped, self.accuracy_factor, self.beta)
+            match = matching_value(capped, self.accuracy_factor, self.beta)
             factor = max(1.0, self.uav_factor) if end else min(1.0, self.uav_factor)
             bounds.append(self.latency_factor / latency[end] * match * factor)
         return bounds[0], bounds[1]
@@ -178,29 +177,43 @@ class SecondBidParams:
         """Return the price scaling factors ρ = 10^(a/A) that the auctioneer may choose, shape (levels,)."""
         return np.asarray(10.0 ** (np.arange(self.levels) / self.levels))
 
-    def numbers(self) -> NDArray[np.float64]:
-        """Return the float parameter vector of the kernels; contract price and scales are left at 0."""
-        out = np.zeros(k.N_NUMBERS)
-        for name, (column, _, _) in _RANGES.items():
-            ends = np.array(getattr(self, name)) * _UNIT.get(name, 1.0)
-            out[column : column + 2] = np.log(ends) if column == k.LOG_COMMON else ends
-        out[k.GPU_PER_BIT], out[k.BETA] = self.gpu_per_bit, self.beta
-        out[k.ACCURACY_NOISE], out[k.ACCURACY_CAP] = self.accuracy_noise, self.accuracy_cap
-        out[k.ACCURACY_REDRAW] = self.accuracy_redraw
-        out[k.LATENCY_FACTOR], out[k.ACCURACY_FACTOR] = self.latency_factor, self.accuracy_factor
-        out[k.UAV_FACTOR], out[k.UAV_WEIGHT] = self.uav_factor, self.uav_weight
-        out[k.PARETO_SHAPE], out[k.PARETO_UAV] = self.pareto_shape, self.pareto_uav
-        out[k.SMOOTHING] = self.smoothing
-        return out
+    def record(self, current_bids: bool = False, uav_visible: bool = False) -> NDArray[Any]:
+        """Return the parameters of the kernels, one row of `SecondBidRecord`, for what the auctioneer may see.
 
-    def counts(self, current_bids: bool = False, uav_visible: bool = False) -> NDArray[np.int64]:
-        """Return the integer parameter vector of the kernels, for what the auctioneer may see."""
-        out = np.zeros(k.N_COUNTS, np.int64)
-        out[k.STATIONS], out[k.LEVELS] = self.stations, self.levels
-        out[k.PERIODS], out[k.TASKS] = self.periods, self.tasks
-        out[k.PARETO] = self.valuations == "pareto"
-        out[k.CURRENT_BIDS], out[k.UAV_VISIBLE] = current_bids, uav_visible
-        return out
+        Contract price and scales are left at 0; `ioa_marl.markets.second_bid.references.calibration` knows them.
+        """
+        ends = {name: np.array(getattr(self, name)) * _UNIT.get(name, 1.0) for name in _RANGES}
+        ends["log_common_value"] = np.log(ends.pop("common_value"))
+        return SecondBidRecord.row(
+            stations=self.stations,
+            levels=self.levels,
+            tasks=self.tasks,
+            pareto=self.valuations == "pareto",
+            current_bids=current_bids,
+            uav_visible=uav_visible,
+            periods=self.periods,
+            gpu_per_bit=self.gpu_per_bit,
+            accuracy_noise=self.accuracy_noise,
+            accuracy_cap=self.accuracy_cap,
+            accuracy_redraw=self.accuracy_redraw,
+            beta=self.beta,
+            latency_factor=self.latency_factor,
+            accuracy_factor=self.accuracy_factor,
+            uav_factor=self.uav_factor,
+            uav_weight=self.uav_weight,
+            contract_price=0.0,
+            pareto_shape=self.pareto_shape,
+            pareto_uav=self.pareto_uav,
+            smoothing=self.smoothing,
+            log_low=0.0,
+            log_high=0.0,
+            log_ratio=0.0,
+            **{
+                f"{name}_{end}": value
+                for name, pair in ends.items()
+                for end, value in zip(("low", "high"), pair, strict=True)
+            },
+        )
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -282,7 +295,7 @@ def allocate(bids: ArrayLike | Sequence[float], rho: float, contract_price: floa
     first, second = float(offered[best]), float(np.delete(offered, best).max(initial=0.0))
     highest_other = np.full(len(offered), first)
     highest_other[best] = second
-    critical = np.array([k.critical_payment(float(other), float(rho)) for other in highest_other])
-    if k.wins(first, second, float(rho)):
+    critical = np.array([critical_payment(float(other), float(rho)) for other in highest_other])
+    if wins(first, second, float(rho)):
         return Allocation(best, float(critical[best]), critical)
     return Allocation(UAV, float(contract_price), critical)

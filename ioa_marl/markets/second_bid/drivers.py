@@ -1,6 +1,7 @@
 """Batched drivers of the modified second-bid auction: draw, bid and auction in many markets, encode what agents see.
 
-Each driver runs scalar kernels over the markets ``mask``, bool (batch,); outputs go into preallocated arrays.
+Each driver runs scalar kernels over the markets ``mask``, bool (batch,); outputs go into preallocated arrays, and
+``params`` is one row of `SecondBidRecord`.
 """
 
 from __future__ import annotations
@@ -12,28 +13,8 @@ import numpy as np
 
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.foundations.scaling import unit
-from ioa_marl.markets.second_bid.kernels import (
-    CURRENT_BIDS,
-    LAST_FIRST,
-    LAST_RHO,
-    LAST_SECOND,
-    LAST_UAV,
-    LAST_WINNER,
-    LEVELS,
-    LOG_HIGH,
-    LOG_LOW,
-    LOG_RATIO,
-    STATIONS,
-    UAV,
-    UAV_VISIBLE,
-    Array,
-    SecondBidState,
-    best_action,
-    clear_episode,
-    draw_task,
-    hold_auction,
-    rank_bids,
-)
+from ioa_marl.markets.second_bid.kernels import best_action, clear_episode, draw_task, hold_auction, rank_bids
+from ioa_marl.markets.second_bid.state import UAV, Array, LastTask, LogBids, SecondBidRecord, SecondBidState
 
 HISTORY_FEATURES = 9
 """Features of the auctioneer without the bids of the present task."""
@@ -45,23 +26,25 @@ TRUTH = MULTIPLIERS.index(1.0)
 
 
 @kernel
-def _log_unit(log: float, numbers: Array) -> Any:
+def _log_unit(log: float, params: Array) -> Any:
     """Scale the logarithm of a valuation or bid to [0, 1]."""
-    return unit((log - numbers[LOG_LOW]) / (numbers[LOG_HIGH] - numbers[LOG_LOW]))
+    p: SecondBidRecord = params[0]
+    return unit((log - p.log_low) / (p.log_high - p.log_low))
 
 
 @kernel
-def _rho_unit(rho: float, counts: Array) -> Any:
+def _rho_unit(rho: float, params: Array) -> Any:
     """Scale ρ = 10^(a/A) to a/(A - 1)."""
-    return unit(math.log10(rho) * counts[LEVELS] / max(counts[LEVELS] - 1, 1))
+    levels = params[0].levels
+    return unit(math.log10(rho) * levels / max(levels - 1, 1))
 
 
 @kernel
-def draw_tasks(state: SecondBidState, numbers: Array, counts: Array, mask: Array) -> None:
+def draw_tasks(state: SecondBidState, params: Array, mask: Array) -> None:
     """Draw the next task of the markets ``mask``."""
     for b in range(mask.shape[0]):
         if mask[b]:
-            draw_task(b, state, numbers, counts)
+            draw_task(b, state, params)
 
 
 @kernel
@@ -85,8 +68,7 @@ def make_bids(state: SecondBidState, multipliers: Array, actions: Array, mask: A
 @kernel
 def hold_auctions(
     state: SecondBidState,
-    numbers: Array,
-    counts: Array,
+    params: Array,
     rhos: Array,
     actions: Array,
     mask: Array,
@@ -99,48 +81,52 @@ def hold_auctions(
     """
     for b in range(mask.shape[0]):
         if mask[b]:
-            gained, last = hold_auction(b, state, numbers, counts, rhos, actions[b, 0])
+            gained, last = hold_auction(b, state, params, rhos, actions[b, 0])
             surplus[b, 0] = np.float32(gained)
             terminated[b] = last
 
 
 @kernel
-def best_actions(state: SecondBidState, numbers: Array, counts: Array, rhos: Array, out: Array) -> None:
+def best_actions(state: SecondBidState, params: Array, rhos: Array, out: Array) -> None:
     """Write the action with the largest surplus, knowing every true value, of every market, int64 (batch, 1)."""
     for b in range(out.shape[0]):
-        out[b, 0], _ = best_action(b, state, numbers, counts, rhos)
+        out[b, 0], _ = best_action(b, state, params, rhos)
 
 
 @kernel
-def observe_auctioneers(state: SecondBidState, numbers: Array, counts: Array, out: Array) -> None:
+def observe_auctioneers(state: SecondBidState, params: Array, out: Array) -> None:
     """Write what the auctioneers see, float32 (batch, 1, features): the past, and the present bids if they may."""
+    p: SecondBidRecord = params[0]
     for b in range(out.shape[0]):
         for feature in range(out.shape[2]):
             out[b, 0, feature] = np.float32(0.0)
         if state.task[b] > 0:
-            first, second = state.last[b, LAST_FIRST], state.last[b, LAST_SECOND]
-            out[b, 0, 0] = _log_unit(state.last[b, LAST_UAV], numbers)
-            out[b, 0, 1] = _log_unit(first, numbers)
-            out[b, 0, 2] = _log_unit(second, numbers)
-            out[b, 0, 3] = unit((first - second) / numbers[LOG_RATIO])
-            out[b, 0, 4] = np.float32(0.5 if state.last[b, LAST_WINNER] == UAV else 1.0)
-            out[b, 0, 5] = _rho_unit(state.last[b, LAST_RHO], counts)
-            for column in range(3):
-                out[b, 0, 6 + column] = _log_unit(state.averages[b, column], numbers)
-        if counts[CURRENT_BIDS] == 1 and state.bid[b, 0] > 0.0:
-            for i in range(counts[STATIONS]):
-                out[b, 0, HISTORY_FEATURES + i] = _log_unit(math.log(state.bid[b, state.rank[b, i]]), numbers)
-            if counts[UAV_VISIBLE] == 1:
-                out[b, 0, HISTORY_FEATURES + counts[STATIONS]] = _log_unit(math.log(state.value[b, 0]), numbers)
+            last: LastTask = state.last[b]
+            averages: LogBids = state.averages[b]
+            out[b, 0, 0] = _log_unit(last.uav, params)
+            out[b, 0, 1] = _log_unit(last.first, params)
+            out[b, 0, 2] = _log_unit(last.second, params)
+            out[b, 0, 3] = unit((last.first - last.second) / p.log_ratio)
+            out[b, 0, 4] = np.float32(0.5 if last.winner == UAV else 1.0)
+            out[b, 0, 5] = _rho_unit(last.rho, params)
+            out[b, 0, 6] = _log_unit(averages.uav, params)
+            out[b, 0, 7] = _log_unit(averages.first, params)
+            out[b, 0, 8] = _log_unit(averages.second, params)
+        if p.current_bids and state.bid[b, 0] > 0.0:
+            for i in range(p.stations):
+                out[b, 0, HISTORY_FEATURES + i] = _log_unit(math.log(state.bid[b, state.rank[b, i]]), params)
+            if p.uav_visible:
+                out[b, 0, HISTORY_FEATURES + p.stations] = _log_unit(math.log(state.value[b, 0]), params)
 
 
 @kernel
-def observe_stations(state: SecondBidState, numbers: Array, counts: Array, out: Array) -> None:
+def observe_stations(state: SecondBidState, params: Array, out: Array) -> None:
     """Write what the stations see, float32 (batch, stations, 3): own valuation, last ρ, whether they won the last."""
     for b in range(out.shape[0]):
-        held = state.task[b] > 0
-        rho = _rho_unit(state.last[b, LAST_RHO], counts) if held else np.float32(0.0)
+        played = state.task[b] > 0
+        last: LastTask = state.last[b]
+        rho = _rho_unit(last.rho, params) if played else np.float32(0.0)
         for i in range(out.shape[1]):
-            out[b, i, 0] = _log_unit(math.log(state.value[b, i + 1]), numbers)
+            out[b, i, 0] = _log_unit(math.log(state.value[b, i + 1]), params)
             out[b, i, 1] = rho
-            out[b, i, 2] = np.float32(held and state.last[b, LAST_WINNER] == i)
+            out[b, i, 2] = np.float32(played and last.winner == i)

@@ -1,116 +1,35 @@
 """Numba kernels of the modified second-bid auction: what happens to one task in one market, as scalar functions.
 
-Providers are numbered as in the paper: 0 is the UAV (the brand bidder), 1 … N are the ground base stations (the
-performance bidders). Stations alone have the indices 0 … N − 1, and a winner is a station's index or ``UAV`` (-1).
-Source: Sections 3 to 5 of "Diffusion-based auction mechanism for efficient resource management in 6G-enabled vehicular
-metaverses", Eqs. 1-15.
+``b`` is the index of a market in its batch, and ``params`` one row of `SecondBidRecord`. Source: Sections 3 to 5 of
+"Diffusion-based auction mechanism for efficient resource management in 6G-enabled vehicular metaverses", Eqs. 1-15.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.foundations.philox import philox_block, to_unit
 from ioa_marl.markets.common.physics import db_to_ratio, dbm_to_watt, processing_time, shannon_rate, transfer_time
-
-Array = NDArray[Any]
-
-UAV = -1
-"""The winner, where it is the UAV."""
-
-METRICS = (
-    "surplus",
-    "optimal_surplus",
-    "efficiency",
-    "station_surplus",
-    "uav_surplus",
-    "uav_share",
-    "revenue",
-    "bidder_utility",
-    "delay",
-    "rho",
+from ioa_marl.markets.second_bid.state import (
+    UAV,
+    Array,
+    LastTask,
+    LogBids,
+    SecondBidMetrics,
+    SecondBidRecord,
+    SecondBidState,
+    SettledTask,
 )
-SURPLUS, OPTIMUM, EFFICIENCY, STATION_SURPLUS, UAV_SURPLUS, UAV_SHARE = range(6)
-REVENUE, UTILITY, DELAY, RHO = range(6, 10)
 
-(NOISE, GAIN, SIZE, UPLINK, DOWNLINK, USER_POWER, PROVIDER_POWER, GPU, CPU, ACCURACY) = range(0, 20, 2)
-"""Lower ends of ranges in the float parameter vector; the upper end follows each."""
-LOG_COMMON = 20
-"""As the ranges above: logarithm of the common value of ``pareto``."""
-GPU_PER_BIT, ACCURACY_NOISE, ACCURACY_CAP, ACCURACY_REDRAW, BETA = range(22, 27)
-LATENCY_FACTOR, ACCURACY_FACTOR, UAV_FACTOR, UAV_WEIGHT, CONTRACT_PRICE = range(27, 32)
-PARETO_SHAPE, PARETO_UAV, SMOOTHING = range(32, 35)
-LOG_LOW, LOG_HIGH, LOG_RATIO = range(35, 38)
-"""Scales of observations: the smallest and largest logarithm of a valuation, the largest log(b₍₁₎/b₍₂₎)."""
-N_NUMBERS = 38
-"""Entries of the float parameter vector."""
-
-STATIONS, LEVELS, PERIODS, TASKS, PARETO, CURRENT_BIDS, UAV_VISIBLE = range(7)
-N_COUNTS = 7
-"""Entries of the integer parameter vector."""
-
-LAST_UAV, LAST_FIRST, LAST_SECOND, LAST_RHO, LAST_WINNER = range(5)
-"""Columns of ``SecondBidState.last``."""
-
-
-class SecondBidState(NamedTuple):
-    """Everything that a batch of markets is, as arrays that can be saved and restored; providers = stations + 1."""
-
-    seed: Array
-    """uint64 (batch,): first key word of the market's random stream."""
-    stream: Array
-    """uint64 (batch,): second key word (environment index)."""
-    instance: Array
-    """uint64 (batch,): unused; nothing in this market lasts longer than an episode."""
-    episode: Array
-    """uint64 (batch,): episodes begun so far, counted from 0."""
-    phase: Array
-    """int64 (batch,): 0 the stations bid, 1 the auctioneer sets ρ."""
-    cycles: Array
-    """int64 (batch,): environment steps of this episode so far."""
-    task: Array
-    """int64 (batch,): tasks auctioned so far in this episode."""
-    accuracy: Array
-    """float64 (batch, providers): each provider's accuracy R before the noise of the periods."""
-    common: Array
-    """float64 (batch, providers): common value c of the present task (Eq. 9)."""
-    value: Array
-    """float64 (batch, providers): valuation v of the present task (Eq. 11)."""
-    delay: Array
-    """float64 (batch, providers): mean latency E[T] of the present task [s]."""
-    bid: Array
-    """float64 (batch, stations): the stations' bids for the present task, 0 before they are made."""
-    rank: Array
-    """int64 (batch, stations): stations by bid, the highest first, ties by index."""
-    last: Array
-    """float64 (batch, 5): log v₀, log b₍₁₎, log b₍₂₎, ρ and winner of the last task; see ``LAST_UAV`` and so on."""
-    averages: Array
-    """float64 (batch, 3): moving averages of log v₀, log b₍₁₎ and log b₍₂₎ over the tasks so far."""
-    utility: Array
-    """float64 (batch, stations): value − payment of each station in the last task."""
-    receipts: Array
-    """float64 (batch, stations + 2): receipts of the stations, the UAV and the auctioneer in this episode."""
-    totals: Array
-    """float64 (batch, metrics): sums over the tasks so far, see ``METRICS``."""
-    winners: Array
-    """int64 (batch, tasks): who won each task of this episode, a station's index or -1 for the UAV."""
-    records: Array
-    """float64 (batch, tasks, 3): ρ, payment and surplus lost of each task of this episode."""
-    settled_value: Array
-    """float64 (batch, providers): valuations of the last task."""
-    settled_bid: Array
-    """float64 (batch, stations): the stations' bids for the last task."""
+_NO_TASK, _NO_AVERAGES = LastTask.zeros(1), LogBids.zeros(1)
+_NO_TOTALS, _NOT_SETTLED = SecondBidMetrics.zeros(1), SettledTask.zeros(1)
 
 
 @kernel
-def between(numbers: Array, low: int, u: float) -> float:
-    """Return the point at ``u`` in [0, 1) of the range whose lower end is entry ``low``."""
-    return float(numbers[low] + (numbers[low + 1] - numbers[low]) * u)
+def between(low: float, high: float, u: float) -> float:
+    """Return the point of a range at ``u`` in [0, 1)."""
+    return low + (high - low) * u
 
 
 @kernel
@@ -132,14 +51,15 @@ def critical_payment(highest_other: float, rho: float) -> float:
 
 
 @kernel
-def average_periods(b: int, n: int, state: SecondBidState, numbers: Array, counts: Array) -> tuple[float, float, float]:
+def average_periods(b: int, n: int, state: SecondBidState, params: Array) -> tuple[float, float, float]:
     """Return common value (Eq. 9), matching value (Eq. 10) and mean latency [s] of provider ``n`` for the present task.
 
     Averages over as many past periods as the market looks back; in each, the provider has served another task over
     another channel.
     """
     seed, stream, episode = state.seed[b], state.stream[b], state.episode[b]
-    periods = counts[PERIODS]
+    p: SecondBidRecord = params[0]
+    periods = p.periods
     block = 3 * periods * state.task[b] + 1
     common, matching, latency = 0.0, 0.0, 0.0
     for _ in range(periods):
@@ -147,56 +67,58 @@ def average_periods(b: int, n: int, state: SecondBidState, numbers: Array, count
         w4, w5, w6, w7 = philox_block(seed, stream, block + 1, episode, 2 * n + 1)
         w8, w9, w10, _ = philox_block(seed, stream, block + 2, episode, 2 * n + 1)
         block += 3
-        gain = db_to_ratio(between(numbers, GAIN, to_unit(w0)))
-        size = between(numbers, SIZE, to_unit(w1))
+        gain = db_to_ratio(between(p.channel_gain_low, p.channel_gain_high, to_unit(w0)))
+        size = between(p.task_size_low, p.task_size_high, to_unit(w1))
         up = shannon_rate(
-            between(numbers, UPLINK, to_unit(w2)),
+            between(p.uplink_bandwidth_low, p.uplink_bandwidth_high, to_unit(w2)),
             gain,
-            dbm_to_watt(between(numbers, USER_POWER, to_unit(w3))),
-            dbm_to_watt(between(numbers, NOISE, to_unit(w4))),
+            dbm_to_watt(between(p.user_power_low, p.user_power_high, to_unit(w3))),
+            dbm_to_watt(between(p.noise_power_low, p.noise_power_high, to_unit(w4))),
         )
         down = shannon_rate(
-            between(numbers, DOWNLINK, to_unit(w5)),
+            between(p.downlink_bandwidth_low, p.downlink_bandwidth_high, to_unit(w5)),
             gain,
-            dbm_to_watt(between(numbers, PROVIDER_POWER, to_unit(w6))),
-            dbm_to_watt(between(numbers, NOISE, to_unit(w7))),
+            dbm_to_watt(between(p.provider_power_low, p.provider_power_high, to_unit(w6))),
+            dbm_to_watt(between(p.noise_power_low, p.noise_power_high, to_unit(w7))),
         )
-        gpu, cpu = between(numbers, GPU, to_unit(w8)), between(numbers, CPU, to_unit(w9))
+        gpu = between(p.gpu_speed_low, p.gpu_speed_high, to_unit(w8))
+        cpu = between(p.cpu_speed_low, p.cpu_speed_high, to_unit(w9))
         # Eq. 6; the result is as large as the input.
         total = transfer_time(size, up) + transfer_time(size, down)
-        total += processing_time(size, numbers[GPU_PER_BIT], gpu, cpu)
-        accuracy = state.accuracy[b, n] + numbers[ACCURACY_NOISE] * (2.0 * to_unit(w10) - 1.0)
-        accuracy = min(max(accuracy, 0.0), numbers[ACCURACY_CAP])
-        common += numbers[LATENCY_FACTOR] / total
-        matching += matching_value(accuracy, numbers[ACCURACY_FACTOR], numbers[BETA])
+        total += processing_time(size, p.gpu_per_bit, gpu, cpu)
+        accuracy = state.accuracy[b, n] + p.accuracy_noise * (2.0 * to_unit(w10) - 1.0)
+        accuracy = min(max(accuracy, 0.0), p.accuracy_cap)
+        common += p.latency_factor / total
+        matching += matching_value(accuracy, p.accuracy_factor, p.beta)
         latency += total
     return common / periods, matching / periods, latency / periods
 
 
 @kernel
-def draw_task(b: int, state: SecondBidState, numbers: Array, counts: Array) -> None:
+def draw_task(b: int, state: SecondBidState, params: Array) -> None:
     """Draw every provider's valuation of the next task of market ``b``."""
+    p: SecondBidRecord = params[0]
     seed, stream, episode, task = state.seed[b], state.stream[b], state.episode[b], state.task[b]
     shared = 0.0
-    for n in range(counts[STATIONS] + 1):
+    for n in range(p.stations + 1):
         w0, w1, w2, w3 = philox_block(seed, stream, task + 1, episode, 2 * n + 2)
-        if task == 0 or to_unit(w0) < numbers[ACCURACY_REDRAW]:
-            state.accuracy[b, n] = between(numbers, ACCURACY, to_unit(w1))
-        if counts[PARETO] == 1:
+        if task == 0 or to_unit(w0) < p.accuracy_redraw:
+            state.accuracy[b, n] = between(p.accuracy_low, p.accuracy_high, to_unit(w1))
+        if p.pareto:
             if n == 0:
-                shared = math.exp(between(numbers, LOG_COMMON, to_unit(w2)))
-                matching = numbers[PARETO_UAV]
+                shared = math.exp(between(p.log_common_value_low, p.log_common_value_high, to_unit(w2)))
+                matching = p.pareto_uav
             else:
-                matching = (1.0 - to_unit(w3)) ** (-1.0 / numbers[PARETO_SHAPE])
-            common, latency = shared, numbers[LATENCY_FACTOR] / shared
+                matching = (1.0 - to_unit(w3)) ** (-1.0 / p.pareto_shape)
+            common, latency = shared, p.latency_factor / shared
         else:
-            common, matching, latency = average_periods(b, n, state, numbers, counts)
+            common, matching, latency = average_periods(b, n, state, params)
             if n == 0:
-                matching *= numbers[UAV_FACTOR]
+                matching *= p.uav_factor
         state.common[b, n] = common
         state.value[b, n] = common * matching
         state.delay[b, n] = latency
-    for i in range(counts[STATIONS]):
+    for i in range(p.stations):
         state.bid[b, i] = 0.0
         state.rank[b, i] = i
 
@@ -213,15 +135,16 @@ def rank_bids(b: int, state: SecondBidState) -> None:
 
 
 @kernel
-def best_action(b: int, state: SecondBidState, numbers: Array, counts: Array, rhos: Array) -> tuple[int, float]:
+def best_action(b: int, state: SecondBidState, params: Array, rhos: Array) -> tuple[int, float]:
     """Return the action with the largest surplus, knowing true values and the bids made, and that surplus.
 
     Ties go to the smallest ρ. Under truthful bids this is the optimum with full information.
     """
+    p: SecondBidRecord = params[0]
     first, second = state.rank[b, 0], state.rank[b, 1]
-    station, uav = state.value[b, first + 1], numbers[UAV_WEIGHT] * state.value[b, 0]
+    station, uav = state.value[b, first + 1], p.uav_weight * state.value[b, 0]
     best, chosen = -1.0, 0
-    for action in range(counts[LEVELS]):
+    for action in range(p.levels):
         surplus = station if wins(state.bid[b, first], state.bid[b, second], rhos[action]) else uav
         if surplus > best:
             best, chosen = surplus, action
@@ -229,22 +152,26 @@ def best_action(b: int, state: SecondBidState, numbers: Array, counts: Array, rh
 
 
 @kernel
-def remember(b: int, state: SecondBidState, numbers: Array, rho: float, winner: int) -> None:
+def remember(b: int, state: SecondBidState, params: Array, rho: float, winner: int) -> None:
     """Write down what everybody knows after a task: v₀, the two highest bids, ρ and the winner."""
-    uav = math.log(state.value[b, 0])
-    first, second = math.log(state.bid[b, state.rank[b, 0]]), math.log(state.bid[b, state.rank[b, 1]])
-    state.last[b, LAST_UAV], state.last[b, LAST_FIRST], state.last[b, LAST_SECOND] = uav, first, second
-    state.last[b, LAST_RHO], state.last[b, LAST_WINNER] = rho, float(winner)
-    keep = numbers[SMOOTHING] if state.task[b] > 0 else 0.0
-    state.averages[b, 0] = keep * state.averages[b, 0] + (1.0 - keep) * uav
-    state.averages[b, 1] = keep * state.averages[b, 1] + (1.0 - keep) * first
-    state.averages[b, 2] = keep * state.averages[b, 2] + (1.0 - keep) * second
+    p: SecondBidRecord = params[0]
+    last: LastTask = state.last[b]
+    last.uav = math.log(state.value[b, 0])
+    last.first, last.second = math.log(state.bid[b, state.rank[b, 0]]), math.log(state.bid[b, state.rank[b, 1]])
+    last.rho, last.winner = rho, float(winner)
+    averages: LogBids = state.averages[b]
+    keep = p.smoothing if state.task[b] > 0 else 0.0
+    averages.uav = keep * averages.uav + (1.0 - keep) * last.uav
+    averages.first = keep * averages.first + (1.0 - keep) * last.first
+    averages.second = keep * averages.second + (1.0 - keep) * last.second
 
 
 @kernel
-def settle(b: int, state: SecondBidState, numbers: Array, counts: Array, rho: float) -> tuple[int, float, float]:
+def settle(b: int, state: SecondBidState, params: Array, rho: float) -> tuple[int, float, float]:
     """Decide who serves the present task and what it pays. Returns (winner, payment, allocative surplus)."""
-    stations, totals = counts[STATIONS], state.totals
+    p: SecondBidRecord = params[0]
+    totals: SecondBidMetrics = state.totals[b]
+    stations = p.stations
     first, second = state.rank[b, 0], state.rank[b, 1]
     for i in range(stations):
         state.utility[b, i] = 0.0
@@ -254,56 +181,50 @@ def settle(b: int, state: SecondBidState, numbers: Array, counts: Array, rho: fl
         value = state.value[b, first + 1]
         surplus = value
         state.utility[b, first] = value - payment
-        totals[b, STATION_SURPLUS] += surplus
+        totals.station_surplus += surplus
     else:
         winner, account = UAV, stations
-        payment = numbers[CONTRACT_PRICE]
+        payment = p.contract_price
         value = state.value[b, 0]
-        surplus = numbers[UAV_WEIGHT] * value
-        totals[b, UAV_SURPLUS] += surplus
-        totals[b, UAV_SHARE] += 1.0
+        surplus = p.uav_weight * value
+        totals.uav_surplus += surplus
+        totals.uav_share += 1.0
     state.receipts[b, account] -= payment
     state.receipts[b, stations + 1] += payment
-    totals[b, SURPLUS] += surplus
-    totals[b, REVENUE] += payment
-    totals[b, UTILITY] += value - payment
-    totals[b, DELAY] += state.delay[b, winner + 1]
-    totals[b, RHO] += rho
+    totals.surplus += surplus
+    totals.revenue += payment
+    totals.bidder_utility += value - payment
+    totals.delay += state.delay[b, winner + 1]
+    totals.rho += rho
     return winner, payment, surplus
 
 
 @kernel
-def hold_auction(
-    b: int, state: SecondBidState, numbers: Array, counts: Array, rhos: Array, action: int
-) -> tuple[float, bool]:
+def hold_auction(b: int, state: SecondBidState, params: Array, rhos: Array, action: int) -> tuple[float, bool]:
     """Auction the present task of market ``b`` at ``rhos[action]``. Returns (surplus, it was the last task)."""
+    p: SecondBidRecord = params[0]
     rho = rhos[action]
-    _, best = best_action(b, state, numbers, counts, rhos)
-    state.totals[b, OPTIMUM] += best
-    winner, payment, surplus = settle(b, state, numbers, counts, rho)
-    remember(b, state, numbers, rho, winner)
+    _, best = best_action(b, state, params, rhos)
+    state.totals[b].optimal_surplus += best
+    winner, payment, surplus = settle(b, state, params, rho)
+    remember(b, state, params, rho, winner)
     task = state.task[b]
     state.winners[b, task] = winner
-    state.records[b, task, 0], state.records[b, task, 1] = rho, payment
-    state.records[b, task, 2] = best - surplus
+    settled: SettledTask = state.settled[b, task]
+    settled.rho, settled.payment, settled.lost = rho, payment, best - surplus
     state.settled_value[b, 0] = state.value[b, 0]
-    for i in range(counts[STATIONS]):
+    for i in range(p.stations):
         state.settled_value[b, i + 1] = state.value[b, i + 1]
         state.settled_bid[b, i] = state.bid[b, i]
     state.task[b] = task + 1
-    return surplus, bool(task + 1 == counts[TASKS])
+    return surplus, bool(task + 1 == p.tasks)
 
 
 @kernel
 def clear_episode(b: int, state: SecondBidState) -> None:
     """Forget the last episode of market ``b``."""
     state.task[b] = 0
-    for column in range(state.last.shape[1]):
-        state.last[b, column] = 0.0
-    for column in range(state.averages.shape[1]):
-        state.averages[b, column] = 0.0
-    for column in range(state.totals.shape[1]):
-        state.totals[b, column] = 0.0
+    state.last[b], state.averages[b], state.totals[b] = _NO_TASK[0], _NO_AVERAGES[0], _NO_TOTALS[0]
     for account in range(state.receipts.shape[1]):
         state.receipts[b, account] = 0.0
     for i in range(state.utility.shape[1]):
@@ -314,30 +235,4 @@ def clear_episode(b: int, state: SecondBidState) -> None:
         state.settled_bid[b, i] = 0.0
     for task in range(state.winners.shape[1]):
         state.winners[b, task] = UAV
-        for column in range(state.records.shape[2]):
-            state.records[b, task, column] = 0.0
-
-
-def allocate_state(batch: int, stations: int, tasks: int) -> SecondBidState:
-    """Return a zeroed state of ``batch`` markets with ``stations`` stations and ``tasks`` tasks an episode."""
-    providers = stations + 1
-    words = {name: np.zeros(batch, np.uint64) for name in ("seed", "stream", "instance", "episode")}
-    whole = {name: np.zeros(batch, np.int64) for name in ("phase", "cycles", "task")}
-    of_providers = {
-        name: np.zeros((batch, providers)) for name in ("accuracy", "common", "value", "delay", "settled_value")
-    }
-    return SecondBidState(
-        **words,
-        **whole,
-        **of_providers,
-        bid=np.zeros((batch, stations)),
-        rank=np.zeros((batch, stations), np.int64),
-        last=np.zeros((batch, 5)),
-        averages=np.zeros((batch, 3)),
-        utility=np.zeros((batch, stations)),
-        receipts=np.zeros((batch, stations + 2)),
-        totals=np.zeros((batch, len(METRICS))),
-        winners=np.zeros((batch, tasks), np.int64),
-        records=np.zeros((batch, tasks, 3)),
-        settled_bid=np.zeros((batch, stations)),
-    )
+        state.settled[b, task] = _NOT_SETTLED[0]

@@ -13,9 +13,9 @@ from scipy.special import beta, betainc, gammaln
 
 from ioa_marl.foundations.parameters import require
 from ioa_marl.foundations.seeds import CALIBRATION_SEED, as_seeds
-from ioa_marl.markets.second_bid import drivers as batch
-from ioa_marl.markets.second_bid import kernels as k
+from ioa_marl.markets.second_bid import drivers
 from ioa_marl.markets.second_bid.auction import SecondBidParams
+from ioa_marl.markets.second_bid.state import allocate_state
 
 FEWEST_TASKS = 500
 """Tasks drawn at least for the calibration of an auction; the presets have 12,000 and more."""
@@ -65,14 +65,14 @@ def draw_tasks(
     """
     seeds = as_seeds("seeds", seeds)
     count = params.tasks if tasks is None else min(tasks, params.tasks)
-    state = k.allocate_state(len(seeds), params.stations, 1)
+    state = allocate_state(len(seeds), params.stations, 1)
     state.seed[:], state.stream[:], state.episode[:] = seeds, as_seeds("streams", streams), episode
     out = np.empty((5, len(seeds), count))
-    numbers, counts = params.numbers(), params.counts()
+    record = params.record()
     everywhere = np.ones(len(seeds), np.bool_)
     for task in range(count):
         state.task[:] = task
-        batch.draw_tasks(state, numbers, counts, everywhere)
+        drivers.draw_tasks(state, record, everywhere)
         ordered = np.sort(state.value[:, 1:], axis=1)
         out[:, :, task] = state.value[:, 0], ordered[:, -1], ordered[:, -2], ordered[:, 0], state.common[:, 0]
     return Tasks(*out)

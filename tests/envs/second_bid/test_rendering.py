@@ -112,7 +112,7 @@ def test_text_says_who_won_at_what_price():
         lines = game.render("ansi").splitlines()
         winner, task = int(game.market.winners[0, game.market.task[0] - 1]), int(game.market.task[0])
         assert lines[0].endswith(f"task {task} of 50  ·  station {winner} serves")
-        payment = game.market.records[0, task - 1, 1]
+        payment = game.market.settled[0, task - 1].payment
         assert lines[1].endswith(f"= {payment:,.1f}: this is what station {winner} pays")
         (served,) = (line for line in lines if line.startswith("►"))
         assert served.split()[1:3] == ["station", str(winner)]

@@ -12,10 +12,9 @@ from scipy.integrate import quad
 
 from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.markets.common import physics
-from ioa_marl.markets.second_bid import drivers as batch
-from ioa_marl.markets.second_bid import kernels as k
-from ioa_marl.markets.second_bid import references as reference
+from ioa_marl.markets.second_bid import drivers, references
 from ioa_marl.markets.second_bid.auction import PRESETS, SecondBidParams, preset
+from ioa_marl.markets.second_bid.kernels import rank_bids
 from ioa_marl.markets.second_bid.references import (
     best_threshold,
     calibration,
@@ -23,6 +22,7 @@ from ioa_marl.markets.second_bid.references import (
     full_information,
     pareto_optimum,
 )
+from ioa_marl.markets.second_bid.state import allocate_state
 
 INF, NAN = float("inf"), float("nan")
 MARKETS = 800
@@ -34,11 +34,11 @@ def tasks_of(params, markets=MARKETS, seed=11):
 
 def drawn(params, markets, task=0, seed=11):
     """State of markets in which the tasks up to ``task`` have been drawn."""
-    state = k.allocate_state(markets, params.stations, 1)
+    state = allocate_state(markets, params.stations, 1)
     state.seed[:], state.stream[:] = seed, np.arange(markets)
     for at in range(task + 1):
         state.task[:] = at
-        batch.draw_tasks(state, params.numbers(), params.counts(), np.ones(markets, np.bool_))
+        drivers.draw_tasks(state, params.record(), np.ones(markets, np.bool_))
     return state
 
 
@@ -198,9 +198,9 @@ def test_a_market_of_a_batch_is_the_same_market_alone(name):
 @settings(deadline=None)
 @given(st.integers(2, 6), st.integers(0, 2**32 - 1))
 def test_bids_are_ranked_from_the_highest_down_and_ties_by_index(stations, seed):
-    state = k.allocate_state(1, stations, 1)
+    state = allocate_state(1, stations, 1)
     state.bid[0] = np.random.default_rng(seed).integers(0, 4, stations)
-    k.rank_bids(0, state)
+    rank_bids(0, state)
     assert state.rank[0].tolist() == sorted(range(stations), key=lambda i: (-state.bid[0, i], i))
 
 
@@ -335,7 +335,7 @@ def test_large_markets_are_calibrated_with_bounded_work_and_the_same_contract_pr
         drawn_periods.append(len(seeds) * tasks * (params.stations + 1) * params.periods)
         return draw_tasks(params, seeds, streams, episode, tasks)
 
-    monkeypatch.setattr(reference, "draw_tasks", counted)
+    monkeypatch.setattr(references, "draw_tasks", counted)
     for size in ({"stations": 1000, "periods": 11}, {"stations": 11, "periods": 1000}, {"stations": 400, "tasks": 1}):
         known = calibration(preset("paper", **size))
         assert sum(drawn_periods) < 7e6
