@@ -34,39 +34,38 @@ MOST_DIFFERENCES = 10
 
 @dataclass(frozen=True)
 class CheckpointScore:
-    """What a checkpoint achieves."""
+    """The score of a checkpoint, and whether playing it again confirms the recorded row."""
 
     path: Path
     """The checkpoint file."""
     steps: int
     """Environment steps it was trained for."""
     scores: dict[str, float]
-    """Score for each thing that the market scores."""
+    """Score per objective of the market."""
     metrics: dict[str, float]
-    """Mean of every figure over the episodes."""
+    """Mean of each metric over the episodes."""
     bidder_gain: dict[str, dict[str, Any]]
-    """Per role of bidders what its agents would gain by constant actions, if that was asked for; see `ConstantGain`."""
+    """For each role of bidders, what its agents would gain by constant actions, if requested; see `ConstantGain`."""
     confirmed: bool | None
-    """Whether everything recorded of the row is the same to the bit; None where the row is not about this evaluation.
-    """
+    """Whether the recorded row is reproduced to the bit; None if it describes another evaluation."""
     differences: tuple[str, ...] = ()
-    """What is recorded and what was found, a line each, where they differ."""
+    """One line for each recorded value that was not reproduced."""
     checked: tuple[str, ...] = ()
-    """What was compared with what, a line each."""
+    """One line for each kind of comparison that was made."""
     hints: tuple[str, ...] = ()
-    """What may explain a difference, a line each."""
+    """One line for each possible explanation of a difference."""
 
 
 @dataclass(frozen=True)
 class OpenedCheckpoint:
-    """A checkpoint of a run, read and found to be playable."""
+    """A checkpoint of a run that was read and can be played."""
 
     file: Path
     """The checkpoint file."""
     spec: RunSpec
     """The run, with the checkpoint's seed."""
     saved: dict[str, Any]
-    """What the file holds."""
+    """The content of the file."""
 
     @property
     def first_episode(self) -> int:
@@ -79,7 +78,7 @@ class OpenedCheckpoint:
         Raises
         ------
         UserError
-            If what the file holds of them is not theirs.
+            If the states in the file do not fit the agents.
         """
         try:
             return load_agents(self.spec, self.saved)
@@ -116,7 +115,7 @@ def open_checkpoint(path: Path) -> OpenedCheckpoint:
 
 @contextmanager
 def one_line_about(file: Path) -> Iterator[None]:
-    """Tell in one line what goes wrong while a checkpoint is played: its numbers may be anything."""
+    """Turn every error of playing a checkpoint into one line: a checkpoint may contain arbitrary numbers."""
     try:
         yield
     except (UserError, ParameterError):
@@ -136,7 +135,7 @@ def evaluate_checkpoint(path: Path, episodes: int | None = None, bidder_gain: bo
     episodes : int, optional
         Number of episodes; default: as many as the run used.
     bidder_gain : bool, default False
-        Whether to find what bidders would gain by constant actions, also where the run did not.
+        Whether to compute what bidders would gain by constant actions even if the run did not.
     """
     torch.set_num_threads(1)
     opened = open_checkpoint(path)
@@ -147,18 +146,18 @@ def evaluate_checkpoint(path: Path, episodes: int | None = None, bidder_gain: bo
     agents = opened.agents()
     with one_line_about(file):
         played = evaluate(spec, agents, spec.seeds, first)
-    found = scores(spec.game_class, spec.env_config, played, spec.controlled_roles, first, spec.seeds)
+    seed_scores = scores(spec.game_class, spec.env_config, played, spec.controlled_roles, first, spec.seeds)
     gains = bidder_gains(spec, agents, spec.seeds, first) if bidder_gain or spec.evaluation.bidder_gain else {}
     audit = {role: gain.of_seed(0) for role, gain in gains.items()}
     score = CheckpointScore(
         file,
         int(saved["steps"]),
-        {role: float(v[0]) for role, v in found.items()},
+        {role: float(v[0]) for role, v in seed_scores.items()},
         {name: float(values.mean()) for name, values in played.items()},
         audit,
         None,
     )
-    # Of a path such as `.` the name of the folder is asked for as well.
+    # Resolved, because the name of the folder is compared below and a path such as `.` has none.
     folder = SeedFolder(Path(os.path.abspath(file)).parent.parent.resolve())  # noqa: PTH100 - checkpoint/ may be a link
     if file.name != folder.latest.name or episodes is not None or not os.path.lexists(folder.path / "result.json"):
         return score
@@ -174,12 +173,12 @@ def _compared(
     folder: SeedFolder,
     played: Mapping[str, NDArray[np.float64]],
 ) -> CheckpointScore:
-    """Compare what was played, and what the checkpoint says of its run, with everything that the row shows."""
+    """Compare the replayed episodes, and the run that the checkpoint describes, with everything that the row shows."""
     spec, saved, result = opened.spec, opened.saved, folder.result()
     integrity = check_row(folder.path, result, weights=True)
     pairs = _replayed(score, spec, result)
     replayed = list(pairs)
-    # It is played on the CPU, wherever it was trained.
+    # The digest is that of the saved description: `spec` plays on the CPU, wherever the agents were trained.
     described = {
         **describe(spec, spec.seeds[0]), "digest": spec.digest_of(saved["spec"]), "env_steps": int(saved["steps"])
     }  # fmt: skip
@@ -193,7 +192,7 @@ def _compared(
         differences += [
             f"{at}: {was} recorded, {now} {how}" for at, was, now in _unequal(name, recorded, finite(value))
         ]
-    differences += _of_settings(folder, spec, saved["spec"]) + _of_episodes(folder, score.steps, played)
+    differences += _setting_differences(folder, spec, saved["spec"]) + _episode_differences(folder, score.steps, played)
     what = ", ".join(name.replace("_", " ") for name in replayed if name != "bidder_gain")
     checked = (
         f"played again and compared to the bit: {what}, {spec.evaluation.episodes} episodes",
@@ -215,49 +214,49 @@ def _compared(
 
 
 def _replayed(score: CheckpointScore, spec: RunSpec, result: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return what a row says of what was played again, and what was found."""
+    """Return the recorded and the replayed value of each entry that was played again."""
     ends: Any = result.get("references") or {}
     if score.scores:
         ends = references(spec.game_class, spec.env_config, spec.evaluation.episodes, instance=spec.seeds[0]).as_dict()
-    found: dict[str, Any] = {"scores": score.scores, "references": ends, "metrics": score.metrics}
+    replayed: dict[str, Any] = {"scores": score.scores, "references": ends, "metrics": score.metrics}
     if spec.evaluation.bidder_gain or not {"bidder_gain", "bidder_gains"}.isdisjoint(result):
         gains = score.bidder_gain
-        found |= {"bidder_gains": gains or None, "bidder_gain": _means(gains) or None}
-    return {key: (result.get(key), value) for key, value in found.items()}
+        replayed |= {"bidder_gains": gains or None, "bidder_gain": _means(gains) or None}
+    return {key: (result.get(key), value) for key, value in replayed.items()}
 
 
 def _means(gains: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Return per role of bidders the mean gain, which a board shows."""
+    """Return the mean gain per role of bidders, which a board shows."""
     return {role: float(np.mean(gain["gains"])) for role, gain in gains.items()}
 
 
-def _unequal(name: str, recorded: Any, found: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Yield where nested JSON values differ; what is not a number is null in both."""
-    if isinstance(recorded, Mapping) and isinstance(found, Mapping):
-        for key in dict.fromkeys([*recorded, *found]):
-            yield from _unequal(f"{name}.{key}", recorded.get(key, "nothing"), found.get(key, "nothing"))
-    elif finite(recorded) != finite(found) or type(recorded) is bool is not type(found):
-        yield name, recorded, found
+def _unequal(name: str, recorded: Any, replayed: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the name and both values wherever nested JSON values differ; a number that is not finite counts as null."""
+    if isinstance(recorded, Mapping) and isinstance(replayed, Mapping):
+        for key in dict.fromkeys([*recorded, *replayed]):
+            yield from _unequal(f"{name}.{key}", recorded.get(key, "nothing"), replayed.get(key, "nothing"))
+    elif finite(recorded) != finite(replayed) or type(recorded) is bool is not type(replayed):
+        yield name, recorded, replayed
 
 
-def _of_settings(folder: SeedFolder, spec: RunSpec, described: Mapping[str, Any]) -> list[str]:
-    """Return in what ``config.yaml``, which a board reads, differs from the settings in the checkpoint."""
+def _setting_differences(folder: SeedFolder, spec: RunSpec, described: Mapping[str, Any]) -> list[str]:
+    """Return a line for each setting of ``config.yaml``, which a board reads, that differs from the checkpoint."""
     try:
         config = read_yaml(folder.path / "config.yaml")
-        held, wanted = (spec.identity(each) for each in (config, described))
-        held["seed"], wanted["seed"] = config.get("seed"), described["seed"]
+        recorded, expected = (spec.identity(each) for each in (config, described))
+        recorded["seed"], expected["seed"] = config.get("seed"), described["seed"]
     except DamagedFileError as error:
         return [str(error)]
     except (AttributeError, KeyError, TypeError, ValueError):
         return [f"{folder.path / 'config.yaml'} does not describe a run"]
     return [
         f"config.yaml: {name.removeprefix('.')} is {was}, {now} in the checkpoint"
-        for name, was, now in _unequal("", held, wanted)
+        for name, was, now in _unequal("", recorded, expected)
     ]
 
 
-def _of_episodes(folder: SeedFolder, steps: int, played: Mapping[str, NDArray[np.float64]]) -> list[str]:
-    """Return whether the recorded episodes of the last evaluation are those that were played."""
+def _episode_differences(folder: SeedFolder, steps: int, played: Mapping[str, NDArray[np.float64]]) -> list[str]:
+    """Return a line if the recorded episodes of the last evaluation are not those that were played."""
     try:
         tables = folder.episodes()
     except DamagedFileError as error:
@@ -269,24 +268,24 @@ def _of_episodes(folder: SeedFolder, steps: int, played: Mapping[str, NDArray[np
     return []
 
 
-def report(found: CheckpointScore) -> str:
-    """Return the result as text."""
-    lines = [f"{found.path}  after {found.steps} steps"]
-    lines += [f"  score {role:<16} {value:.6f}" for role, value in found.scores.items()]
-    lines += [f"  {name:<22} {value:.6f}" for name, value in found.metrics.items()]
-    for role, gain in found.bidder_gain.items():
+def report(score: CheckpointScore) -> str:
+    """Return the score, the metrics and the comparison with the recorded row as text."""
+    lines = [f"{score.path}  after {score.steps} steps"]
+    lines += [f"  score {role:<16} {value:.6f}" for role, value in score.scores.items()]
+    lines += [f"  {name:<22} {value:.6f}" for name, value in score.metrics.items()]
+    for role, gain in score.bidder_gain.items():
         lines.append(f"  {role}: {gain['meaning']}")
         rows = zip(gain["agents"], gain["actions"], gain["gains"], gain["standard_errors"], strict=True)
         for agent, action, value, error in rows:
             spread = "" if error is None else f" ± {error:.6f}"
             how = "no constant is better" if action is None else f"by action {action}"
             lines.append(f"    {f'{role}_{agent}':<20} {value:.6f}{spread} {how}")
-    if found.confirmed is not None:
-        lines.append(f"  recorded row: {'confirmed to the bit' if found.confirmed else 'NOT CONFIRMED'}")
-        lines += [f"    {line}" for line in found.differences[:MOST_DIFFERENCES]]
-        if len(found.differences) > MOST_DIFFERENCES:
-            lines.append(f"    and {len(found.differences) - MOST_DIFFERENCES} more differences")
-        if not found.confirmed:
-            lines += [f"    perhaps because: {hint}" for hint in found.hints]
-        lines += [f"    {line}" for line in found.checked]
+    if score.confirmed is not None:
+        lines.append(f"  recorded row: {'confirmed to the bit' if score.confirmed else 'NOT CONFIRMED'}")
+        lines += [f"    {line}" for line in score.differences[:MOST_DIFFERENCES]]
+        if len(score.differences) > MOST_DIFFERENCES:
+            lines.append(f"    and {len(score.differences) - MOST_DIFFERENCES} more differences")
+        if not score.confirmed:
+            lines += [f"    perhaps because: {hint}" for hint in score.hints]
+        lines += [f"    {line}" for line in score.checked]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""``ioa-marl train``: compose and check everything first, then run; nothing is written before that."""
+"""``ioa-marl train``: compose and check all jobs before the first one starts or anything is written."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from ioa_marl.training.groups import Groups, conf_folder
 from ioa_marl.training.job import FAILURES, PROGRESS, job
 from ioa_marl.training.launch import guarded
 from ioa_marl.training.options import Options, parse_options
-from ioa_marl.training.overrides import Given, deletes, read
+from ioa_marl.training.overrides import Setting, deletes, read
 from ioa_marl.training.sweep import Plan, Planner, composed
 from ioa_marl.training.unknown_keys import hint_of, missing
 
@@ -49,7 +49,7 @@ def train(arguments: Sequence[str]) -> int:
     Raises
     ------
     UserError
-        If anything that was asked for cannot be run; nothing has been written then.
+        If any of the jobs cannot be run; in that case nothing has been written.
     """
     options = parse_options(arguments)
     with output.without_messages(options.quiet), configuration(options.config_dir) as hydra:
@@ -65,28 +65,28 @@ def train(arguments: Sequence[str]) -> int:
 
 
 def specification(arguments: Sequence[str]) -> RunSpec:
-    """Return what Hydra overrides describe, checked; nothing is run.
+    """Check Hydra overrides and return the run that they describe, without running it.
 
     Raises
     ------
     UserError
-        If anything that was asked for cannot be run.
+        If any of the jobs cannot be run.
     """
     for argument in arguments:
-        given = read(argument, multirun=False)
-        if given.swept:
+        setting = read(argument, multirun=False)
+        if setting.swept:
             raise UserError(f"{shown(argument)} is not allowed: use one value")
     with configuration(None) as hydra:
         return make_plan(hydra, Options(settings=tuple(arguments))).specs[0]
 
 
 def planned(arguments: Sequence[str]) -> Plan:
-    """Return what ``ioa-marl train`` with these arguments would run, checked; nothing is run.
+    """Check the arguments of ``ioa-marl train`` and return the plan that they describe, without running it.
 
     Raises
     ------
     UserError
-        If anything that was asked for cannot be run.
+        If any of the jobs cannot be run.
     """
     options = parse_options(arguments)
     with configuration(options.config_dir) as hydra:
@@ -94,23 +94,23 @@ def planned(arguments: Sequence[str]) -> Plan:
 
 
 class ReadOnce(CachingConfigRepository):
-    """Hydra's files, each read once for all jobs of a sweep."""
+    """Hydra's repository of files, with a cache so that each file is read once for all jobs of a sweep."""
 
     def __init__(self, delegate: IConfigRepository) -> None:
-        self.delegate, self.cache = delegate, {}  # no copy, which would not know what plug-ins register later
+        self.delegate, self.cache = delegate, {}  # shared: a copy would miss what plug-ins register later
 
     def __deepcopy__(self, memo: Any) -> ReadOnce:
-        """Return itself: Hydra makes a copy for every composition, and forgets it."""
+        """Return itself: Hydra makes a copy for every composition and discards it, and the cache with it."""
         return self
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        """Return a copy of what was read, which Hydra goes on to change."""
+        """Return a copy of the cached file, because Hydra modifies it."""
         return copy.deepcopy(super().load_config(config_path))
 
 
 @contextmanager
 def configuration(own: Path | None) -> Iterator[Hydra]:
-    """Provide Hydra with the package's configuration files, and a person's own folder of them."""
+    """Provide Hydra with the package's configuration files and those of the user's folder ``own``."""
     if own is not None:
         _check_folder(own)
     before = get_gh_backup()
@@ -129,7 +129,7 @@ def configuration(own: Path | None) -> Iterator[Hydra]:
 
 
 def _check_folder(own: Path) -> None:
-    """Refuse a folder whose files Hydra would not see, or take for something else."""
+    """Refuse a folder with files that Hydra would ignore or confuse with the package's."""
     if not own.is_dir():
         raise UserError(f"--config-dir {shown(own)} is not a folder")
     for key in ROOT_KEYS:
@@ -147,89 +147,102 @@ def _check_folder(own: Path) -> None:
 
 
 def make_plan(hydra: Hydra, options: Options) -> Plan:
-    """Check everything that was asked for, and return the jobs that are to be run.
+    """Check all options and settings, and return the jobs that are to be run.
 
     Raises
     ------
     UserError
-        With everything that is wrong with it, in one line.
+        With all mistakes, in one line.
     """
     groups = Groups(options.config_dir)
     errors = UserErrors()
-    given = [g for text in options.settings for g in errors.tried(partial(read, text, options.multirun))]
+    settings = [setting for text in options.settings for setting in errors.tried(partial(read, text, options.multirun))]
     errors.throw()
-    of_hydra = [g for g in given if g.is_hydra]
-    for g in of_hydra:
+    hydra_settings = [setting for setting in settings if setting.is_hydra]
+    for setting in hydra_settings:
         with errors.collected():
-            _check_hydra(g, hydra)
+            _check_hydra(setting, hydra)
     errors.throw()
-    _check_hydra_keys(hydra, of_hydra, errors)
-    own = [_added(g, groups) for g in given if not g.is_hydra]
-    texts = [g.text(g.override) for g in of_hydra]
-    multirun, own = _with_file(hydra, groups, options.multirun, own, texts)
-    plan = Planner(hydra, groups, multirun, texts).plan(own)
-    settled = bool(texts) or any(g.name not in ROOT_KEYS and groups.exists(g.group) for g in own)
+    _check_hydra_keys(hydra, hydra_settings, errors)
+    own_settings = [_added(setting, groups) for setting in settings if not setting.is_hydra]
+    texts = [setting.text(setting.override) for setting in hydra_settings]
+    multirun, own_settings = _with_file(hydra, groups, options.multirun, own_settings, texts)
+    plan = Planner(hydra, groups, multirun, texts).plan(own_settings)
+    settled = bool(texts) or any(
+        setting.name not in ROOT_KEYS and groups.exists(setting.group) for setting in own_settings
+    )
     return _check_launcher(hydra, plan) if settled else plan
 
 
-def _added(given: Given, groups: Groups) -> Given:
-    """Return a choice of a person's own group of settings as Hydra has it: with a + before its name."""
-    if given.override.type == OverrideType.CHANGE and given.name not in ROOT_KEYS and groups.exists(given.group):
-        return dataclasses.replace(given, override=dataclasses.replace(given.override, type=OverrideType.ADD))
-    return given
+def _added(setting: Setting, groups: Groups) -> Setting:
+    """Return a choice from one of the user's groups in Hydra's form: with a + before its name."""
+    if setting.override.type == OverrideType.CHANGE and setting.name not in ROOT_KEYS and groups.exists(setting.group):
+        return dataclasses.replace(setting, override=dataclasses.replace(setting.override, type=OverrideType.ADD))
+    return setting
 
 
-def _check_hydra(given: Given, hydra: Hydra) -> None:
-    """Refuse settings of Hydra itself that would do nothing, or what nobody expects."""
-    if given.swept:
-        raise UserError(f"{shown(given.typed)} is not allowed: settings of Hydra itself have one value")
-    if given.group in ("hydra/launcher", "hydra/sweeper"):
-        choice, known = given.override.value(), hydra.config_loader.get_group_options(given.group)
-        known = known if given.group == "hydra/launcher" else ["basic"]
+def _check_hydra(setting: Setting, hydra: Hydra) -> None:
+    """Refuse settings of Hydra itself that would have no effect or an unexpected one."""
+    if setting.swept:
+        raise UserError(f"{shown(setting.typed)} is not allowed: settings of Hydra itself have one value")
+    if setting.group in ("hydra/launcher", "hydra/sweeper"):
+        choice, known = setting.override.value(), hydra.config_loader.get_group_options(setting.group)
+        known = known if setting.group == "hydra/launcher" else ["basic"]
         if choice not in known:
             near = nearest(str(choice), known)
             hint = f"did you mean {near[0]}?" if near else f"use {', '.join(known)}"
-            raise UserError(f"{shown(given.typed)} is not allowed: {hint}")
-    if given.name in ("hydra", "hydra.searchpath"):
-        raise UserError(f"{shown(given.typed)} is not allowed: use --config-dir for configuration files of your own")
+            raise UserError(f"{shown(setting.typed)} is not allowed: {hint}")
+    if setting.name in ("hydra", "hydra.searchpath"):
+        raise UserError(f"{shown(setting.typed)} is not allowed: use --config-dir for configuration files of your own")
 
 
-def _check_hydra_keys(hydra: Hydra, given: Sequence[Given], errors: UserErrors) -> None:
-    """Refuse settings of Hydra itself, and of its launcher, that are not there."""
-    dotted = [g for g in given if "/" not in g.group and g.override.type == OverrideType.CHANGE]
+def _check_hydra_keys(hydra: Hydra, settings: Sequence[Setting], errors: UserErrors) -> None:
+    """Refuse settings of Hydra itself and of its launcher that do not exist."""
+    dotted = [
+        setting for setting in settings if "/" not in setting.group and setting.override.type == OverrideType.CHANGE
+    ]
     if not dotted:
         return
-    base = composed(hydra, [g.text(g.override) for g in given if "/" in g.group], RunMode.MULTIRUN)
-    for g in dotted:
-        place = missing(base, g.name)
+    base = composed(
+        hydra, [setting.text(setting.override) for setting in settings if "/" in setting.group], RunMode.MULTIRUN
+    )
+    for setting in dotted:
+        place = missing(base, setting.name)
         if place is not None:
-            errors.messages.append(hint_of(g, base, *place))
+            errors.messages.append(hint_of(setting, base, *place))
     errors.throw()
 
 
 def _with_file(
-    hydra: Hydra, groups: Groups, multirun: bool, own: list[Given], texts: Sequence[str]
-) -> tuple[bool, list[Given]]:
-    """Add the sweep that a person's files hold in ``hydra.sweeper.params``; what is typed counts more."""
-    files = [g for g in own if groups.exists(g.group) and g.name not in ROOT_KEYS and not g.swept and "@" not in g.key]
+    hydra: Hydra, groups: Groups, multirun: bool, own: list[Setting], texts: Sequence[str]
+) -> tuple[bool, list[Setting]]:
+    """Add the sweep in ``hydra.sweeper.params`` of the user's files; settings of the command line take precedence."""
+    files = [
+        setting
+        for setting in own
+        if groups.exists(setting.group)
+        and setting.name not in ROOT_KEYS
+        and not setting.swept
+        and "@" not in setting.key
+    ]
     if not files and not texts:
         return multirun, own
-    for g in files:
-        if not deletes(g):
-            groups.check(g.group, g.override.value(), g.name)
-    master = composed(hydra, [*texts, *(g.text(g.override) for g in files)], RunMode.MULTIRUN)
+    for setting in files:
+        if not deletes(setting):
+            groups.check(setting.group, setting.override.value(), setting.name)
+    master = composed(hydra, [*texts, *(setting.text(setting.override) for setting in files)], RunMode.MULTIRUN)
     params = master.hydra.sweeper.get("params") or {}
     wanted = multirun or master.hydra.mode == RunMode.MULTIRUN
     from_file = [read(f"{key}={value}", multirun=True) for key, value in params.items()]
     if from_file and not wanted:
-        names = ", ".join(g.name for g in from_file)
+        names = ", ".join(setting.name for setting in from_file)
         raise UserError(f"a file has a sweep over {names}: add -m to run it")
-    typed = {g.name for g in own}
-    return wanted, [*(g for g in from_file if g.name not in typed), *own]
+    typed = {setting.name for setting in own}
+    return wanted, [*(setting for setting in from_file if setting.name not in typed), *own]
 
 
 def _check_launcher(hydra: Hydra, plan: Plan) -> Plan:
-    """Compose Hydra's own settings, and refuse a launcher that cannot be made or would not be used."""
+    """Compose Hydra's own settings, and refuse a launcher that cannot be created or would not be used."""
     mode = RunMode.MULTIRUN if plan.multirun else RunMode.RUN
     config = composed(hydra, [*plan.hydra, *plan.jobs[0]], mode)
     launcher = str(config.hydra.runtime.choices["hydra/launcher"])
@@ -242,7 +255,7 @@ def _check_launcher(hydra: Hydra, plan: Plan) -> Plan:
         raise UserError(f"hydra.sweeper.max_batch_size={size} is not allowed: use 1 or more")
     try:
         _launcher(hydra, config, HydraContext(hydra.config_loader, Callbacks(config)))
-    except Exception as error:  # a launcher is another package's, and its settings are a person's
+    except Exception as error:  # launchers of other packages may raise any type
         reason = one_line(error.__cause__ or error)
         raise UserError(f"hydra/launcher={launcher} cannot be used with these settings: {reason}") from error
     return dataclasses.replace(plan, launcher=launcher)
@@ -278,8 +291,8 @@ def launch(hydra: Hydra, plan: Plan, quiet: bool) -> int:
 def _launch_jobs(hydra: Hydra, plan: Plan, scratch: str) -> None:
     """Hand every job to the launcher, each with all of its settings.
 
-    Hydra's own sweeper first composes what is not swept, in which a swept group is empty: a fixed setting of that group
-    has no place there.
+    Hydra's own sweeper is not used. It first composes the settings that are not swept; a swept group is then empty, and
+    a fixed setting in that group is refused.
     """
     texts = [*plan.hydra, "hydra.mode=MULTIRUN"]
     if not any(text.startswith("hydra.sweep.dir=") for text in plan.hydra):

@@ -1,4 +1,4 @@
-"""From what a person asked for to a checked description of runs."""
+"""The description of a run, `RunSpec`, and the checks that turn a composed configuration into one."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from ioa_marl.training.limits import check_limits
 from ioa_marl.training.sources import source_fingerprint
 
 RUNNER_VERSION = 1
-"""Raised whenever the runner makes something else of the same settings."""
+"""Raised whenever the same settings lead to other results in the runner."""
 
 MOST_SEEDS = 10_000
-"""Seeds of a run."""
+"""Largest number of seeds of a run."""
 ROOT_KEYS = ("env", "agent", "budget", "seeds", "num_envs", "device", "runs", "roles", "evaluation")
 
 
@@ -43,22 +43,23 @@ class AgentSpec:
     name: str
     """Registry name."""
     agent_class: type[Agent]
+    """The class of the agent."""
     config: Any
-    """Instance of the class's config."""
+    """Instance of ``agent_class.config_class``."""
     roles: tuple[str, ...]
-    """Roles it plays."""
+    """Roles that the agent plays."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return name and settings."""
+        """Return the name and the settings in one dictionary."""
         return {"name": self.name, **dataclasses.asdict(self.config)}
 
     def prepared(self, controlled_roles: Mapping[str, Role], prefix: str) -> AgentSpec:
-        """Return it as the run will have it; a mistake becomes one line that names ``prefix.key``."""
+        """Return the agent with settings adapted to its roles; a mistake becomes one line that names ``prefix.key``."""
         try:
             plays = [controlled_roles[name] for name in self.roles]
             config = self.agent_class.prepared(self.config, plays, list(controlled_roles.values()))
         except ParameterError as error:
-            # What cannot play as it comes is left out where a pattern chose it.
+            # A pattern leaves out agents that cannot play with their default settings.
             kind = CannotPlayError if self.config == self.agent_class.config_class() else UserError
             raise kind(f"{prefix}.{error}") from error
         return dataclasses.replace(self, config=config)
@@ -66,18 +67,28 @@ class AgentSpec:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Everything that determines a run, but for the seed."""
+    """Market, agents and settings of a run."""
 
     game_class: type[Game]
+    """The class of the market."""
     env_config: Any
+    """Parameters of the market."""
     preset: str
+    """Name of the market's preset, or ``custom``."""
     agents: tuple[AgentSpec, ...]
+    """The agents, in the order of their roles."""
     budget: int
+    """Environment steps per seed."""
     num_envs: int
+    """Markets that are stepped together, per seed."""
     device: str
+    """Device that the agents train on, as PyTorch names it."""
     evaluation: EvaluationConfig
+    """Settings of the evaluation."""
     seeds: tuple[int, ...]
+    """Training seeds."""
     runs: Path
+    """Folder of the run store."""
 
     @property
     def controlled_roles(self) -> tuple[str, ...]:
@@ -87,12 +98,12 @@ class RunSpec:
 
     @property
     def env_label(self) -> str:
-        """Name of the market and its preset, as a folder name."""
+        """Folder name of the market with its preset."""
         return f"{self.game_class.name}-{self.preset}"
 
     @property
     def agent_label(self) -> str:
-        """Name of the agent, with its role where it is not the usual one."""
+        """Names of the agents, each with its roles if they are not the default controlled roles."""
         usual = self.game_class.default_controlled_roles
         parts = [a.name if a.roles == usual else f"{'+'.join(a.roles)}={a.name}" for a in self.agents]
         return ",".join(parts)
@@ -125,7 +136,7 @@ class RunSpec:
 
     @property
     def digest(self) -> str:
-        """Hash of everything that changes the result."""
+        """Hash of all settings that change the result."""
         return self.digest_of(self.resolved())
 
     def digest_of(self, described: Mapping[str, Any]) -> str:
@@ -134,33 +145,34 @@ class RunSpec:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def identity(self, described: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what decides a result, of a description of a run of the same market and agents.
+        """Return the part of a description that determines the result.
 
-        Settings that were added later and change nothing are left out, so that a run keeps its digest.
+        Settings that were added after the description was written and have no effect are left out, so that a run keeps
+        its digest.
 
         Parameters
         ----------
         described : mapping
-            What `resolved` returned, now or when an earlier version wrote it.
+            A description of a run of the same market and agents, as `resolved` of this or an earlier version returns.
         """
-        what = {key: value for key, value in described.items() if key != "seed"}
+        rest = {key: value for key, value in described.items() if key != "seed"}
         if not self.learns:
-            what = {key: value for key, value in what.items() if key not in ("budget", "num_envs", "device")}
-        classes = {"+".join(agent.roles): agent.agent_class for agent in self.agents}
+            rest = {key: value for key, value in rest.items() if key not in ("budget", "num_envs", "device")}
+        classes = {agent.roles: agent.agent_class for agent in self.agents}
         agents = {}
         for roles, choice in described["agents"].items():
-            agent_class = classes.get(roles)
+            agent_class = classes.get(tuple(roles.split("+")))
             if agent_class is not None:
                 choice = without_unchanged(agent_class.config_class, choice)
                 choice = {key: value for key, value in choice.items() if key not in agent_class.incidental}
             agents[roles] = choice
         env = without_unchanged(self.game_class.config_class, described["env"])
         evaluation = without_unchanged(EvaluationConfig, described["evaluation"])
-        return {**what, "env": env, "agents": agents, "evaluation": evaluation}
+        return {**rest, "env": env, "agents": agents, "evaluation": evaluation}
 
     @property
     def code(self) -> dict[str, str | None]:
-        """Fingerprints of the source files of market and agents, by what they are."""
+        """Fingerprints of the source files of the market and the agents, as ``{"market NAME": …, "agent NAME": …}``."""
         agents = {f"agent {agent.name}": source_fingerprint(agent.agent_class) for agent in self.agents}
         return {f"market {self.game_class.name}": source_fingerprint(self.game_class), **agents}
 
@@ -175,7 +187,7 @@ class RunSpec:
 
 
 def integer(values: Mapping[str, Any], key: str, low: int, high: int) -> int:
-    """Return an integer setting within its range; one of NumPy or in E-notation is an integer as well."""
+    """Return an integer setting in ``low`` … ``high``; NumPy integers and whole numbers in E-notation are allowed."""
     value = integer_if_whole(values[key])
     if not is_whole(value) or not low <= value <= high:
         several = isinstance(value, (list, tuple)) and len(value) > 1
@@ -202,22 +214,22 @@ def parse_seeds(value: Any) -> tuple[int, ...]:
 def parse_runs(value: Any) -> Path:
     """Return the folder of the run store; ``~`` is the home folder."""
     if isinstance(value, str | Path) and str(value) and "\0" not in str(value):
-        with suppress(RuntimeError):  # of nobody's home folder: a name like any other
+        with suppress(RuntimeError):  # ``~name`` without such a user is an ordinary name
             return Path(value).expanduser()
         return Path(value)
     raise UserError(f"runs={shown(value)} is not allowed: use the path of a folder, as in runs=./runs")
 
 
 def parse_device(value: Any) -> str:
-    """Return a device that is there."""
+    """Return the name of an available device."""
     if value == "cpu":
         return "cpu"
     kind, _, index = str(value).partition(":")
     if kind != "cuda" or (index and not (index.isascii() and index.isdigit() and len(index) < 5)):
         raise UserError(f"device={shown(value)} is not allowed: use cpu or cuda")
-    found = torch.cuda.device_count()
-    if int(index or 0) >= found:
-        raise UserError(f"device={value} is not allowed: {found} CUDA devices were found; use cpu")
+    available = torch.cuda.device_count()
+    if int(index or 0) >= available:
+        raise UserError(f"device={value} is not allowed: {available} CUDA devices were found; use cpu")
     return str(value)
 
 
@@ -231,7 +243,7 @@ def _agent_spec(values: Mapping[str, Any], roles: tuple[str, ...], prefix: str) 
 
 
 def resolve(values: Mapping[str, Any]) -> RunSpec:
-    """Check a composed configuration and return what is to be run; nothing is written.
+    """Check a composed configuration and return the run that it describes; nothing is written.
 
     Raises
     ------
@@ -243,20 +255,20 @@ def resolve(values: Mapping[str, Any]) -> RunSpec:
     except (UserError, ParameterError):
         raise
     except (Exception, SystemExit) as error:
-        strangers = _plugins(values)
-        if not strangers:
+        plugins = _plugins(values)
+        if not plugins:
             raise
         reason = one_line(f"{type(error).__name__}: {error}")
-        raise UserError(f"{' or '.join(strangers)} cannot be used: {reason}") from error
+        raise UserError(f"{' or '.join(plugins)} cannot be used: {reason}") from error
 
 
 def _plugins(values: Mapping[str, Any]) -> list[str]:
-    """Return who of those that are named is of another package, for messages."""
+    """Return the market and the agents that come from other packages, for messages."""
     special = [choice.get("agent") for choice in (values.get("roles") or {}).values() if isinstance(choice, Mapping)]
-    asked: list[tuple[registry.Kind, Any]] = [("environment", values.get("env")), ("agent", values.get("agent"))]
+    choices: list[tuple[registry.Kind, Any]] = [("environment", values.get("env")), ("agent", values.get("agent"))]
     named = [
         registry.entry(kind, choice["name"])
-        for kind, choice in [*asked, *(("agent", choice) for choice in special)]
+        for kind, choice in [*choices, *(("agent", choice) for choice in special)]
         if isinstance(choice, Mapping)
     ]
     return [f"{entry.kind} {entry.name!r} of {entry.source}" for entry in named if entry.source != registry.OWN]
@@ -272,12 +284,12 @@ def _resolve(values: Mapping[str, Any]) -> RunSpec:
     agents = _agents(values, game_class, roles)
     _check_agents(agents, game_class, env_config, roles)
     errors = UserErrors()
-    found: dict[str, Any] = {}
+    parsed: dict[str, Any] = {}
     for key, parse in _PARSERS.items():
         for value in errors.tried(partial(parse, values)):
-            found[key] = value
+            parsed[key] = value
     errors.throw()
-    budget, num_envs, device = found["budget"], found["num_envs"], found["device"]
+    budget, num_envs, device = parsed["budget"], parsed["num_envs"], parsed["device"]
     if budget < num_envs:
         raise UserError(f"budget={budget} is not allowed: use at least num_envs={num_envs}, one step of each")
     for agent in agents:
@@ -290,7 +302,7 @@ def _resolve(values: Mapping[str, Any]) -> RunSpec:
     preset = preset_of(game_class, env_config, str(env.get("preset")))
     spec = RunSpec(
         game_class, env_config, preset, agents, budget, num_envs,
-        device, found["evaluation"], found["seeds"], found["runs"],
+        device, parsed["evaluation"], parsed["seeds"], parsed["runs"],
     )  # fmt: skip
     with errors.collected():
         check_limits(spec, values.get("roles") or {})
@@ -312,11 +324,11 @@ _PARSERS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "seeds": lambda values: parse_seeds(values["seeds"]),
     "runs": lambda values: parse_runs(values["runs"]),
 }
-"""How settings that depend on no other are read; their mistakes are told together."""
+"""Parsers of the settings that depend on no other setting; their mistakes are reported together."""
 
 
 def _check_keys(values: Mapping[str, Any]) -> None:
-    """Refuse settings that are unknown, missing, or of the wrong form, all at once."""
+    """Refuse settings that are unknown, missing or malformed; all of them are reported together."""
     errors = UserErrors()
     for key in values:
         if key not in ROOT_KEYS:
@@ -366,7 +378,7 @@ def _check_agents(
 def _check_something_is_learnt(
     agents: tuple[AgentSpec, ...], game_class: type[Game], roles: Mapping[str, Role], budget: int, num_envs: int
 ) -> None:
-    """Refuse a run that would be over before a learner has made a single update."""
+    """Refuse a run that would end before the first update of one of its learners."""
     controlled_roles = [role for name, role in roles.items() if any(name in agent.roles for agent in agents)]
     for agent in agents:
         if not agent.agent_class.learns_in(game_class, agent.roles):
@@ -381,7 +393,7 @@ def _check_something_is_learnt(
 
 
 def preset_of(game_class: type[Game], config: Any, claimed: str | None) -> str:
-    """Return the preset that settings are those of, as far as evaluation goes, or ``custom``."""
+    """Return ``claimed`` if the market's evaluation parameters are those of that preset, else ``custom``."""
     if claimed not in game_class.presets:
         return "custom"
     usual = game_class.make_config(claimed)
@@ -418,7 +430,7 @@ def _agents(values: Mapping[str, Any], game_class: type[Game], roles: Mapping[st
 
 
 def _check_policy(agent: AgentSpec, game_class: type[Game], env_config: Any, role: str) -> None:
-    """Refuse a scripted policy, or a setting of it, that the market does not have, before anything is written."""
+    """Refuse a scripted policy that the market does not have, or a setting that the policy does not have."""
     if not isinstance(agent.config, ScriptedConfig):
         return
     policy, known = agent.config.policy, game_class.scripted_policies(role)
@@ -436,16 +448,16 @@ def _check_policy(agent: AgentSpec, game_class: type[Game], env_config: Any, rol
 
 
 def from_resolved(saved: Any, runs: Path) -> RunSpec:
-    """Return the run that `RunSpec.resolved` described, as a checkpoint or ``config.yaml`` holds it with its seed.
+    """Return the run of a description that a checkpoint or ``config.yaml`` contains: `RunSpec.resolved` and the seed.
 
     Raises
     ------
     UserError
-        If that run could not be started with what is installed, in one line: a stranger may have written it.
+        If that run could not be started with the installed versions; the file may come from anyone.
     """
-    found = Description.of(saved)
-    game_class, config = found.game_class, found.config
-    agents = tuple(AgentSpec(p.name, p.agent_class, p.config, p.roles) for p in found.players)
+    description = Description.of(saved)
+    game_class, config = description.game_class, description.config
+    agents = tuple(AgentSpec(p.name, p.agent_class, p.config, p.roles) for p in description.players)
     try:
         for agent in agents:
             for role in agent.roles:
@@ -459,4 +471,4 @@ def from_resolved(saved: Any, runs: Path) -> RunSpec:
         preset = preset_of(game_class, config, str(saved["env"].get("preset")))
     except (UserError, ParameterError) as error:
         raise UserError(one_line(error)) from error
-    return RunSpec(game_class, config, preset, agents, budget, num_envs, "cpu", evaluation, (found.seed,), runs)
+    return RunSpec(game_class, config, preset, agents, budget, num_envs, "cpu", evaluation, (description.seed,), runs)

@@ -1,7 +1,7 @@
-"""A seed whose numbers are no longer finite: noticed where it shows, told with its step, and harmful to itself only.
+"""Detection of seeds whose numbers are no longer finite; the other seeds of the run go on.
 
-Weights, actions, losses and other figures, rewards, observations and scores have to be finite. Nothing that depends
-on what is not is saved, so that a seed's last good checkpoint stays.
+Weights, actions, losses and other training metrics, rewards, observations and scores have to be finite. Nothing is
+saved of a seed that has diverged, so that its last good checkpoint stays.
 """
 
 from __future__ import annotations
@@ -25,108 +25,118 @@ from ioa_marl.training.failures import SeedsFailedError
 
 @dataclass(frozen=True)
 class Divergence:
-    """When a seed was found to have diverged, and by what."""
+    """When the divergence of a seed was detected, and what it was."""
 
     step: int
-    """Environment steps of the seed."""
+    """Environment steps of the seed at that moment."""
     reason: str
-    """What is not finite."""
+    """The quantity that is not finite."""
 
     def __str__(self) -> str:
-        """Say it as ``result.json`` does."""
+        """Return the text for ``result.json``."""
         return f"diverged at step {self.step}: {self.reason}"
 
 
 class DivergedError(SeedsFailedError):
-    """Some seeds of a run have diverged; the others have not, and can go on without them.
+    """Some seeds of a run have diverged; the others can go on.
 
     Parameters
     ----------
     run : str
-        What is trained, for the message.
+        The run, for the message.
     seeds : mapping
-        What is known of each seed that has diverged, by its number.
+        The divergence of each such seed, by the seed's number.
     """
 
     def __init__(self, run: str, seeds: Mapping[int, Divergence]) -> None:
         self.run, self.seeds = run, dict(sorted(seeds.items()))
-        alike: dict[str, list[int]] = {}
-        for seed, found in self.seeds.items():
-            alike.setdefault(str(found), []).append(seed)
-        told = (f"seed{'s' * (len(who) > 1)} {', '.join(map(str, who))} {what}" for what, who in alike.items())
-        message = f"{run}: {'; '.join(told)}"
-        records = {seed: {"error": str(found), "step": found.step} for seed, found in self.seeds.items()}
+        seeds_of: dict[str, list[int]] = {}
+        for seed, divergence in self.seeds.items():
+            seeds_of.setdefault(str(divergence), []).append(seed)
+        messages = (
+            f"seed{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))} {text}"
+            for text, numbers in seeds_of.items()
+        )
+        message = f"{run}: {'; '.join(messages)}"
+        records = {seed: {"error": str(divergence), "step": divergence.step} for seed, divergence in self.seeds.items()}
         super().__init__(dict.fromkeys(self.seeds, message), records)
 
     def and_also(self, other: SeedsFailedError) -> SeedsFailedError:
-        """Return the error for the seeds of both."""
+        """Return one error for the seeds of both errors."""
         if isinstance(other, DivergedError):
             return DivergedError(self.run, {**self.seeds, **other.seeds})
         return super().and_also(other)
 
 
-class Watch:
-    """Looks at everything that training of some seeds produces.
+class DivergenceMonitor:
+    """Checks that everything that the training of some seeds produces is finite.
 
     Parameters
     ----------
     run : str
-        What is trained, for messages.
+        The run, for messages.
     seeds : sequence of int
-        The seeds, in the order of arrays.
+        The seeds, in the order of the first axis of arrays.
     agents : sequence of (str, Agent)
-        Their names, and who they are.
+        The agents with their names.
     """
 
     def __init__(self, run: str, seeds: Sequence[int], agents: Sequence[tuple[str, Agent]]) -> None:
         self._run, self._seeds, self._agents = run, tuple(seeds), tuple(agents)
         self._steps = 0
-        self._found: dict[int, Divergence] = {}
+        self._divergences: dict[int, Divergence] = {}
 
     @contextmanager
     def at(self, steps: int) -> Iterator[None]:
-        """Say that everything until the end of the block happens at a step of the environment.
+        """Attribute everything in the block to ``steps`` environment steps.
 
-        An error of whatever kind is the consequence if an agent's state is not finite, and is told as that.
+        If the block raises an error and an agent's state is not finite, the error is taken as a consequence of that.
 
         Raises
         ------
         DivergedError
-            If anything was found in the block.
+            If a divergence was detected in the block.
         """
         self._steps = steps
         try:
-            # NumPy's warnings would say the same once more, and not in which seed.
+            # NumPy's warnings would repeat the message without the seed.
             with np.errstate(over="ignore", invalid="ignore"):
                 yield
         except NotFiniteError as error:
             for i in error.seed_indices:
                 self._note(i, str(error))
-            self.tell(error)
+            self.throw(error)
         except UserError:
             raise
         except Exception as error:
-            with suppress(Exception):  # the error that is under way says what is wrong
+            with suppress(Exception):  # the original error is raised below
                 self.states()
-            self.tell(error)
+            self.throw(error)
             raise
-        self.tell()
+        self.throw()
 
-    def tell(self, cause: Exception | None = None) -> None:
-        """Raise `DivergedError` if anything was found."""
-        if self._found:
-            raise DivergedError(self._run, {self._seeds[i]: found for i, found in self._found.items()}) from cause
+    def throw(self, cause: Exception | None = None) -> None:
+        """Raise `DivergedError` if any divergence has been noted."""
+        if self._divergences:
+            raise DivergedError(self._run, {self._seeds[i]: noted for i, noted in self._divergences.items()}) from cause
 
     def _note(self, i: int, reason: str) -> None:
-        self._found.setdefault(i, Divergence(self._steps, reason))
+        self._divergences.setdefault(i, Divergence(self._steps, reason))
 
     def _note_all(self, finite: NDArray[np.bool_], reason: str) -> None:
-        """Note the seeds that have something that is not finite, (seeds, …)."""
+        """Note the seeds for which any entry of ``finite``, (seeds, …), is False."""
         for i in np.flatnonzero(~finite.reshape(len(self._seeds), -1).all(axis=1)):
             self._note(int(i), reason)
 
     def step(self, game: VectorGame, actions: Arrays) -> Transition:
-        """Step the markets; actions that they refuse are noted, and so is what is not finite in what they return.
+        """Step the markets; note refused actions, and rewards, observations and states that are not finite.
+
+        Parameters
+        ----------
+        game : VectorGame
+            The markets.
+        actions : dict of str to ndarray
+            Actions per role, (seeds, num_envs, agents, …).
 
         Raises
         ------
@@ -136,33 +146,33 @@ class Watch:
         for role, chosen in actions.items():
             if chosen.dtype.kind == "f" and not np.isfinite(chosen).all():
                 self._note_all(np.isfinite(chosen), f"an action of {role} is not finite")
-        self.tell()
+        self.throw()
         try:
             transition = game.step(actions)
         except ValueError as error:
             for role, chosen in actions.items():
                 self._note_all(_playable(game, role, chosen), f"an action of {role} is outside its space")
-            self.tell(error)
+            self.throw(error)
             raise
         for role, rewards in transition.rewards.items():
             if not np.isfinite(rewards).all():
                 self._note_all(np.isfinite(rewards), f"a reward of {role} is not finite")
-        for role, seen in game.observations.items():
-            if not np.isfinite(seen).all():
-                self._note_all(np.isfinite(seen), f"an observation of {role} is not finite")
+        for role, observations in game.observations.items():
+            if not np.isfinite(observations).all():
+                self._note_all(np.isfinite(observations), f"an observation of {role} is not finite")
         if game.state is not None and not np.isfinite(game.state).all():
             self._note_all(np.isfinite(game.state), "the global state is not finite")
-        self.tell()
+        self.throw()
         return transition
 
-    def figures(self, agent: Agent, figures: Mapping[str, NDArray[np.float64]]) -> Mapping[str, NDArray[np.float64]]:
-        """Note figures (seeds,) that are not finite; a masked one is one that its seed has not got. Returns them."""
-        for name, values in figures.items():
+    def metrics(self, agent: Agent, metrics: Mapping[str, NDArray[np.float64]]) -> Mapping[str, NDArray[np.float64]]:
+        """Return training metrics, (seeds,), after noting those that are not finite; masked entries are missing."""
+        for name, values in metrics.items():
             finite = np.isfinite(values)
             if not finite.all():
                 for i in np.flatnonzero(~np.ma.filled(finite, True)):
                     self._note(int(i), f"{name} of {self._name(agent)} is {float(values[i])}")
-        return figures
+        return metrics
 
     def _name(self, agent: Agent) -> str:
         return next(name for name, known in self._agents if known is agent)
@@ -170,20 +180,20 @@ class Watch:
     def policies(self) -> None:
         """Note the seeds with a policy that is not finite."""
         for i in range(len(self._seeds)):
-            self.accepts(i, [agent.policy_state(i) for _, agent in self._agents])
+            self.can_save(i, [agent.policy_state(i) for _, agent in self._agents])
 
     def states(self) -> None:
-        """Note the seeds with anything in their agents' state that is not finite."""
+        """Note the seeds with an agent whose state is not finite."""
         for i in range(len(self._seeds)):
-            self.accepts(i, [agent.state_dict(i) for _, agent in self._agents])
+            self.can_save(i, [agent.state_dict(i) for _, agent in self._agents])
 
-    def accepts(self, i: int, states: Sequence[Any]) -> bool:
-        """Whether the agents' states of a seed can be saved; where they are not finite, this is noted."""
+    def can_save(self, i: int, states: Sequence[Any]) -> bool:
+        """Whether the agents' states of seed number ``i`` can be saved; a state that is not finite is noted."""
         for (name, agent), state in zip(self._agents, states, strict=True):
             place = first_not_finite(state, agent.need_not_be_finite)
             if place is not None:
                 self._note(i, f"{place} of {name} is not finite")
-        return i not in self._found
+        return i not in self._divergences
 
     def evaluation(
         self,
@@ -191,9 +201,16 @@ class Watch:
         scores: Mapping[str, NDArray[np.float64]],
         scored: Collection[str],
     ) -> None:
-        """Note returns, metrics and scores that are not finite; a metric that is not ``scored`` may be NaN.
+        """Note returns, metrics and scores that are not finite; a metric that is not scored may be NaN.
 
-        Arrays have the shapes (seeds, episodes) and (seeds,).
+        Parameters
+        ----------
+        episodes : mapping of str to ndarray of float64, shape (seeds, episodes)
+            Metrics of each episode.
+        scores : mapping of str to ndarray of float64, shape (seeds,)
+            Score per objective.
+        scored : collection of str
+            Metrics from which scores are computed.
         """
         for name, values in episodes.items():
             needed = name in scored or name.startswith("reward_")
@@ -203,7 +220,7 @@ class Watch:
 
 
 def _playable(game: VectorGame, role: str, chosen: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which actions are in a role's space, in the shape of the actions."""
+    """Return whether each entry of ``chosen``, (seeds, num_envs, agents, …), is in the role's action space."""
     space = game.game.roles[role].action_space
     if isinstance(space, spaces.Box):
         low, high = space.low, space.high
@@ -213,22 +230,24 @@ def _playable(game: VectorGame, role: str, chosen: NDArray[Any]) -> NDArray[np.b
         high = low + (space.n if isinstance(space, spaces.Discrete) else space.nvec) - 1
     try:
         return np.asarray((chosen >= low) & (chosen <= high))
-    except ValueError:  # of a shape that no space explains: the game has said so
+    except ValueError:  # the shapes do not fit, which the game reports
         return np.ones(chosen.shape, np.bool_)
 
 
-def first_not_finite(tree: Any, passed_over: frozenset[str], place: str = "") -> str | None:
-    """Return where in nested values the first number is that is not finite, or None.
+def first_not_finite(tree: Any, skipped: frozenset[str], place: str = "") -> str | None:
+    """Return the place in nested values of the first number that is not finite, or None.
 
     Parameters
     ----------
     tree : mapping, sequence, tensor, array or number
-        What is looked through.
-    passed_over : frozenset of str
-        Keys whose values are not looked at, at any depth.
+        The nested values; tensors and arrays may have any shape.
+    skipped : frozenset of str
+        Keys whose values are not checked, at any depth.
+    place : str
+        Where ``tree`` is in a larger tree, as keys joined by ``/``.
     """
     if isinstance(tree, Mapping):
-        parts = [(str(key), inner) for key, inner in tree.items() if str(key) not in passed_over]
+        parts = [(str(key), inner) for key, inner in tree.items() if str(key) not in skipped]
     elif isinstance(tree, (list, tuple)):
         parts = [(str(i), inner) for i, inner in enumerate(tree)]
     elif isinstance(tree, torch.Tensor):
@@ -239,7 +258,7 @@ def first_not_finite(tree: Any, passed_over: frozenset[str], place: str = "") ->
     else:
         return None
     for key, inner in parts:
-        found = first_not_finite(inner, passed_over, f"{place}/{key}" if place else key)
-        if found is not None:
-            return found
+        first = first_not_finite(inner, skipped, f"{place}/{key}" if place else key)
+        if first is not None:
+            return first
     return None

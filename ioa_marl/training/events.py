@@ -1,6 +1,6 @@
 """Learning curves as TensorBoard events, written record by record in this thread.
 
-TensorBoard's own writer has a thread for each file, in which a full disk or a removed folder is told as a traceback.
+TensorBoard's own writer has a thread for each file; in it a full disk or a removed folder ends in a traceback.
 """
 
 from __future__ import annotations
@@ -22,7 +22,16 @@ _numbers = itertools.count()
 
 
 class Curves:
-    """Writes scalars of one seed; what a killed process wrote beyond its checkpoint is withdrawn."""
+    """Writes scalars of one seed.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the seed.
+    resumed_at : int, optional
+        Environment steps of the checkpoint that training resumes from. A session log withdraws the scalars that a
+        killed process wrote after that checkpoint.
+    """
 
     def __init__(self, folder: Path, resumed_at: int | None) -> None:
         now = time.time()
@@ -38,7 +47,7 @@ class Curves:
             self._write(Event(step=resumed_at + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def write(self, step: int, wall_time: float, values: Mapping[str, float]) -> None:
-        """Write named scalars at a training step."""
+        """Write named scalars at a training step; ``wall_time`` is in seconds since the epoch."""
         rows = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
         self._write(Event(step=step, wall_time=wall_time, summary=Summary(value=rows)))
 

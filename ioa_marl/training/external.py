@@ -1,4 +1,4 @@
-"""Put what another training stack achieved into the run store, as rows that the leaderboard accepts."""
+"""Save the score of agents from another training stack as a row that the leaderboard accepts."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def save_score(
     agent : str
         Name that the leaderboard shows; letters, digits, ``_``, ``-`` and ``.``.
     seed : int, optional
-        Training seed, by default the one that was given to `score`; call it once per seed and the leaderboard shows
-        the interval.
+        Training seed; default: the one that `score` was called with. With one call per seed the leaderboard shows the
+        confidence interval.
     budget : int, default 0
-        Environment steps it was trained for.
+        Environment steps that the agent was trained for.
     settings : mapping, optional
-        Hyper-parameters (JSON values); different ones make different rows.
+        Hyper-parameters (JSON values); different hyper-parameters make different rows.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def save_score(
     Raises
     ------
     UserError
-        If the name or seed cannot be used, the place holds another result, or it cannot be written to.
+        If the name or seed is not allowed, or the folder contains another result or cannot be written to.
     """
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", agent) or agent.startswith("."):
         raise UserError(f"agent={agent} is not allowed: use letters, digits, _, - and .")
@@ -89,8 +89,8 @@ def save_score(
     )  # fmt: skip
     folder.lock()
     try:
-        held = folder.result()
-        if held and held.get("metrics") != row["metrics"]:
+        recorded = folder.result()
+        if recorded and recorded.get("metrics") != row["metrics"]:
             raise UserError(f"{folder.path} holds another result: use another agent name, seed or settings")
         folder.write_config({**config, "seed": seed})
         folder.write_provenance({**provenance(), "ended": now()})

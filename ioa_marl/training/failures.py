@@ -1,4 +1,4 @@
-"""Failures that concern single seeds of a run and leave the others alone."""
+"""Failures of single seeds of a run, which the other seeds survive."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from ioa_marl.foundations.errors import UserError
 from ioa_marl.training.store import RunGoneError
 
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""What is no fault of a single seed's folder."""
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Error numbers that concern the whole disk and not the folder of a single seed."""
 
 Notify = Callable[[str], None]
-"""Called with what a person should know, in one line."""
+"""Called with a one-line message for the user."""
 
 
 class SeedsFailedError(UserError):
@@ -23,9 +23,9 @@ class SeedsFailedError(UserError):
     Parameters
     ----------
     reasons : mapping of int to str
-        Why, by seed, as it is said.
+        The message for each seed.
     records : mapping of int to mapping, optional
-        What ``result.json`` gets of a seed; by default ``error``, the reason.
+        What is added to a seed's ``result.json``; default: the message, as ``error``.
     """
 
     def __init__(self, reasons: Mapping[int, str], records: Mapping[int, Mapping[str, Any]] | None = None) -> None:
@@ -36,18 +36,18 @@ class SeedsFailedError(UserError):
         } | dict(records or {})
 
     def and_also(self, other: SeedsFailedError) -> SeedsFailedError:
-        """Return the error for the seeds of both."""
+        """Return one error for the seeds of both errors."""
         return SeedsFailedError({**self.reasons, **other.reasons}, {**self.records, **other.records})
 
 
 @contextmanager
 def blamed(seed: int) -> Iterator[None]:
-    """Say that a mistake concerns one seed only."""
+    """Turn a `UserError` into a failure of one seed, unless it concerns the whole run or the disk."""
     try:
         yield
     except RunGoneError:
         raise
     except UserError as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_THE_DISK:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _DISK_ERRORS:
             raise
         raise SeedsFailedError({seed: str(error)}) from error

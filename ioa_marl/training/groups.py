@@ -1,4 +1,4 @@
-"""What can be chosen in a group of settings: files of the package and of a person's own folder, and plug-ins."""
+"""The choices in each group of settings: files of the package and of the user's folder, and plug-ins."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Groups:
     Parameters
     ----------
     own : Path, optional
-        A person's own folder, beside the package's.
+        The user's folder of configuration files, in addition to the package's.
     """
 
     def __init__(self, own: Path | None = None) -> None:
@@ -43,31 +43,31 @@ class Groups:
 
     def options(self, group: str) -> list[str]:
         """Return every choice of a group, presets as ``name/preset``."""
-        found = set(_files(self.folders, group))
+        options = set(_files(self.folders, group))
         if group in NAMED:
-            found |= set(registry.env_names() if group == "env" else registry.agent_names())
-        return sorted(found)
+            options |= set(registry.env_names() if group == "env" else registry.agent_names())
+        return sorted(options)
 
     def matching(self, group: str, pattern: Glob) -> list[str]:
-        """Return the choices that match a pattern, in which ``*`` stands for no ``/``: presets match ``NAME/*``."""
+        """Return the choices that match a pattern; ``*`` does not match ``/``, so presets need ``NAME/*``."""
 
         def matches(option: str, patterns: Sequence[str]) -> bool:
             return any(p.count("/") == option.count("/") and fnmatch.fnmatchcase(option, p) for p in patterns)
 
-        found = self.options(group)
-        return [o for o in found if matches(o, pattern.include) and not matches(o, pattern.exclude)]
+        options = self.options(group)
+        return [o for o in options if matches(o, pattern.include) and not matches(o, pattern.exclude)]
 
     def check(self, group: str, choice: Any, key: str) -> None:
-        """Refuse what is no choice of a group; what a plug-in offers is made known to Hydra.
+        """Refuse a choice that the group does not have; register a plug-in's choice with Hydra.
 
         Parameters
         ----------
         group : str
             The group.
         choice : object
-            What was chosen.
+            The choice.
         key : str
-            The setting that chose it, for messages.
+            The setting that makes the choice, for messages.
         """
         if not isinstance(choice, str):
             raise UserError(f"{key}={shown(choice)} is not allowed: use one name, as in {key}=NAME")
@@ -95,9 +95,10 @@ def _files(folders: Sequence[Path], group: str) -> list[str]:
 
 
 def presets(entry: registry.Entry) -> list[str]:
-    """Return what may follow the name of a market or agent, as in ``env=NAME/PRESET``.
+    """Return the presets of a market or agent, as in ``env=NAME/PRESET``.
 
-    A market's first preset, which its name alone stands for, is left out, and so is what is there to be refused.
+    A market's first preset is left out, because the market's name alone selects it. Infeasible presets, which exist to
+    be refused, are left out as well.
     """
     if entry.kind == "environment":
         game_class = registry.load_env(entry.name)

@@ -1,7 +1,7 @@
-"""What binds a row of a leaderboard: checksums of everything that a board shows, written when a seed is done.
+"""Checksums of everything that a leaderboard shows of a seed, written when the seed is done.
 
-A checksum catches damage. Whoever changes a number on purpose can write a new checksum as well; that is caught by
-playing the seed's checkpoint again, see `ioa_marl.training.check`.
+A checksum detects damage. It does not detect a deliberate change, which can include a new checksum; playing the
+seed's checkpoint again does, see `ioa_marl.training.check`.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from typing import Any
 from ioa_marl.foundations.files import DamagedFileError, check_readable, sha256_of
 
 RECORDS = ("config.yaml", "provenance.json", "evaluation.parquet")
-"""Files of a seed that a board reads beside ``result.json``."""
+"""Files of a seed that a board reads in addition to ``result.json``."""
 WEIGHTS = ("checkpoint/latest.safetensors", "checkpoint/best.safetensors")
-"""Checkpoints of a seed; named here once more, because importing those who write them takes seconds."""
+"""Checkpoints of a seed. The names are repeated here because importing the modules that write them takes seconds."""
 CURVES = "events.out.tfevents.*"
 """TensorBoard files of a seed."""
 REMEDY = "the same train command makes the row again"
 RESEALED = "copy it again, or remove result.json, and the same train command makes the row again"
-"""What can be done about a file that only playing again looks at: a sweep finds the seed done."""
+"""Remedy for a file that only a replay reads: a sweep considers the seed done and would not train it again."""
 
 
 @dataclass(frozen=True)
 class Integrity:
-    """Whether a row is what was written."""
+    """Whether a row is as it was written."""
 
     problem: str
-    """The file that is not what it was, with the remedy, in one line; empty where nothing was noticed."""
+    """One line that names the damaged file and the remedy; empty if no damage was detected."""
     checked: bool
-    """Whether the row has checksums. Those of earlier versions have none."""
+    """Whether the row has checksums; rows of earlier versions have none."""
     replayable: bool
-    """Whether there is a checkpoint to play the row again with."""
+    """Whether there is a checkpoint to play again."""
 
 
 def seal(folder: Path, result: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,9 +44,9 @@ def seal(folder: Path, result: Mapping[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     folder : Path
-        Folder of the seed; everything but ``result.json`` has been written.
+        Folder of the seed, in which everything except ``result.json`` has been written.
     result : mapping
-        What ``result.json`` will hold: plain JSON values.
+        The content of ``result.json``: plain JSON values.
     """
     files = [name for name in (*RECORDS, *WEIGHTS) if (folder / name).exists()]
     files += sorted(path.name for path in folder.glob(CURVES))
@@ -59,21 +59,21 @@ def seal(folder: Path, result: Mapping[str, Any]) -> dict[str, Any]:
 
 def checksum(result: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a result without its checksum, as 64 hexadecimal digits."""
-    bound = {key: value for key, value in result.items() if key != "checksum"}
-    return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
+    covered = {key: value for key, value in result.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()
 
 
 def check_row(folder: Path, result: Mapping[str, Any], *, weights: bool = False) -> Integrity:
-    """Compare a finished seed's result and files with the checksums that were written with them.
+    """Compare the result and files of a finished seed with their checksums.
 
     Parameters
     ----------
     folder : Path
         Folder of the seed.
     result : mapping
-        Its ``result.json``.
+        The content of its ``result.json``.
     weights : bool, default False
-        Whether checkpoints and TensorBoard files are read as well; a board does not show them.
+        Whether checkpoints and TensorBoard files are compared as well; a board does not show them.
     """
     replayable = not result.get("external") and (folder / WEIGHTS[0]).is_file()
     if "checksum" not in result:
@@ -89,19 +89,19 @@ def check_row(folder: Path, result: Mapping[str, Any], *, weights: bool = False)
 
 
 def _is_table(files: Any) -> bool:
-    """Whether something is a table of files with their sizes and checksums."""
+    """Whether ``files`` maps names to sizes and checksums."""
     return isinstance(files, Mapping) and all(
         isinstance(entry, Mapping) and {"bytes", "sha256"} <= entry.keys() for entry in files.values()
     )
 
 
 def check_weights(folder: Path, result: Mapping[str, Any]) -> str:
-    """Return which checkpoint of a finished seed is missing or has another size, with the remedy, or nothing.
+    """Return a line about the first checkpoint of a finished seed that is missing or has another size, or "".
 
-    The row is what was written all the same, and cannot be played again. The content of checkpoints is read when that
-    is tried; a sweep that finds a thousand seeds done only looks at sizes.
+    The row remains valid without the checkpoint but cannot be played again. Only sizes are compared, so that a sweep
+    over a thousand finished seeds stays fast; a replay reads the content.
     """
-    files = result.get("files") if "checksum" in result else None  # looked at by `check_row` before
+    files = result.get("files") if "checksum" in result else None  # `check_row` has checked its form
     for name in WEIGHTS:
         expected = files.get(name) if files else None
         if expected is None:
@@ -111,8 +111,8 @@ def check_weights(folder: Path, result: Mapping[str, Any]) -> str:
         except DamagedFileError as error:
             return f"{error}; the row stays, and cannot be played again: {RESEALED}"
         if size != expected["bytes"]:
-            told = f"{folder / name} has {size} bytes and had {expected['bytes']}"
-            return f"{told}; the row stays, and cannot be played again: {RESEALED}"
+            difference = f"{folder / name} has {size} bytes and had {expected['bytes']}"
+            return f"{difference}; the row stays, and cannot be played again: {RESEALED}"
     return ""
 
 

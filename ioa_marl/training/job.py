@@ -1,4 +1,4 @@
-"""One job of a sweep, as Hydra's launchers call it: in this process, in a pool, or on a cluster."""
+"""The function that Hydra's launchers call for one job of a sweep: in this process, in a pool, or on a cluster."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PROGRESS = "IOA_MARL_PROGRESS"
 
 
 def job(config: DictConfig) -> None:
-    """Train the seeds of one configuration; a failure is recorded and told, and does not stop the sweep."""
+    """Train the seeds of one configuration; a failure is recorded and printed, and does not stop the sweep."""
     torch.set_num_threads(1)
     record = os.environ.get(FAILURES)
     quiet = os.environ.get(PROGRESS) == "off"
@@ -45,32 +45,32 @@ def job(config: DictConfig) -> None:
             assert isinstance(values, dict)
             spec = resolve({str(key): value for key, value in values.items() if key != "hydra"})
             run(spec)
-        except (Exception, SystemExit) as error:  # the rest of the sweep goes on; a plug-in may even exit
+        except (Exception, SystemExit) as error:  # the sweep goes on; a plug-in may even call sys.exit
             stopped = interrupts.received()
-            if stopped is not None:  # something took the interruption for an error of its own
+            if stopped is not None:  # the error is a consequence of the interruption
                 raise interrupts.Interrupted(stopped) from error
-            _tell(error)
+            _report_error(error)
 
 
-def _tell(error: BaseException) -> None:
-    """Say what went wrong; where it was no mistake of a person, with the place in the code."""
+def _report_error(error: BaseException) -> None:
+    """Print what went wrong; an error that is not the user's is printed with its traceback."""
     if isinstance(error, OSError):
         try:
             check_working_folder()
-        except UserError as told:
-            error = told
+        except UserError as explanation:
+            error = explanation
     if isinstance(error, SeedsFailedError):
         for message in dict.fromkeys(error.reasons.values()):
-            _failed(message, "user")
+            _record_failure(message, "user")
     elif isinstance(error, (UserError, ParameterError)):
-        _failed(str(error), "user")
+        _record_failure(str(error), "user")
     else:
         traceback.print_exc()
-        _failed(f"{type(error).__name__}: {error}".splitlines()[0], "crash")
+        _record_failure(f"{type(error).__name__}: {error}".splitlines()[0], "crash")
 
 
-def _failed(message: str, kind: str) -> None:
-    print(f"ioa-marl: {one_line(message)}", file=sys.stderr, flush=True)  # noqa: T201 - what the command says
+def _record_failure(message: str, kind: str) -> None:
+    print(f"ioa-marl: {one_line(message)}", file=sys.stderr, flush=True)  # noqa: T201 - the output of the command
     record = os.environ.get(FAILURES)
     if record:
         with Path(record).open("a") as file:
@@ -78,7 +78,7 @@ def _failed(message: str, kind: str) -> None:
 
 
 def run(spec: RunSpec) -> None:
-    """Train what is missing of a run, with a progress bar on a terminal."""
+    """Train the seeds of a run that are not done, with a progress bar on a terminal."""
     console = Console(stderr=True)
 
     def notify(message: str) -> None:
@@ -88,14 +88,14 @@ def run(spec: RunSpec) -> None:
     done = [seed for seed in spec.seeds if SeedFolder(spec.seed_folder(seed)).finished()]
     missing = [s for s in spec.seeds if s not in done]
     if done:
-        _tell_of_changed_code(spec, done, notify)
-        for told in filter(None, (_weights_of(SeedFolder(spec.seed_folder(seed))) for seed in done)):
-            notify(told)
+        _notify_of_changed_code(spec, done, notify)
+        for problem in filter(None, (_weights_problem(SeedFolder(spec.seed_folder(seed))) for seed in done)):
+            notify(problem)
     if not missing:
-        _say(console, f"{title}  {len(done)} seeds already done: {spec.folder}")
+        _print(console, f"{title}  {len(done)} seeds already done: {spec.folder}")
         return
     if not spec.folder.exists():
-        _tell_of_older_versions(spec, notify)
+        _notify_of_older_versions(spec, notify)
     started = time.perf_counter()
     with _progress(f"{title}  {len(missing)} seeds", spec.budget, console) as report:
         train_seeds(spec, missing, report, notify)
@@ -103,27 +103,29 @@ def run(spec: RunSpec) -> None:
     if not all("scores" in result for result in results):
         raise UserError(f"{spec.folder} was renamed or removed; run the command again to go on")
     parts = []
-    # An instance of a market may have no scale, and so its seed no score.
+    # A seed has no score if its instance of the market has no scale.
     for role in (role for role in results[0]["scores"] if all(role in result["scores"] for result in results)):
-        found = estimate([result["scores"][role] for result in results])
-        parts.append(f"{role} score {found.value:.3f}")
+        score = estimate([result["scores"][role] for result in results])
+        parts.append(f"{role} score {score.value:.3f}")
     summary = "  ".join(parts) or "no scored role"
     seconds = time.perf_counter() - started
-    _say(console, f"{title}  {len(missing)} seeds  {summary}  {seconds:.0f} s")
+    _print(console, f"{title}  {len(missing)} seeds  {summary}  {seconds:.0f} s")
 
 
-def _say(console: Console, line: str) -> None:
+def _print(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _tell_of_changed_code(spec: RunSpec, done: Sequence[int], notify: Notify) -> None:
-    """Say when rows that are not made again were made with other code of the same version."""
-    now = spec.code
+def _notify_of_changed_code(spec: RunSpec, done: Sequence[int], notify: Notify) -> None:
+    """Notify the user if finished rows were made with other code of the same version."""
+    current = spec.code
     seeds: dict[str, list[int]] = {}
     for seed in done:
         recorded = SeedFolder(spec.seed_folder(seed)).result().get("code")
         if isinstance(recorded, Mapping):
-            for name in (name for name, fingerprint in now.items() if recorded.get(name, fingerprint) != fingerprint):
+            for name in (
+                name for name, fingerprint in current.items() if recorded.get(name, fingerprint) != fingerprint
+            ):
                 seeds.setdefault(name, []).append(seed)
     for name, changed in seeds.items():
         notify(
@@ -132,7 +134,7 @@ def _tell_of_changed_code(spec: RunSpec, done: Sequence[int], notify: Notify) ->
         )
 
 
-def _weights_of(folder: SeedFolder) -> str:
+def _weights_problem(folder: SeedFolder) -> str:
     return check_weights(folder.path, folder.result())
 
 
@@ -141,8 +143,8 @@ def _listed(seeds: Sequence[int]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more seeds" if len(names) > 3 else "")
 
 
-def _tell_of_older_versions(spec: RunSpec, notify: Notify) -> None:
-    """Say when the same run is in the store as an older version made it: it stays, and is not this one."""
+def _notify_of_older_versions(spec: RunSpec, notify: Notify) -> None:
+    """Notify the user if the store contains the same run of an older version; it is another run and stays as it is."""
     installed = spec.resolved()
     wanted = {key: value for key, value in spec.identity(installed).items() if key != "versions"}
     for folder in sorted(spec.folder.parent.glob("*/")):
@@ -154,14 +156,14 @@ def _tell_of_older_versions(spec: RunSpec, notify: Notify) -> None:
             same = {key: value for key, value in spec.identity(described).items() if key != "versions"} == wanted
             other = different_versions(described["versions"], installed["versions"])
         except (DamagedFileError, AttributeError, KeyError, TypeError, ValueError):
-            continue  # a damaged description is no reason to keep silent about the others, or to stop
+            continue  # a damaged description must not hide the others or stop the run
         if same and other:
             notify(f"{folder} holds this run as an older version made it ({', '.join(other)}); it stays as it is")
 
 
 @contextmanager
 def _progress(title: str, budget: int, console: Console) -> Iterator[Report]:
-    """Show how far training is: a bar with the time left, or a line per quarter where several jobs share a screen."""
+    """Show the progress of training: a bar, or a line per quarter of the budget where several jobs share a terminal."""
     mode = os.environ.get(PROGRESS, "bar") if console.is_terminal else "off"
     columns = (
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
@@ -177,6 +179,6 @@ def _progress(title: str, budget: int, console: Console) -> Iterator[Report]:
             progress.update(task, completed=steps, score=shown)
             if mode == "lines" and 4 * steps // budget > quarters:
                 quarters = 4 * steps // budget
-                _say(console, f"{title}  {25 * quarters}%  {shown}")
+                _print(console, f"{title}  {25 * quarters}%  {shown}")
 
         yield report

@@ -1,4 +1,4 @@
-"""Hydra's launchers under the command: what goes wrong around the jobs is told in one line as well."""
+"""Error handling around Hydra's launchers: their errors become one line, like those of the jobs."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from ioa_marl.foundations.files import check_working_folder
 from ioa_marl.training import workers
 
 _RAISE = "HYDRA_FULL_ERROR"
-"""With this in the environment Hydra raises errors; without, it prints tracebacks and exits."""
+"""Environment variable with which Hydra raises errors; without it Hydra prints tracebacks and exits."""
 
 
 @contextmanager
 def guarded(scratch: Path) -> Iterator[None]:
-    """Run jobs inside: their workers end with the command, and what goes wrong around them is one line.
+    """Stop the workers when the command is interrupted, and turn errors of the launcher into one line.
 
     Parameters
     ----------
     scratch : Path
-        Folder in which workers make themselves known.
+        Folder in which each worker locks a file while it has a job.
 
     Raises
     ------
     UserError
-        If the launcher cannot run them.
+        If the launcher cannot run the jobs.
     """
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
@@ -46,7 +46,7 @@ def guarded(scratch: Path) -> Iterator[None]:
         ) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"the sweep cannot be run: {' '.join(str(error).split())}") from error
-    except (ValueError, TypeError) as error:  # of settings of the launcher: a job's own errors do not leave it
+    except (ValueError, TypeError) as error:  # of the launcher's settings: jobs catch their own errors
         raise UserError(f"the sweep cannot be run: {' '.join(str(error).split())}") from error
     except OSError as error:
         check_working_folder()

@@ -1,4 +1,4 @@
-"""Limits of a run that follow from several settings together, or from the machine's memory; told before it starts."""
+"""Checks before a run starts that need several settings together, or the memory of the machine."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _OF_THIS_PROCESS = Path("/proc/self/cgroup")
 _MACHINE = Path("/proc/meminfo")
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _NO_LIMIT = 2**60
-"""What a limit of the first kind of control groups is at least when there is none."""
+"""Version 1 of control groups reports a number of at least this size [bytes] where there is no limit."""
 
 
 def check_limits(spec: RunSpec, special: Collection[str]) -> None:
-    """Refuse a run whose settings do not go together, or whose arrays alone are larger than the memory.
+    """Refuse a run whose settings contradict each other, or whose arrays alone need more than the available memory.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def check_limits(spec: RunSpec, special: Collection[str]) -> None:
     Raises
     ------
     UserError
-        With the setting, and the figure it would have to be below.
+        With the setting and its limit.
     """
     roles = spec.game_class.make_roles(spec.env_config)
     controlled_roles = tuple(roles[name] for name in spec.controlled_roles)
@@ -54,8 +54,8 @@ def check_limits(spec: RunSpec, special: Collection[str]) -> None:
         for key, size in agent.agent_class.memory(agent.config, context).items():
             needs[f"{prefix}.{key}={_written(getattr(agent.config, key))}"] = size
     if spec.device != "cpu":
-        needs.clear()  # the memory of another device is another one
-    # What agents see, before and after a step; a market's own arrays come on top.
+        needs.clear()  # their arrays are in the memory of that device
+    # The observations before and after a step, float32; the market's own arrays are not counted.
     features = sum(role.count * role.observation_space.shape[0] for role in controlled_roles)
     if spec.learns:
         needs[f"num_envs={spec.num_envs}"] = len(spec.seeds) * spec.num_envs * features * 2 * 4
@@ -70,9 +70,9 @@ def _check_memory(spec: RunSpec, needs: dict[str, int]) -> None:
     limit, whose = memory_limit()
     if sum(needs.values()) <= limit:
         return
-    from ioa_marl.training.store import SeedFolder  # here: nothing else of a check needs the store
+    from ioa_marl.training.store import SeedFolder  # imported here because no other check needs the store
 
-    # What is done already is not trained again.
+    # Seeds that are done are not trained again.
     missing = [s for s in spec.seeds if SeedFolder(spec.seed_folder(s)).result().get("status") != "done"]
     total = sum(needs.values()) * len(missing) // len(spec.seeds)
     if total <= limit:
@@ -85,24 +85,24 @@ def _check_memory(spec: RunSpec, needs: dict[str, int]) -> None:
 
 
 def in_words(size: float) -> str:
-    """Return a number of bytes in a unit that a person reads."""
+    """Return a number of bytes as text in a suitable unit."""
     unit = min(int(math.log10(max(size, 1)) // 3), len(_UNITS) - 1)
     return f"{size / 1000**unit:.3g} {_UNITS[unit]}" if size < 10**18 else f"{size / 10**15:.0f} PB"
 
 
 def memory_limit() -> tuple[int, str]:
-    """Return how many bytes this process may hold at most, swap included, and whose limit that is."""
+    """Return the most memory that this process may use, swap included [bytes], and whose limit that is."""
     sizes = {name: int(rest.split()[0]) * 1024 for name, rest in _fields(_MACHINE) if name in ("MemTotal", "SwapTotal")}
     swap = sizes.get("SwapTotal", 0)
-    found = [(sizes["MemTotal"] + swap, "this machine")] if "MemTotal" in sizes else [(_NO_LIMIT, "nobody")]
-    found += [(limit, "the control group of this process") for limit in _group_limits(swap)]
-    return min(found)
+    limits = [(sizes["MemTotal"] + swap, "this machine")] if "MemTotal" in sizes else [(_NO_LIMIT, "nobody")]
+    limits += [(limit, "the control group of this process") for limit in _group_limits(swap)]
+    return min(limits)
 
 
 def _lines(path: Path) -> list[str]:
     try:
         return path.read_text().splitlines()
-    except OSError:  # another system, or not for everybody to read
+    except OSError:  # another operating system, or no permission
         return []
 
 
@@ -111,12 +111,12 @@ def _fields(path: Path) -> list[tuple[str, str]]:
 
 
 def _group_limits(swap: int) -> list[int]:
-    """Return the limits of the control groups of this process and of those around them, whatever kind they are of.
+    """Return the memory limits [bytes] of the control groups of this process and of their parents, of both versions.
 
     Parameters
     ----------
     swap : int
-        What the machine can swap.
+        Swap space of the machine [bytes].
     """
     limits = []
     for _, rest in _fields(_OF_THIS_PROCESS):
@@ -124,7 +124,7 @@ def _group_limits(swap: int) -> list[int]:
         if controllers and "memory" not in controllers.split(","):
             continue
         root = _CGROUPS / "memory" if controllers else _CGROUPS
-        # A path of the host is not seen within a container, whose own group is then the root.
+        # In a container the paths of the host do not exist, and the container's own group is the root.
         around = (Path(place), *Path(place).parents) if place.startswith("/") else ()
         for group in {root, *(root / parent.relative_to("/") for parent in around)}:
             limit = _group_limit(group, swap, together=bool(controllers))
@@ -134,14 +134,14 @@ def _group_limits(swap: int) -> list[int]:
 
 
 def _group_limit(group: Path, swap: int, together: bool) -> int | None:
-    """Return memory and swap that a group may use; the first kind of groups has a limit of both together."""
-    held = _number(group / ("memory.limit_in_bytes" if together else "memory.max"))
-    if held is None:
+    """Return the memory and swap [bytes] that a group may use; version 1 has one limit for both ``together``."""
+    memory = _number(group / ("memory.limit_in_bytes" if together else "memory.max"))
+    if memory is None:
         return None
-    more = _number(group / ("memory.memsw.limit_in_bytes" if together else "memory.swap.max"))
-    if more is None:
-        return held + swap
-    return min(held + swap, more) if together else held + min(swap, more)
+    swap_limit = _number(group / ("memory.memsw.limit_in_bytes" if together else "memory.swap.max"))
+    if swap_limit is None:
+        return memory + swap
+    return min(memory + swap, swap_limit) if together else memory + min(swap, swap_limit)
 
 
 def _number(path: Path) -> int | None:

@@ -1,4 +1,4 @@
-"""The options of ``ioa-marl train``: what begins with a dash."""
+"""The options of ``ioa-marl train``: the arguments that begin with a dash."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from pathlib import Path
 from ioa_marl.foundations.errors import UserError, shown
 
 _VALUES = {"--cfg": "--cfg", "-c": "--cfg", "--config-dir": "--config-dir", "-cd": "--config-dir"}
-_SHOWN = ("job", "hydra", "all")
+_PARTS = ("job", "hydra", "all")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for besides settings, and the settings as they were typed."""
+    """The options, and the settings as they were typed."""
 
     settings: tuple[str, ...]
-    """Everything else."""
+    """The arguments that are not options: ``key=value``."""
     multirun: bool = False
     """``-m``: whether every combination of values is run."""
     quiet: bool = False
-    """``--quiet``: no progress."""
+    """``--quiet``: whether progress is hidden."""
     cfg: str | None = None
-    """``--cfg``: which part of the configuration is shown instead of a run."""
+    """``--cfg``: the part of the configuration that is printed instead of running it."""
     config_dir: Path | None = None
-    """``--config-dir``: a folder of configuration files beside the package's."""
+    """``--config-dir``: a folder of configuration files in addition to the package's."""
 
 
 def parse_options(arguments: Sequence[str]) -> Options:
-    """Return options and settings.
+    """Split arguments into options and settings.
 
     Raises
     ------
     UserError
-        If an option is not known, or has no value or one that is not allowed.
+        If an option is unknown, or its value is missing or not allowed.
     """
     settings: list[str] = []
     values: dict[str, str] = {}
     flags: set[str] = set()
-    waiting = list(arguments)
-    while waiting:
-        argument = waiting.pop(0)
+    remaining = list(arguments)
+    while remaining:
+        argument = remaining.pop(0)
         name, equals, value = argument.partition("=")
         if name in _VALUES:
-            if not equals and not waiting:
+            if not equals and not remaining:
                 raise UserError(f"{name} needs a value, as in {name} {'job' if _VALUES[name] == '--cfg' else 'DIR'}")
-            values[_VALUES[name]] = value if equals else waiting.pop(0)
+            values[_VALUES[name]] = value if equals else remaining.pop(0)
         elif argument in ("-m", "--multirun", "--quiet"):
             flags.add(argument)
         elif argument.startswith("-"):
@@ -54,8 +54,8 @@ def parse_options(arguments: Sequence[str]) -> Options:
         else:
             settings.append(argument)
     cfg, folder = values.get("--cfg"), values.get("--config-dir")
-    if cfg is not None and cfg not in _SHOWN:
-        raise UserError(f"--cfg {shown(cfg)} is not allowed: use {' or '.join(_SHOWN)}")
+    if cfg is not None and cfg not in _PARTS:
+        raise UserError(f"--cfg {shown(cfg)} is not allowed: use {' or '.join(_PARTS)}")
     if folder == "":
         raise UserError("--config-dir needs a value, as in --config-dir DIR")
     return Options(

@@ -1,7 +1,7 @@
-"""What a person types after ``ioa-marl train``, read one by one into what Hydra understands.
+"""The settings after ``ioa-marl train``, each parsed into an override of Hydra.
 
-Hydra's grammar has characters of its own. A value that it cannot read is taken as text, so that a path may hold them;
-what cannot be read as anything is refused in one line that says how to write it.
+Some characters have a meaning in Hydra's grammar. A value that the grammar cannot parse is taken as text, so that a
+path may contain them. What cannot be parsed at all is refused in one line that says how to write it.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ from ioa_marl.foundations.errors import UserError, shown
 from ioa_marl.training.config import ROOT_KEYS
 
 MOST_VALUES = 1000
-"""Values of one sweep."""
+"""Largest number of values of one setting in a sweep."""
 LONGEST_VALUE = 1000
-"""Characters of a value that is read by the grammar, which takes a millisecond for each element."""
+"""Longest value, in characters, that the grammar parses; it takes a millisecond for each element."""
 _KEY = re.compile(r"(?P<mark>~|\+\+|\+|)(?P<name>[A-Za-z_][\w-]*(?:[./][\w-]+)*)(?:@(?P<package>[\w.-]+))?", re.ASCII)
 _ROLE_AGENT = re.compile(r"roles\.(\w+)\.agent", re.ASCII)
 _SWEEP_CALL = re.compile(r"\s*(choice|range|interval|glob|shuffle|sort|tag)\s*\(")
 
 
 @dataclass(frozen=True)
-class Given:
-    """One setting as it was given."""
+class Setting:
+    """One setting of the command line or of a sweep in a file."""
 
     typed: str
-    """As it was typed."""
+    """Its text as it was typed."""
     name: str
     """Its key, as messages name it: ``agent``, ``agent.gamma``, ``roles.buyer.agent``."""
     override: Override
-    """What Hydra's grammar makes of it."""
+    """The override that Hydra's grammar parses it into."""
 
     @property
     def key(self) -> str:
-        """Its key as Hydra has it, with what is before and behind: ``+agent@roles.buyer.agent``."""
+        """Its key in Hydra's form, with mark and package: ``+agent@roles.buyer.agent``."""
         return str(self.override.get_key_element())
 
     @property
     def group(self) -> str:
-        """The group of settings it may choose from, if it does: ``agent`` for ``roles.buyer.agent``."""
+        """The group from which it chooses, if there is one: ``agent`` for ``roles.buyer.agent``."""
         return str(self.override.key_or_group)
 
     @property
@@ -65,46 +65,48 @@ class Given:
 
     @property
     def swept(self) -> bool:
-        """Whether it has several values, or would have in a sweep."""
+        """Whether it has several values, or would have several in a sweep."""
         return bool(self.override.is_sweep_override())
 
     @property
     def pattern(self) -> Glob | None:
-        """The pattern that its values match, if they are chosen by one."""
+        """The pattern that selects its values, if there is one."""
         value: Any = self.override._value
         return value if isinstance(value, Glob) else None
 
     def elements(self) -> list[Any]:
-        """Return its values as the grammar has them: one, or those of a sweep.
+        """Return its values as elements of the grammar: one value, or those of a sweep.
 
         Raises
         ------
         UserError
-            If there are none, or too many, or no end of them.
+            If there is no value, or there are too many or infinitely many.
         """
         if not self.swept:
             return [self.override._value]
         if not self.override.is_discrete_sweep():
             raise UserError(f"{shown(self.typed)} is not allowed: sweep over a list or a range of values")
         count = _length(self.override._value)
-        found = list(itertools.islice(self.override.sweep_iterator(), MOST_VALUES + 1)) if count <= MOST_VALUES else []
-        if count > MOST_VALUES or len(found) > MOST_VALUES:
+        elements = (
+            list(itertools.islice(self.override.sweep_iterator(), MOST_VALUES + 1)) if count <= MOST_VALUES else []
+        )
+        if count > MOST_VALUES or len(elements) > MOST_VALUES:
             raise UserError(f"{shown(self.typed)} is not allowed: use at most {MOST_VALUES} values")
-        if not found:
+        if not elements:
             raise UserError(f"{shown(self.typed)} has no values: a range goes from its start to below its stop")
-        return found
+        return elements
 
     def singles(self) -> list[Override]:
-        """Return an override of one value for each of its values."""
+        """Return one override with a single value for each of its values."""
         return [self.single(element) for element in self.elements()] if self.swept else [self.override]
 
     def single(self, element: Any) -> Override:
-        """Return the override with one value."""
+        """Return the override with a single value."""
         one = dataclasses.replace(self.override, value_type=ValueType.ELEMENT, _value=element, input_line="")
         return dataclasses.replace(one, input_line=self.text(one))
 
     def text(self, override: Override) -> str:
-        """Return an override of this setting as Hydra reads it."""
+        """Return an override of this setting in the form that Hydra reads."""
         typed = str(override.input_line)
         if override.value_type is None or typed.startswith(f"{self.key}="):
             return self.key if override.value_type is None else typed
@@ -120,23 +122,23 @@ def _length(values: Any) -> float:
 
 
 def plain_value(element: Any) -> Any:
-    """Return a value of the grammar as plain Python: text without its quotes."""
+    """Return an element of the grammar as a plain Python value: text without its quotes."""
     return Override._convert_value(element)
 
 
-def read(argument: str, multirun: bool) -> Given:
-    """Return what was typed, read by Hydra's grammar, or as text where that cannot read it.
+def read(argument: str, multirun: bool) -> Setting:
+    """Parse an argument with Hydra's grammar; a value that the grammar cannot parse is taken as text.
 
     ``roles.ROLE.agent=NAME`` chooses a whole agent for that role.
 
     Raises
     ------
     UserError
-        If it is no setting at all, or a sweep that cannot be read.
+        If the argument is not a setting, or is a sweep that cannot be parsed.
     """
     mark, name, package, value = _parts(argument)
     if name in ROOT_KEYS and mark.startswith("+") and not package:
-        mark = ""  # it is there already
+        mark = ""  # root keys always exist
     role = _ROLE_AGENT.fullmatch(name)
     if role:
         key = f"{'~' if mark == '~' else '+'}agent@{name}"
@@ -145,7 +147,7 @@ def read(argument: str, multirun: bool) -> Given:
         if package:
             name = package if _ROLE_AGENT.fullmatch(package) else f"{name}@{package}"
     if value is None:
-        return Given(argument, name, _parsed(key))
+        return Setting(argument, name, _parsed(key))
     override = None
     if not _is_text(name, value, multirun):
         override = _understood(f"{key}={value}") if len(value) <= LONGEST_VALUE else None
@@ -161,11 +163,11 @@ def read(argument: str, multirun: bool) -> Given:
             )
     if override is None:
         override = _parsed(f"{key}={QuotedString(text=value, quote=Quote.double).with_quotes()}")
-    return Given(argument, name, override)
+    return Setting(argument, name, override)
 
 
 def _parts(argument: str) -> tuple[str, str, str, str | None]:
-    """Return mark, name, package and value of ``+name@package=value``."""
+    """Split ``+name@package=value`` into mark, name, package and value."""
     try:
         argument.encode()
     except UnicodeEncodeError as error:
@@ -173,13 +175,13 @@ def _parts(argument: str) -> tuple[str, str, str, str | None]:
     key, equals, value = argument.partition("=")
     if not equals and not argument.startswith("~"):
         raise UserError(_no_setting(argument))
-    found = _KEY.fullmatch(key.strip())
-    if found is None:
+    match = _KEY.fullmatch(key.strip())
+    if match is None:
         raise UserError(
             f"{shown(argument)} cannot be read: a key has letters, digits, - and _, with dots between its parts, as in "
             "agent.gamma=0.9; a setting whose name has others goes into a file, with --config-dir and +experiment=NAME"
         )
-    return found["mark"], found["name"], found["package"] or "", value if equals else None
+    return match["mark"], match["name"], match["package"] or "", value if equals else None
 
 
 def _no_setting(argument: str) -> str:
@@ -194,7 +196,7 @@ def _no_setting(argument: str) -> str:
 
 
 def _is_text(name: str, value: str, multirun: bool) -> bool:
-    """Whether a value is a path, in which the grammar's characters mean nothing."""
+    """Whether a value is a path, in which the special characters of the grammar have no meaning."""
     if name != "runs" and not (name.endswith(".path") and "agent." in name):
         return False
     if not value or value == "null" or value[0] in "'\"[{" or "${" in value:
@@ -216,17 +218,17 @@ def _understood(text: str) -> Override | None:
 def _parsed(text: str) -> Override:
     try:
         parsed: Override = OverridesParser.create().parse_override(text)
-    except Exception as error:  # the grammar raises its own, and whatever its casts and its generated parser raise
+    except Exception as error:  # the grammar, its casts and its generated parser raise many types
         raise UserError(f"{shown(text)} cannot be read: put quotes around the value, as in 'key=\"value\"'") from error
     return parsed
 
 
-def deletes(given: Given) -> bool:
-    """Whether it takes something away."""
-    return bool(given.override.type == OverrideType.DEL)
+def deletes(setting: Setting) -> bool:
+    """Whether a setting removes a key."""
+    return bool(setting.override.type == OverrideType.DEL)
 
 
-def last_of_each(settings: list[Given]) -> Iterator[Given]:
-    """Yield settings in order, each key once: where one was given again, the later value counts."""
-    last = {given.key: given for given in settings}
+def last_of_each(settings: list[Setting]) -> Iterator[Setting]:
+    """Yield the last setting of each key, in the order in which the keys first occur."""
+    last = {setting.key: setting for setting in settings}
     yield from last.values()

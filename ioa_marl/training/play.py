@@ -1,4 +1,4 @@
-"""What plays a run's policies in evaluation: the agents of a checkpoint, the episodes, what bidders could gain."""
+"""Evaluation of a run's policies: load the agents of a checkpoint, play episodes, audit bidders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ from ioa_marl.training.config import RunSpec
 def evaluate(
     spec: RunSpec, agents: Sequence[Agent], seeds: Sequence[int], first_episode: int = 0
 ) -> dict[str, NDArray[np.float64]]:
-    """Play the evaluation episodes with the agents of a run, trained with ``seeds``; see `play_episodes`."""
+    """Play the evaluation episodes with the agents of a run, trained with ``seeds``.
+
+    Returns
+    -------
+    dict of str to ndarray of float64, shape (seeds, episodes)
+        Metrics of each episode, as `play_episodes` returns them.
+    """
     episodes = spec.evaluation.episodes
     return play_episodes(
         spec.game_class, spec.env_config, agents, spec.controlled_roles, len(seeds), episodes, first_episode, seeds
@@ -29,7 +35,7 @@ def evaluate(
 def bidder_gains(
     spec: RunSpec, agents: Sequence[Agent], seeds: Sequence[int], first_episode: int = 0
 ) -> dict[str, ConstantGain]:
-    """Return for each role of bidders that act what some of its agents would gain by constant actions."""
+    """Return what some agents of each controlled role of bidders would gain by constant actions."""
     roles = spec.game_class.make_roles(spec.env_config)
     return {
         role: best_constant_gain(
@@ -45,7 +51,7 @@ def load_agents(spec: RunSpec, saved: Mapping[str, Any]) -> list[Agent]:
     probe = spec.game_class(spec.env_config, 1, spec.controlled_roles)
     agents = []
     for choice, state in zip(spec.agents, saved["policies"], strict=True):
-        # Its own seed: what an agent draws in evaluation depends on it.
+        # The run's own seed, because random actions in evaluation depend on it.
         make = partial(make_agent, choice.agent_class, choice.config, probe, choice.roles, 1, spec.seeds[0])
         agents.append(restored(make, state, choice.name))
     return agents

@@ -1,4 +1,4 @@
-"""What a run takes over from its checkpoints and files, what it makes again, and what it says is lost."""
+"""Resuming a seed from its files: restore what they contain, replay what is missing, report what is lost."""
 
 from __future__ import annotations
 
@@ -22,31 +22,37 @@ if TYPE_CHECKING:
     from ioa_marl.training.runner import Trainer
 
 
-class UnlikeError(Exception):
-    """What was loaded is not what is there then."""
+class RestoreError(Exception):
+    """The state after loading a checkpoint differs from the state in the checkpoint."""
 
 
 def restore_seed(trainer: Trainer, i: int, state: Mapping[str, Any]) -> None:
-    """Set one seed to a checkpoint, and make sure that it then is what the checkpoint holds."""
+    """Load the checkpoint of seed number ``i``, and check that saving it again would give the same state.
+
+    Raises
+    ------
+    RestoreError
+        If the restored state differs from the checkpoint.
+    """
     trainer.game.restore(i, state["game"])
     places = [("game", trainer.game.save(i), state["game"])]
     for agent, agent_state in zip(trainer.agents, state["agents"], strict=True):
         agent.load_state_dict(i, agent_state)
         places.append((type(agent).__name__, agent.state_dict(i), agent_state))
-    # The first format did not keep apart lists and tuples, nor numbers and text as keys.
-    alike = difference if checkpoint.seal(trainer.folders[i].latest) else _difference_in_first_format
-    for name, held, wanted in places:
-        where = alike(held, wanted)
+    # The first format of checkpoints did not distinguish lists from tuples, or numeric keys from text.
+    difference_of = difference if checkpoint.seal(trainer.folders[i].latest) else _difference_in_first_format
+    for name, restored, saved in places:
+        where = difference_of(restored, saved)
         if where is not None:
-            raise UnlikeError(f"holds what is not taken over as it is ({name}: {where})")
+            raise RestoreError(f"holds what is not taken over as it is ({name}: {where})")
 
 
-def _difference_in_first_format(found: Any, wanted: Any) -> str | None:
-    return difference(in_first_format(found), wanted)
+def _difference_in_first_format(restored: Any, saved: Any) -> str | None:
+    return difference(in_first_format(restored), saved)
 
 
 def restore_tables(trainer: Trainer, i: int, state: Mapping[str, Any], notify: Notify) -> None:
-    """Take over the evaluated episodes; those that are missing are played again where a checkpoint allows it."""
+    """Read the evaluated episodes of seed number ``i``; replay missing ones if the best checkpoint is of that step."""
     folder = trainer.folders[i]
     damage = ""
     try:
@@ -54,15 +60,15 @@ def restore_tables(trainer: Trainer, i: int, state: Mapping[str, Any], notify: N
     except DamagedFileError as error:
         tables, damage = {}, f"{error}: it"
     known = {int(step): digest for step, digest in state.get("evaluations", ())}
-    wanted = trainer.expected()
-    whole = {
+    expected = trainer.evaluated_steps()
+    intact = {
         step: table
         for step, table in tables.items()
-        if step in wanted and table_digest(table) == known.get(step, table_digest(table))
+        if step in expected and table_digest(table) == known.get(step, table_digest(table))
     }
-    if wanted - whole.keys() and folder.best.exists():
-        whole |= _replayed_best(trainer, i, wanted - whole.keys(), notify)
-    lost = sorted(wanted - whole.keys() - {trainer.steps})
+    if expected - intact.keys() and folder.best.exists():
+        intact |= _replayed_best(trainer, i, expected - intact.keys(), notify)
+    lost = sorted(expected - intact.keys() - {trainer.steps})
     if lost:
         notify(
             f"{damage or folder.tables} lacks the evaluations at {', '.join(map(str, lost))} steps, and there is no "
@@ -70,11 +76,14 @@ def restore_tables(trainer: Trainer, i: int, state: Mapping[str, Any], notify: N
         )
     elif damage:
         notify(f"{damage} is made again from the checkpoints")
-    trainer.tables[i] = {step: whole[step] for step in sorted(whole)}
+    trainer.tables[i] = {step: intact[step] for step in sorted(intact)}
 
 
 def restore_best(trainer: Trainer, i: int, state: Mapping[str, Any], notify: Notify) -> None:
-    """Write the best checkpoint of a seed again if it is lost and equals the latest one; otherwise say so."""
+    """Check the best checkpoint of seed number ``i``.
+
+    If it is lost and the latest checkpoint is of the same step, it is written again; otherwise ``notify`` is called.
+    """
     folder, step = trainer.folders[i], state.get("best_step")
     if not np.isfinite(trainer.best[i]):
         return
@@ -84,13 +93,13 @@ def restore_best(trainer: Trainer, i: int, state: Mapping[str, Any], notify: Not
         if step == trainer.steps:
             checkpoint.save(folder.best, trainer.policy(i))
             return
-        told = str(error).removesuffix(f"; {checkpoint.REMEDY}")
-        notify(f"{told}: the best policy up to now is lost, and the run goes on")
+        problem = str(error).removesuffix(f"; {checkpoint.REMEDY}")
+        notify(f"{problem}: the best policy up to now is lost, and the run goes on")
         folder.best.unlink(missing_ok=True)
 
 
 def _replayed_best(trainer: Trainer, i: int, missing: set[int], notify: Notify) -> dict[int, pa.Table]:
-    """Evaluate the best checkpoint of a seed again, if it is of a step whose evaluation is missing."""
+    """Evaluate the best checkpoint of seed number ``i`` again if the evaluation at its step is missing."""
     seed = trainer.seeds[i]
     alone = dataclasses.replace(trainer.spec, seeds=(seed,))
     try:
@@ -103,6 +112,6 @@ def _replayed_best(trainer: Trainer, i: int, missing: set[int], notify: Notify) 
         if step not in missing:
             return {}
         return {step: episode_table(step, evaluate(alone, load_agents(alone, saved), [seed]), 0)}
-    except Exception as error:  # a file that nothing seals may hold anything, and the run goes on without it
+    except Exception as error:  # the file has no checksum and may contain anything; the run goes on without it
         notify(f"{trainer.folders[i].best} cannot be played: {one_line(error)}")
         return {}

@@ -1,4 +1,4 @@
-"""Whether a checkpoint is the one of the run that wants to go on from it."""
+"""Reading of checkpoints, with the check that they belong to the run that resumes."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def read_checkpoint(spec: RunSpec, seed: int, path: Path, complete: bool = True)
     spec : RunSpec
         The run.
     seed : int
-        The seed.
+        The training seed.
     path : Path
         The file.
     complete : bool, default True
-        Whether training must be able to go on from it; the best checkpoint holds a policy only.
+        Whether training must be able to resume from it; the best checkpoint contains only a policy.
 
     Raises
     ------
     UnreadableCheckpointError
-        If it is damaged, or of another run, seed, step or version; in one line that names the file and the remedy.
+        If it is damaged, or belongs to another run, seed, step or version; the message names the file and the remedy.
     """
     saved = checkpoint.load(path)
     try:
-        problem = _problem(spec, seed, saved) or (_misfit(spec, saved) if complete else "")
+        problem = _problem(spec, seed, saved) or (_state_problem(spec, saved) if complete else "")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         problem = f"is no checkpoint of a run: {type(error).__name__} {error}"
     if problem:
@@ -41,7 +41,7 @@ def read_checkpoint(spec: RunSpec, seed: int, path: Path, complete: bool = True)
 
 
 def _problem(spec: RunSpec, seed: int, saved: Mapping[str, Any]) -> str:
-    """Return what is another one in a checkpoint, or nothing."""
+    """Return how a checkpoint differs from the run in seed, versions or settings, or ""."""
     described = saved["spec"]
     if described["seed"] != seed:
         return f"is of seed {described['seed']}, not of seed {seed}"
@@ -54,16 +54,17 @@ def _problem(spec: RunSpec, seed: int, saved: Mapping[str, Any]) -> str:
     return ""
 
 
-def _misfit(spec: RunSpec, saved: Mapping[str, Any]) -> str:
+def _state_problem(spec: RunSpec, saved: Mapping[str, Any]) -> str:
+    """Return what keeps training from resuming at the saved step and state, or ""."""
     iteration, steps = int(saved["iteration"]), int(saved["steps"])
     last = spec.budget // spec.num_envs if spec.learns else 0
     if not 0 <= iteration <= last or steps != iteration * spec.num_envs:
         return f"is of no step of this run: iteration {iteration}, {steps} steps"
     step = saved.get("best_step")
-    figures = [saved["train_seconds"], saved["best"], 0 if step is None else step]
+    numbers = [saved["train_seconds"], saved["best"], 0 if step is None else step]
     evaluations = saved.get("evaluations", ())
     if (
-        not all(type(figure) in (int, float) for figure in figures)
+        not all(type(number) in (int, float) for number in numbers)
         or not all(type(at) is int and type(digest) is str for at, digest in evaluations)
         or not isinstance(saved.get("libraries", {}), Mapping)
     ):
@@ -74,11 +75,12 @@ def _misfit(spec: RunSpec, saved: Mapping[str, Any]) -> str:
 
 
 def different_versions(made: Mapping[str, Any], installed: Mapping[str, Any]) -> list[str]:
-    """Return each version that is not the installed one, as ``env 0, now 1``."""
+    """Return each version that differs from the installed one, as ``env 0, now 1``."""
     return [f"{name} {was}, now {now}" for name, was, now in _differences(made, installed, "")]
 
 
 def _differences(one: Any, two: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the dotted name and both values wherever two nested mappings differ."""
     if isinstance(one, Mapping) and isinstance(two, Mapping):
         for key in _keys(one, two):
             inner = f"{name}.{key}" if name else str(key)

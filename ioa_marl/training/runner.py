@@ -1,4 +1,4 @@
-"""The training loop: any mix of agents on any mix of roles, several seeds side by side, resumable to the bit."""
+"""The training loop for any combination of agents and roles; seeds train side by side and resume to the bit."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from ioa_marl.evaluation.audits.bidders import ConstantGain
 from ioa_marl.evaluation.protocol import references, scores
 from ioa_marl.foundations import checkpoint
 from ioa_marl.training.config import RunSpec
-from ioa_marl.training.divergence import Watch
+from ioa_marl.training.divergence import DivergenceMonitor
 from ioa_marl.training.events import Curves
 from ioa_marl.training.failures import Notify, SeedsFailedError, blamed
 from ioa_marl.training.integrity import CURVES
 from ioa_marl.training.play import bidder_gains, evaluate
-from ioa_marl.training.recovery import UnlikeError, restore_best, restore_seed, restore_tables
+from ioa_marl.training.recovery import RestoreError, restore_best, restore_seed, restore_tables
 from ioa_marl.training.store import SeedFolder, episode_table, installed_versions, table_digest
 
 Report = Callable[[int, Mapping[str, float]], None]
-"""Called with the environment steps done and the latest mean scores."""
+"""Called with the environment steps done, per seed, and the latest score per role, averaged over seeds."""
 INDEX = ("step", "episode")
-"""Columns of evaluated episodes that are no figures."""
+"""Columns of the table of evaluated episodes that are not metrics."""
 
 
 class Trainer:
-    """Trains some seeds of a run that are at the same step, and keeps their folders up to date.
+    """Trains seeds of a run that are at the same step, and writes their folders.
 
     Parameters
     ----------
     spec : RunSpec
         The run.
     seeds : sequence of int
-        Seeds that train side by side.
+        Training seeds that train side by side.
     folders : sequence of SeedFolder
-        Their folders, locked by the caller.
+        Their folders; the caller has locked them.
     """
 
     def __init__(self, spec: RunSpec, seeds: Sequence[int], folders: Sequence[SeedFolder]) -> None:
@@ -51,7 +51,7 @@ class Trainer:
         self.game = VectorGame(
             spec.game_class, spec.env_config, seeds, spec.num_envs, spec.controlled_roles, with_state=with_state
         )
-        self.game.game.full_metrics = False  # nobody looks at the figures of training episodes
+        self.game.game.full_metrics = False  # the metrics of training episodes are not used
         self.game.reset()
         state_features = 0 if self.game.state is None else self.game.state.shape[-1]
         roles = self.game.game.roles
@@ -67,11 +67,11 @@ class Trainer:
             for a in spec.agents
         ]  # fmt: skip
         run = f"{spec.env_label} {spec.agent_label}"
-        self.watch = Watch(
+        self.monitor = DivergenceMonitor(
             run, self.seeds, [(a.name, agent) for a, agent in zip(spec.agents, self.agents, strict=True)]
         )
         self.learns = spec.learns
-        # What does not learn is the same at any step: it is evaluated once.
+        # Agents that do not learn are the same at every step and are evaluated once.
         self.iterations = spec.budget // spec.num_envs if self.learns else 0
         points = min(spec.evaluation.points, self.iterations) if self.learns else 1
         self.evaluations = {round(self.iterations * k / points) for k in range(1, points + 1)}
@@ -80,7 +80,7 @@ class Trainer:
         self.tables: list[dict[int, pa.Table]] = [{} for _ in self.seeds]
         self.best = np.full(len(self.seeds), -np.inf)
         self.best_steps: list[int | None] = [None] * len(self.seeds)
-        self.figures: dict[str, NDArray[np.float64]] = {}
+        self.training_metrics: dict[str, NDArray[np.float64]] = {}
         self.latest_scores: dict[str, NDArray[np.float64]] = {}
 
     @property
@@ -89,12 +89,12 @@ class Trainer:
         return self.iteration * self.spec.num_envs
 
     def resume(self, saved: Sequence[Mapping[str, Any]], notify: Notify) -> None:
-        """Go on from the seeds' checkpoints, which must be of the same step.
+        """Resume from the checkpoints of the seeds, which must be of the same step.
 
         Raises
         ------
         SeedsFailedError
-            If a checkpoint does not hold what the markets and agents of this run are made of.
+            If a checkpoint does not fit the markets and agents of this run.
         """
         self.iteration = int(saved[0]["iteration"])
         self.train_seconds = sum(float(state["train_seconds"]) for state in saved)
@@ -102,10 +102,12 @@ class Trainer:
         for i, state in enumerate(saved):
             try:
                 restore_seed(self, i, state)
-            except Exception as error:  # what a strange state makes an agent do cannot be foreseen
-                told = " ".join(str(error).split())[:200]
-                what = told if isinstance(error, UnlikeError) else f"cannot be used: {type(error).__name__}: {told}"
-                failed[self.seeds[i]] = f"{self.folders[i].latest} {what}; {checkpoint.REMEDY}"
+            except Exception as error:  # an agent may raise any type for a state that does not fit
+                reason = " ".join(str(error).split())[:200]
+                problem = (
+                    reason if isinstance(error, RestoreError) else f"cannot be used: {type(error).__name__}: {reason}"
+                )
+                failed[self.seeds[i]] = f"{self.folders[i].latest} {problem}; {checkpoint.REMEDY}"
         if failed:
             raise SeedsFailedError(failed)
         for i, state in enumerate(saved):
@@ -113,26 +115,26 @@ class Trainer:
             with blamed(self.seeds[i]):
                 restore_tables(self, i, state, notify)
                 restore_best(self, i, state, notify)
-        if any(self.steps in self.expected() and self.steps not in tables for tables in self.tables):
+        if any(self.steps in self.evaluated_steps() and self.steps not in tables for tables in self.tables):
             self._evaluate([])
-        if self.iteration == self.iterations:  # nothing else will write what was evaluated again
+        if self.iteration == self.iterations:  # training is over and will not write the new tables
             for i, folder in enumerate(self.folders):
                 with blamed(self.seeds[i]):
                     folder.write_episodes(list(self.tables[i].values()))
 
-    def expected(self) -> set[int]:
-        """Return the steps at which there have been evaluations by now."""
+    def evaluated_steps(self) -> set[int]:
+        """Return the environment steps at which evaluations must have happened by now."""
         return {k * self.spec.num_envs for k in self.evaluations if k <= self.iteration}
 
     def run(self, report: Report | None = None) -> None:
-        """Train to the end of the budget, evaluating and saving on the way."""
+        """Train to the end of the budget, with evaluations and checkpoints on the way."""
         curves = [self._curves(i) for i in range(len(self.seeds))]
         for agent in self.agents:
             agent.attach(self.game.game)
         try:
             if self.iteration:
-                with self.watch.at(self.steps):
-                    self.watch.states()
+                with self.monitor.at(self.steps):
+                    self.monitor.states()
             if not self.learns:
                 self._evaluate(curves)
             while self.iteration < self.iterations:
@@ -151,41 +153,41 @@ class Trainer:
                 curve.close()
 
     def _curves(self, i: int) -> Curves:
-        """Return the TensorBoard file of a seed; a lost one gets the evaluations that are left."""
+        """Open a TensorBoard file for seed number ``i``; write the known evaluations to it if earlier ones are lost."""
         path = self.folders[i].path
         lost = self.iteration > 0 and not any(path.glob(CURVES))
         curves = Curves(path, self.steps if self.iteration and not lost else None)
         for step, table in self.tables[i].items() if lost else ():
             columns = {name: table[name].to_numpy()[None] for name in table.column_names if name not in INDEX}
-            found = scores(
+            seed_scores = scores(
                 self.spec.game_class,
                 self.spec.env_config,
                 columns,
                 self.spec.controlled_roles,
                 instances=[self.seeds[i]],
             )
-            curves.write(step, time.time(), _evaluated(columns, found, 0))
+            curves.write(step, time.time(), _evaluated(columns, seed_scores, 0))
         return curves
 
     def _step(self) -> None:
-        with self.watch.at(self.steps + self.spec.num_envs):
+        with self.monitor.at(self.steps + self.spec.num_envs):
             actions: dict[str, NDArray[Any]] = {}
             for agent in self.agents:
                 actions.update(agent.act(self.game.observations, deterministic=False))
-            transition = self.watch.step(self.game, actions)
+            transition = self.monitor.step(self.game, actions)
             for agent in self.agents:
                 agent.observe(transition)
-                found = agent.learn()
-                if found:
-                    self.figures.update(self.watch.figures(agent, found))
+                metrics = agent.learn()
+                if metrics:
+                    self.training_metrics.update(self.monitor.metrics(agent, metrics))
         self.iteration += 1
 
     def _evaluate(self, curves: Sequence[Curves]) -> None:
         spec = self.spec
         started = time.perf_counter()
-        with self.watch.at(self.steps):
-            self.watch.policies()
-            self.watch.tell()
+        with self.monitor.at(self.steps):
+            self.monitor.policies()
+            self.monitor.throw()
             episodes = evaluate(spec, self.agents, self.seeds)
         self.evaluation_speed = float(episodes["length"].sum()) / (time.perf_counter() - started)
         for agent in self.agents:
@@ -193,29 +195,29 @@ class Trainer:
         self.latest_scores = scores(
             spec.game_class, spec.env_config, episodes, spec.controlled_roles, instances=self.seeds
         )
-        with self.watch.at(self.steps):
-            self.watch.evaluation(episodes, self.latest_scores, spec.game_class.objectives.values())
+        with self.monitor.at(self.steps):
+            self.monitor.evaluation(episodes, self.latest_scores, spec.game_class.objectives.values())
         for i in range(len(self.seeds)):
-            if self.steps in self.tables[i]:  # of another seed that goes on beside it
+            if self.steps in self.tables[i]:  # read from the file when the seed was resumed
                 continue
             self.tables[i][self.steps] = episode_table(self.steps, episodes, i)
             if not curves:
                 continue
             values = _evaluated(episodes, self.latest_scores, i)
-            values |= {f"train/{k}": float(v[i]) for k, v in self.figures.items() if np.isfinite(v[i])}
+            values |= {f"train/{k}": float(v[i]) for k, v in self.training_metrics.items() if np.isfinite(v[i])}
             curves[i].write(self.steps, time.time(), values)
 
     def _save(self) -> None:
-        """Write the evaluated episodes, the best policy, and last the checkpoint that makes them count."""
+        """Write the evaluated episodes, the best policy, and last the checkpoint, on which resuming relies."""
         for i, folder in enumerate(self.folders):
             with blamed(self.seeds[i]):
                 self._save_seed(i, folder)
-        self.watch.tell()
+        self.monitor.throw()
 
     def _save_seed(self, i: int, folder: SeedFolder) -> None:
         states = [agent.state_dict(i) for agent in self.agents]
-        if not self.watch.accepts(i, states):
-            return  # its last good checkpoint stays
+        if not self.monitor.can_save(i, states):
+            return  # the last good checkpoint of the seed stays
         folder.write_episodes(list(self.tables[i].values()))
         folder.check_in_place()
         first = next(iter(self.latest_scores.values()), None)
@@ -227,7 +229,7 @@ class Trainer:
             {
                 **self.policy(i),
                 "iteration": self.iteration,
-                # A seed's share of the time: it may go on beside other seeds.
+                # The seed's share of the time, because it may resume together with other seeds.
                 "train_seconds": self.train_seconds / len(self.seeds),
                 "evaluations": [[step, table_digest(table)] for step, table in self.tables[i].items()],
                 "libraries": installed_versions(),
@@ -239,7 +241,7 @@ class Trainer:
         )
 
     def policy(self, i: int) -> dict[str, Any]:
-        """Return what a checkpoint needs so that seed number ``i`` can be evaluated with it."""
+        """Return the part of a checkpoint with which seed number ``i`` can be evaluated."""
         return {
             "spec": {**self.spec.resolved(), "seed": self.seeds[i]},
             "steps": self.steps,
@@ -249,27 +251,30 @@ class Trainer:
 
     @cached_property
     def _gains(self) -> dict[str, ConstantGain]:
-        """What bidders would gain by constant actions at the end, if that is asked for."""
+        """What bidders would gain by constant actions at the end of training, if requested."""
         return bidder_gains(self.spec, self.agents, self.seeds) if self.spec.evaluation.bidder_gain else {}
 
     def _scored(self, i: int, metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-        """Return the scores of a seed and the references, which may take longer than training: only for a score."""
+        """Return the scores and the references of seed number ``i``.
+
+        References may take longer to compute than training, so both are empty where the market has no score.
+        """
         spec = self.spec
         if spec.controlled_roles != spec.game_class.default_controlled_roles or not spec.game_class.objectives:
             return {}, {}
         anchors = references(spec.game_class, spec.env_config, spec.evaluation.episodes, instance=self.seeds[i])
-        found = {
+        seed_scores = {
             key: float(anchors.score(key, np.array(metrics[name])))
             for key, name in spec.game_class.objectives.items()
             if anchors.has_scale(key)
         }
-        return found, anchors.as_dict()
+        return seed_scores, anchors.as_dict()
 
     def result(self, i: int) -> dict[str, Any]:
-        """Return what ``result.json`` says of a finished seed."""
+        """Return the entries of ``result.json`` for the finished seed number ``i``."""
         final = self.tables[i][self.steps]
         metrics = {name: float(np.mean(final[name].to_numpy())) for name in final.column_names if name not in INDEX}
-        found, ends = self._scored(i, metrics)
+        seed_scores, anchors = self._scored(i, metrics)
         gains = {role: gain.of_seed(i) for role, gain in self._gains.items()}
         audit = {
             "bidder_gain": {role: float(gain.mean[i]) for role, gain in self._gains.items()}, "bidder_gains": gains,
@@ -277,8 +282,8 @@ class Trainer:
         steps = self.steps * len(self.seeds)
         speed = steps / self.train_seconds if self.train_seconds > 0 else self.evaluation_speed
         return {
-            "scores": found,
-            "references": ends,
+            "scores": seed_scores,
+            "references": anchors,
             "metrics": metrics,
             **audit,
             "env_steps": self.steps,
@@ -287,13 +292,16 @@ class Trainer:
             "seeds_together": len(self.seeds),
             "parameters": sum(agent.parameters_count() for agent in self.agents),
             "code": self.spec.code,
-            **({"lost_evaluations": lost} if (lost := sorted(self.expected() - self.tables[i].keys())) else {}),
+            **({"lost_evaluations": lost} if (lost := sorted(self.evaluated_steps() - self.tables[i].keys())) else {}),
         }
 
 
 def _evaluated(
-    episodes: Mapping[str, NDArray[np.float64]], found: Mapping[str, NDArray[np.float64]], i: int
+    episodes: Mapping[str, NDArray[np.float64]], seed_scores: Mapping[str, NDArray[np.float64]], i: int
 ) -> dict[str, float]:
-    """Return what a learning curve shows of an evaluation, of seed number ``i``."""
+    """Return the values of an evaluation that the learning curves of seed number ``i`` show.
+
+    Metrics have the shape (seeds, episodes), scores (seeds,).
+    """
     means = {f"evaluation/{name}": float(values[i].mean()) for name, values in episodes.items()}
-    return {**{f"score/{role}": float(values[i]) for role, values in found.items()}, **means}
+    return {**{f"score/{role}": float(values[i]) for role, values in seed_scores.items()}, **means}

@@ -1,4 +1,4 @@
-"""Seeds of a run: each in a folder that one process works on at a time; what goes wrong with one harms no other."""
+"""Training of the seeds of a run: one process at a time per seed's folder, and failures that stay with their seed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ioa_marl.training.store import InUseError, RunGoneError, SeedFolder, finite
 _log = logging.getLogger("ioa_marl")
 
 WAIT = 0.2
-"""Seconds between two looks at a seed that another process trains."""
+"""Interval at which the lock of a seed that another process trains is polled [s]."""
 
 
 def describe(spec: RunSpec, seed: int) -> dict[str, Any]:
-    """Return what every ``result.json`` begins with."""
+    """Return the entries at the beginning of every ``result.json``."""
     return {
         "env": spec.game_class.name,
         "preset": spec.preset,
@@ -39,10 +39,10 @@ def describe(spec: RunSpec, seed: int) -> dict[str, Any]:
 def train_seeds(
     spec: RunSpec, seeds: Sequence[int], report: Report | None = None, notify: Notify = _log.warning
 ) -> None:
-    """Train seeds that are not done yet, going on from checkpoints where there are any.
+    """Train the seeds that are not done; resume from checkpoints where they exist.
 
-    Seeds at the same step train side by side, whatever step that is: a seed's result does not depend on the seeds
-    beside it. A seed that another process trains is waited for; if that process does not finish it, it is trained here.
+    Seeds at the same step train side by side. The result of a seed does not depend on the seeds beside it. If another
+    process trains a seed, this one waits for it, and trains the seed itself if the other process does not finish it.
 
     Parameters
     ----------
@@ -51,14 +51,14 @@ def train_seeds(
     seeds : sequence of int
         Some of its seeds.
     report : callable, optional
-        Told how far training is.
+        Called with the progress of training.
     notify : callable, optional
-        Told what a person should know; by default it is logged as a warning.
+        Called with messages for the user; default: log them as warnings.
 
     Raises
     ------
     SeedsFailedError
-        If something is wrong with single seeds; all others have been trained then.
+        If single seeds failed; all others have been trained.
     """
     failures: list[SeedsFailedError] = []
     crashes: list[BaseException] = []
@@ -89,8 +89,8 @@ def _seeds_of(failures: Sequence[SeedsFailedError]) -> set[int]:
 def _locked(
     spec: RunSpec, seeds: Sequence[int], failures: list[SeedsFailedError], notify: Notify
 ) -> dict[int, SeedFolder]:
-    """Lock the folders that are free; wait for one where all are in use."""
-    told = False
+    """Lock the folders that are free; if all are in use, wait until one is free."""
+    notified = False
     while True:
         folders: dict[int, SeedFolder] = {}
         failed = _seeds_of(failures)
@@ -104,17 +104,17 @@ def _locked(
             except UserError as error:
                 failures.append(SeedsFailedError({seed: str(error)}))
                 del folders[seed]
-            except BaseException:  # interrupted: nobody else would let them go
+            except BaseException:  # interrupted: nothing else would unlock them
                 for locked in folders.values():
                     locked.unlock()
                 raise
         busy = [seed for seed in seeds if seed not in folders and seed not in _seeds_of(failures)]
         if folders or not busy:
             return folders
-        if not told:
+        if not notified:
             names = ", ".join(f"seed_{seed}" for seed in busy)
             notify(f"{spec.folder}: {names} in use by another process, which is waited for")
-            told = True
+            notified = True
         time.sleep(WAIT)
 
 
@@ -125,7 +125,7 @@ def _train_locked(
     report: Report | None,
     notify: Notify,
 ) -> list[BaseException]:
-    """Train what is missing of some seeds whose folders are locked; returns what went wrong with whole groups."""
+    """Train the seeds that are not done, whose folders are locked; return the errors of whole groups of seeds."""
     crashes: list[BaseException] = []
     todo = [seed for seed, folder in folders.items() if not folder.finished()]
     for seed in todo:
@@ -157,12 +157,12 @@ def _train_locked(
 
 
 def _open(spec: RunSpec, seed: int, folder: SeedFolder, notify: Notify) -> dict[str, Any] | None:
-    """Return the checkpoint of a seed, None where there is none, after making sure that the seed can be trained.
+    """Check that a seed can be trained; return its checkpoint, or None if it has none.
 
     Raises
     ------
     UserError
-        If the checkpoint cannot be used, or something else is in the place of a file.
+        If the checkpoint cannot be used, or there is a folder where a file belongs.
     """
     folder.check_in_place()
     folder.check_places()
@@ -171,7 +171,9 @@ def _open(spec: RunSpec, seed: int, folder: SeedFolder, notify: Notify) -> dict[
     saved = read_checkpoint(spec, seed, folder.latest)
     used = saved.get("libraries", {})
     other = [
-        f"{name} {used[name]}, now {now}" for name, now in installed_versions().items() if used.get(name, now) != now
+        f"{name} {used[name]}, now {installed}"
+        for name, installed in installed_versions().items()
+        if used.get(name, installed) != installed
     ]
     if other:
         notify(f"{folder.path} goes on with other libraries than it began with: {', '.join(other)}")
@@ -185,7 +187,7 @@ def _train_group(
     report: Report | None,
     notify: Notify,
 ) -> None:
-    """Train seeds that are at the same step, going on from what was saved of each."""
+    """Train seeds that are at the same step; ``saved`` maps each seed to its checkpoint."""
     began, seeds = provenance(), tuple(saved)
     try:
         for seed, folder in zip(seeds, folders, strict=True):
@@ -217,7 +219,7 @@ def _train_group(
 
 
 def _write_failure(spec: RunSpec, seed: int, folder: SeedFolder, status: str, record: Mapping[str, Any]) -> None:
-    if folder.finished():  # of a group whose other seeds failed
+    if folder.finished():  # it finished before other seeds of its group failed
         return
-    with suppress(UserError):  # a full disk: the error that is under way says so
+    with suppress(UserError):  # as on a full disk, which the original error reports
         folder.write_result({**describe(spec, seed), "status": status, **record, "ended": now()})

@@ -1,4 +1,4 @@
-"""Fingerprints of the code of markets and agents, so that code that was edited without a new version is noticed."""
+"""Fingerprints of the code of markets and agents, which reveal code that was edited without a new version."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ioa_marl.foundations.imports import fingerprint, imported_files
 
 @cache
 def source_fingerprint(cls: type[Any]) -> str | None:
-    """Return a fingerprint of the code of a class: its file and everything that this imports of the same package.
+    """Return a fingerprint of the code of a class: its file and all modules of the same package that the file imports.
 
     Parameters
     ----------
     cls : type
-        A market or an agent.
+        The class of a market or an agent.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The run store: what lies in a seed's folder, and how it gets there."""
+"""The run store: the files in a seed's folder, and their reading and writing."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ from ioa_marl.training.integrity import RECORDS, REMEDY, check_row
 PACKAGES = (
     "numpy", "numba", "torch", "stable_baselines3", "gymnasium", "pettingzoo", "hydra-core",
 )  # fmt: skip
+"""Libraries whose versions are recorded."""
 
 
 class InUseError(UserError):
-    """Another process holds a seed's folder."""
+    """Another process has locked a seed's folder."""
 
 
 class RunGoneError(UserError):
@@ -42,7 +43,7 @@ class RunGoneError(UserError):
 
 
 class SeedFolder:
-    """One seed of a run on disk.
+    """The folder of one seed of a run.
 
     It holds ``config.yaml``, ``provenance.json``, ``result.json``, ``evaluation.parquet``, TensorBoard events and
     ``checkpoint/``.
@@ -74,16 +75,16 @@ class SeedFolder:
             if file.is_dir():
                 raise UserError(f"{file} is a folder where a file belongs: remove it, and run the same command again")
             if os.path.lexists(file) and not file.is_file():
-                file.unlink()  # a pipe or device in its place would be locked for all seeds, or for nobody
+                file.unlink()  # locking a pipe or a device would lock all seeds or none
             self._acquire(file)
-            for leftover in self.path.rglob(".*.tmp"):  # of a process that was killed while it wrote
+            for leftover in self.path.rglob(".*.tmp"):  # from a process that was killed while it wrote
                 leftover.unlink()
         except OSError as error:
             self._release()
             raise UserError(f"cannot write to {self.path}: {error.strerror or error}") from error
 
     def _acquire(self, file: Path) -> None:
-        """Lock a file that stays: one that its former owner is about to remove would protect nothing."""
+        """Lock a file, and try again if its former owner removed it meanwhile: it would protect nothing."""
         while True:
             lock = filelock.FileLock(file)
             try:
@@ -91,8 +92,8 @@ class SeedFolder:
             except filelock.Timeout as error:
                 raise InUseError(f"{self.path} is in use by another process") from error
             self._lock = lock
-            held, self._place = os.fstat(lock._context.lock_file_fd or -1), self._lock_file()
-            if self._place == (held.st_dev, held.st_ino):
+            opened, self._place = os.fstat(lock._context.lock_file_fd or -1), self._lock_file()
+            if self._place == (opened.st_dev, opened.st_ino):
                 return
             self._release()
             self.path.mkdir(parents=True, exist_ok=True)
@@ -103,66 +104,66 @@ class SeedFolder:
             self._lock = None
 
     def check_in_place(self) -> None:
-        """Refuse to write where the folder has been renamed or removed since it was locked: it would come back half.
+        """Refuse to write if the folder was renamed or removed after it was locked: it would come back incomplete.
 
         Raises
         ------
         RunGoneError
-            If the run's folder is not there any more.
+            If the folder of the whole run does not exist any more.
         UserError
-            If only this seed's is not.
+            If only the folder of this seed does not exist any more.
         """
         if self._lock is None or self._lock_file() == self._place:
             return
-        told = "was renamed or removed while it was in use; run the command again to go on"
+        reason = "was renamed or removed while it was in use; run the command again to go on"
         if not self.path.parent.is_dir():
-            raise RunGoneError(f"{self.path.parent} {told}")
-        raise UserError(f"{self.path} {told}")
+            raise RunGoneError(f"{self.path.parent} {reason}")
+        raise UserError(f"{self.path} {reason}")
 
     def _lock_file(self) -> tuple[int, int] | None:
-        """Return what identifies the lock file, which nobody else can have while this process keeps it open."""
+        """Return device and inode of the lock file, which are unique while this process keeps it open."""
         try:
-            found = (self.path / ".lock").stat()
+            status = (self.path / ".lock").stat()
         except OSError:
             return None
-        return found.st_dev, found.st_ino
+        return status.st_dev, status.st_ino
 
     def unlock(self) -> None:
-        """Let other processes have it."""
+        """Release the folder for other processes."""
         if self._lock is not None:
             if not self._existed and not (self.path / "result.json").exists():
                 self._remove_empty()
             self._release()
 
     def _remove_empty(self) -> None:
-        """Take back the folders that locking made, where nothing came of it."""
+        """Remove the folders that locking created, if they are still empty."""
         (self.path / ".lock").unlink(missing_ok=True)
-        with suppress(OSError):  # another run is in there
+        with suppress(OSError):  # not empty: another run is inside
             for folder in (self.path, *list(self.path.parents)[:4]):
                 folder.rmdir()
 
     def check_places(self) -> None:
-        """Refuse a folder in which something else lies where a file is to be written.
+        """Refuse a folder that contains a folder where a file is to be written.
 
         Raises
         ------
         UserError
-            In one line that names it.
+            The message names the folder.
         """
         for place in (*(self.path / name for name in ("result.json", *RECORDS)), self.latest, self.best):
             if place.is_dir():
                 raise UserError(f"{place} is a folder where a file belongs: remove it, and run the same command again")
 
     def result(self) -> dict[str, Any]:
-        """Return ``result.json``, or an empty dictionary where there is none that can be read."""
+        """Return the content of ``result.json``, or an empty dictionary if it cannot be read."""
         try:
-            held = read_json(self.path / "result.json")
+            result = read_json(self.path / "result.json")
         except DamagedFileError:
             return {}
-        return held if isinstance(held, dict) else {}
+        return result if isinstance(result, dict) else {}
 
     def problem(self) -> str:
-        """Return what is wrong with the row of a seed that was done, in one line that names the file, or nothing."""
+        """Return a line that names the damaged file of a finished seed and the remedy, or "" if there is no damage."""
         result = self.result()
         if not result and os.path.lexists(self.path / "result.json"):
             return f"{self.path / 'result.json'} is damaged: {REMEDY}"
@@ -171,7 +172,7 @@ class SeedFolder:
         return check_row(self.path, result).problem
 
     def finished(self) -> bool:
-        """Whether the seed is done and its row is what was written."""
+        """Whether the seed is done and its row is undamaged."""
         return self.result().get("status") == "done" and not self.problem()
 
     def write_result(self, result: Mapping[str, Any]) -> None:
@@ -186,24 +187,24 @@ class SeedFolder:
         write_atomically(self.path / "config.yaml", text.encode())
 
     def write_provenance(self, provenance: Mapping[str, Any]) -> None:
-        """Write ``provenance.json``; what it said of earlier parts of the run is kept under ``earlier``."""
+        """Write ``provenance.json``; the former content, of earlier parts of the run, moves to ``earlier``."""
         self.check_in_place()
         path = self.path / "provenance.json"
-        held: Any = {}
+        former: Any = {}
         if os.path.lexists(path):
             try:
-                held = read_json(path)
+                former = read_json(path)
             except DamagedFileError as error:
-                held = {"started": None, "lost": error.reason}
-        if not isinstance(held, dict) or not isinstance(held.get("earlier", []), list):
-            held = {"started": None, "lost": "did not hold what belongs there"}
-        earlier = held.pop("earlier", [])
-        if held and held.get("started") != provenance["started"]:
-            earlier.append(held)
+                former = {"started": None, "lost": error.reason}
+        if not isinstance(former, dict) or not isinstance(former.get("earlier", []), list):
+            former = {"started": None, "lost": "did not hold what belongs there"}
+        earlier = former.pop("earlier", [])
+        if former and former.get("started") != provenance["started"]:
+            earlier.append(former)
         write_json(path, {**provenance, "earlier": earlier})
 
     def episodes(self) -> dict[int, pa.Table]:
-        """Return the evaluated episodes, a table per training step at which there was an evaluation.
+        """Return the evaluated episodes as one table for each training step with an evaluation.
 
         Raises
         ------
@@ -229,12 +230,12 @@ class SeedFolder:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write readable JSON atomically; what is not a finite number is written as null."""
+    """Write indented JSON atomically; numbers that are not finite are written as null."""
     write_atomically(path, (json.dumps(finite(value), indent=2, allow_nan=False) + "\n").encode())
 
 
 def finite(value: Any) -> Any:
-    """Return nested values with None in place of numbers that JSON has no word for."""
+    """Return nested values with None in place of numbers that are not finite, which JSON cannot represent."""
     if isinstance(value, Mapping):
         return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -243,14 +244,24 @@ def finite(value: Any) -> Any:
 
 
 def episode_table(step: int, episodes: Mapping[str, NDArray[np.float64]], seed_index: int) -> pa.Table:
-    """Return the episodes of one evaluation of one seed, one row each."""
+    """Return the episodes of one evaluation of one seed as a table with one row per episode.
+
+    Parameters
+    ----------
+    step : int
+        Environment steps at the evaluation.
+    episodes : mapping of str to ndarray of float64, shape (seeds, episodes)
+        Metrics of each episode.
+    seed_index : int
+        Index of the seed on the first axis.
+    """
     columns = {name: pa.array(values[seed_index], from_pandas=True) for name, values in episodes.items()}  # NaN: null
     n = len(next(iter(columns.values())))
     return pa.table({"step": np.full(n, step), "episode": np.arange(n), **columns})
 
 
 def provenance() -> dict[str, Any]:
-    """Return where and with what this process computes."""
+    """Return versions, commit, machine, command and starting time of this process."""
     return {
         "versions": {"ioa_marl": _version("ioa_marl"), **installed_versions()},
         "commit": _commit(),
@@ -265,12 +276,12 @@ def provenance() -> dict[str, Any]:
 
 
 def installed_versions() -> dict[str, str | None]:
-    """Return the versions of the libraries that numbers depend on."""
+    """Return the versions of the libraries that results depend on."""
     return {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()}
 
 
 def now() -> str:
-    """Return the time in UTC, to the second."""
+    """Return the current time in UTC, in ISO 8601 to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
@@ -290,22 +301,22 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """Commit of the source tree that is running; None where it is an installed package."""
+    """Return the commit of the source tree that is running, or None for an installed package."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],
             capture_output=True, text=True, timeout=10, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
+    return process.stdout.strip() or None if process.returncode == 0 else None
 
 
 def table_digest(table: pa.Table) -> str:
     """Return a fingerprint of evaluated episodes: the first 16 digits of a SHA-256 over names and values."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name in table.column_names:
         values = np.ascontiguousarray(table[name].to_numpy())
-        found.update(f"{name} {values.dtype} {values.shape}".encode())
-        found.update(values.tobytes())
-    return found.hexdigest()[:16]
+        digest.update(f"{name} {values.dtype} {values.shape}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()[:16]

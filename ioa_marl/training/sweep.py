@@ -1,4 +1,4 @@
-"""From settings with one or several values to the jobs of a sweep, each complete and checked."""
+"""Expand settings with one or several values into the jobs of a sweep, and check each job."""
 
 from __future__ import annotations
 
@@ -22,49 +22,49 @@ from ioa_marl.foundations.errors import CannotPlayError, UserError, UserErrors, 
 from ioa_marl.training.config import ROOT_KEYS, RunSpec, resolve
 from ioa_marl.training.groups import Groups
 from ioa_marl.training.misreadings import check_lists, check_meaning
-from ioa_marl.training.overrides import Given, deletes, last_of_each, plain_value
+from ioa_marl.training.overrides import Setting, deletes, last_of_each, plain_value
 from ioa_marl.training.unknown_keys import UnknownKeys
 
 CHECKED_JOBS = 200
-"""Sweeps of up to so many jobs are checked job by job, which takes some milliseconds each."""
+"""Sweeps of up to this many jobs are checked job by job, which takes some milliseconds each."""
 MOST_JOBS = 10_000
-"""Jobs of one sweep."""
+"""Largest number of jobs of one sweep."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be run."""
+    """The jobs that are to be run."""
 
     specs: list[RunSpec]
-    """Runs that were checked: those of all jobs, unless there are too many."""
+    """The runs that were checked: those of all jobs, or of a sample if there are too many jobs."""
     jobs: list[list[str]]
-    """Hydra overrides of each job, complete."""
+    """Complete list of Hydra overrides for each job."""
     hydra: list[str]
     """Overrides of Hydra's own settings."""
     multirun: bool
-    """Whether the launcher runs them."""
+    """Whether a launcher runs the jobs as a sweep."""
     launcher: str = "basic"
-    """Which one."""
+    """Name of Hydra's launcher."""
     notes: list[str] = field(default_factory=list)
-    """What a person should know before."""
+    """Messages for the user before the jobs start."""
 
 
-@dataclass(frozen=True, eq=False)  # by identity: what the grammar returns has no hash
+@dataclass(frozen=True, eq=False)  # by identity: elements of the grammar have no hash
 class _Value:
     """One value of a setting."""
 
-    given: Given
+    setting: Setting
     override: Override
     choice: str | None
-    """What it chooses, if the setting is a group; None chooses nothing."""
+    """The choice, if the setting chooses from a group; None for no choice."""
     is_group: bool
 
     @property
     def text(self) -> str:
-        """As Hydra reads it; choosing nothing leaves out the group, which need not be there."""
-        if self.is_group and self.choice is None and not deletes(self.given):
-            return "~agent" if self.given.name == "agent" else ""
-        return self.given.text(self.override)
+        """The override in the form that Hydra reads; no choice removes the group if it is set."""
+        if self.is_group and self.choice is None and not deletes(self.setting):
+            return "~agent" if self.setting.name == "agent" else ""
+        return self.setting.text(self.override)
 
 
 Job = tuple[_Value, ...]
@@ -72,23 +72,23 @@ Job = tuple[_Value, ...]
 
 @dataclass(frozen=True)
 class _Base:
-    """What was composed for one choice of groups."""
+    """The configuration that Hydra composes for one choice of groups."""
 
     settings: DictConfig
-    """Without Hydra's own settings, which take long to copy."""
+    """The configuration without Hydra's own settings, which take long to copy."""
     complete: DictConfig
-    """With them."""
+    """The configuration with Hydra's own settings."""
 
 
 class Planner:
-    """Makes the jobs of a sweep, and checks them.
+    """Makes and checks the jobs of a sweep.
 
     Parameters
     ----------
     hydra : Hydra
-        Hydra with the configuration files.
+        Hydra with the configuration files loaded.
     groups : Groups
-        What can be chosen.
+        The groups of settings and their choices.
     multirun : bool
         Whether settings may have several values.
     texts : sequence of str
@@ -100,101 +100,103 @@ class Planner:
         self._bases: dict[tuple[str, ...], _Base] = {}
         self._chosen: dict[str, list[str | None]] = {}
 
-    def plan(self, given: list[Given]) -> Plan:
+    def plan(self, settings: list[Setting]) -> Plan:
         """Return the jobs of these settings.
 
         Raises
         ------
         UserError
-            With everything that is wrong with them.
+            With all mistakes in the settings.
         """
-        columns = self._columns(given)
-        self._chosen = {c[0].given.name: [v.choice for v in c] for c in columns if c[0].is_group}
+        columns = self._columns(settings)
+        self._chosen = {c[0].setting.name: [v.choice for v in c] for c in columns if c[0].is_group}
         count = math.prod(len(column) for column in columns)
         if count > MOST_JOBS:
             raise UserError(f"these settings would be {count} jobs: use at most {MOST_JOBS}")
-        patterns = any(g.pattern is not None for g in given)
+        patterns = any(setting.pattern is not None for setting in settings)
         jobs: list[Job] = list(itertools.product(*columns))
         specs, refused = self._checked(jobs if count <= CHECKED_JOBS or patterns else _samples(columns), patterns)
-        kept = [job for job in jobs if job not in refused]
+        playable = [job for job in jobs if job not in refused]
         left_out = ", ".join(_named(job) for job in jobs if job in refused)
         notes = [f"left out, because they cannot play: {left_out}"] if left_out else []
-        return Plan(specs, [[v.text for v in job if v.text] for job in kept], self.texts, self.multirun, notes=notes)
+        return Plan(
+            specs, [[v.text for v in job if v.text] for job in playable], self.texts, self.multirun, notes=notes
+        )
 
-    def _columns(self, given: list[Given]) -> list[list[_Value]]:
-        """Return the values of each setting."""
+    def _columns(self, settings: list[Setting]) -> list[list[_Value]]:
+        """Return the list of values of each setting."""
         errors = UserErrors()
-        for g in given:
+        for setting in settings:
             with errors.collected():
-                check_meaning(g, self.multirun)
+                check_meaning(setting, self.multirun)
         errors.throw()
         if not self.multirun:
-            self._refuse_twice(given)
-        columns = [c for g in last_of_each(given) for c in errors.tried(partial(self._values, g))]
+            self._refuse_twice(settings)
+        columns = [c for setting in last_of_each(settings) for c in errors.tried(partial(self._values, setting))]
         errors.throw()
         return columns
 
-    def _refuse_twice(self, given: list[Given]) -> None:
-        chosen: dict[str, Given] = {}
-        for g in given:
-            if self.groups.exists(g.group) and not deletes(g):
-                before = chosen.setdefault(g.name, g)
-                if before is not g:
-                    both = f"{shown(before.typed)} and {shown(g.typed)}"
-                    raise UserError(f"{g.name} is given twice, {both}: use one, or {g.name}=A,B with -m")
+    def _refuse_twice(self, settings: list[Setting]) -> None:
+        chosen: dict[str, Setting] = {}
+        for setting in settings:
+            if self.groups.exists(setting.group) and not deletes(setting):
+                before = chosen.setdefault(setting.name, setting)
+                if before is not setting:
+                    both = f"{shown(before.typed)} and {shown(setting.typed)}"
+                    raise UserError(f"{setting.name} is given twice, {both}: use one, or {setting.name}=A,B with -m")
 
-    def _values(self, given: Given) -> list[_Value]:
-        is_group = self.groups.exists(given.group)
-        if "@" in given.key and given.name.partition("@")[1]:
-            raise UserError(f"{shown(given.typed)} is not allowed: use agent=NAME or roles.ROLE.agent=NAME")
-        own = given.override.is_add() and not is_group and given.name not in ROOT_KEYS
-        if own and "." not in given.name:
+    def _values(self, setting: Setting) -> list[_Value]:
+        is_group = self.groups.exists(setting.group)
+        if "@" in setting.key and setting.name.partition("@")[1]:
+            raise UserError(f"{shown(setting.typed)} is not allowed: use agent=NAME or roles.ROLE.agent=NAME")
+        own = setting.override.is_add() and not is_group and setting.name not in ROOT_KEYS
+        if own and "." not in setting.name:
             raise UserError(
-                f"unknown key {shown(given.name)}: settings of your own are chosen with --config-dir DIR +GROUP=NAME, "
-                "which stands for the file DIR/GROUP/NAME.yaml"
+                f"unknown key {shown(setting.name)}: settings of your own are chosen with --config-dir DIR "
+                "+GROUP=NAME, which stands for the file DIR/GROUP/NAME.yaml"
             )
-        if deletes(given) or not is_group:
-            if given.pattern is not None:
+        if deletes(setting) or not is_group:
+            if setting.pattern is not None:
                 raise UserError(
-                    f"{shown(given.typed)} is not allowed: patterns choose among names, as in agent=glob(*)"
+                    f"{shown(setting.typed)} is not allowed: patterns choose among names, as in agent=glob(*)"
                 )
-            return [_Value(given, override, None, False) for override in given.singles()]
-        if given.pattern is not None:
-            choices: list[Any] = self.groups.matching(given.group, given.pattern)
+            return [_Value(setting, override, None, False) for override in setting.singles()]
+        if setting.pattern is not None:
+            choices: list[Any] = self.groups.matching(setting.group, setting.pattern)
             if not choices:
-                known = ", ".join(self.groups.options(given.group))
-                raise UserError(f"{shown(given.typed)} matches nothing: known are {known}")
+                known = ", ".join(self.groups.options(setting.group))
+                raise UserError(f"{shown(setting.typed)} matches nothing: known are {known}")
         else:
-            choices = [plain_value(element) for element in given.elements()]
+            choices = [plain_value(element) for element in setting.elements()]
         errors = UserErrors()
         for choice in choices:
             with errors.collected():
-                self._check_choice(given, choice)
+                self._check_choice(setting, choice)
         errors.throw()
-        return [_Value(given, given.single(choice), choice, True) for choice in choices]
+        return [_Value(setting, setting.single(choice), choice, True) for choice in choices]
 
-    def _check_choice(self, given: Given, choice: Any) -> None:
+    def _check_choice(self, setting: Setting, choice: Any) -> None:
         if isinstance(choice, list):
             names = ",".join(map(str, choice)) or "NAME"
-            several = f"{given.name}={shown(names)} with -m to run each of them" if len(choice) > 1 else ""
-            raise UserError(f"{shown(given.typed)} is not allowed: use one name{', or ' * bool(several)}{several}")
+            several = f"{setting.name}={shown(names)} with -m to run each of them" if len(choice) > 1 else ""
+            raise UserError(f"{shown(setting.typed)} is not allowed: use one name{', or ' * bool(several)}{several}")
         if isinstance(choice, dict):
-            raise UserError(f"{shown(given.typed)} is not allowed: set {given.name}.KEY=VALUE, one for each")
-        if choice is None and given.group == "agent":
+            raise UserError(f"{shown(setting.typed)} is not allowed: set {setting.name}.KEY=VALUE, one for each")
+        if choice is None and setting.group == "agent":
             return
         if choice is None:
-            known = ", ".join(self.groups.options(given.group))
-            raise UserError(f"{given.name}=null is not allowed: {given.name} is chosen of {known}")
-        self.groups.check(given.group, choice, given.name)
+            known = ", ".join(self.groups.options(setting.group))
+            raise UserError(f"{setting.name}=null is not allowed: {setting.name} is chosen of {known}")
+        self.groups.check(setting.group, choice, setting.name)
 
     def _base(self, job: Job) -> _Base:
-        """Return the configuration with what a job chooses of groups, composed once for each choice."""
-        texts = tuple(v.text for v in job if (v.is_group or deletes(v.given)) and v.text)
+        """Return the configuration with a job's choices of groups, composed once for each combination."""
+        texts = tuple(v.text for v in job if (v.is_group or deletes(v.setting)) and v.text)
         if texts not in self._bases:
             if len(self._bases) >= CHECKED_JOBS:
                 self._bases.clear()
             config = composed(self.hydra, texts, RunMode.RUN)
-            own = [v for v in job if v.is_group and v.given.name not in ROOT_KEYS and v.given.swept]
+            own = [v for v in job if v.is_group and v.setting.name not in ROOT_KEYS and v.setting.swept]
             if own and config.hydra.sweeper.get("params"):
                 names = " ".join(v.text for v in own)
                 raise UserError(f"{shown(names)} has a sweep of its own, which is run alone: choose one file with -m")
@@ -204,9 +206,9 @@ class Planner:
         return self._bases[texts]
 
     def _checked(self, jobs: Sequence[Job], patterns: bool) -> tuple[list[RunSpec], dict[Job, str]]:
-        """Check jobs; return the runs that they are, and those that a pattern has matched but nobody can play."""
+        """Check jobs; return their runs, and the jobs that a pattern selects although the agent cannot play."""
         errors, unknown = UserErrors(), UnknownKeys(self._chosen)
-        values = {job: found for job in jobs for found in errors.tried(partial(self._values_of, job, unknown))}
+        values = {job: plain for job in jobs for plain in errors.tried(partial(self._values_of, job, unknown))}
         errors.messages += unknown.messages()
         errors.throw()
         specs: list[RunSpec] = []
@@ -225,37 +227,37 @@ class Planner:
         return specs, refused
 
     def _values_of(self, job: Job, unknown: UnknownKeys) -> dict[str, Any]:
-        """Return the configuration of a job as plain values; keys that are not there are noted."""
+        """Return the configuration of a job as plain values; note settings that do not exist in ``unknown``."""
         base = self._base(job)
         config = copy.deepcopy(base.settings)
-        choices = {v.given.name: v.choice for v in job if v.is_group}
+        choices = {v.setting.name: v.choice for v in job if v.is_group}
         for value in job:
-            if not value.is_group and not deletes(value.given):
-                check_lists(value.given, _selected(base.settings, value.given.name))
+            if not value.is_group and not deletes(value.setting):
+                check_lists(value.setting, _selected(base.settings, value.setting.name))
                 try:
                     ConfigLoaderImpl._apply_overrides_to_config([value.override], config)
-                except Exception as error:  # Hydra and OmegaConf raise many kinds, some for a missing key
-                    if unknown.note(value.given, base.settings, choices):
+                except Exception as error:  # Hydra and OmegaConf raise many types, some of them for a missing key
+                    if unknown.note(value.setting, base.settings, choices):
                         continue
                     reason = _why_not(value, str(error.__cause__ or error))
-                    raise UserError(f"{shown(value.given.typed)} is not allowed: {reason}") from error
+                    raise UserError(f"{shown(value.setting.typed)} is not allowed: {reason}") from error
         return _plain(config, base.complete)
 
 
 def _resolved(job: Job, values: dict[str, Any]) -> RunSpec:
     spec = resolve(values)
     for value in job:
-        role = value.given.name.split(".")[1] if value.given.name.startswith("roles.") else ""
+        role = value.setting.name.split(".")[1] if value.setting.name.startswith("roles.") else ""
         if value.is_group and value.choice is None and role in spec.game_class.default_controlled_roles:
             raise UserError(
-                f"{value.given.name}=null is not allowed: {role} is played by an agent; "
-                f"choose another one with {value.given.name}=NAME"
+                f"{value.setting.name}=null is not allowed: {role} is played by an agent; "
+                f"choose another one with {value.setting.name}=NAME"
             )
     return spec
 
 
 def _samples(columns: Sequence[Sequence[_Value]]) -> list[Job]:
-    """Return jobs in which every value occurs, with every combination of what is chosen of groups where that is few."""
+    """Return a sample of jobs that covers every value, and every combination of group choices if these are few."""
     first = [column[0] for column in columns]
     groups = [column if column[0].is_group else column[:1] for column in columns]
     combined = list(itertools.islice(itertools.product(*groups), CHECKED_JOBS))
@@ -266,8 +268,8 @@ def _samples(columns: Sequence[Sequence[_Value]]) -> list[Job]:
 
 
 def _why_not(value: _Value, message: str) -> str:
-    """Return what is told of a value that Hydra does not take."""
-    name, typed = value.given.name, value.given.typed
+    """Return the reason why Hydra refuses a value, for a message."""
+    name, typed = value.setting.name, value.setting.typed
     if value.override.is_add():
         return f"{name} is there already, write {shown(typed.lstrip('+'))}"
     if name.partition(".")[0] == "roles":
@@ -276,25 +278,25 @@ def _why_not(value: _Value, message: str) -> str:
 
 
 def _named(job: Job) -> str:
-    """Return what tells a job from the others of the sweep."""
-    return " ".join(f"{v.given.name}={v.choice}" for v in job if v.is_group and v.given.swept)
+    """Return the choices that distinguish a job from the other jobs of the sweep."""
+    return " ".join(f"{v.setting.name}={v.choice}" for v in job if v.is_group and v.setting.swept)
 
 
 def _selected(config: DictConfig, key: str) -> Any:
     try:
-        found = OmegaConf.select(config, key)
-    except Exception:  # a key of the wrong form, which is told where it is used
+        value = OmegaConf.select(config, key)
+    except Exception:  # a malformed key, which is reported where it is applied
         return None
-    return OmegaConf.to_container(found) if OmegaConf.is_config(found) else found
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
 def composed(hydra: Hydra, texts: Sequence[str], mode: RunMode) -> DictConfig:
-    """Return what Hydra composes of overrides; whatever goes wrong becomes one line."""
+    """Return the configuration that Hydra composes from overrides; every error becomes one line."""
     try:
         return hydra.compose_config(
             config_name="config", overrides=list(texts), run_mode=mode, from_shell=False, with_log_configuration=False
         )
-    except Exception as error:  # Hydra, OmegaConf and YAML raise many kinds, and files are a person's own
+    except Exception as error:  # Hydra, OmegaConf and YAML raise many types, and the user may have written the files
         raise UserError(_reason(error)) from error
 
 
@@ -311,7 +313,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _plain(config: DictConfig, complete: DictConfig) -> dict[str, Any]:
-    """Return a job's configuration as plain values; what refers to Hydra's own settings finds them in ``complete``."""
+    """Return a job's configuration as plain values; references to Hydra's own settings are resolved in ``complete``."""
     values: dict[str, Any] = {}
     hydra: Any = HydraConfig.instance()
     before = hydra.cfg
@@ -324,7 +326,7 @@ def _plain(config: DictConfig, complete: DictConfig) -> dict[str, Any]:
                 if OmegaConf.is_config(value)
                 else value
             )
-    except Exception as error:  # resolvers of interpolations raise anything
+    except Exception as error:  # resolvers of interpolations may raise any type
         reason = one_line(str(error).partition("\n")[0])
         raise UserError(f"{getattr(error, 'full_key', None) or str(key)} has no value: {reason}") from error
     finally:

@@ -1,4 +1,4 @@
-"""Settings that are not there: all of them are named, each with what it may have been meant for."""
+"""Settings that do not exist: one message for each, with suggestions."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from omegaconf import DictConfig
 
 from ioa_marl import registry
 from ioa_marl.foundations.errors import nearest, shown
-from ioa_marl.training.overrides import Given
+from ioa_marl.training.overrides import Setting
 
 
 class UnknownKeys:
-    """Collects the settings that are not there, over all jobs of a sweep.
+    """Collects the settings that do not exist, over all jobs of a sweep.
 
     Parameters
     ----------
     chosen : dict
-        What the sweep chooses of each group, by the setting that does: ``{"agent": ["ppo", "sac"]}``.
+        The choices of the sweep by the setting that makes them: ``{"agent": ["ppo", "sac"]}``.
     """
 
     def __init__(self, chosen: Mapping[str, Sequence[str | None]]) -> None:
@@ -26,31 +26,31 @@ class UnknownKeys:
         self._hints: dict[str, str] = {}
         self._lacking: dict[str, dict[str | None, None]] = {}
 
-    def note(self, given: Given, config: DictConfig, choices: Mapping[str, str | None]) -> bool:
-        """Note a setting that could not be set; returns whether that is because it is not there.
+    def note(self, setting: Setting, config: DictConfig, choices: Mapping[str, str | None]) -> bool:
+        """Note a setting that could not be applied; return whether the reason is that it does not exist.
 
         Parameters
         ----------
-        given : Given
+        setting : Setting
             The setting.
         config : DictConfig
-            What it could not be set in.
+            The configuration that the setting could not be applied to.
         choices : dict
-            What the job chooses, as ``chosen``.
+            The choices of the job by the setting that makes them.
         """
-        place = missing(config, given.name)
+        place = missing(config, setting.name)
         if place is None:
             return False
-        self._hints.setdefault(given.name, hint_of(given, config, *place))
-        self._lacking.setdefault(given.name, {})[choices.get(self._group(given.name) or "")] = None
+        self._hints.setdefault(setting.name, hint_of(setting, config, *place))
+        self._lacking.setdefault(setting.name, {})[choices.get(self._group(setting.name) or "")] = None
         return True
 
     def _group(self, name: str) -> str | None:
-        """Return the setting that chooses what a setting belongs to."""
+        """Return the setting that chooses the group to which the setting ``name`` belongs."""
         return next((group for group in self._chosen if name.startswith(f"{group}.")), None)
 
     def messages(self) -> Iterator[str]:
-        """Yield what is wrong with each setting; where only some of the swept choices lack it, which."""
+        """Yield a message for each setting; if only some of the swept choices lack it, the message names them."""
         for name, hint in self._hints.items():
             chosen = list(dict.fromkeys(self._chosen.get(self._group(name) or "", ())))
             lacking = [choice for choice in chosen if choice in self._lacking[name]]
@@ -64,44 +64,47 @@ class UnknownKeys:
 
 
 def missing(config: DictConfig, name: str) -> tuple[str, Any, str] | None:
-    """Return the deepest part of a key that is there, what it holds, and what it lacks; None if all is there."""
-    held: Any = config
+    """Return the longest existing prefix of a key, its node, and the missing part; None if the key exists."""
+    node: Any = config
     parts = name.split(".")
     for i, part in enumerate(parts):
-        if not isinstance(held, DictConfig) or part not in held:
-            return ".".join(parts[:i]), held, part
-        held = held[part]
+        if not isinstance(node, DictConfig) or part not in node:
+            return ".".join(parts[:i]), node, part
+        node = node[part]
     return None
 
 
-def hint_of(given: Given, config: DictConfig, owner: str, held: Any, leaf: str) -> str:
-    """Return in a sentence what a setting may have been meant for."""
+def hint_of(setting: Setting, config: DictConfig, owner: str, node: Any, leaf: str) -> str:
+    """Return a message about a setting that does not exist, with suggestions.
+
+    ``owner``, ``node`` and ``leaf`` are what `missing` returns.
+    """
     unknown = f"unknown key {shown(f'{owner}.{leaf}' if owner else leaf)}"
-    value = given.typed.partition("=")[2]
+    value = setting.typed.partition("=")[2]
     if not owner and leaf in ("env", "agent"):
         names = registry.env_names() if leaf == "env" else registry.agent_names()
         return f"{leaf} is not set: choose one with {leaf}=NAME, of {', '.join(names)}"
     if owner == "roles":
-        of_it = given.name == f"roles.{leaf}"
+        of_it = setting.name == f"roles.{leaf}"
         return f"{unknown}: use roles.{leaf}.agent={shown(value) if of_it else 'NAME'}"
     if owner == "hydra.launcher":
         return f"{unknown} of this launcher: choose one that has it, as in hydra/launcher=joblib"
-    if not isinstance(held, DictConfig):
+    if not isinstance(node, DictConfig):
         return f"{unknown}: {owner} has one value"
-    known = [str(key) for key in held if key not in ("hydra", "_target_")]
+    known = [str(key) for key in node if key not in ("hydra", "_target_")]
     near = nearest(leaf, known) or (_elsewhere(config, leaf) if not owner else [])
     if near:
         return f"{unknown}: did you mean {' or '.join(near)}?"
-    if not owner and any(separator in given.typed for separator in ("+", "/")):
+    if not owner and any(separator in setting.typed for separator in ("+", "/")):
         return f"{unknown}: a group of settings in --config-dir is chosen with +GROUP=NAME"
     return f"{unknown}: known are {', '.join(known) or 'none'}"
 
 
 def _elsewhere(config: DictConfig, leaf: str) -> list[str]:
-    """Return settings of that name in a market, an agent, or the evaluation."""
-    found = []
+    """Return settings of a similar name in the market, the agent or the evaluation."""
+    matches = []
     for owner in ("env", "agent", "evaluation"):
         node = config.get(owner)
         if isinstance(node, DictConfig):
-            found += [f"{owner}.{name}" for name in nearest(leaf, list(map(str, node)))]
-    return found[:3]
+            matches += [f"{owner}.{name}" for name in nearest(leaf, list(map(str, node)))]
+    return matches[:3]

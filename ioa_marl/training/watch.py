@@ -1,4 +1,4 @@
-"""Watch an agent: one evaluation episode as an animated GIF, and in a window where there is a display."""
+"""Render one evaluation episode as an animated GIF, and in a window if there is a display."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from ioa_marl.envs.rendering import Window
 
 USUAL_FRAMES = 100
-"""Longer episodes are thinned to so many frames, unless told otherwise."""
+"""Longer episodes are thinned to at most this many frames by default."""
 MAX_FRAMES = 2000
-"""More than so many are refused."""
+"""Largest number of frames; more are refused."""
 ROUNDING = 1e-3
-"""Relative difference of figures that is put down to rounding where a market asks networks."""
+"""Relative difference of metrics that rounding may cause in a market that evaluates neural networks."""
 LAST_FRAME = 3.0
 """How long the final state is shown [s]."""
 
@@ -48,36 +48,36 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Players:
-    """Who is watched."""
+    """The market and the agents that are watched."""
 
     spec: RunSpec
-    """Market and agents."""
+    """The run: market, agents and settings."""
     agents: tuple[Agent, ...]
-    """The agents, ready to act."""
+    """The agents, ready to act, in the order of ``spec.agents``."""
     first_episode: int
-    """Stream of evaluation episode 0: the best checkpoint was chosen on the usual episodes, so it plays later ones."""
+    """Number of the first episode: the best checkpoint was selected on the usual episodes, so it plays later ones."""
     label: str
-    """Name for a file."""
+    """Label of the players, used in file names."""
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What was seen."""
+    """The rendered episode."""
 
     path: Path
-    """The GIF."""
+    """The GIF file."""
     size: int
     """Its size [bytes]."""
     frames: int
-    """Frames that were drawn: the opening, every `every`-th step, and the end."""
+    """Number of frames: the initial state, every `every`-th step, and the final state."""
     every: int
-    """A frame was drawn after so many steps."""
+    """Number of steps between two frames."""
     steps: int
     """Steps of the episode."""
     metrics: dict[str, float]
-    """The episode's figures, those of evaluation to the bit."""
+    """Metrics of the episode, equal to those of the evaluation to the bit."""
     no_window: str = ""
-    """Why there was no window although there is a display."""
+    """Why no window was opened although there is a display; usually empty."""
 
 
 def from_checkpoint(path: Path) -> Players:
@@ -102,17 +102,17 @@ def from_settings(env: str, agent: str | None = None, settings: Sequence[str] = 
     Parameters
     ----------
     env : str
-        Market, or a preset of it: ``double_dutch/mixed``.
+        Name of the market, or of a preset of it: ``double_dutch/mixed``.
     agent : str, optional
-        Who plays the roles that usually learn.
+        Name of the agent that plays the default controlled roles.
     settings : sequence of str
-        As for training: ``env.KEY=VALUE``, ``agent.KEY=VALUE``, ``roles.ROLE.agent=NAME``, ``seeds=[3]``. The seed,
-        usually 0, is that of random actions and the number of the instance.
+        Settings as for training: ``env.KEY=VALUE``, ``agent.KEY=VALUE``, ``roles.ROLE.agent=NAME``, ``seeds=[3]``. The
+        seed, by default 0, seeds random actions and is the number of the instance.
 
     Raises
     ------
     UserError
-        If one of them has to be trained, or anything cannot be played.
+        If one of the agents has to be trained first, or cannot play.
     """
     torch.set_num_threads(1)
     for setting in settings:
@@ -146,23 +146,23 @@ def watch(
 ) -> Watched:
     """Play one evaluation episode and write it as an animated GIF.
 
-    The evaluation is played as it always is, and the actions of the one market are played again in a market of its
-    own, in which the final state stays.
+    The whole evaluation is played as usual. Then the actions of the one episode are replayed in a single market without
+    autoreset, so that the final state can be drawn.
 
     Parameters
     ----------
     players : Players
         Who plays.
     out : Path, optional
-        The GIF; default: a name that says who plays, in this folder.
+        The GIF; default: a name made from the label of the players, in the current folder.
     episode : int, default 0
         Evaluation episode.
     every : int, optional
-        Draw every n-th step; default: every one, fewer in episodes of more than 100 steps.
+        Draw every n-th step; default: 1, and more in episodes of more than 100 steps.
     fps : float, default 6
         Frames per second, 1 to 50.
     window : bool, optional
-        Whether to show the episode while it is drawn; default: where there is a display.
+        Whether to show the episode in a window while it is drawn; default: if there is a display.
     report : callable, optional
         Called after every step with the steps drawn and the steps of the episode.
 
@@ -201,12 +201,12 @@ def watch(
 
 
 class _Recorder(Agent):
-    """An agent, and what it did in one market of an evaluation, which may be played in several batches."""
+    """Records the actions of an agent in one market of an evaluation, which may be played in several batches."""
 
     def __init__(self, agent: Agent, market: int) -> None:
         self._agent, self._market = agent, market
         self._played = self._batch = 0
-        self.done: list[Arrays] = []
+        self.actions: list[Arrays] = []
 
     def attach(self, game: Game) -> None:
         self._played += self._batch
@@ -217,17 +217,17 @@ class _Recorder(Agent):
         actions = self._agent.act(observations, deterministic=deterministic)
         at = self._market - self._played
         if 0 <= at < self._batch:
-            self.done.append({role: chosen[0, at][None].copy() for role, chosen in actions.items()})
+            self.actions.append({role: chosen[0, at][None].copy() for role, chosen in actions.items()})
         return actions
 
 
 def _recorded(players: Players, episode: int) -> tuple[dict[str, float], list[Arrays]]:
-    """Evaluate; return the figures of one episode, and its actions step by step, (1, agents, …) for each role."""
+    """Evaluate; return the metrics of one episode, and its actions at each step, (1, agents, …) for each role."""
     recorders = [_Recorder(agent, episode) for agent in players.agents]
     played = evaluate(players.spec, recorders, players.spec.seeds[:1], players.first_episode)
     metrics = {name: float(values[0, episode]) for name, values in played.items()}
     steps = int(metrics["length"])
-    together = zip(*(recorder.done[:steps] for recorder in recorders), strict=True)
+    together = zip(*(recorder.actions[:steps] for recorder in recorders), strict=True)
     return metrics, [{role: a for part in parts for role, a in part.items()} for parts in together]
 
 
@@ -241,13 +241,13 @@ def _start(game: Game, players: Players, episode: int) -> None:
 def _replayed(
     players: Players, episode: int, actions: Sequence[Arrays], metrics: dict[str, float], every: int
 ) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
-    """Play an episode again; yields each number of steps done, and the frame if there is one for it."""
+    """Replay an episode; yield the number of steps done, and a frame, uint8 (height, width, 3), or None."""
     spec = players.spec
     game = spec.game_class(evaluation_config(spec.env_config), 1, spec.controlled_roles, autoreset=False)
     _start(game, players, episode)
-    for agent in players.agents:  # which a market may ask for more than actions
+    for agent in players.agents:  # a market may query attached agents for more than actions
         agent.attach(game)
-    # What networks tell of one market alone is rounded differently.
+    # Neural networks round differently for a single market than for a batch.
     tolerance = ROUNDING if game.requirements(game.config) else 0.0
     yield 0, game.render("rgb_array")
     for done, chosen in enumerate(actions, 1):
@@ -271,17 +271,17 @@ def _thinning(steps: int, every: int | None) -> int:
     return every
 
 
-def _window(title: str, wanted: bool | None) -> tuple[Window | None, str]:
-    """Return a window, or none and why not although there is a display; one that was asked for has to open."""
+def _window(title: str, requested: bool | None) -> tuple[Window | None, str]:
+    """Return a window, or None and the reason why none can be opened; a window that was requested must open."""
     display = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    if not (display if wanted is None else wanted):
+    if not (display if requested is None else requested):
         return None, ""
     from ioa_marl.envs.rendering import Window
 
     try:
         return Window(title), ""
     except (RuntimeError, ImportError) as error:
-        if wanted:
+        if requested:
             raise UserError(f"no window can be opened (--no-window writes the GIF only): {error}") from error
         return None, f"no window can be opened: {error}"
 
@@ -297,7 +297,7 @@ def _file_name(label: str) -> str:
 
 
 def _checked_path(path: Path) -> Path:
-    """Refuse what cannot be written before anything is played."""
+    """Refuse a path that cannot be written, before anything is played."""
     if path.suffix.lower() != ".gif":
         raise UserError(f"{path} is not allowed: use a name that ends with .gif")
     if path.is_dir():
@@ -321,7 +321,7 @@ def watch_command(
     window: bool | None,
     quiet: bool,
 ) -> str:
-    """Do what ``ioa-marl watch`` is asked for, with a progress bar on a terminal; returns what it says."""
+    """Run ``ioa-marl watch`` with a progress bar on a terminal; return its output."""
     if (checkpoint is None) == (env is None):
         raise UserError("say who is watched: either a seed's folder or a checkpoint, or --env NAME --agent NAME")
     if checkpoint is not None and (agent is not None or settings):
@@ -336,14 +336,14 @@ def watch_command(
             progress.update(task, description=f"{players.label}  drawing", completed=step, total=steps)
 
         with nullcontext() if checkpoint is None else one_line_about(checkpoint):
-            seen = watch(players, out, episode=episode, every=every, fps=fps, window=window, report=report)
-    return _summary(players, seen, episode)
+            watched = watch(players, out, episode=episode, every=every, fps=fps, window=window, report=report)
+    return _summary(players, watched, episode)
 
 
-def _summary(players: Players, seen: Watched, episode: int) -> str:
+def _summary(players: Players, watched: Watched, episode: int) -> str:
     spec = players.spec
-    drawn = "every step" if seen.every == 1 else f"one step in {seen.every}"
-    lines = [f"{spec.env_label}  {spec.agent_label}  evaluation episode {episode}, {seen.steps} steps"]
-    lines += [f"  {name:<22} {value:.6f}" for name, value in seen.metrics.items()]
-    lines.append(f"{seen.path}  {seen.frames} frames ({drawn}), {seen.size / 1e6:.2f} MB")
-    return "\n".join([*lines, *([seen.no_window] if seen.no_window else [])])
+    drawn = "every step" if watched.every == 1 else f"one step in {watched.every}"
+    lines = [f"{spec.env_label}  {spec.agent_label}  evaluation episode {episode}, {watched.steps} steps"]
+    lines += [f"  {name:<22} {value:.6f}" for name, value in watched.metrics.items()]
+    lines.append(f"{watched.path}  {watched.frames} frames ({drawn}), {watched.size / 1e6:.2f} MB")
+    return "\n".join([*lines, *([watched.no_window] if watched.no_window else [])])

@@ -1,4 +1,4 @@
-"""Processes that work off the jobs of a sweep: they end with the command that started them, in good order."""
+"""Worker processes for the jobs of a sweep, which stop in an orderly way together with the command."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import filelock
 from ioa_marl.foundations import interrupts, output
 
 PATIENCE = 10.0
-"""Seconds in which a worker records that it was interrupted; then it is killed."""
-_LOOK = 0.5
-"""Seconds between two looks at whether the command is still there."""
+"""Time for a worker to record that it was interrupted, before it is killed [s]."""
+_POLL = 0.5
+"""Interval at which a worker checks that the command is still running [s]."""
 
 _watching = threading.Event()
 _idle = threading.Event()
@@ -25,14 +25,14 @@ _idle = threading.Event()
 
 @contextmanager
 def working(folder: Path | None) -> Iterator[None]:
-    """Do a job: in a process of its own, be known to the command by a locked file in ``folder``, and end with it.
+    """Run a job in a worker, which locks a file in ``folder`` to be found by the command, and stops with the command.
 
-    In the process of the command itself, which sees to signals and output, this does nothing.
+    In the process of the command itself, which handles signals and output, this does nothing.
 
     Raises
     ------
     Interrupted
-        When a signal comes, or came before in this process: joblib gives the next job to a worker that was stopped.
+        If a signal arrives, or arrived earlier in this process: joblib gives the next job even to a stopped worker.
     """
     if interrupts.installed() or folder is None or not folder.is_dir():
         yield
@@ -43,7 +43,7 @@ def working(folder: Path | None) -> Iterator[None]:
         raise interrupts.Interrupted(stopped)
     if not _watching.is_set():
         _watching.set()
-        threading.Thread(target=_end_without, args=(os.getppid(),), daemon=True, name="parent").start()
+        threading.Thread(target=_end_after_parent, args=(os.getppid(),), daemon=True, name="parent").start()
     undo = interrupts.install(kill_by_another=False)
     try:
         _idle.clear()
@@ -51,40 +51,40 @@ def working(folder: Path | None) -> Iterator[None]:
             yield
     finally:
         _idle.set()
-        if interrupts.received() is None:  # else it waits to be ended, and a signal that is sent twice is no harm
+        if interrupts.received() is None:  # else the process is about to end, and a second signal must do no harm
             undo()
 
 
 def prepare() -> None:
-    """Start the processes that joblib cleans up with, deaf to a session that is closed: they end with the command."""
+    """Start joblib's resource trackers with SIGHUP blocked, so that closing the terminal does not end them early."""
     import multiprocessing.resource_tracker
 
     from joblib.externals.loky.backend import resource_tracker
 
-    deaf = (signal.SIGHUP,)  # as they are to SIGINT and SIGTERM by themselves
-    signal.pthread_sigmask(signal.SIG_BLOCK, deaf)
+    blocked = (signal.SIGHUP,)  # the trackers themselves ignore SIGINT and SIGTERM
+    signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     try:
         resource_tracker.ensure_running()
         multiprocessing.resource_tracker.ensure_running()
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, deaf)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
 
 
 def stop(folder: Path) -> None:
-    """Ask all workers to stop, and wait until they have."""
+    """Ask all workers to stop, and wait until they have stopped."""
     waiting = list(folder.glob("*.worker"))
     for path in list(waiting):
-        if _at_work(path):
+        if _is_working(path):
             with suppress(ProcessLookupError):
                 os.kill(int(path.stem), signal.SIGTERM)
     deadline = time.monotonic() + PATIENCE
     while waiting and time.monotonic() < deadline:
-        waiting = [path for path in waiting if _at_work(path)]
+        waiting = [path for path in waiting if _is_working(path)]
         time.sleep(0.02)
 
 
-def _at_work(path: Path) -> bool:
-    """Whether the process whose number is the file's name is alive and has a job: it holds the lock then."""
+def _is_working(path: Path) -> bool:
+    """Whether the process whose number is the file's name has a job: it holds the lock while it does."""
     lock = filelock.FileLock(path)
     try:
         lock.acquire(timeout=0)
@@ -94,10 +94,10 @@ def _at_work(path: Path) -> bool:
     return False
 
 
-def _end_without(parent: int) -> None:
-    """Interrupt this process when its parent is gone; a command that was killed leaves nobody at work."""
+def _end_after_parent(parent: int) -> None:
+    """Interrupt this process when its parent has ended, so that a killed command leaves no workers behind."""
     while os.getppid() == parent:
-        time.sleep(_LOOK)
+        time.sleep(_POLL)
     os.kill(os.getpid(), signal.SIGTERM)
     _idle.wait(PATIENCE)
     os._exit(128 + signal.SIGTERM)

@@ -43,7 +43,7 @@ def learnt_at(spec):
     trainer, first = Trainer(spec, spec.seeds, []), {}
     while trainer.iteration < trainer.iterations:
         trainer._step()
-        for key in trainer.figures:
+        for key in trainer.training_metrics:
             first.setdefault(key.partition("/")[0], trainer.steps)
     return first
 

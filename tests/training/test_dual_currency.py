@@ -52,8 +52,8 @@ def test_learners_train_where_agents_are_absent_for_whole_episodes(name, tmp_pat
         trainer._step()
         counts |= set(trainer.game.game.market.present.tolist())
     assert counts == {1, 2, 3}
-    assert trainer.figures
-    assert all(np.isfinite(value).all() for value in trainer.figures.values())
+    assert trainer.training_metrics
+    assert all(np.isfinite(value).all() for value in trainer.training_metrics.values())
 
 
 CRITIC = {"externality": "critic", "slice_reward": "utility"}
@@ -67,7 +67,7 @@ def test_bidders_are_learners_as_in_the_paper(name, tmp_path):
     trainer = Trainer(spec, spec.seeds, [SeedFolder(tmp_path)])
     for _ in range(STEPS):
         trainer._step()
-    assert all(np.isfinite(value).all() for value in trainer.figures.values())
+    assert all(np.isfinite(value).all() for value in trainer.training_metrics.values())
     assert np.ptp(trainer.game.game.market.bid / trainer.game.game.bank.bank.belief) > 0.1
 
 

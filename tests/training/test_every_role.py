@@ -93,7 +93,7 @@ def test_an_agent_plays_a_role(env, role, name, tmp_path):
     after = tensors(agent.policy_state(0))
     if agent_class.learns_in(spec.game_class, [role]):
         assert any(not torch.equal(one, two) for one, two in zip(before, after, strict=True))
-    assert all(np.isfinite(value).all() for value in trainer.figures.values())
+    assert all(np.isfinite(value).all() for value in trainer.training_metrics.values())
     assert all(torch.isfinite(x).all() for x in after if x.is_floating_point())
 
     probe = spec.game_class(spec.env_config, 1, spec.controlled_roles)
