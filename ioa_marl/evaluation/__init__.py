@@ -1,4 +1,4 @@
-"""How scores are made: protocol, references, mechanism audits, statistics."""
+"""Evaluation: the protocol of scores, references, audits of mechanisms, and statistics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["ScoreResult", "score"]
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on demand: the audits and statistics need no torch.
+    # Imported on demand, because the audits and statistics need no torch.
     if name in __all__:
         from ioa_marl.evaluation import external
 

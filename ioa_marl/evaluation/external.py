@@ -1,4 +1,4 @@
-"""Scores for people with their own training stack: any callable, the same episodes, the same scale."""
+"""Scores of policies from other training stacks: any callable is played on the benchmark's episodes and scale."""
 
 from __future__ import annotations
 
@@ -29,44 +29,45 @@ from ioa_marl.foundations.errors import UserError, unknown_name
 from ioa_marl.foundations.scalars import whole_number
 
 ActFunction = Callable[[NDArray[np.float32]], Any]
+"""Maps the observations of one role to its actions; see `score` for the shapes."""
 
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """What a policy achieves on the evaluation episodes."""
+    """The scores and metrics of a policy on the evaluation episodes."""
 
     env: str
     """Name of the market."""
     preset: str
-    """Its preset, or ``custom`` where settings were changed."""
+    """Preset of the market, or ``custom`` if settings were changed."""
     roles: tuple[str, ...]
-    """Roles that were played."""
+    """Roles that the policy played."""
     scores: dict[str, float]
-    """For each thing that the market scores: 0 is random play unless the market says otherwise, 1 the optimum; never
-    clipped."""
+    """Score per objective of the market: 0 is random play unless the market defines another zero, 1 is the optimum.
+    Scores are not clipped."""
     metrics: dict[str, float]
-    """Means of the market's figures."""
+    """Mean of each metric over the episodes."""
     references: References
-    """The ends of the scale."""
+    """The references that define the scale."""
     episodes: Mapping[str, NDArray[np.float64]]
-    """Every figure per episode, shape (1, episodes)."""
+    """Metrics of each episode, float64 (1, episodes) each."""
     config: Any
     """Settings of the market."""
     game_class: type[Game]
-    """The market."""
+    """Class of the market."""
     seed: int
-    """Training seed, whose instance was played where the market has instances."""
+    """Training seed; in a market with instances, the number of the instance that was played."""
 
     @property
     def score(self) -> float:
-        """The score of a market that has only one."""
+        """The score, if the market has only one."""
         if len(self.scores) != 1:
             raise UserError(f"{self.env} has no overall score: its scores are {', '.join(self.scores)}")
         return next(iter(self.scores.values()))
 
 
 class _Function(Agent):
-    """A callable as an agent of one role."""
+    """Adapter that turns a callable into an agent of one role."""
 
     config_class = dict
     action_spaces = (spaces.Discrete, spaces.MultiDiscrete, spaces.Box)
@@ -74,18 +75,18 @@ class _Function(Agent):
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         role = self.context.plays[0]
-        seen = observations[role.name][0]
+        observed = observations[role.name][0]
         single = role.count == 1
-        chosen = np.asarray(self.config(seen[:, 0].copy() if single else seen.copy()))
+        chosen = np.asarray(self.config(observed[:, 0].copy() if single else observed.copy()))
         space = role.action_space
-        shape = (len(seen), *(() if single else (role.count,)), *(space.shape or ()))
+        shape = (len(observed), *(() if single else (role.count,)), *(space.shape or ()))
         if chosen.shape != shape:
             raise UserError(f"act_fn returned actions of shape {chosen.shape}; {role.name} needs {shape}")
-        return {role.name: chosen.reshape(1, len(seen), role.count, *(space.shape or ()))}
+        return {role.name: chosen.reshape(1, len(observed), role.count, *(space.shape or ()))}
 
 
 def find_game(env_id: str) -> tuple[type[Game], str | None]:
-    """Return the market and preset behind ``name``, ``name/preset`` or ``ioa_marl/name-v0``."""
+    """Return the market class and the preset of ``name``, ``name/preset`` or ``ioa_marl/name-v0``."""
     name = env_id.removeprefix("ioa_marl/")
     name, _, preset = name.partition("/")
     versioned = re.fullmatch(r"(.+)-v(\d+)", name)
@@ -115,26 +116,26 @@ def score(
     act_fn : callable, or mapping of str to callable
         Maps observations to actions: float32 (episodes, features) to (episodes,) for Discrete actions or
         (episodes, heads) for others; for a role of several agents (episodes, agents, features) to
-        (episodes, agents, …). Called once a step with all episodes; those that have ended are ignored. A policy
-        with a memory can tell the first step by the time in its observation. In a market where several roles learn,
-        one callable for each of them, by the role's name.
+        (episodes, agents, …). Called once per step with all episodes; actions in episodes that have ended are
+        ignored. A policy with a memory recognises the first step by the time in its observation. In a market where
+        several roles learn, a mapping from the name of each role to its callable.
     episodes : int, default 100
         Number of evaluation episodes. The benchmark uses 100.
     seed : int, default 0
-        Training seed. A market with instances is played on the instance of this number: train on it as well.
+        Training seed. A market with instances is played on the instance of this number; train on the same one.
     **settings
-        Changes of the preset; the scale is then that of the changed market.
+        Changes to the preset; the scale is that of the changed market.
 
     Returns
     -------
     ScoreResult
-        Give it to `ioa_marl.training.external.save_score` to put it on a leaderboard.
+        `ioa_marl.training.external.save_score` adds it to a run store for the leaderboard.
 
     Examples
     --------
     >>> import numpy as np
     >>> from ioa_marl.evaluation import score
-    >>> always_two = score("double_dutch", lambda seen: np.full(len(seen), 5), episodes=10)
+    >>> always_two = score("double_dutch", lambda observations: np.full(len(observations), 5), episodes=10)
     >>> always_two.roles, 0.0 < always_two.score < 1.0
     (('auctioneer',), True)
     """
@@ -153,19 +154,19 @@ def score(
         )
         for role in played
     ]
-    figures = play_episodes(game_class, config, agents, played, 1, episodes, instances=[seed])
-    found = scores(game_class, config, figures, played, instances=[seed])
-    if not found:
+    metrics = play_episodes(game_class, config, agents, played, 1, episodes, instances=[seed])
+    seed_scores = scores(game_class, config, metrics, played, instances=[seed])
+    if not seed_scores:
         raise UserError(f"{game_class.name} has no scale with these settings: random play is the optimum already")
     first = next(iter(game_class.presets)) if preset is None else preset
     return ScoreResult(
         env=game_class.name,
         preset=first if evaluation_config(config) == evaluation_config(game_class.make_config(first)) else "custom",
         roles=played,
-        scores={key: float(values[0]) for key, values in found.items()},
-        metrics={name: float(values.mean()) for name, values in figures.items()},
+        scores={key: float(values[0]) for key, values in seed_scores.items()},
+        metrics={name: float(values.mean()) for name, values in metrics.items()},
         references=references(game_class, config, episodes, instance=seed),
-        episodes=figures,
+        episodes=metrics,
         config=config,
         game_class=game_class,
         seed=seed,

@@ -1,4 +1,4 @@
-"""How a score is made: the same episodes for all, on a scale from 0 (usually random play) to the optimum (1)."""
+"""The protocol of scores: the same episodes for all agents, and a scale from 0 (usually random play) to 1 (optimum)."""
 
 from __future__ import annotations
 
@@ -29,34 +29,50 @@ from ioa_marl.foundations.scalars import plain_value
 from ioa_marl.foundations.seeds import EVALUATION_SEED, MAX_TRAINING_SEED
 
 RANDOM_DRAWS = 20
-"""Action draws over which random play is averaged."""
+"""Number of independent action sequences over which random play is averaged."""
 REFERENCE_SEED = 2**40
-"""First seed of the action draws that define 0; no run can have it."""
+"""First seed of these action sequences; it is larger than any training seed."""
 PROTOCOL_VERSION = 2
-"""Raised whenever scores of the same policy change."""
+"""Raised whenever the scores of the same policy change."""
 LARGEST_BATCH = 2**27
-"""Bytes of a seed's markets that are played side by side; more episodes are played one group after the other."""
+"""Largest size of a seed's markets that are played together [bytes]; more episodes are played in groups."""
 SHORTEST_SCALE = 1e-9
-"""Distance of optimum and zero, relative to their size, below which there is no scale but only rounding."""
+"""Smallest distance of optimum and zero, relative to their magnitude; a smaller one is rounding and gives no scale."""
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What is evaluated, and when."""
+    """Settings of the evaluation."""
 
     episodes: int = 100
-    """Episodes per evaluation, the same ones for every agent."""
+    """Episodes per evaluation; they are the same for every agent."""
     points: int = 20
-    """Evaluations, spread evenly over training; the last one is at the end."""
+    """Number of evaluations, evenly spread over training; the last one is at the end."""
     bidder_gain: bool = False
-    """Whether the last one also finds what bidders that act would gain by the best constant action: as many evaluations
-    again as there are actions, for each of up to five agents of a role."""
+    """Whether the last evaluation also computes what controlled bidders would gain by the best constant action.
+    This takes one more evaluation per action for each of up to five agents of a role."""
 
 
 def make_agent(
     agent_class: type[Agent], config: Any, game: Game, roles: Sequence[str], seeds: int, first_seed: int = 0
 ) -> Agent:
-    """Return an agent for evaluation only, for several seeds side by side."""
+    """Return an agent of ``seeds`` seeds for evaluation only.
+
+    Parameters
+    ----------
+    agent_class : type of Agent
+        Class of the agent.
+    config : dataclass
+        Settings of the agent.
+    game : Game
+        A game of the market, for its roles.
+    roles : sequence of str
+        Roles that the agent plays.
+    seeds : int
+        Number of seeds side by side.
+    first_seed : int, default 0
+        The seeds are ``first_seed``, ``first_seed`` + 1, ….
+    """
     plays = tuple(game.roles[name] for name in roles)
     controlled_roles = tuple(game.roles[name] for name in game.controlled_roles)
     together = tuple(range(first_seed, first_seed + seeds))
@@ -67,7 +83,7 @@ def make_agent(
 
 
 def evaluation_config(config: Any) -> Any:
-    """Return the settings that are evaluated: episodes are never cut off by the training's cycle limit."""
+    """Return a market's settings for evaluation, in which the cycle limit of training does not truncate episodes."""
     return dataclasses.replace(config, max_cycles=None) if hasattr(config, "max_cycles") else config
 
 
@@ -83,20 +99,38 @@ def play_episodes(
 ) -> dict[str, NDArray[np.float64]]:
     """Play every evaluation episode once, in deterministic mode.
 
-    Episode e is the first episode of market e of the evaluation seed, so that all agents meet the same markets.
-    ``instances`` holds the training seeds, one for each of ``seeds``: in a market with instances a seed is evaluated
-    on the one that it was trained on. Default: instance 0.
+    Episode e is the first episode of market e of the evaluation seed, so that all agents play in the same markets.
+
+    Parameters
+    ----------
+    game_class : type of Game
+        Class of the market.
+    config : dataclass
+        Settings of the market.
+    agents : sequence of Agent
+        Agents that play the controlled roles, of ``seeds`` seeds each.
+    controlled_roles : sequence of str
+        Roles that the agents play.
+    seeds : int
+        Number of seeds side by side.
+    episodes : int
+        Number of episodes.
+    first_episode : int, default 0
+        Number of the first episode.
+    instances : sequence of int, optional
+        Training seed of each of the ``seeds``: in a market with instances, a seed is evaluated on the instance that it
+        was trained on. Default: instance 0 for all.
 
     Returns
     -------
-    dict of ndarray
-        The market's metrics, ``reward_<role>``, the mean total reward of a role's agents, and ``length``, the steps
-        of the episode; shape (seeds, episodes) each.
+    dict of str to ndarray of float64, shape (seeds, episodes)
+        The market's metrics; ``reward_<role>``, the total reward of an episode, averaged over the agents of the role;
+        and ``length``, the number of steps of the episode.
     """
-    whose = [0] * seeds if instances is None else instances
+    seed_instances = [0] * seeds if instances is None else instances
     config = evaluation_config(config)
     groups = [
-        _play_group(game_class, config, agents, controlled_roles, whose, count, first)
+        _play_group(game_class, config, agents, controlled_roles, seed_instances, count, first)
         for first, count in episode_groups(game_class, config, controlled_roles, episodes, first_episode)
     ]
     return {name: np.concatenate([group[name] for group in groups], axis=1) for name in groups[0]}
@@ -105,24 +139,25 @@ def play_episodes(
 def episode_groups(
     game_class: type[Game], config: Any, controlled_roles: Sequence[str], episodes: int, first_episode: int
 ) -> list[tuple[int, int]]:
-    """Return first episode and number of episodes of each group that is played as one batch.
+    """Return the first episode and the number of episodes of each group that is played as one batch.
 
-    Markets do not depend on their batch, and random agents draw the same for a seed whichever seeds are beside it.
+    Grouping does not change results: a market does not depend on the other markets of its batch.
     """
     one = game_class(config, 1, controlled_roles)
-    held = sum(array.nbytes for array in one.save().values())
-    seen = sum(
+    state_bytes = sum(array.nbytes for array in one.save().values())
+    observation_bytes = sum(
         4 * role.count * role.observation_space.shape[0] for role in (one.roles[name] for name in controlled_roles)
     )
-    # Observations and final ones, twice each.
-    together = max(1, LARGEST_BATCH // (held + 4 * seen))
-    return [(first_episode + start, min(together, episodes - start)) for start in range(0, episodes, together)]
+    # Observations and final observations, twice each.
+    batch = max(1, LARGEST_BATCH // (state_bytes + 4 * observation_bytes))
+    return [(first_episode + start, min(batch, episodes - start)) for start in range(0, episodes, batch)]
 
 
 def evaluation_steps(game: VectorGame, agents: Sequence[Agent]) -> Iterator[tuple[Transition, NDArray[np.bool_]]]:
     """Play the first episode of every market in deterministic mode.
 
-    Yields each step, and bool (seeds, markets): whether it belongs to the first episode, which it may end.
+    Yields each transition, and bool (seeds, markets): whether the step belongs to the first episode of the market. The
+    step that ends the episode belongs to it.
     """
     game.game.single_episode = True
     game.reset()
@@ -167,42 +202,41 @@ def _play_group(
 
 @dataclass(frozen=True)
 class References:
-    """The two ends of the scale, and policies that look at nothing, on the evaluation episodes."""
+    """Mean objectives of reference policies on the evaluation episodes; zero and optimum define the scale."""
 
     zero: dict[str, float]
-    """Per key of `Game.objectives`: mean objective at 0 of the scale; that of random play unless the market says
-    otherwise."""
+    """Per key of `Game.objectives`: mean objective at score 0, usually that of random play."""
     optimum: dict[str, float]
-    """Per key: mean of the market's exact optimum or bound."""
+    """Per key: mean of the market's exact optimum or of an upper bound, at score 1."""
     constant: dict[str, float]
-    """Per key: mean objective of the best constant action, chosen on other markets."""
+    """Per key: mean objective of the best constant action, which is selected on other markets."""
     random: dict[str, float]
     """Per key: mean objective of random play."""
 
     def has_scale(self, key: str) -> bool:
-        """Whether zero and optimum are apart, beyond rounding."""
+        """Whether zero and optimum differ by more than rounding."""
         zero, one = self.zero[key], self.optimum[key]
         return abs(one - zero) > SHORTEST_SCALE * max(abs(one), abs(zero))
 
     def score(self, key: str, objective: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Map mean objectives to the scale, (…,) to (…,); never clipped."""
+        """Map mean objectives, (…,), to scores of the same shape; scores are not clipped."""
         zero, one = self.zero[key], self.optimum[key]
         return np.asarray((objective - zero) / (one - zero))
 
     def as_dict(self) -> dict[str, dict[str, float]]:
-        """Return plain dictionaries."""
+        """Return the references as plain dictionaries."""
         return dataclasses.asdict(self)
 
     def checksum(self) -> str:
-        """Return a SHA-256 over all of it, as 64 hexadecimal digits."""
+        """Return the SHA-256 of all references, as 64 hexadecimal digits."""
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
 
 
 def references(
     game_class: type[Game], config: Any, episodes: int, first_episode: int = 0, instance: int = 0
 ) -> References:
-    """Return the references of a market, and of one instance of it, computed once and kept in the cache folder."""
-    # What does not change an objective changes no reference, and may take long.
+    """Return the references of a market or of one of its instances; they are computed once and cached on disk."""
+    # Settings of rewards do not change objectives, so all values of them share one entry of the cache.
     config = dataclasses.replace(config, **game_class.reward_settings)
     instance = instance if game_class.instanced and config.instance is None else 0
     key = {
@@ -223,35 +257,35 @@ def _references(
     game_class: type[Game], config: Any, episodes: int, first_episode: int, instance: int, digest: str
 ) -> References:
     path = cache_folder() / "references" / f"{game_class.name}-{digest}.json"
-    held = _kept(path)
-    if held is not None:
-        return held
-    found = compute_references(game_class, config, episodes, first_episode, instance)
-    with suppress(UserError):  # a cache that cannot be written costs time, nothing else
-        write_atomically(path, json.dumps({**found.as_dict(), "checksum": found.checksum()}).encode())
-    return found
+    cached = _read_cached(path)
+    if cached is not None:
+        return cached
+    computed = compute_references(game_class, config, episodes, first_episode, instance)
+    with suppress(UserError):  # without a writable cache, references are only computed again
+        write_atomically(path, json.dumps({**computed.as_dict(), "checksum": computed.checksum()}).encode())
+    return computed
 
 
-def _kept(path: Path) -> References | None:
-    """Return references from the cache, or None if they are not there as they were written: all scores depend on them.
+def _read_cached(path: Path) -> References | None:
+    """Return references from the cache, or None if the file is missing or does not match its checksum.
 
-    Those of earlier versions have no checksum.
+    Files of earlier versions have no checksum and are accepted without one.
     """
     try:
-        held = read_json(path)
-        checksum = held.pop("checksum", None)
-        found = References(**held)
-        numbers = [value for inner in found.as_dict().values() for value in inner.values()]
+        entries = read_json(path)
+        checksum = entries.pop("checksum", None)
+        cached = References(**entries)
+        numbers = [value for inner in cached.as_dict().values() for value in inner.values()]
     except (DamagedFileError, AttributeError, TypeError):
         return None
-    whole = all(type(number) in (int, float) for number in numbers) and checksum in (None, found.checksum())
-    return found if whole else None
+    valid = all(type(number) in (int, float) for number in numbers) and checksum in (None, cached.checksum())
+    return cached if valid else None
 
 
 def compute_references(
     game_class: type[Game], config: Any, episodes: int, first_episode: int = 0, instance: int = 0
 ) -> References:
-    """Compute the references of a market, or of one instance of it, on its evaluation episodes."""
+    """Compute the references of a market, or of one of its instances, on the evaluation episodes."""
     controlled_roles = game_class.default_controlled_roles
     probe = game_class(config, 1, controlled_roles)
 
@@ -293,25 +327,25 @@ def scores(
 ) -> dict[str, NDArray[np.float64]]:
     """Return the score for each key of `Game.objectives`, shape (seeds,), from what `play_episodes` returned.
 
-    The ends of the scale hold for the market's usual learners, the other roles being scripted: where others act,
-    there is no score; nor is there one where random play is the optimum already.
+    The references are computed for the default controlled roles, with the other roles scripted. If other roles are
+    controlled there is no score, and neither is there one where zero and optimum are equal.
     """
     if tuple(controlled_roles) != game_class.default_controlled_roles or not game_class.objectives:
         return {}
     seeds, count = next(iter(episodes.values())).shape
-    held = [
+    anchors = [
         references(game_class, config, count, first_episode, instance)
         for instance in ([0] * seeds if instances is None else instances)
     ]
     return {
-        key: np.array([float(held[i].score(key, episodes[name][i].mean())) for i in range(seeds)])
+        key: np.array([float(anchors[i].score(key, episodes[name][i].mean())) for i in range(seeds)])
         for key, name in game_class.objectives.items()
-        if all(references_of.has_scale(key) for references_of in held)
+        if all(anchor.has_scale(key) for anchor in anchors)
     }
 
 
 def check_episodes(config: EvaluationConfig) -> None:
-    """Refuse an evaluation that cannot be made."""
+    """Refuse numbers of episodes or evaluations that are out of range."""
     for name, most in (("episodes", 100_000), ("points", 10_000)):
         value = getattr(config, name)
         if not 1 <= value <= most:
@@ -319,7 +353,7 @@ def check_episodes(config: EvaluationConfig) -> None:
 
 
 def check_training_seed(seed: Any) -> None:
-    """Refuse what cannot be a training seed."""
+    """Refuse a value that is not a training seed."""
     seed = plain_value(seed)
     if not is_whole(seed) or not 0 <= seed <= MAX_TRAINING_SEED:
         raise UserError(f"seed={seed} is not allowed: use a whole number from 0 to {MAX_TRAINING_SEED}")

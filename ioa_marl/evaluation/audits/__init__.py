@@ -1,1 +1,1 @@
-"""Audits of what mechanisms really guarantee, a module or a package for each market; `bidders` is for any market."""
+"""Audits of incentives, with a module or a package for each market; `bidders` applies to any market."""

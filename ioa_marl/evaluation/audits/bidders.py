@@ -1,9 +1,9 @@
-"""What bidders that learn leave on the table: how much each would gain by one and the same action, always.
+"""Regret of learning bidders: how much each would gain by playing one constant action instead of its policy.
 
-There is no optimum to score bidders against: what is best for one depends on what the others do. What can be measured
-is how far their policies are from best answers to each other. For one agent at a time, every constant action of its
-role is played in place of its policy, while all others do what they do; the gain of the best constant over the policy
-is a **lower bound** of the agent's regret, since better deviations may not be constant.
+There is no optimum to score bidders against, because the best action of one depends on the actions of the others. What
+can be measured is how far their policies are from best responses to each other. For one agent at a time, every constant
+action of its role replaces its policy while all others keep theirs. The gain of the best constant action over the
+policy is a **lower bound** of the agent's regret, since better deviations may not be constant.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MEANING = (
 )
 
 MOST_AUDITED = 5
-"""Agents of a role that are looked at where nobody says which."""
+"""Agents of a role that are audited by default."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class ConstantGain:
     members: NDArray[np.int64]
     """Numbers of the agents, shape (audited,)."""
     actions: NDArray[np.int64]
-    """The best constant action of each, chosen on other episodes, shape (seeds, audited)."""
+    """The best constant action of each agent, selected on other episodes, shape (seeds, audited)."""
     better: NDArray[np.bool_]
-    """Whether it was better than the policy on those episodes; else the gain is 0. Shape (seeds, audited)."""
+    """Whether that action beat the policy on those episodes; if not, the gain is 0, shape (seeds, audited)."""
     gains: NDArray[np.float64]
-    """Mean total reward of an episode with it, less that of the policy, shape (seeds, audited)."""
+    """Mean total reward of an episode with that action, minus that of the policy, shape (seeds, audited)."""
     standard_errors: NDArray[np.float64]
-    """Standard errors of `gains` over the episodes, which are paired; NaN for one episode. Same shape."""
+    """Standard errors of `gains` over the paired episodes, shape (seeds, audited); NaN for one episode."""
     returns: NDArray[np.float64]
     """Mean total reward of an episode with the policy, shape (seeds, audited)."""
 
@@ -58,7 +58,7 @@ class ConstantGain:
         return means
 
     def of_seed(self, i: int) -> dict[str, Any]:
-        """Return the figures of one seed as plain values."""
+        """Return the result of seed number ``i`` as plain values."""
         chosen = zip(self.actions[i].tolist(), self.better[i].tolist(), strict=True)
         actions = [action if better else None for action, better in chosen]
         errors = [None if np.isnan(error) else error for error in self.standard_errors[i].tolist()]
@@ -69,7 +69,7 @@ class ConstantGain:
 
 
 def bidders(game_class: type[Game], config: Any, controlled_roles: Sequence[str]) -> tuple[str, ...]:
-    """Return the roles that act besides the usual learners and have a grid of actions: nothing else tells of them."""
+    """Return the controlled roles with Discrete actions that are not default ones: they have no score."""
     roles = game_class.make_roles(config)
     return tuple(
         name
@@ -81,9 +81,9 @@ def bidders(game_class: type[Game], config: Any, controlled_roles: Sequence[str]
 
 
 def audited_members(count: int) -> list[int]:
-    """Return up to five agents of a role, spread evenly over their numbers."""
-    spread: list[int] = np.linspace(0, count - 1, min(count, MOST_AUDITED)).round().astype(int).tolist()
-    return spread
+    """Return the numbers of up to five agents of a role of ``count`` agents, evenly spread."""
+    members: list[int] = np.linspace(0, count - 1, min(count, MOST_AUDITED)).round().astype(int).tolist()
+    return members
 
 
 def best_constant_gain(
@@ -98,29 +98,29 @@ def best_constant_gain(
     instances: Sequence[int] | None = None,
     first_episode: int = 0,
 ) -> ConstantGain:
-    """Return what agents of a role gain by the best constant action in place of their policy, one at a time.
+    """Return what agents of a role gain, one at a time, by the best constant action instead of their policy.
 
-    Gains are measured on the evaluation episodes and, like every evaluation, in deterministic mode; the same markets
-    are played with and without the deviation, and agents that draw their actions draw the same ones. The best action,
-    or none, is chosen on as many other episodes, those that follow, so that no gain is the luck of the choice: gains
-    are unbiased, and may fall below 0 by chance. It takes (actions + 1) · (audited agents) + 2 evaluations.
+    Gains are measured on the evaluation episodes in deterministic mode. The same markets are played with and without
+    the deviation, and agents that draw actions at random draw the same ones. The best action, or none, is selected on
+    as many further episodes. This makes gains unbiased: they are not inflated by the selection, and may fall below 0 by
+    chance. The audit takes (actions + 1) · (audited agents) + 2 evaluations.
 
     Parameters
     ----------
     game_class : type of Game
-        The market.
+        Class of the market.
     config : dataclass
-        Its settings.
+        Settings of the market.
     agents : sequence of Agent
-        Who plays the roles that act, as for `ioa_marl.evaluation.protocol.play_episodes`; one seed or several.
+        Agents that play the controlled roles, of one seed or several; see `play_episodes` of the protocol.
     controlled_roles : sequence of str
-        Roles that act.
+        Roles that the agents play.
     role : str
-        One of them, with Discrete actions.
+        The controlled role to audit; its actions are Discrete.
     episodes : int
         Number of evaluation episodes.
     members : sequence of int, optional
-        Numbers of the agents that deviate; default: each in turn.
+        Numbers of the agents that deviate, one at a time; default: all.
     instances : sequence of int, optional
         Training seeds, one per seed of the agents; default: one seed, instance 0.
     first_episode : int, default 0
@@ -133,7 +133,7 @@ def best_constant_gain(
     Raises
     ------
     ParameterError
-        If the role does not act or has another kind of actions, or there is no such agent.
+        If the role is not controlled, its actions are not Discrete, or there is no such agent.
     """
     roles = game_class.make_roles(config)
     require(role in controlled_roles, "role", role, f"one of the roles that act: {', '.join(controlled_roles)}")
@@ -148,28 +148,34 @@ def best_constant_gain(
     players = [deviating if role in _plays(agent) else agent for agent in agents]
 
     def total(member: int, actions: NDArray[np.int64] | None, first: int) -> NDArray[np.float64]:
-        """Play with one agent's actions replaced; returns the total rewards of all agents."""
+        """Play with the actions of one agent replaced; return total rewards, (seeds, episodes, agents)."""
         deviating.member, deviating.actions = member, actions
         return _total_rewards(game_class, config, players, controlled_roles, role, seeds, episodes, first)
 
-    usual, usual_elsewhere = (total(0, None, first) for first in (first_episode, first_episode + episodes))
+    baseline, selection_baseline = (total(0, None, first) for first in (first_episode, first_episode + episodes))
     better = np.zeros((len(seeds), len(audited)), np.bool_)
     chosen = np.zeros((len(seeds), len(audited)), np.int64)
     gains = np.zeros((len(seeds), len(audited), episodes))
     for column, member in enumerate(audited):
-        tried = np.arange(int(space.start), int(space.start) + int(space.n))
+        candidates = np.arange(int(space.start), int(space.start) + int(space.n))
         means = [
             total(member, np.full(len(seeds), action), first_episode + episodes)[:, :, member].mean(axis=1)
-            for action in tried
+            for action in candidates
         ]
-        chosen[:, column] = tried[np.argmax(means, axis=0)]
-        better[:, column] = np.max(means, axis=0) > usual_elsewhere[:, :, member].mean(axis=1)
+        chosen[:, column] = candidates[np.argmax(means, axis=0)]
+        better[:, column] = np.max(means, axis=0) > selection_baseline[:, :, member].mean(axis=1)
         if better[:, column].any():
-            gain = (total(member, chosen[:, column], first_episode) - usual)[:, :, member]
+            gain = (total(member, chosen[:, column], first_episode) - baseline)[:, :, member]
             gains[:, column] = np.where(better[:, column, None], gain, 0.0)
     spread = gains.std(axis=2, ddof=1) / np.sqrt(episodes) if episodes > 1 else np.full(chosen.shape, np.nan)
     return ConstantGain(
-        role, np.array(audited, np.int64), chosen, better, gains.mean(axis=2), spread, usual[:, :, audited].mean(axis=1)
+        role,
+        np.array(audited, np.int64),
+        chosen,
+        better,
+        gains.mean(axis=2),
+        spread,
+        baseline[:, :, audited].mean(axis=1),
     )
 
 
@@ -178,14 +184,14 @@ def _plays(agent: Agent) -> set[str]:
 
 
 class _Deviating(Agent):
-    """An agent, one member of which does not follow it."""
+    """An agent of which one member plays a constant action instead of the policy."""
 
     def __init__(self, agent: Agent, role: str) -> None:
         self._agent, self._role = agent, role
         self.context = agent.context
         self.member = 0
         self.actions: NDArray[np.int64] | None = None
-        """What the member does for each seed, shape (seeds,); None: it follows."""
+        """The constant action for each seed, shape (seeds,); None if the member follows the policy."""
 
     def attach(self, game: Game) -> None:
         self._agent.attach(game)
@@ -209,14 +215,14 @@ def _total_rewards(
     episodes: int,
     first_episode: int,
 ) -> NDArray[np.float64]:
-    """Play evaluation episodes; returns each agent's total reward, (seeds, episodes, agents)."""
+    """Play evaluation episodes; return the total reward of each agent, (seeds, episodes, agents)."""
     config = evaluation_config(config)
     parts = []
     for first, count in episode_groups(game_class, config, controlled_roles, episodes, first_episode):
         game = VectorGame(
             game_class, config, [EVALUATION_SEED] * len(instances), count, controlled_roles, first, instances
         )
-        game.game.full_metrics = False  # rewards are all that is looked at
+        game.game.full_metrics = False  # only rewards are used
         out = np.zeros((len(instances), count, game.game.roles[role].count))
         for transition, running in evaluation_steps(game, agents):
             out += np.where(running[:, :, None], transition.rewards[role], 0.0)

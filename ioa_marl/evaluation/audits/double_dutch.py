@@ -1,7 +1,7 @@
 """Incentive audit of double auctions: what one bidder gains by misreporting while all others tell the truth.
 
-A mechanism is re-run for every report that is tried. One that draws lots must do so in the same way in each run
-(build its generator from a fixed seed inside the callable), or luck passes for gain.
+The mechanism is run again for every report. A randomised mechanism must draw the same numbers in each run (create its
+generator from a fixed seed inside the callable); otherwise luck is mistaken for a gain.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ Mechanism = Callable[[NDArray[np.float64], NDArray[np.float64]], DoubleAuctionOu
 
 ROLES = ("buyer", "seller")
 GRID_POINTS = 41
-"""Reports in the uniform grid that is tried unless another grid is given."""
+"""Number of reports in the default grid."""
 
 
 @dataclass(frozen=True)
 class IncentiveRegret:
-    """The largest gain that was found for each bidder: a lower bound of its true regret."""
+    """The largest gain of each bidder among the reports that were tried: a lower bound of its true regret."""
 
     buyers: NDArray[np.float64]
     """Largest gain of each buyer over its truthful bid [units], at least 0, shape (buyers,)."""
     sellers: NDArray[np.float64]
     """Largest gain of each seller over its truthful ask [units], at least 0, shape (sellers,)."""
     buyer_reports: NDArray[np.float64]
-    """A bid of each buyer that has this gain, its value where none gains, shape (buyers,)."""
+    """A bid of each buyer with this gain, or its value if no bid gains [units per lot], shape (buyers,)."""
     seller_reports: NDArray[np.float64]
-    """An ask of each seller that has this gain, its cost where none gains, shape (sellers,)."""
+    """An ask of each seller with this gain, or its cost if no ask gains [units per lot], shape (sellers,)."""
 
     @property
     def max(self) -> float:
@@ -68,8 +68,8 @@ def double_dutch_mechanism(
     psi : float, default 0.5
         Weight ψ of the buyer clock in the clearing price.
     buyer_clock, seller_clock : float, optional
-        Where the clocks start. By default at the highest and the lowest report, so that those reports move the
-        clocks too: give both where the step is coarser than the tick.
+        Initial positions of the clocks; default: the highest and the lowest report. With the default, those reports
+        move the clocks: set both if the step is coarser than the tick.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def utility_curve(
     Internet of Agents" shows two such curves of the double Dutch auction, of a buyer with value 41 and of a
     seller with cost 9: both are highest at the truth and never negative there. That looks like incentive
     compatibility and is not: a bidder far from the margin, whose report changes only whether it trades, has such a
-    curve even where others gain by moving the price or the order of acceptances. `incentive_regret` asks all
+    curve even where others gain by moving the price or the order of acceptances. `incentive_regret` audits all
     bidders.
 
     Parameters
@@ -128,9 +128,9 @@ def utility_curve(
     reports = np.asarray(reports, np.float64)
     utilities = np.empty(len(reports))
     for i, report in enumerate(reports):
-        told = [truth[0].copy(), truth[1].copy()]
-        told[side][bidder] = report
-        utilities[i] = mechanism(told[0], told[1]).utilities(*truth)[side][bidder]
+        reported = [truth[0].copy(), truth[1].copy()]
+        reported[side][bidder] = report
+        utilities[i] = mechanism(reported[0], reported[1]).utilities(*truth)[side][bidder]
     return utilities
 
 
@@ -143,7 +143,7 @@ def incentive_regret(
 ) -> IncentiveRegret:
     """Return the largest gain of every bidder from misreporting alone, over a grid of reports.
 
-    A lower bound of the true regret: reports between the grid points are not tried, nor are joint misreports.
+    The result is a lower bound of the true regret: reports between grid points and joint misreports are not tried.
 
     Parameters
     ----------
@@ -154,32 +154,32 @@ def incentive_regret(
     costs : array_like, shape (sellers,)
         True costs of all sellers [units per lot].
     grid : array_like, shape (reports,), optional
-        Reports that every bidder tries; by default 41, evenly spaced from the lowest to the highest valuation.
-        All valuations, and each of them less and plus ``epsilon``, are tried as well, but nothing below 0.
+        Reports that every bidder tries; default: 41, evenly spaced from the lowest to the highest valuation. All
+        valuations, and each of them minus and plus ``epsilon``, are tried as well; reports below 0 are not.
     epsilon : float, default 1e-3
-        How closely a bidder over- or undercuts another [units per lot]. In the double Dutch auction a tick:
-        reports within one tick tie.
+        How closely a bidder over- or undercuts another [units per lot]. In the double Dutch auction this should be
+        one tick, because reports within a tick tie.
 
     Returns
     -------
     IncentiveRegret
     """
     values, costs = np.asarray(values, np.float64), np.asarray(costs, np.float64)
-    everybody = np.concatenate([values, costs])
+    valuations_of_all = np.concatenate([values, costs])
     if grid is None:
-        lowest, highest = everybody.min(initial=np.inf), everybody.max(initial=-np.inf)
-        grid = np.linspace(lowest, highest, GRID_POINTS) if everybody.size else everybody
-    near = [everybody - epsilon, everybody, everybody + epsilon]
+        lowest, highest = valuations_of_all.min(initial=np.inf), valuations_of_all.max(initial=-np.inf)
+        grid = np.linspace(lowest, highest, GRID_POINTS) if valuations_of_all.size else valuations_of_all
+    near = [valuations_of_all - epsilon, valuations_of_all, valuations_of_all + epsilon]
     reports = np.unique(np.maximum(np.concatenate([np.asarray(grid, np.float64), *near]), 0.0))
     gains, best = [], []
     for role, valuations in zip(ROLES, (values, costs), strict=True):
         gains.append(np.zeros(len(valuations)))
         best.append(valuations.copy())
         for bidder, valuation in enumerate(valuations):
-            tried = np.append(reports, valuation)
-            utilities = utility_curve(mechanism, values, costs, role, bidder, tried)
+            candidates = np.append(reports, valuation)
+            utilities = utility_curve(mechanism, values, costs, role, bidder, candidates)
             most = int(np.argmax(utilities))
             if utilities[most] > utilities[-1]:
                 gains[-1][bidder] = utilities[most] - utilities[-1]
-                best[-1][bidder] = tried[most]
+                best[-1][bidder] = candidates[most]
     return IncentiveRegret(gains[0], gains[1], best[0], best[1])

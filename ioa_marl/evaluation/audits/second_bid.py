@@ -1,7 +1,7 @@
-"""Audit of the modified second-bid auction: what a station gains by misreporting, and which tasks the UAV is left with.
+"""Audit of the modified second-bid auction: gains of a station from misreporting, and adverse selection of the UAV.
 
-All other stations tell the truth. Regrets are found by playing the same market again with another report, over a grid
-of reports: lower bounds of the true ones.
+All other stations report truthfully. Regrets are measured by playing the same market again with other reports from a
+grid, and are therefore lower bounds.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from ioa_marl.markets.second_bid.drivers import MULTIPLIERS, TRUTH
 from ioa_marl.markets.second_bid.references import Tasks
 
 Rule = Callable[[NDArray[np.float64]], float]
-"""Maps the stations' bids, shape (stations,), to ρ; a rule that looks at the past only ignores them."""
+"""Maps the stations' bids, shape (stations,), to ρ; a rule that depends only on the past ignores them."""
 Auctioneer = Callable[[Arrays], NDArray[np.int64]]
 """Maps observations, as of `Step.observations`, to indices of ρ, shape (batch, 1)."""
 GRID_POINTS = 201
-"""Reports in the uniform grid that is tried unless another grid is given."""
+"""Number of reports in the default grid."""
 
 
 def fixed(rho: float) -> Rule:
@@ -36,14 +36,14 @@ def fixed(rho: float) -> Rule:
 
 
 def surplus_maximising(uav_value: float) -> Rule:
-    """Return the rule of an auctioneer who sees all bids and takes the larger one for the surplus.
+    """Return the rule of an auctioneer who observes all bids and maximises the surplus as if bids were values.
 
-    ρ = 1 where the best bid exceeds the UAV's value, else the smallest ρ at which no station wins.
+    ρ = 1 where the highest bid exceeds the UAV's value, otherwise the smallest ρ at which no station wins.
     """
 
     def rule(bids: NDArray[np.float64]) -> float:
         second, first = np.sort(bids)[-2:]
-        # A rounded quotient may leave the bid just above; so may a second bid of 0, where only a station can win.
+        # The next larger float: a rounded quotient may be just too small. With a second bid of 0 a station wins.
         return 1.0 if first > uav_value or second == 0.0 else float(np.nextafter(first / second, np.inf))
 
     return rule
@@ -51,12 +51,12 @@ def surplus_maximising(uav_value: float) -> Rule:
 
 @dataclass(frozen=True)
 class StationRegret:
-    """The largest gain that was found for each station in one auction."""
+    """The largest gain of each station in one auction among the reports that were tried."""
 
     gains: NDArray[np.float64]
     """Largest gain of each station over its truthful bid [units], at least 0, shape (stations,)."""
     reports: NDArray[np.float64]
-    """A bid of each station that has this gain, its value where none gains, shape (stations,)."""
+    """A bid of each station with this gain, or its value if no bid gains [units], shape (stations,)."""
 
     @property
     def max(self) -> float:
@@ -74,10 +74,10 @@ def station_regret(
     values : array_like, shape (stations,)
         True values of the task [units].
     rule : callable
-        How the auctioneer sets ρ from the bids.
+        Rule by which the auctioneer sets ρ from the bids.
     reports : array_like, shape (reports,), optional
-        Bids that every station tries; by default 201, evenly spaced from 0 to three times the highest value. All
-        values, and each of them less and plus ``epsilon``, are tried as well.
+        Bids that every station tries; default: 201, evenly spaced from 0 to three times the highest value. All values,
+        and each of them minus and plus ``epsilon``, are tried as well [units].
     epsilon : float, default 1e-6
         How closely a station over- or undercuts another [units].
 
@@ -88,14 +88,14 @@ def station_regret(
     values = np.asarray(values, np.float64)
     require(values.ndim == 1 and len(values) >= 2, "values", values.tolist(), "those of two stations or more")
     grid = np.linspace(0.0, 3.0 * values.max(), GRID_POINTS) if reports is None else np.asarray(reports, np.float64)
-    tried = np.unique(np.maximum(np.concatenate([grid, values - epsilon, values, values + epsilon]), 0.0))
+    candidates = np.unique(np.maximum(np.concatenate([grid, values - epsilon, values, values + epsilon]), 0.0))
     gains, best = np.zeros(len(values)), values.copy()
     for station in range(len(values)):
-        told = values.copy()
-        truth = _utility(values, told, rule, station)
-        for report in tried:
-            told[station] = report
-            gain = _utility(values, told, rule, station) - truth
+        bids = values.copy()
+        truth = _utility(values, bids, rule, station)
+        for report in candidates:
+            bids[station] = report
+            gain = _utility(values, bids, rule, station) - truth
             if gain > gains[station]:
                 gains[station], best[station] = gain, report
     return StationRegret(gains, best)
@@ -107,10 +107,10 @@ def _utility(values: NDArray[np.float64], bids: NDArray[np.float64], rule: Rule,
 
 @dataclass(frozen=True)
 class EpisodeRegret:
-    """What one station earns over whole episodes when it multiplies all its bids by a constant."""
+    """Utility of one station over whole episodes when it multiplies all its bids by a constant."""
 
     multipliers: NDArray[np.float64]
-    """Factors tried, shape (multipliers,)."""
+    """Factors that were tried, shape (multipliers,)."""
     utilities: NDArray[np.float64]
     """Sum of value − payment over an episode, for each factor and market [units], shape (multipliers, markets)."""
 
@@ -130,18 +130,18 @@ class EpisodeRegret:
 
     @property
     def regret(self) -> float:
-        """Mean gain of that factor over the truth [units an episode], at least 0."""
+        """Mean gain of the best factor over the truth [units per episode], at least 0."""
         return float(self._means.max() - self._means[self._truth])
 
     @property
     def standard_error(self) -> float:
-        """Standard error of `regret` over the markets [units an episode]."""
+        """Standard error of `regret` over the markets [units per episode]."""
         gains = self.utilities[int(np.argmax(self._means))] - self.utilities[self._truth]
         return float(gains.std(ddof=1) / np.sqrt(len(gains)))
 
 
 def scripted_auctioneer(policy: str, **settings: Any) -> Callable[[SecondBidGame], Auctioneer]:
-    """Return a maker of the market's own policy ``policy`` for `episode_regret`."""
+    """Return a factory of the market's scripted policy ``policy`` for `episode_regret`."""
 
     def make(game: SecondBidGame) -> Auctioneer:
         bound = game.scripted(policy, "auctioneer", **settings)
@@ -158,25 +158,24 @@ def episode_regret(
     seed: int = CALIBRATION_SEED + 1,
     multipliers: Sequence[float] = MULTIPLIERS,
 ) -> EpisodeRegret:
-    """Play episodes again and again, while one station multiplies its bids by each factor of the grid in turn.
+    """Play the same episodes once for each factor of a grid by which one station multiplies its bids.
 
-    The auctioneer may react: to the bid that it prices with ``information="current_bids"``, in any case to past ones.
+    The auctioneer may react to past bids, and with ``information="current_bids"`` also to the current ones.
 
     Parameters
     ----------
     config : SecondBidConfig
-        The market.
+        Settings of the market.
     make_auctioneer : callable
-        Takes the game and returns what plays the auctioneer in it, for instance `scripted_auctioneer` of a policy, or
-        an agent that was trained on the market.
+        Takes the game and returns the auctioneer, for instance `scripted_auctioneer` of a policy or a trained agent.
     station : int, default 0
-        Who misreports; all others tell the truth.
+        The station that misreports; all others report truthfully.
     markets : int, default 200
-        Number of markets; the same ones for every factor.
+        Number of markets; they are the same for every factor.
     seed : int
         Seed of the markets; by default one that neither training nor evaluation uses.
     multipliers : sequence of float, default 0.5, 0.6, … 2.0
-        Factors to try, of those that a station may choose; the truth, 1, must be among them.
+        Factors to try, a subset of those that a station may choose; they must include the truth, 1.
 
     Returns
     -------
@@ -204,7 +203,7 @@ def episode_regret(
 
 @dataclass(frozen=True)
 class AdverseSelection:
-    """Whether the UAV gets tasks of another common value than the stations."""
+    """Comparison of the common values of the tasks that the UAV and the stations serve."""
 
     uav_mean: float
     """Mean common value of the tasks that the UAV serves [units]."""
@@ -213,7 +212,7 @@ class AdverseSelection:
     statistic: float
     """Two-sample Kolmogorov-Smirnov distance between the two distributions."""
     pvalue: float
-    """Probability of a distance as large if the winner said nothing about the common value."""
+    """Probability of a distance at least as large if the winner were independent of the common value."""
 
 
 def adverse_selection(tasks: Tasks, rho: ArrayLike) -> AdverseSelection:
@@ -224,7 +223,7 @@ def adverse_selection(tasks: Tasks, rho: ArrayLike) -> AdverseSelection:
     tasks : Tasks
         Independent tasks of a market with a shared common value, as the preset ``pareto``.
     rho : array_like
-        Factor ρ of every task, broadcast to them.
+        Factor ρ of every task; broadcasts to the shape of the tasks.
 
     Returns
     -------

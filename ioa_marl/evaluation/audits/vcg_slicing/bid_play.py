@@ -1,4 +1,4 @@
-"""Markets of the dual-currency auction in which providers bid what they are told, looked at round by round."""
+"""Play of the dual-currency auction with prescribed bids, recorded round by round."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ Floats = NDArray[np.float64]
 
 ROLES = ("slice", "vsp")
 LARGEST_BATCH = 2048
-"""Markets that are played side by side; more profiles are played one group after the other."""
+"""Largest number of markets that are played together; more profiles are played in groups."""
 
 
 @dataclass(frozen=True)
 class BidPlay:
-    """What happened in every round of markets in which the providers bid given factors.
+    """Outcome of every round of markets in which the providers bid prescribed factors.
 
-    Axes: profiles of factors, instances, episodes, rounds and, where there is one for each, providers.
+    Axes: profiles of factors, instances, episodes, rounds and, for quantities of providers, providers.
     """
 
     profits: Floats
     """Net profits P of Eq. 3 [money], shape (profiles, instances, episodes, rounds, providers)."""
     interest: Floats
-    """What they paid for their loans [money], same shape."""
+    """Interest that the providers paid on their loans [money], same shape."""
     bids: Floats
     """Bids x [currency], same shape."""
     loans: Floats
     """Loans K of Eq. 13 [currency], same shape."""
     rates: Floats
-    """α̂ with which they were taxed, same shape; can be below 0 while the bank knows little."""
+    """Estimated rates α̂ at which the providers were taxed, same shape; negative while the bank has little data."""
     welfare: Floats
     """True welfare [utility], shape (profiles, instances, episodes, rounds)."""
     noise: Floats
@@ -61,18 +61,18 @@ def play_bids(
     Parameters
     ----------
     config : VCGSlicingConfig
-        The market; its mechanism has a bank.
+        Settings of the market; its mechanism must have a bank.
     factors : array_like, shape (profiles, rounds, providers)
-        Bid over belief, in every round of the market; entries of ``config.multipliers``.
+        Bid divided by belief, in every round of the market; entries of ``config.multipliers``.
     allocator : str or Agent, default "oracle"
-        Who divides the resources: a scripted policy of the role ``slice``, or an agent that plays it, one seed for each
-        of ``instances``. An agent plays one profile after the other.
+        The allocator of the resources: a scripted policy of the role ``slice``, or an agent that plays it, with one
+        seed for each of ``instances``. An agent plays one profile after the other.
     instances : sequence of int, default (0,)
-        Which providers.
+        Numbers of the instances.
     episodes : int, default 1
-        Evaluation episodes of every instance.
+        Number of evaluation episodes of every instance.
     first_episode : int, default 0
-        The first of them.
+        First evaluation episode.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def play_bids(
     Raises
     ------
     ParameterError
-        If there is no bank, a factor is not on the grid, or the agent plays something else.
+        If there is no bank, a factor is not on the grid, or the agent plays other roles.
     """
     require(config.banked, "mechanism", config.mechanism, "dual_currency or dual_currency_no_interest: it needs a bank")
     require(episodes >= 1 and len(instances) >= 1, "episodes", episodes, "1 or more, of one instance or more")
@@ -98,14 +98,14 @@ def play_bids(
 
 
 def _indices(config: VCGSlicingConfig, factors: Floats) -> NDArray[np.int64]:
-    """Return the places of factors on the grid."""
+    """Return the indices of factors on the grid, int64, same shape (profiles, rounds, providers)."""
     shape = (config.rounds, config.providers)
     require(factors.ndim == 3 and factors.shape[1:] == shape, "factors", factors.shape, f"shape (profiles, *{shape})")
     grid = np.array(config.multipliers)
-    found = np.minimum(np.searchsorted(grid, factors - 1e-9), len(grid) - 1)
-    strange = factors[np.abs(grid[found] - factors) > 1e-9]
-    require(not strange.size, "factors", strange[:1].tolist(), f"some of {', '.join(f'{m:g}' for m in grid)}")
-    return found
+    indices = np.minimum(np.searchsorted(grid, factors - 1e-9), len(grid) - 1)
+    off_grid = factors[np.abs(grid[indices] - factors) > 1e-9]
+    require(not off_grid.size, "factors", off_grid[:1].tolist(), f"some of {', '.join(f'{m:g}' for m in grid)}")
+    return indices
 
 
 def _play_group(
@@ -116,16 +116,16 @@ def _play_group(
     episodes: int,
     first_episode: int,
 ) -> BidPlay:
-    """Play profiles side by side."""
+    """Play all profiles, int64 (profiles, rounds, providers), in one batch."""
     profiles, rounds, n = chosen.shape
     shape = (profiles, len(instances), episodes)
     batch = profiles * len(instances) * episodes
-    # The end of an episode is looked at too, so nothing may reset itself.
+    # No autoreset, because the state at the end of an episode is recorded as well.
     game = VCGSlicingGame(evaluation_config(config), batch, ROLES, autoreset=False)
     game.full_metrics = False
     streams = np.tile(np.arange(first_episode, first_episode + episodes, dtype=np.uint64), profiles * len(instances))
-    whose = np.tile(np.repeat(np.array(instances, np.uint64), episodes), profiles)
-    game.reset(np.full(batch, EVALUATION_SEED, np.uint64), streams, whose)
+    batch_instances = np.tile(np.repeat(np.array(instances, np.uint64), episodes), profiles)
+    game.reset(np.full(batch, EVALUATION_SEED, np.uint64), streams, batch_instances)
     act = _allocating(game, allocator, profiles * len(instances), episodes)
     assert game.bank is not None
     bank, market = game.bank.bank, game.market
@@ -134,9 +134,9 @@ def _play_group(
     nothing = np.full((batch, n, 3), config.hold, np.int64)
     for t in range(rounds):
         factors = np.repeat(chosen[:, t], len(instances) * episodes, axis=0)
-        seen = game.step({"slice": nothing, "vsp": factors}).observations
+        observations = game.step({"slice": nothing, "vsp": factors}).observations
         own["rates"][t] = bank.estimate  # before the bank learns from the round
-        game.step({"slice": act(seen), "vsp": factors})
+        game.step({"slice": act(observations), "vsp": factors})
         place = (bank.bill_count - 1) % bank.bill_gross.shape[1]
         own["profits"][t] = bank.bill_gross[np.arange(batch), place] - bank.tax
         own["interest"][t], own["bids"][t], own["loans"][t] = bank.interest, market.bid, bank.loan
@@ -150,15 +150,15 @@ def _play_group(
 def _allocating(
     game: VCGSlicingGame, allocator: str | Agent, seeds: int, episodes: int
 ) -> Callable[[Arrays], NDArray[np.int64]]:
-    """Return what maps observations to the changes of all slices."""
+    """Return a function that maps observations to the changes of all slices, int64 (batch, providers, 3)."""
     agent = allocator
     if isinstance(agent, str):
         agent = make_agent(ScriptedAgent, ScriptedConfig(agent), game, ["slice"], seeds)
     agent.attach(game)
 
     def act(observations: Arrays) -> NDArray[np.int64]:
-        seen = {role: array.reshape(seeds, episodes, *array.shape[1:]) for role, array in observations.items()}
-        actions = agent.act(seen, deterministic=True)["slice"]
+        by_seed = {role: array.reshape(seeds, episodes, *array.shape[1:]) for role, array in observations.items()}
+        actions = agent.act(by_seed, deterministic=True)["slice"]
         return actions.reshape(seeds * episodes, *actions.shape[2:])
 
     return act

@@ -1,6 +1,6 @@
-"""What a pair of service providers gains by misreporting together, under any slicing mechanism.
+"""Gains of a pair of service providers from misreporting together, under any slicing mechanism.
 
-No VCG auction is proof against that: with more reported by one, the other pays less. Source of the experiment: Section
+No VCG auction is collusion-proof: if one provider reports more, the other pays less. Source of the experiment: Section
 VI, Fig. 9 of "An Enhanced Dual-Currency VCG Auction Mechanism for Resource Allocation in IoV: A Value of Information
 Perspective", an exhaustive search over joint bids under the quantised VCG auction.
 """
@@ -21,7 +21,7 @@ from ioa_marl.markets.vcg_slicing.optimum import checked_market
 from ioa_marl.markets.vcg_slicing.quantised.auction import quantised_payments
 
 FACTORS = tuple(round(0.5 + 0.1 * step, 1) for step in range(11))
-"""Factors on reported utilities that are tried unless told otherwise: 0.5 to 1.5."""
+"""Default factors on reported utilities: 0.5 to 1.5."""
 
 
 def quantised_vcg(quanta: int = 20, integral: bool = True) -> Mechanism:
@@ -41,34 +41,34 @@ def quantised_vcg(quanta: int = 20, integral: bool = True) -> Mechanism:
 
 @dataclass(frozen=True)
 class CollusionGain:
-    """The joint report of a pair with the largest joint profit, of those tried."""
+    """The joint report of a pair with the largest joint profit among those that were tried."""
 
     pair: tuple[int, int]
     """The colluding providers."""
     factors: tuple[float, float]
-    """Factors on their reported utilities; (1, 1) where none that was tried pays."""
+    """Factors on their reported utilities; (1, 1) if no other pair of factors is profitable."""
     profits_true: NDArray[np.float64]
-    """True utility less payment of each provider when all tell the truth, shape (providers,)."""
+    """True utility minus payment of each provider if all report truthfully [units of utility], shape (providers,)."""
     profits: NDArray[np.float64]
-    """The same under the joint report, shape (providers,)."""
+    """True utility minus payment under the joint report [units of utility], shape (providers,)."""
     welfare_true: float
-    """True welfare when all tell the truth."""
+    """True welfare if all report truthfully [units of utility]."""
     welfare: float
-    """True welfare under the joint report."""
+    """True welfare under the joint report [units of utility]."""
     revenue_true: float
-    """Sum of payments when all tell the truth."""
+    """Sum of payments if all report truthfully [units of utility]."""
     revenue: float
-    """Sum of payments under the joint report."""
+    """Sum of payments under the joint report [units of utility]."""
 
     @property
     def gain(self) -> float:
-        """What the pair gains [units of utility]: at least 0, and a lower bound, since only a grid was tried."""
+        """Joint gain of the pair [units of utility]: at least 0, and a lower bound, since only a grid is tried."""
         rows = list(self.pair)
         return float(self.profits[rows].sum() - self.profits_true[rows].sum())
 
     @property
     def relative(self) -> float:
-        """``gain`` over the pair's joint profit at the truth; infinite if that is 0 and the gain is not."""
+        """``gain`` divided by the pair's joint profit at the truth; infinite if only that profit is 0."""
         before = float(self.profits_true[list(self.pair)].sum())
         if self.gain <= 0.0:
             return 0.0
@@ -85,16 +85,16 @@ def collusion_gain(
     """Search a grid of joint reports of a pair of providers, while the others tell the truth.
 
     Each of the two scales its reported utilities by one of ``factors``; all pairs of factors are tried. The largest
-    gain found is a lower bound of what collusion gains: other reports may gain more.
+    gain on the grid is a lower bound of the gain from collusion: other reports may gain more.
 
     Parameters
     ----------
     worth : array_like, shape (providers,)
-        True β.
+        True worths β [units of utility].
     rates : array_like, shape (providers, 3)
-        True ξ.
+        True rates ξ.
     mechanism : callable, default `exact_vcg`
-        Maps reports to an outcome; run 1 + len(factors)² times.
+        Maps reports to an outcome; it runs 1 + len(factors)² times.
     pair : tuple of int, default (0, 1)
         The providers that collude.
     factors : sequence of float
@@ -107,8 +107,8 @@ def collusion_gain(
 
     Examples
     --------
-    >>> found = collusion_gain([100.0, 120.0, 150.0], [[4.0, 1.0, 1.0], [3.0, 2.0, 1.0], [2.0, 5.0, 1.0]])
-    >>> found.gain > 1.0, found.welfare < found.welfare_true
+    >>> collusion = collusion_gain([100.0, 120.0, 150.0], [[4.0, 1.0, 1.0], [3.0, 2.0, 1.0], [2.0, 5.0, 1.0]])
+    >>> collusion.gain > 1.0, collusion.welfare < collusion.welfare_true
     (True, True)
     """
     beta, xi = checked_market(worth, rates)
@@ -118,16 +118,16 @@ def collusion_gain(
     require(usable, "factors", tuple(factors), "positive numbers, at least one")
 
     def play(scales: tuple[float, float]) -> tuple[NDArray[np.float64], float, float]:
-        told = beta.copy()
-        told[list(pair)] *= scales
-        outcome = mechanism(told, xi)
+        reported = beta.copy()
+        reported[list(pair)] *= scales
+        outcome = mechanism(reported, xi)
         received = utilities(beta, xi, outcome.shares)
         return received - outcome.payments, float(received.sum()), float(outcome.payments.sum())
 
     truth = play((1.0, 1.0))
     best, chosen = truth, (1.0, 1.0)
     for scales in itertools.product(factors, repeat=2):
-        tried = play((float(scales[0]), float(scales[1])))
-        if tried[0][list(pair)].sum() > best[0][list(pair)].sum():
-            best, chosen = tried, (float(scales[0]), float(scales[1]))
+        candidate = play((float(scales[0]), float(scales[1])))
+        if candidate[0][list(pair)].sum() > best[0][list(pair)].sum():
+            best, chosen = candidate, (float(scales[0]), float(scales[1]))
     return CollusionGain(pair, chosen, truth[0], best[0], truth[1], best[1], truth[2], best[2])

@@ -1,16 +1,16 @@
-"""Incentive audit of the dual-currency auction: what bids other than the truth gain, alone and in pairs.
+"""Incentive audit of the dual-currency auction: gains of single providers and pairs from untruthful bids.
 
-Providers bid a factor of what they believe their utility to be. Every profile of factors that is tried is played in
-the same markets with the same randomness as the truth, round by round, by the market itself: no formula for a gain is
-assumed. Utilities and gross profits, which the bank learns from, are always reported truly; so a bid can act only by
-its loan, whose distance from U* bears interest, and by the noise on the allocation that overbidding causes, which also
-changes what the bank gets to see.
+Providers bid a factor times the utility that they believe to have. Every profile of factors is played in the market
+itself, with the same random numbers as the truthful profile; no formula for gains is assumed. Utilities and gross
+profits, from which the bank learns, are always reported truthfully. A bid therefore acts only through its loan, whose
+distance from U* bears interest, and through the noise that overbidding adds to the allocation, which also changes the
+bank's observations.
 
-Only factors of a grid are tried, constant over the rounds: every gain is a **lower bound** of what is possible.
+Only factors of a grid are tried, and they are constant over rounds: every gain is a **lower bound**.
 
 Source: Sections IV and VI (Figs. 7, 8 and 10, Table II) of "An Enhanced Dual-Currency VCG Auction Mechanism for
-Resource Allocation in IoV: A Value of Information Perspective". What holds of the equations alone, without play, is in
-`audit_dual_currency_theory`.
+Resource Allocation in IoV: A Value of Information Perspective". What follows from the equations alone, without play, is
+in `dual_currency_theory`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MEANING = (
 
 @dataclass(frozen=True)
 class GroupDeviation:
-    """What a group gains by constant factors, all others being truthful: a lower bound of what it could gain.
+    """Gains of a group of providers from constant factors while all others are truthful: a lower bound.
 
     Axes: instances first; one axis of ``multipliers`` per member last. Profits and welfare are means over the episodes
     and over the rounds from ``first`` on, in which the group deviates.
@@ -48,11 +48,11 @@ class GroupDeviation:
     multipliers: Floats
     """The grid, shape (grid,)."""
     gains: Floats
-    """Joint net profit less that of the truth [money per round], shape (instances, grid, …)."""
+    """Joint net profit minus that at the truth [money per round], shape (instances, grid, …)."""
     own_gains: Floats
-    """The same for each member, shape (members, instances, grid, …)."""
+    """The gain of each member [money per round], shape (members, instances, grid, …)."""
     others_gains: Floats
-    """The same for all outside the group together, shape (instances, grid, …)."""
+    """The joint gain of all providers outside the group [money per round], shape (instances, grid, …)."""
     profit: Floats
     """Joint net profit at the truth [money per round], shape (instances,)."""
     interest: Floats
@@ -62,9 +62,9 @@ class GroupDeviation:
     welfare_truth: Floats
     """Welfare at the truth [utility], shape (instances,)."""
     chosen: NDArray[np.int64]
-    """The best factors of each instance, chosen on other episodes; places on the grid, shape (instances, members)."""
+    """Grid indices of the best factors per instance, selected on other episodes, shape (instances, members)."""
     best_gains: Floats
-    """Gain with these on the episodes of ``gains``; 0 where the truth was best. Shape (instances,)."""
+    """Gain of these factors on the episodes of ``gains``, 0 if the truth is best [money per round], (instances,)."""
 
     @property
     def mean(self) -> float:
@@ -73,12 +73,12 @@ class GroupDeviation:
 
     @property
     def standard_error(self) -> float:
-        """Standard error of `mean` over the instances; NaN for one."""
+        """Standard error of `mean` over the instances [money per round]; NaN for one instance."""
         return _standard_error(self.best_gains)
 
     @property
     def deviating(self) -> float:
-        """Share of instances in which the group would rather not tell the truth."""
+        """Share of instances in which the best factors of the group are not the truth."""
         truth = int(np.flatnonzero(self.multipliers == 1.0)[0])
         return float(np.mean(np.any(self.chosen != truth, axis=1)))
 
@@ -97,23 +97,23 @@ def group_deviation(
     episodes: int = 4,
     first_episode: int = 0,
 ) -> GroupDeviation:
-    """Try all constant factors of a group, whose members know one another and their market.
+    """Try all profiles of constant factors of a group of providers that know each other and their market.
 
-    The best factors are chosen for each instance on ``episodes`` episodes that follow those on which gains are
-    measured, so that no gain is the luck of the choice: where there is nothing to gain, gains are 0 on average.
+    For each instance, the best factors are selected on ``episodes`` further episodes, not on those on which gains are
+    measured. Gains are therefore not inflated by the selection: where there is nothing to gain, they are 0 on average.
 
     Parameters
     ----------
     config : VCGSlicingConfig
-        The market; ``multipliers`` is the grid.
+        Settings of the market; ``multipliers`` is the grid.
     members : sequence of int
-        The group; all grid**members profiles are played.
+        Numbers of the providers in the group; all grid**members profiles are played.
     first : int, default 0
-        The round from which on the group deviates; before it, and always outside the group, bids are truthful.
+        First round in which the group deviates; bids before it, and bids outside the group, are truthful.
     allocator, instances, first_episode
         As for `play_bids`.
     episodes : int, default 4
-        Evaluation episodes of each instance, and as many again to choose on.
+        Number of evaluation episodes of each instance; as many further episodes are used for the selection.
 
     Returns
     -------
@@ -133,9 +133,9 @@ def group_deviation(
         """Profits and interest (cells, instances, episodes, providers), welfare (cells, instances, episodes)."""
         together = max(1, LARGEST_BATCH // (len(instances) * episodes))
         parts = []
-        for start in range(0, len(cells), together):  # rounds of all cells need not be held at the same time
-            given = factors[start : start + together]
-            play = play_bids(config, given, allocator, instances, episodes, first_of_episodes)
+        for start in range(0, len(cells), together):  # in groups, to limit the memory for rounds
+            profiles = factors[start : start + together]
+            play = play_bids(config, profiles, allocator, instances, episodes, first_of_episodes)
             deviating = play.profits[..., first:, :], play.interest[..., first:, :]
             parts.append((*(part.mean(axis=-2) for part in deviating), play.welfare[..., first:].mean(axis=-1)))
         profits, interest, welfare = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -196,25 +196,25 @@ def joint_deviation(
 
 @dataclass(frozen=True)
 class DeviationCurve:
-    """One provider that overbids for some rounds and then underbids, beside the same rounds with the truth: Fig. 7."""
+    """Profits of a provider that first overbids and then underbids, compared with truthful bids: Fig. 7."""
 
     provider: int
-    """Who deviates."""
+    """Number of the provider that deviates."""
     factors: Floats
-    """Its bid over its belief, shape (rounds,)."""
+    """Its bid divided by its belief, shape (rounds,)."""
     segments: tuple[tuple[int, int], ...]
-    """First round and end of the truthful, the overbidding and the underbidding rounds."""
+    """First round and end (exclusive) of the truthful, the overbidding and the underbidding segment."""
     deviation: BidPlay
-    """The rounds, one profile."""
+    """The play with the deviation, one profile."""
     truth: BidPlay
-    """The truthful twin, one profile."""
+    """The play with truthful bids, one profile."""
     gains: Floats
-    """The deviator's profit less that of the truth in the same rounds, mean over each segment and all markets
+    """Profit of the deviating provider minus its profit at the truth, mean over each segment and all markets
     [money per round], shape (3,)."""
     standard_errors: Floats
-    """Standard errors of ``gains`` over the markets; NaN for one market. Shape (3,)."""
+    """Standard errors of ``gains`` over the markets [money per round], shape (3,); NaN for one market."""
     grid: GroupDeviation
-    """The same for every factor of the grid, kept from the first deviation to the end."""
+    """Gains of every factor of the grid, played from the first deviation to the end."""
 
 
 def deviation_curve(
@@ -235,15 +235,15 @@ def deviation_curve(
     Parameters
     ----------
     config : VCGSlicingConfig
-        The market; that of the figure has 5 providers and 1000 rounds.
+        Settings of the market; the figure has 5 providers and 1000 rounds.
     provider : int, default 0
-        Who deviates.
+        Number of the provider that deviates.
     over, under : float, default 1.5 and 0.5
-        Factors of the grid.
+        Factors for over- and underbidding; entries of ``config.multipliers``.
     first, second : int, default 400 and 650
-        Rounds in which it starts to over- and underbid.
+        First rounds of overbidding and of underbidding.
     allocator, instances, episodes, first_episode
-        As for `play_bids`. The grid is played on as many episodes again, see `group_deviation`.
+        As for `play_bids`. For the grid, as many further episodes are played; see `group_deviation`.
 
     Returns
     -------
@@ -271,7 +271,7 @@ def deviation_curve(
 
 @dataclass(frozen=True)
 class ScalePlay:
-    """What it does to profits when all providers bid the same factor of their beliefs.
+    """Effect on profits if all providers bid the same factor of their beliefs.
 
     Profits are means over rounds, providers and markets [money per round].
     """
@@ -279,14 +279,14 @@ class ScalePlay:
     multipliers: Floats
     """The grid, shape (grid,)."""
     together: Floats
-    """Mean profit less that of the truth where all bid the factor, shape (grid,)."""
+    """Mean profit if all bid the factor, minus that at the truth, shape (grid,)."""
     honest: Floats
-    """Gain of a provider that alone tells the truth where all others bid the factor, over bidding it too, shape
-    (grid,); not 0, so that the truth is the best answer to the truth and not to everything."""
+    """Profit of a provider that alone bids the truth while all others bid the factor, minus its profit if it bids the
+    factor as well, shape (grid,). It can be negative: the truth is a best response to the truth, not to all bids."""
     interest: Floats
-    """Mean interest over mean profit at the truth where all bid the factor, shape (grid,)."""
+    """Mean interest if all bid the factor, divided by the mean profit at the truth, shape (grid,)."""
     noise: Floats
-    """Mean Δ where all bid the factor [shares], shape (grid,)."""
+    """Mean Δ if all bid the factor [shares], shape (grid,)."""
 
 
 def scale_in_play(
@@ -299,9 +299,9 @@ def scale_in_play(
     episodes: int = 1,
     first_episode: int = 0,
 ) -> ScalePlay:
-    """Let all providers bid the same factor from round ``first`` on, and ``provider`` alone the truth.
+    """Let all providers bid the same factor from round ``first`` on, with and without ``provider``.
 
-    Parameters as of `group_deviation`; what the equations say of exact beliefs is in `scale_fixture`.
+    Parameters are those of `group_deviation`. `scale_fixture` derives the same for exact beliefs from the equations.
     """
     require(0 <= first < config.rounds, "first", first, f"0 to {config.rounds - 1}")
     grid = np.array(config.multipliers)

@@ -1,7 +1,7 @@
-"""What the equations of the dual-currency auction say by themselves: scale of bids, groups without interest, messages.
+"""Consequences of the equations of the dual-currency auction: scaled bids, groups without interest, communication.
 
 Source: Section IV.B (Eqs. 13, 16 and 26) and Table II of "An Enhanced Dual-Currency VCG Auction Mechanism for Resource
-Allocation in IoV: A Value of Information Perspective". What happens in play is in `audit_dual_currency`.
+Allocation in IoV: A Value of Information Perspective". Audits by play are in `dual_currency`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ScaleFixture:
-    """Loans, interest and noise where everybody bids the same factor of its exact U*; the pool is ΣU*."""
+    """Loans, interest and noise if all providers bid the same factor of their exact U*; the pool is ΣU*."""
 
     factors: Floats
-    """Bid over U*, shape (factors,)."""
+    """Bid divided by U*, shape (factors,)."""
     loan_changes: Floats
     """Largest difference between a loan and the loan at the truth [currency], shape (factors,)."""
     interest: Floats
@@ -32,25 +32,25 @@ class ScaleFixture:
     noise: Floats
     """Δ of Eq. 16 [shares], shape (factors,)."""
     alone: Floats
-    """|K − U*| of the first provider where it alone bids the factor and all others U* [currency], shape (factors,)."""
+    """|K − U*| of the first provider if it alone bids the factor and all others bid U* [currency], shape (factors,)."""
     honest: Floats
-    """|K − U*| of the first provider where it bids U* and all others the factor [currency], shape (factors,)."""
+    """|K − U*| of the first provider if it bids U* and all others bid the factor [currency], shape (factors,)."""
 
 
 def scale_fixture(best: ArrayLike, factors: ArrayLike) -> ScaleFixture:
-    """Return what it changes to bid multiples of U*, together and alone.
+    """Return the effect of bidding multiples of U*, by all providers together and by one alone.
 
-    Loans depend on ratios of bids only. So all bidding c·U* with c ≤ 1 have the loans of the truth, no interest and no
-    noise: everybody is as well off as with the truth, and the one that then bids U* pays interest. The truth is a best
-    answer to the truth, an equilibrium among many, and not a dominant strategy. With c > 1 loans are the same, and the
-    allocation is disturbed.
+    Loans depend only on ratios of bids. If all bid c·U* with c ≤ 1, loans are those of the truth, and there is neither
+    interest nor noise: all are as well off as with the truth, and a provider that then bids U* pays interest. The truth
+    is a best response to the truth, one equilibrium among many, and not a dominant strategy. With c > 1 loans are still
+    the same, but noise disturbs the allocation.
 
     Parameters
     ----------
     best : array_like, shape (providers,)
         U* [utility], positive.
     factors : array_like, shape (factors,)
-        c, positive.
+        Factors c, positive.
 
     Returns
     -------
@@ -58,8 +58,8 @@ def scale_fixture(best: ArrayLike, factors: ArrayLike) -> ScaleFixture:
 
     Examples
     --------
-    >>> found = scale_fixture([100.0, 50.0, 50.0], [0.5, 1.0, 2.0])
-    >>> found.noise.round(2).tolist(), found.honest.round(1).tolist()
+    >>> fixture = scale_fixture([100.0, 50.0, 50.0], [0.5, 1.0, 2.0])
+    >>> fixture.noise.round(2).tolist(), fixture.honest.round(1).tolist()
     ([0.0, 0.0, 0.33], [33.3, 0.0, 33.3])
     """
     expected, c = np.asarray(best, np.float64), np.asarray(factors, np.float64)
@@ -82,34 +82,34 @@ def scale_fixture(best: ArrayLike, factors: ArrayLike) -> ScaleFixture:
 
 @dataclass(frozen=True)
 class RankAudit:
-    """Whether bids without interest are unique for groups of every size: the matrix of Eq. 26."""
+    """Rank of the matrix of Eq. 26, which decides whether bids without interest are unique, for each group size."""
 
     sizes: NDArray[np.int64]
-    """Members, 1 to all, shape (sizes,)."""
+    """Numbers of members, 1 to all providers, shape (sizes,)."""
     ranks: NDArray[np.int64]
     """Rank of the matrix, shape (sizes,)."""
     singular_values: tuple[Floats, ...]
-    """Its singular values over the largest, for each size."""
+    """Singular values of the matrix divided by the largest, for each size, shape (size,)."""
 
     @property
     def deficient(self) -> NDArray[np.bool_]:
-        """Where bids without interest are not unique, shape (sizes,)."""
+        """Whether bids without interest are not unique, shape (sizes,)."""
         return np.asarray(self.ranks < self.sizes)
 
 
 def rank_deficiency(best: ArrayLike, tolerance: float = 1e-12) -> RankAudit:
-    """Return ranks of Eq. 26's matrix for the groups of the first provider, of the first two, and so on to all.
+    """Return the rank of the matrix of Eq. 26 for the groups of the first provider, the first two, and so on to all.
 
     The matrix is ΣU*·1 − U* eᵀ, restricted to the group, with determinant (ΣU*)^(m−1) · Σ_{outside} U*. It has full
-    rank for every group that leaves somebody out, and rank m − 1 where everybody colludes: every multiple of U* is then
-    without interest.
+    rank for every group without all providers, and rank m − 1 if all collude: every multiple of U* is then without
+    interest.
 
     Parameters
     ----------
     best : array_like, shape (providers,)
         U* [utility], positive; those outside a group bid it.
     tolerance : float, default 1e-12
-        Singular values below this part of the largest are 0.
+        Singular values below this fraction of the largest count as 0.
 
     Returns
     -------
@@ -125,25 +125,25 @@ def rank_deficiency(best: ArrayLike, tolerance: float = 1e-12) -> RankAudit:
     sizes = np.arange(1, len(expected) + 1)
     values = []
     for size in sizes:
-        found = np.linalg.svd(equations.interest_system(expected, expected[size:])[0], compute_uv=False)
-        values.append(found / found[0])
+        singular_values = np.linalg.svd(equations.interest_system(expected, expected[size:])[0], compute_uv=False)
+        values.append(singular_values / singular_values[0])
     return RankAudit(sizes, np.array([int(np.sum(value > tolerance)) for value in values]), tuple(values))
 
 
 @dataclass(frozen=True)
 class InformationVolume:
-    """Numbers that providers and the other side exchange."""
+    """How many numbers providers and the auctioneer or bank exchange."""
 
     bids: int
-    """Bids, which are all that Table II counts."""
+    """Bids, the only numbers that Table II counts."""
     reports: int
-    """Utilities and gross profits that are reported to the bank."""
+    """Utilities and gross profits reported to the bank."""
     answers: int
-    """Loans, shares and taxes, or shares and payments, that come back."""
+    """Loans, shares and taxes, or shares and payments, sent back to providers."""
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """All numbers."""
         return self.bids + self.reports + self.answers
 
 

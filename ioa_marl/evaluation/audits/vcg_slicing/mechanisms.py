@@ -1,4 +1,4 @@
-"""Incentive audit of slicing mechanisms: what misreports gain, and who pays more than its slice is worth."""
+"""Incentive audit of slicing mechanisms: gains from misreports, and payments above the worth of a slice."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ioa_marl.markets.vcg_slicing.optimum import LARGEST_RATE, SMALLEST_RATE, ch
 
 @dataclass(frozen=True)
 class SlicingOutcome:
-    """What a mechanism does with reported worths and rates."""
+    """Allocation and payments of a mechanism for reported worths and rates."""
 
     shares: NDArray[np.float64]
     """Share of each resource that each provider gets, shape (providers, 3)."""
     payments: NDArray[np.float64]
-    """What each provider pays [units of utility], shape (providers,)."""
+    """Payment of each provider [units of utility], shape (providers,)."""
 
 
 Mechanism = Callable[[NDArray[np.float64], NDArray[np.float64]], SlicingOutcome]
@@ -35,16 +35,16 @@ def exact_vcg(worth: NDArray[np.float64], rates: NDArray[np.float64]) -> Slicing
 
 @dataclass(frozen=True)
 class MisreportRegret:
-    """The largest gain that was found for each provider: a lower bound of its true regret."""
+    """The largest gain of each provider among the reports that were tried: a lower bound of its true regret."""
 
     gains: NDArray[np.float64]
     """Largest gain of each provider over telling the truth [units of utility], at least 0, shape (providers,)."""
     worths: NDArray[np.float64]
-    """A reported worth of each provider that has this gain, the true one where none gains, shape (providers,)."""
+    """A reported worth of each provider with this gain, or the true worth if none gains, shape (providers,)."""
     rates: NDArray[np.float64]
-    """The reported rates that go with it, shape (providers, 3)."""
+    """The rates reported together with that worth, shape (providers, 3)."""
     welfare: float
-    """Welfare at the truth: what gains are to be compared with."""
+    """Welfare if all report truthfully [units of utility], with which gains should be compared."""
 
     @property
     def max(self) -> float:
@@ -60,19 +60,19 @@ class MisreportRegret:
 def _reports(
     worth: float, rates: NDArray[np.float64], tries: int, rng: np.random.Generator
 ) -> list[tuple[float, NDArray[np.float64]]]:
-    """Return reports to try: a quarter each scale the worth, scale all rates, change rates apart, change everything."""
+    """Return random reports: a quarter each scale the worth, scale all rates, change single rates, and change all."""
     out = []
     for kind in range(tries):
         alone, together = np.exp(rng.normal(0.0, 0.7, 3)), float(np.exp(rng.normal(0.0, 0.7)))
-        told_worth, told_rates = worth, rates
+        reported_worth, reported_rates = worth, rates
         if kind % 4 in (0, 3):
-            told_worth = worth * together
+            reported_worth = worth * together
         if kind % 4 == 1:
-            told_rates = rates * together
+            reported_rates = rates * together
         elif kind % 4 >= 2:
-            told_rates = rates * alone
-        clipped = np.clip(told_rates, SMALLEST_RATE, LARGEST_RATE)
-        out.append((told_worth, np.where(rates > 0.0, clipped, 0.0)))
+            reported_rates = rates * alone
+        clipped = np.clip(reported_rates, SMALLEST_RATE, LARGEST_RATE)
+        out.append((reported_worth, np.where(rates > 0.0, clipped, 0.0)))
     return out
 
 
@@ -81,19 +81,19 @@ def misreport_regret(
 ) -> MisreportRegret:
     """Return the largest gain of every provider from misreporting alone, over random reports of worth and rates.
 
-    A lower bound of the true regret: only ``tries`` reports are tried, and no joint ones. For `exact_vcg` it is 0 up to
-    the tolerance of the solver.
+    The result is a lower bound of the true regret: only ``tries`` reports are tried, and no joint ones. For `exact_vcg`
+    it is 0 up to the tolerance of the solver.
 
     Parameters
     ----------
     worth : array_like, shape (providers,)
-        True β.
+        True worths β [units of utility].
     rates : array_like, shape (providers, 3)
-        True ξ.
+        True rates ξ.
     mechanism : callable, default `exact_vcg`
-        Maps reports to an outcome; run once for every report.
+        Maps reports to an outcome; it runs once for every report.
     tries : int, default 40
-        Reports per provider.
+        Number of reports per provider.
     seed : int, default 0
         Seed of the reports.
 
@@ -110,45 +110,45 @@ def misreport_regret(
     require(tries >= 1, "tries", tries, "1 or more")
     truth = mechanism(beta, xi)
     received = utilities(beta, xi, truth.shares)
-    gains, told_worth, told_rates = np.zeros(len(beta)), beta.copy(), xi.copy()
+    gains, best_worth, best_rates = np.zeros(len(beta)), beta.copy(), xi.copy()
     for i in range(len(beta)):
-        for report, reported in _reports(beta[i], xi[i], tries, np.random.default_rng([seed, i])):
-            told = beta.copy(), xi.copy()
-            told[0][i], told[1][i] = report, reported
-            outcome = mechanism(*told)
+        for worth_report, rate_report in _reports(beta[i], xi[i], tries, np.random.default_rng([seed, i])):
+            reports = beta.copy(), xi.copy()
+            reports[0][i], reports[1][i] = worth_report, rate_report
+            outcome = mechanism(*reports)
             profit = utilities(beta[i : i + 1], xi[i : i + 1], outcome.shares[i : i + 1])[0] - outcome.payments[i]
             gain = profit - (received[i] - truth.payments[i])
             if gain > gains[i]:
-                gains[i], told_worth[i], told_rates[i] = gain, report, reported
-    return MisreportRegret(gains, told_worth, told_rates, float(received.sum()))
+                gains[i], best_worth[i], best_rates[i] = gain, worth_report, rate_report
+    return MisreportRegret(gains, best_worth, best_rates, float(received.sum()))
 
 
 @dataclass(frozen=True)
 class RationalityAudit:
-    """Clarke payments at an allocation that need not be the optimum, against what the slices are worth."""
+    """Clarke payments and utilities at an allocation that need not be optimal."""
 
     payments: NDArray[np.float64]
     """SW*₋ᵢ − Σ_{j≠i} u_j(s) [units of utility], shape (providers,)."""
     utilities: NDArray[np.float64]
     """u_i(s) [units of utility], shape (providers,)."""
     welfare_ratio: float
-    """Welfare of the allocation over the optimal one; 1 where there is nothing to gain."""
+    """Welfare of the allocation divided by the optimal welfare; 1 if the optimal welfare is 0."""
     slack: float
-    """Differences up to this are rounding [units of utility]."""
+    """Differences up to this size are attributed to rounding [units of utility]."""
 
     @property
     def violations(self) -> int:
-        """Providers that pay more than their slice is worth."""
+        """Number of providers that pay more than their slice is worth."""
         return int(np.sum(self.payments > self.utilities + self.slack))
 
     @property
     def worst_loss(self) -> float:
-        """Largest payment less utility of any provider, at least 0 [units of utility]."""
+        """Largest difference of payment and utility of any provider, at least 0 [units of utility]."""
         return max(float((self.payments - self.utilities).max()), 0.0)
 
 
 def individual_rationality(worth: ArrayLike, rates: ArrayLike, shares: ArrayLike) -> RationalityAudit:
-    """Return what truthful providers pay and get at an allocation.
+    """Return the payments and utilities of truthful providers at an allocation.
 
     A provider loses exactly when the allocation has less welfare than the others could have without it:
     u_i − pay_i = Σ_j u_j(s) − SW*₋ᵢ. At the optimum that never happens; at the equal split it typically happens to all.
@@ -156,9 +156,9 @@ def individual_rationality(worth: ArrayLike, rates: ArrayLike, shares: ArrayLike
     Parameters
     ----------
     worth : array_like, shape (providers,)
-        True β.
+        True worths β [units of utility].
     rates : array_like, shape (providers, 3)
-        True ξ.
+        True rates ξ.
     shares : array_like, shape (providers, 3)
         The allocation; columns sum to at most 1.
 
@@ -167,11 +167,13 @@ def individual_rationality(worth: ArrayLike, rates: ArrayLike, shares: ArrayLike
     RationalityAudit
     """
     beta, xi = checked_market(worth, rates)
-    held = np.asarray(shares, np.float64)
-    usable = held.shape == xi.shape and np.all(held >= 0.0) and np.all(held.sum(axis=0) <= 1.0 + 1e-9)
-    require(bool(usable), "shares", held.tolist(), f"shape {xi.shape}, numbers from 0, columns that sum to at most 1")
+    allocation = np.asarray(shares, np.float64)
+    usable = allocation.shape == xi.shape and np.all(allocation >= 0.0) and np.all(allocation.sum(axis=0) <= 1.0 + 1e-9)
+    require(
+        bool(usable), "shares", allocation.tolist(), f"shape {xi.shape}, numbers from 0, columns that sum to at most 1"
+    )
     outcome = clarke_payments(beta, xi)
-    received = utilities(beta, xi, held)
+    received = utilities(beta, xi, allocation)
     best = outcome.optimum.welfare
     payments = outcome.welfare_without - (received.sum() - received)
     ratio = float(received.sum()) / best if best > 0.0 else 1.0
