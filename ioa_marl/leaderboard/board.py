@@ -22,8 +22,9 @@ from ioa_marl.leaderboard.text import visible
 from ioa_marl.leaderboard.verify import played_again
 
 LOG = "tensorboard"
+"""Name of the log directory in the output folder."""
 PAGE_WIDTH = 120
-"""Columns of the table where the output is not a terminal."""
+"""Width of the table in characters if the output is not a terminal."""
 
 
 def make_leaderboard(runs: Path, out: Path, verify: int = 0) -> int:
@@ -34,19 +35,20 @@ def make_leaderboard(runs: Path, out: Path, verify: int = 0) -> int:
     runs : Path
         Folder of the run store.
     out : Path
-        Folder for ``leaderboard.md``, ``leaderboard.csv`` and ``tensorboard/``; what else it holds is left alone.
+        Folder for ``leaderboard.md``, ``leaderboard.csv`` and ``tensorboard/``; other files in it stay.
     verify : int, default 0
-        Seeds whose checkpoints are played again before anything is written; a sample, spread over boards and runs.
+        Number of seeds whose checkpoints are played again before anything is written: a sample, spread over boards
+        and runs.
 
     Returns
     -------
     int
-        How many of the seeds that were played again do not give what was recorded.
+        Number of replayed seeds whose recorded numbers were not reproduced.
 
     Raises
     ------
     UserError
-        If there is no run, or ``out`` cannot be written; then the former leaderboard is intact.
+        If there is no run, or ``out`` cannot be written; in that case the former leaderboard stays intact.
     """
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
@@ -54,13 +56,13 @@ def make_leaderboard(runs: Path, out: Path, verify: int = 0) -> int:
     seeds, played = played_again(read_store(runs), verify)
     leaderboard = arrange(seeds)
     write(leaderboard, out)
-    # What is printed may end in a closed pipe, or in a terminal that cannot show it.
+    # Files come first, because printing fails with a closed pipe or a terminal that lacks characters.
     print_leaderboard(leaderboard, console)
     console.print()
     for line in (
         *played.lines(),
         f"written: {out / 'leaderboard.md'}  {out / 'leaderboard.csv'}  {out / LOG}",
-        # Of more than 40 runs TensorBoard ticks none.
+        # With more than 40 runs TensorBoard selects none by itself.
         f"to see it in a browser: tensorboard --logdir {shlex.quote(str(out / LOG))}  "
         "(HPARAMS tab; in TEXT and IMAGES tick the run leaderboard)",
     ):
@@ -69,7 +71,7 @@ def make_leaderboard(runs: Path, out: Path, verify: int = 0) -> int:
 
 
 def write(leaderboard: Leaderboard, out: Path) -> None:
-    """Write all files of the leaderboard, or none."""
+    """Write all files of the leaderboard; if one of them fails, the former files stay."""
     from ioa_marl.leaderboard.tensorboard import write_log
 
     log = out / LOG
@@ -86,7 +88,7 @@ def write(leaderboard: Leaderboard, out: Path) -> None:
 
 @contextmanager
 def _staging(out: Path) -> Iterator[Path]:
-    """Yield a folder beside the files of ``out``, whose content takes their place when all of it is written."""
+    """Yield a temporary folder in ``out``; when all its files are written, they replace the former ones."""
     staged: Path | None = None
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -103,7 +105,7 @@ def _staging(out: Path) -> Iterator[Path]:
 
 
 def _swap(new: Path, old: Path, aside: Path) -> None:
-    """Put a folder in the place of another, which comes back if that fails."""
+    """Replace a folder by another; if that fails, the former one is restored."""
     if old.exists():
         old.rename(aside)
     try:

@@ -1,4 +1,4 @@
-"""Learning curves: the means of each evaluation of a seed, from its Parquet file."""
+"""Learning curves: the means over episodes of each evaluation of a seed, read from its Parquet file."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from numpy.typing import NDArray
 from ioa_marl.foundations.files import DamagedFileError, check_readable
 
 LARGEST_TABLE = 2**31
-"""Bytes of a Parquet file, as it lies on disk and as it says that it is when it is unpacked."""
+"""Largest size of a Parquet file, on disk and unpacked according to its header [bytes]."""
 MOST_VALUES = 2 * 10**8
-"""Rows times columns that are averaged; a small file can hold far more."""
+"""Largest number of rows times columns; a small file can contain far more when unpacked."""
 MOST_EVALUATIONS = 10_001
-"""Evaluations that a run can have."""
+"""Largest number of evaluations of a run."""
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Means of each evaluation of one seed; equal to itself only."""
+    """Means over episodes of each evaluation of one seed; compared by identity."""
 
     steps: NDArray[np.int64]
-    """Training steps, (evaluations,), ascending."""
+    """Environment steps of the evaluations, ascending, shape (evaluations,)."""
     metrics: Mapping[str, NDArray[np.float64]]
-    """By name, (evaluations,) each."""
+    """Mean of each metric, by name, shape (evaluations,)."""
 
 
 def read_curve(path: Path) -> Curve:
-    """Return the learning curve that an ``evaluation.parquet`` holds; columns that are no numbers are left out.
+    """Return the learning curve in an ``evaluation.parquet``; columns that are not numeric are left out.
 
     Raises
     ------
     DamagedFileError
-        If there is none, it is no Parquet file, has no training steps, or is larger than any run makes it.
+        If the file is missing, is not a Parquet file, has no training steps, or is larger than any run writes.
     """
     check_readable(path, LARGEST_TABLE)
     try:
@@ -49,7 +49,7 @@ def read_curve(path: Path) -> Curve:
 
 
 def _averaged(path: Path, file: pq.ParquetFile) -> Curve:
-    """Average the episodes of each training step, some thousands at a time."""
+    """Average the episodes of each training step, reading some thousands at a time."""
     size = file.metadata
     unpacked = sum(size.row_group(i).total_byte_size for i in range(size.num_row_groups))
     if size.num_rows * size.num_columns > MOST_VALUES or unpacked > LARGEST_TABLE:
@@ -80,6 +80,6 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _floats(column: pa.Array) -> NDArray[np.float64]:
-    """Return numbers with NaN for what is missing."""
+    """Return a column as float64, (rows,), with NaN for missing values."""
     values: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return values

@@ -1,4 +1,4 @@
-"""Find the folders of seeds in a store, however deep, damaged or circular it is."""
+"""Search for the folders of seeds in a store, which may be deep, damaged or circular."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MADE_HERE = ".ioa_marl_leaderboard"
-"""File in a log directory that says that it is of a leaderboard: it may be replaced, and there is no run in it."""
-_OF_A_SEED = {"result.json", ".lock"}
+"""File that marks a log directory of a leaderboard: it may be replaced, and contains no runs."""
+_SEED_FILES = {"result.json", ".lock"}
 
 
 @dataclass(frozen=True)
-class Found:
-    """What lies in a store."""
+class SeedFolders:
+    """The result of a search for seeds."""
 
     seeds: tuple[Path, ...]
     """Folders of seeds, sorted."""
     unreadable: dict[Path, str]
-    """Folders that could not be looked into, and why."""
+    """Folders that could not be read, and why."""
 
 
-def find_seeds(runs: Path) -> Found:
-    """Return all folders ``seed_*`` with a result or a lock in them; a seed that died at once has nothing but a lock.
+def find_seeds(runs: Path) -> SeedFolders:
+    """Return all folders ``seed_*`` that contain a result or a lock; a seed that failed at once has only a lock.
 
-    Links to folders are not followed, but for those to a seed: they may lead in a circle, or out of the store.
+    Links to folders are followed only if their name is that of a seed: others may lead in a circle or out of the store.
     """
     seeds: list[Path] = []
     unreadable: dict[Path, str] = {}
-    waiting = [runs]
-    while waiting:
-        folder = waiting.pop()
+    pending = [runs]
+    while pending:
+        folder = pending.pop()
         try:
             with os.scandir(folder) as entries:
                 inside = list(entries)
@@ -38,11 +38,11 @@ def find_seeds(runs: Path) -> Found:
             unreadable[folder] = getattr(error, "strerror", None) or str(error)
             continue
         names = {entry.name for entry in inside}
-        if folder.name.startswith("seed_") and names & _OF_A_SEED:
+        if folder.name.startswith("seed_") and names & _SEED_FILES:
             seeds.append(folder)
         elif MADE_HERE not in names and (folder is runs or not folder.is_symlink()):
-            waiting += [folder / entry.name for entry in inside if _is_folder(entry)]
-    return Found(tuple(sorted(seeds)), unreadable)
+            pending += [folder / entry.name for entry in inside if _is_folder(entry)]
+    return SeedFolders(tuple(sorted(seeds)), unreadable)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -1,4 +1,4 @@
-"""What the installed versions of markets and agents say of a row that was made with theirs at the time."""
+"""Comparison of recorded rows with the installed versions of markets and agents."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from ioa_marl.envs.core import Game
 
 MARKET, PROTOCOL, RUNNER, AGENTS = "versions.env", "versions.protocol", "versions.runner", "versions.agents."
-"""Settings that say with which versions a run was made."""
+"""Settings with the versions that a run was made with."""
 
-_NEEDED = ("version", "objectives", "config_class", "board_metrics", "score_floor_name")
+_REQUIRED = ("version", "objectives", "config_class", "board_metrics", "score_floor_name")
 
 
 def market_class(name: str) -> type[Game] | None:
-    """Return the class of a market, None where it is not installed, cannot be loaded or is no whole market."""
+    """Return the class of a market, or None if it is not installed, cannot be loaded or is incomplete."""
     try:
-        found = registry.load_env(name)
+        game_class = registry.load_env(name)
     except UserError:
         return None
-    return found if all(hasattr(found, key) for key in _NEEDED) else None
+    return game_class if all(hasattr(game_class, key) for key in _REQUIRED) else None
 
 
 class Installed:
-    """Compares rows with what is installed; each market and agent is loaded once, and only if a row names it."""
+    """Compares rows with the installed code; each market and agent is loaded once, and only if a row names it."""
 
     def __init__(self) -> None:
         self._markets: dict[str, type[Game] | None] = {}
@@ -40,7 +40,7 @@ class Installed:
         self._sources: dict[str, str | None] = {}
 
     def judged(self, row: SeedRow) -> SeedRow:
-        """Return a row that is done with notes on its versions, or as damaged where it contradicts its market."""
+        """Return a finished row with notes on its versions, or as damaged if it contradicts its market."""
         if row.status != DONE:
             return row
         problem = self._contradiction(row)
@@ -50,7 +50,7 @@ class Installed:
         return dataclasses.replace(row, notes=(*row.notes, *versions.values(), *self._code(row, versions)))
 
     def _contradiction(self, row: SeedRow) -> str:
-        """Return what is wrong with scores that the row's market does not give, or not for the row's metrics."""
+        """Return a line if the market has no such score, or if metrics and references give another score; else ""."""
         if row.env not in self._markets:
             self._markets[row.env] = market_class(row.env)
         game = self._markets[row.env]
@@ -61,44 +61,44 @@ class Installed:
                 return f"it has a score of {role}, which {row.env} does not score"
             if PROTOCOL not in row.settings or row.settings[PROTOCOL] != self._number(PROTOCOL, row):
                 continue
-            made = on_scale(row, role, row.metrics.get(game.objectives[role], math.nan))
-            if not math.isclose(score, made, rel_tol=1e-6, abs_tol=1e-6):
-                return f"its score of {role} is {score:.6g}, but its metrics and references give {made:.6g}"
+            expected = on_scale(row, role, row.metrics.get(game.objectives[role], math.nan))
+            if not math.isclose(score, expected, rel_tol=1e-6, abs_tol=1e-6):
+                return f"its score of {role} is {score:.6g}, but its metrics and references give {expected:.6g}"
         return ""
 
     def _versions(self, row: SeedRow) -> dict[str, str]:
-        """Return for each market, agent or part of the package that has another version now what it had then."""
+        """Return a note for each market, agent or part of the package whose version differs from the recorded one."""
         notes = {}
-        for key, held in row.settings.items():
+        for key, recorded in row.settings.items():
             if key in (MARKET, PROTOCOL, RUNNER) or key.startswith(AGENTS):
-                now = self._number(key, row)
-                if now is not None and now != held:
+                installed = self._number(key, row)
+                if installed is not None and installed != recorded:
                     name = row.env if key == MARKET else key.removeprefix(AGENTS).removeprefix("versions.")
-                    age = "older" if isinstance(held, int) and held < now else "other"
-                    notes[name] = first_line(f"{age} version: {name} {held}, now {now}")
+                    age = "older" if isinstance(recorded, int) and recorded < installed else "other"
+                    notes[name] = first_line(f"{age} version: {name} {recorded}, now {installed}")
         return notes
 
     def _number(self, key: str, row: SeedRow) -> int | None:
-        """Return the installed version that belongs to a setting, None where nothing of the name is installed."""
-        what = key, row.env if key == MARKET else ""
-        if what not in self._numbers:
-            self._numbers[what] = _version(key, row.env)
-        return self._numbers[what]
+        """Return the installed version that corresponds to a setting, or None if it is not installed."""
+        cache_key = key, row.env if key == MARKET else ""
+        if cache_key not in self._numbers:
+            self._numbers[cache_key] = _version(key, row.env)
+        return self._numbers[cache_key]
 
     def _code(self, row: SeedRow, versions: Mapping[str, str]) -> list[str]:
-        """Return whose sources have changed; of another version that goes without saying."""
+        """Return a note on sources that have changed, except for those whose version has changed as well."""
         changed = []
-        for what, held in row.code.items():
-            kind, _, name = what.partition(" ")
-            if what not in self._sources:
-                self._sources[what] = _fingerprint(kind, name)
-            if self._sources[what] not in (None, held) and name not in versions:
+        for label, recorded in row.code.items():
+            kind, _, name = label.partition(" ")
+            if label not in self._sources:
+                self._sources[label] = _fingerprint(kind, name)
+            if self._sources[label] not in (None, recorded) and name not in versions:
                 changed.append(name)
         return [first_line(f"code of {', '.join(changed)} changed since")] if changed else []
 
 
 def _version(key: str, env: str) -> int | None:
-    # These need torch, which takes a second to import: only for rows that name a version.
+    # Imported only for rows that name a version, because torch takes a second to import.
     if key == PROTOCOL:
         from ioa_marl.evaluation.protocol import PROTOCOL_VERSION
 

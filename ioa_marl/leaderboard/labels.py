@@ -1,4 +1,4 @@
-"""Names for runs and boards: as little as tells them apart."""
+"""Names for runs and boards, as short as is needed to distinguish them."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from ioa_marl.leaderboard.settings import Settings
 from ioa_marl.leaderboard.text import shortened
 
 LONGEST_LABEL = 40
-"""Characters of a label; settings that take more are replaced by the run's digest."""
+"""Longest label, in characters; longer settings are replaced by the run's digest."""
 MOST_SETTINGS = 3
-"""Settings in the title of a board."""
+"""Largest number of settings in the title of a board."""
 LONGEST_VALUE = 40
-"""Characters of a setting in the title of a board."""
+"""Longest setting in the title of a board, in characters."""
 
 
 def labels_of(
     agents: Sequence[tuple[Hashable, str]], digests: Sequence[str], settings: Sequence[Settings]
 ) -> list[str]:
-    """Name runs by their agents and, where one agent has several runs on a board, by what differs.
+    """Return a label for each run: its agent and, if the agent has several runs on a board, the settings that differ.
 
     Parameters
     ----------
     agents : sequence of (hashable, str)
-        Per run the board and the name of the agent.
+        Board and name of the agent of each run.
     digests : sequence of str
-        Per run.
+        Digest of each run.
     settings : sequence of mapping
-        Per run.
+        Settings of each run.
     """
     groups: dict[tuple[Hashable, str], list[int]] = {}
     for place, group in enumerate(agents):
         groups.setdefault(group, []).append(place)
     out = [""] * len(agents)
     for (_, agent), places in groups.items():
-        texts = [", ".join(parts) for parts in told_apart([settings[place] for place in places])]
-        short = _beginnings([digests[place] for place in places])
+        texts = [", ".join(parts) for parts in distinguishing_settings([settings[place] for place in places])]
+        short = _prefixes([digests[place] for place in places])
         times = Counter(texts)
         for place, text, digest in zip(places, texts, short, strict=True):
             clear = len(f"{agent} {text}") <= LONGEST_LABEL and times[text] == 1
             what = text if clear else digest
             out[place] = f"{agent} {what}" if what else agent
-    # An agent may be called what another one is labelled.
+    # The name of an agent may equal the label of another run.
     alike = Counter((board, label) for (board, _), label in zip(agents, out, strict=True))
     return [
         label if alike[board, label] == 1 else f"{label} ({digest})"
@@ -51,12 +51,12 @@ def labels_of(
 
 
 def variants_of(boards: Sequence[tuple[Hashable, Settings]]) -> list[str]:
-    """Return for each board the settings that tell it apart from those of the same market, preset and role.
+    """Return for each board the settings that distinguish it from boards of the same market, preset and role.
 
     Parameters
     ----------
     boards : sequence of (hashable, mapping)
-        Market, preset and role, which boards that are told apart share, and the settings, empty where nobody knows.
+        Market, preset and role of each board, and its settings, which are empty if they are unknown.
     """
     groups: dict[Hashable, list[int]] = {}
     for place, (shared, settings) in enumerate(boards):
@@ -64,26 +64,26 @@ def variants_of(boards: Sequence[tuple[Hashable, Settings]]) -> list[str]:
             groups.setdefault(shared, []).append(place)
     out = ["settings unknown" if not settings and shared in groups else "" for shared, settings in boards]
     for places in groups.values():
-        for place, parts in zip(places, told_apart([boards[place][1] for place in places]), strict=True):
+        for place, parts in zip(places, distinguishing_settings([boards[place][1] for place in places]), strict=True):
             shown = [shortened(part, LONGEST_VALUE) for part in parts[:MOST_SETTINGS]]
             out[place] = ", ".join(shown) + (", …" if len(parts) > MOST_SETTINGS else "")
     return out
 
 
-def told_apart(settings: Sequence[Settings]) -> list[list[str]]:
-    """Return for each run the settings that not all have, but for those that more than half of them have."""
+def distinguishing_settings(settings: Sequence[Settings]) -> list[list[str]]:
+    """Return for each run its settings with a value that at most half of the runs share, as ``key=value``."""
     out: list[list[str]] = [[] for _ in settings]
-    for key in sorted({key for held in settings for key in held}):
-        values = [repr(held.get(key)) for held in settings]
+    for key in sorted({key for of_run in settings for key in of_run}):
+        values = [repr(of_run.get(key)) for of_run in settings]
         times = Counter(values)
-        for i, held in enumerate(settings):
-            if key in held and 2 * times[values[i]] <= len(values):
-                out[i].append(f"{key.rpartition('.')[2]}={held[key]}")
+        for i, of_run in enumerate(settings):
+            if key in of_run and 2 * times[values[i]] <= len(values):
+                out[i].append(f"{key.rpartition('.')[2]}={of_run[key]}")
     return out
 
 
-def _beginnings(digests: Sequence[str]) -> list[str]:
-    """Return the beginnings of digests, of at least six characters, that tell them apart."""
+def _prefixes(digests: Sequence[str]) -> list[str]:
+    """Return the shortest prefixes of digests, of at least six characters, that distinguish them."""
     for length in range(6, max(map(len, digests), default=0)):
         if len({digest[:length] for digest in digests}) == len(digests):
             return [digest[:length] for digest in digests]

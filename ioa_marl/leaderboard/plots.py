@@ -1,4 +1,4 @@
-"""Pictures of a board: score bars, learning curves, performance profile; Matplotlib is imported when one is drawn."""
+"""Figures of a board: score bars, learning curves and performance profile. Matplotlib is imported on first use."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 1040, 540
-"""Pixels of a picture; that of the bars grows with the number of rows."""
+"""Size of a figure [pixels]; the height of score bars grows with the number of rows."""
 MOST = 10
-"""Rows in the learning curves and the profile; with more, lines cannot be told apart."""
+"""Largest number of rows in learning curves and profiles, in which more lines could not be distinguished."""
 MOST_BARS = 100
-"""Rows in the picture of the scores; with thousands, Matplotlib refuses it."""
+"""Largest number of score bars; Matplotlib fails with thousands."""
 
 _COLOURS = (BLUE, ORANGE, GREEN, PINK, YELLOW)
 _DASHES = ("-", (0, (5, 1.5)))
 _LONGEST = 24
-"""Characters of a label beside a line."""
+"""Longest label, in characters."""
 
 
 @dataclass(frozen=True)
 class ScoreCurve:
-    """Learning curves of a row's seeds."""
+    """Learning curves of the seeds of a row."""
 
     steps: NDArray[np.int64]
-    """Training steps, (evaluations,)."""
+    """Environment steps of the evaluations, shape (evaluations,)."""
     scores: NDArray[np.float64]
-    """(seeds, evaluations)."""
+    """Scores, shape (seeds, evaluations)."""
 
 
 def png(figure: Figure) -> bytes:
-    """Return a figure as a PNG file; a character that the font has not is a box in it."""
+    """Return a figure as a PNG file; characters that the font lacks are drawn as boxes."""
     out = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
@@ -66,11 +66,11 @@ def png(figure: Figure) -> bytes:
 
 
 def score_bars(board: Board) -> Figure:
-    """Draw the score of each row with its interval and its seeds, the references as lines."""
+    """Draw the score of each row with its interval and seeds, and the references as lines."""
     rows = board.rows[:MOST_BARS]
     figure = new_figure(WIDTH, 170 + 34 * max(4, len(rows)))
-    told = "interquartile mean over seeds, 95% interval; dots are seeds" + _omitted(board, MOST_BARS)
-    axes = _axes(figure, board, "Score", told, right=0.9)
+    caption = "interquartile mean over seeds, 95% interval; dots are seeds" + _omitted(board, MOST_BARS)
+    axes = _axes(figure, board, "Score", caption, right=0.9)
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     places = range(len(rows))
@@ -95,14 +95,14 @@ def score_bars(board: Board) -> Figure:
 
 
 def learning_curves(board: Board, curves: Mapping[str, ScoreCurve]) -> Figure | None:
-    """Draw score over training steps: interquartile mean and 95% band; a line across for what does not learn.
+    """Draw the score over training steps: interquartile mean and 95% band; agents that do not learn are a line.
 
     Parameters
     ----------
     board : Board
-        Rows in the order of the colours.
+        The board; colours follow the order of its rows.
     curves : mapping of str to ScoreCurve
-        By label of the run; a row without one is left out.
+        Learning curves by the label of the run; rows without one are left out.
     """
     rows = [(i, row, curves[row.run.label]) for i, row in enumerate(board.rows) if row.run.label in curves]
     last = max((int(curve.steps[-1]) for _, _, curve in rows), default=0)
@@ -110,24 +110,24 @@ def learning_curves(board: Board, curves: Mapping[str, ScoreCurve]) -> Figure | 
         return None
     rows = rows[:MOST]
     figure = new_figure(WIDTH, HEIGHT)
-    told = "interquartile mean over seeds, 95% band; dotted: references and what does not learn"
-    axes = _axes(figure, board, "Learning curves", told + _omitted(board))
+    caption = "interquartile mean over seeds, 95% band; dotted: references and what does not learn"
+    axes = _axes(figure, board, "Learning curves", caption + _omitted(board))
     style_axes(axes, "environment steps per seed", "score")
     ends = []
     for i, row, curve in rows:
         if curve.steps[-1] == 0:
             axes.axhline(row.score.value, color=_colour(i), linewidth=1.4, linestyle=":")
         else:
-            found = [estimate(column) for column in curve.scores.T]
-            low, high = np.array([e.low for e in found]), np.array([e.high for e in found])
+            estimates = [estimate(column) for column in curve.scores.T]
+            low, high = np.array([e.low for e in estimates]), np.array([e.high for e in estimates])
             axes.fill_between(curve.steps, low, high, color=_colour(i), alpha=0.15, linewidth=0)
-            middle = [e.value for e in found]
+            middle = [e.value for e in estimates]
             axes.plot(curve.steps, middle, color=_colour(i), linestyle=_dash(i), linewidth=2, marker="o", ms=3)
         ends.append((row.score.value, _short(row.run.label), _colour(i)))
     for reference in board.references:
         axes.axhline(reference.score, color=MUTED, linewidth=1.1, linestyle=(0, (2, 2)), zorder=0.5)
     axes.set_xlim(0, last)
-    # What an agent did before it learnt anything would leave no room for the rest.
+    # Very low scores at the beginning of training would compress the rest of the axis.
     lowest = min([0.0, *(at for at, _, _ in ends)]) - 1.0
     if axes.get_ylim()[0] < lowest:
         axes.set_ylim(bottom=lowest)
@@ -140,7 +140,7 @@ def learning_curves(board: Board, curves: Mapping[str, ScoreCurve]) -> Figure | 
 
 
 def performance_profile(board: Board) -> Figure | None:
-    """Draw the share of each row's seeds that score more than a threshold."""
+    """Draw the share of each row's seeds with a score above a threshold, for all thresholds."""
     rows = [(i, row) for i, row in enumerate(board.rows) if row.scores][:MOST]
     if not rows:
         return None
@@ -168,13 +168,13 @@ def performance_profile(board: Board) -> Figure | None:
     return figure
 
 
-def _axes(figure: Figure, board: Board, what: str, told: str, right: float = 0.75) -> Axes:
-    """Return axes under a title; margins are in pixels, so that they do not grow with the figure."""
+def _axes(figure: Figure, board: Board, name: str, caption: str, right: float = 0.75) -> Axes:
+    """Return axes with a title and a caption above; margins have a fixed size in pixels."""
     height = figure.bbox.height
     figure.text(
-        0.02, 1 - 18 / height, f"{what}: {in_figure(board.title)}", fontsize=14, color=INK, va="top", fontweight="bold"
+        0.02, 1 - 18 / height, f"{name}: {in_figure(board.title)}", fontsize=14, color=INK, va="top", fontweight="bold"
     )
-    figure.text(0.02, 1 - 44 / height, told, fontsize=10.5, color=MUTED, va="top")
+    figure.text(0.02, 1 - 44 / height, caption, fontsize=10.5, color=MUTED, va="top")
     widest = max((len(_short(row.run.label)) for row in board.rows), default=0) if right > 0.75 else 0
     left = max(92.0, 36 + 7.6 * widest) / figure.bbox.width
     axes = figure.add_axes((left, 60 / height, right - left, 1 - (60 + 104) / height))
@@ -199,7 +199,7 @@ def _dash(place: int) -> str | tuple[int, tuple[float, float]]:
 
 
 def _names_above(axes: Axes, references: tuple[Reference, ...]) -> None:
-    """Write the references' names above vertical lines, apart from one another."""
+    """Write the names of references above their vertical lines, without overlap."""
     low, high = axes.get_xlim()
     places = spread([r.score for r in references], 0.14 * (high - low), low, high)
     for reference, place in zip(references, places, strict=True):
@@ -210,7 +210,7 @@ def _names_above(axes: Axes, references: tuple[Reference, ...]) -> None:
 
 
 def _label_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
-    """Write names beside the right ends of lines, apart from one another."""
+    """Write names beside the right ends of lines, without overlap."""
     low, high = axes.get_ylim()
     gap = min(0.045 * (high - low), (high - low) / max(1, len(ends)))
     shown = spread([at for at, _, _ in ends], gap, low, high)

@@ -1,7 +1,7 @@
-"""What lies in a run store: one row per seed.
+"""Reading of a run store: one row per seed.
 
-Nothing in a store can stop the reading: sizes and kinds of files are looked at before they are read, and what is
-damaged becomes a row that says so.
+No content of a store can stop the reading: sizes and kinds of files are checked before they are read, and a damaged
+seed becomes a row that says so.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import filelock
 
@@ -39,7 +39,7 @@ from ioa_marl.training.integrity import RECORDS, REMEDY, check_row
 
 
 def read_store(runs: Path) -> list[SeedRow]:
-    """Return all seeds of a run store, at whatever depth below ``runs`` they lie, each once.
+    """Return all seeds of a run store, at any depth below ``runs``, each once.
 
     Raises
     ------
@@ -48,34 +48,44 @@ def read_store(runs: Path) -> list[SeedRow]:
     """
     if not _exists(runs):
         raise UserError(f"there is no run store {runs}")
-    found = find_seeds(runs)
-    if runs in found.unreadable:
-        raise UserError(f"cannot read the run store {runs}: {found.unreadable[runs]}")
-    if not found.seeds:
+    folders = find_seeds(runs)
+    if runs in folders.unreadable:
+        raise UserError(f"cannot read the run store {runs}: {folders.unreadable[runs]}")
+    if not folders.seeds:
         raise UserError(f"there is no run in the run store {runs}")
     configs = Configs()
     installed = Installed()
-    rows = _each_once([installed.judged(_seed_row(folder, configs)) for folder in found.seeds])
-    return rows + [_unread(folder, why) for folder, why in sorted(found.unreadable.items())]
+    rows = _each_once([installed.judged(_seed_row(folder, configs)) for folder in folders.seeds])
+    return rows + [_unread(folder, why) for folder, why in sorted(folders.unreadable.items())]
+
+
+class _SeedKey(NamedTuple):
+    """The properties by which copies of the same seed are recognised."""
+
+    env: str
+    preset: str
+    agent: str
+    digest: str
+    seed: int | Path
+    """Training seed; the folder if the seed is unknown, so that the row is a copy of no other."""
 
 
 def _each_once(rows: Iterable[SeedRow]) -> list[SeedRow]:
-    """Return each seed once: the same run may lie in several stores that were put side by side."""
-    found: dict[tuple[object, ...], SeedRow] = {}
+    """Return each seed once: several stores side by side may contain copies of the same run."""
+    first: dict[_SeedKey, SeedRow] = {}
     for row in rows:
-        # Of what nobody can tell the seed, none stands for another.
-        key = (row.env, row.preset, row.agent, row.digest, row.seed if row.seed >= 0 else row.folder)
-        held = found.get(key)
-        if held is not None and row.status == held.status == DONE and _numbers(row) != _numbers(held):
-            other = visible(str(row.folder))
-            found[key] = dataclasses.replace(held, notes=(*held.notes, f"other numbers of the same seed in {other}"))
-        elif held is None or (row.status == DONE and held.status != DONE):
-            found[key] = row
-    return list(found.values())
+        key = _SeedKey(row.env, row.preset, row.agent, row.digest, row.seed if row.seed >= 0 else row.folder)
+        earlier = first.get(key)
+        if earlier is not None and row.status == earlier.status == DONE and _numbers(row) != _numbers(earlier):
+            note = f"other numbers of the same seed in {visible(str(row.folder))}"
+            first[key] = dataclasses.replace(earlier, notes=(*earlier.notes, note))
+        elif earlier is None or (row.status == DONE and earlier.status != DONE):
+            first[key] = row
+    return list(first.values())
 
 
 def _numbers(row: SeedRow) -> str:
-    return repr((row.scores, row.metrics, row.references))  # NaN is equal to NaN in text
+    return repr((row.scores, row.metrics, row.references))  # compared as text, in which NaN equals NaN
 
 
 def _unread(folder: Path, why: str) -> SeedRow:
@@ -97,25 +107,25 @@ def _seed_row(folder: Path, configs: Configs) -> SeedRow:
     unknown = SeedRow(folder, env, preset, agent, digest, seed_of(folder), DAMAGED, settings=settings)
     path = folder / "result.json"
     try:
-        held = read_json(path) if _exists(path) else {}
-        if not isinstance(held, Mapping):
+        content = read_json(path) if _exists(path) else {}
+        if not isinstance(content, Mapping):
             raise DamagedFileError(path, "is damaged: it is not a JSON object")
-        return _told_by(Record(path, held), held, unknown, problem)
+        return _from_result(Record(path, content), content, unknown, problem)
     except DamagedFileError as error:
         return dataclasses.replace(unknown, reason=_with_remedy(error))
 
 
-def _told_by(record: Record, held: Mapping[str, Any], unknown: SeedRow, problem: str) -> SeedRow:
-    """Return what a result tells of a seed; ``problem`` is what is wrong with its configuration."""
+def _from_result(record: Record, content: Mapping[str, Any], unknown: SeedRow, problem: str) -> SeedRow:
+    """Return the row of a seed with a readable result; ``problem`` describes damage of its configuration."""
     folder = unknown.folder
     env, preset, agent, digest = (record.name(key, getattr(unknown, key)) for key in NAMES)
     seed = record.seed(folder)
-    scores = record.scores() if held.get("status") == DONE else {}
-    status, reason = _status(folder, held, scores)
+    scores = record.scores() if content.get("status") == DONE else {}
+    status, reason = _status(folder, content, scores)
     notes: list[str] = []
     checked, replayable = "", False
     if status == DONE:
-        damage, checked, replayable = _checked(folder, held)
+        damage, checked, replayable = _checked(folder, content)
         damage = damage or problem
         if damage:
             status, reason = DAMAGED, first_line(damage)
@@ -138,7 +148,7 @@ def _told_by(record: Record, held: Mapping[str, Any], unknown: SeedRow, problem:
         checked=checked, replayable=replayable,
     )  # fmt: skip
     notes += [f"result.json has no usable {', '.join(dict.fromkeys(record.wrong))}"] if record.wrong else []
-    lost = held.get("lost_evaluations")
+    lost = content.get("lost_evaluations")
     if lost:
         steps = ", ".join(str(step)[:20] for step in lost[:5]) if isinstance(lost, list) else str(lost)
         more = ", …" if isinstance(lost, list) and len(lost) > 5 else ""
@@ -146,23 +156,23 @@ def _told_by(record: Record, held: Mapping[str, Any], unknown: SeedRow, problem:
     return dataclasses.replace(row, notes=tuple(notes) if status == DONE else ())
 
 
-def _checked(folder: Path, held: Mapping[str, Any]) -> tuple[str, str, bool]:
-    """Return what does not match the checksums, what a row that has nothing of the kind counts as, and if it replays.
+def _checked(folder: Path, content: Mapping[str, Any]) -> tuple[str, str, bool]:
+    """Return a line about damage or "", the result of the check in words, and whether the row can be replayed.
 
-    Sizes come first: to take the checksum of a file, it is read.
+    Sizes are checked first, because computing the checksum of a file reads it.
     """
-    sealed = held.get("files")
+    sealed = content.get("files")
     try:
         for name in RECORDS:
             if isinstance(sealed, Mapping) and name in sealed:
                 check_readable(folder / name, LARGEST_TABLE)
-        found = check_row(folder, held)
+        integrity = check_row(folder, content)
     except DamagedFileError as error:
         return _with_remedy(error), "", False
-    except (TypeError, ValueError, KeyError, AttributeError):  # checksums that are no checksums
+    except (TypeError, ValueError, KeyError, AttributeError):  # malformed checksums
         return f"{folder / 'result.json'} is damaged: its files have no checksums: {REMEDY}", "", False
-    words = [*([] if found.checked else [UNCHECKED]), *([] if found.replayable else [NOT_REPLAYABLE])]
-    return found.problem, ", ".join(words) or INTACT, found.replayable
+    words = [*([] if integrity.checked else [UNCHECKED]), *([] if integrity.replayable else [NOT_REPLAYABLE])]
+    return integrity.problem, ", ".join(words) or INTACT, integrity.replayable
 
 
 def _commit(folder: Path, notes: list[str]) -> str | None:
@@ -170,11 +180,11 @@ def _commit(folder: Path, notes: list[str]) -> str | None:
     if not _exists(path):
         return None
     try:
-        held = read_json(path)
+        content = read_json(path)
     except DamagedFileError as error:
         notes.append(first_line(f"no commit: {path.name} {error.reason}"))
         return None
-    commit = held.get("commit") if isinstance(held, Mapping) else None
+    commit = content.get("commit") if isinstance(content, Mapping) else None
     return first_line(commit)[:64] if isinstance(commit, str) else None
 
 
@@ -188,7 +198,7 @@ def _curve(folder: Path, notes: list[str]) -> Curve | None:
 
 
 def _exists(path: Path) -> bool:
-    """Whether there is anything of that name, be it a link to nowhere; reading what cannot be looked at says why."""
+    """Whether a path exists, broken links included; True as well if that cannot be determined, and reading says why."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -202,10 +212,10 @@ def _with_remedy(error: DamagedFileError) -> str:
     return f"{first_line(error)}; {REMEDY}"
 
 
-def _status(folder: Path, held: Mapping[str, Any], scores: Mapping[str, float]) -> tuple[str, str]:
-    """Return what a seed counts as, and why if it is not done."""
-    status = held.get("status")
-    error = first_line(held.get("error") or "")
+def _status(folder: Path, content: Mapping[str, Any], scores: Mapping[str, float]) -> tuple[str, str]:
+    """Return the status of a seed, and the reason if it is not done."""
+    status = content.get("status")
+    error = first_line(content.get("error") or "")
     if status == DONE:
         for role, score in scores.items():
             if math.isnan(score):
@@ -223,7 +233,7 @@ def _status(folder: Path, held: Mapping[str, Any], scores: Mapping[str, float]) 
 
 
 def _locked(path: Path) -> bool:
-    """Whether another process holds a lock; one that cannot be tried, or is no plain file, counts as free."""
+    """Whether another process has locked a file; a lock that cannot be tried or is not a plain file counts as free."""
     try:
         if path.is_symlink():
             return False

@@ -1,4 +1,4 @@
-"""Boards: runs of the same market on the same scale, one row each, with the references that mark the scale."""
+"""Boards: runs of the same market on the same scale, one row each, with the references that define the scale."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -21,43 +21,46 @@ from ioa_marl.foundations.parameters import unchanged_settings
 from ioa_marl.leaderboard.installed import market_class
 from ioa_marl.leaderboard.labels import labels_of, variants_of
 from ioa_marl.leaderboard.seeds import DONE, INTACT, SeedRow, on_scale, zero_of
-from ioa_marl.leaderboard.settings import AgentContext, Settings, flatten
+from ioa_marl.leaderboard.settings import Settings, SettingValue, flatten
 from ioa_marl.leaderboard.text import file_name, unique
 
 REFERENCES = {"optimum": "optimum", "constant": "best constant", "random": "random play"}
-"""Keys in ``result.json`` and names of the references that every board has, usually the highest first."""
+"""Keys in ``result.json`` and displayed names of the references of every board, usually the highest first."""
 
 MOST_METRICS = 30
-"""Metrics in the table of a market that does not say which it shows, because it is not installed."""
+"""Largest number of metrics in the table of a market that is not installed, so that its own choice is unknown."""
+
+Identity: TypeAlias = tuple[tuple[str, SettingValue], ...]
+"""Settings on which the scale depends, sorted by name."""
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """All seeds of one run; equal to itself only."""
+    """All seeds of one run; compared by identity."""
 
     env: str
     preset: str
     agent: str
     digest: str
     seeds: tuple[SeedRow, ...]
-    identity: tuple[tuple[str, AgentContext], ...] = ()
-    """Settings on which the scale depends, sorted; empty where no seed's can be read."""
+    identity: Identity = ()
+    """Settings on which the scale depends; empty if the settings of no seed can be read."""
     label: str = ""
-    """Agent, and what tells the run apart from others of the same agent on the board."""
+    """Name of the agent, and the settings that distinguish the run from others of the same agent on the board."""
 
     @property
     def done(self) -> tuple[SeedRow, ...]:
-        """Seeds that count."""
+        """Seeds that are done, which alone enter scores."""
         return tuple(seed for seed in self.seeds if seed.status == DONE)
 
     @property
     def settings(self) -> Settings:
-        """Flattened configuration, empty where no seed's can be read."""
+        """Flattened configuration; empty if that of no seed can be read."""
         return next((seed.settings for seed in self.seeds if seed.settings), {})
 
     @property
     def checked(self) -> str:
-        """What is known of the seeds that count: one word if it is the same of all, else how many of each."""
+        """Result of checking the seeds that are done: one word if it is the same for all, else the count of each."""
         kinds = Counter(seed.checked for seed in self.done)
         if len(kinds) < 2:
             return next(iter(kinds), "")
@@ -65,23 +68,23 @@ class Run:
 
     @property
     def remarks(self) -> dict[str, tuple[int, ...]]:
-        """What a reader of the numbers should know, with the seeds that it is about."""
+        """Notes for readers of the numbers, each with the seeds that it concerns."""
         return _by_text((note, seed.seed) for seed in self.done for note in seed.notes)
 
     @property
     def notes(self) -> dict[str, tuple[int, ...]]:
-        """The remarks, and which seeds are not simply as they were written."""
+        """The remarks, and the seeds whose check has another result than intact."""
         kinds = _by_text((seed.checked, seed.seed) for seed in self.done if seed.checked not in ("", INTACT))
         return kinds | self.remarks
 
     @property
     def learns(self) -> bool:
-        """Whether anything was trained."""
+        """Whether any seed was trained."""
         return any(seed.env_steps for seed in self.done)
 
     @property
     def budget(self) -> int | None:
-        """Environment steps asked for, per seed."""
+        """Environment steps requested, per seed."""
         return next((seed.budget for seed in self.seeds if seed.budget is not None), None)
 
     @property
@@ -91,7 +94,7 @@ class Run:
 
     @property
     def parameters(self) -> int | None:
-        """Trained numbers of all agents of the run."""
+        """Number of trainable parameters of all agents of the run."""
         return next((seed.parameters for seed in self.done if seed.parameters is not None), None)
 
 
@@ -100,33 +103,38 @@ class Row:
     """One run on one board."""
 
     run: Run
+    """The run."""
     rank: int
+    """Position on the board, from 1."""
     scores: tuple[float, ...]
-    """Per seed that is done; empty where no role is scored."""
+    """Score of each seed that is done; empty if no role is scored."""
     score: Estimate
-    """Interquartile mean and 95% interval; NaN where no role is scored."""
+    """Interquartile mean and 95% interval over seeds; NaN if no role is scored."""
     improvement: float
-    """Probability that a seed beats a seed of the next row; NaN in the last row."""
+    """Probability that a seed has a higher score than a seed of the next row; NaN in the last row."""
     objective: float
-    """Interquartile mean of what is scored, in the market's units."""
+    """Interquartile mean over seeds of the metric that is scored, in the market's units."""
     metrics: Mapping[str, float]
-    """Interquartile mean of each metric."""
+    """Interquartile mean over seeds of each metric."""
 
     @property
     def bidder_gain(self) -> Mapping[str, float]:
-        """Per role of bidders the interquartile mean of what they would gain by a constant action, where all tell."""
-        told = [seed.bidder_gain for seed in self.run.done]
-        roles = [role for role in (told[0] if told else {}) if all(role in held for held in told)]
-        return {role: _middle([held[role] for held in told]) for role in roles}
+        """Interquartile mean over seeds of the gain by a constant action, for bidder roles audited in all seeds."""
+        gains = [seed.bidder_gain for seed in self.run.done]
+        roles = [role for role in (gains[0] if gains else {}) if all(role in of_seed for of_seed in gains)]
+        return {role: _interquartile_mean([of_seed[role] for of_seed in gains]) for role in roles}
 
     @property
     def steps_per_second(self) -> float:
-        """Median over seeds, of all that trained together; in evaluation for what does not learn."""
+        """Median over seeds of the steps per second of all seeds that trained together.
+
+        For agents that do not learn, it is the speed of the evaluation.
+        """
         return _median(seed.steps_per_second for seed in self.run.done)
 
     @property
     def train_minutes(self) -> float:
-        """Minutes of training per seed, NaN for what does not learn."""
+        """Mean training time per seed [min]; NaN for agents that do not learn."""
         if not self.run.learns:
             return math.nan
         shares = [
@@ -139,64 +147,75 @@ class Row:
 
 @dataclass(frozen=True)
 class Reference:
-    """A mark on the scale: not an agent, and without a rank."""
+    """A reference policy on the scale; it has no rank."""
 
     name: str
+    """Displayed name."""
     score: float
+    """Score of the reference."""
     objective: float
+    """Mean objective of the reference, in the market's units."""
 
 
 @dataclass(frozen=True)
 class Board:
-    """Runs that can be compared: same market, same settings of it, same episodes, same role."""
+    """Comparable runs: they share the market, its settings, the evaluation episodes and the scored role."""
 
     env: str
+    """Name of the market."""
     preset: str
+    """Preset of the market."""
     role: str | None
-    """Scored role; None for runs without one."""
+    """Scored role; None for runs without a scored role."""
     variant: str
-    """Settings that tell the board apart from others of the same market and preset."""
+    """Settings that distinguish the board from others of the same market and preset."""
     slug: str
-    """Name that is unique among the boards, fit for a folder."""
+    """Folder name, unique among the boards."""
     objective: str
-    """Metric that is scored."""
+    """The metric that is scored."""
     metrics: tuple[str, ...]
-    """Metrics shown beside the score."""
+    """Further metrics that are shown."""
     rows: tuple[Row, ...]
-    """Best first."""
+    """Rows, best first."""
     references: tuple[Reference, ...]
-    """Highest first."""
+    """References, highest first."""
 
     @property
     def title(self) -> str:
-        """Market, preset, role and what is special."""
+        """Market, preset, role and variant."""
         parts = (f"{self.env} {self.preset}", self.role or "no scored role", self.variant)
         return " · ".join(part for part in parts if part)
 
     def mixed(self) -> list[Row | Reference]:
-        """Return rows and references, best first; a reference goes before what equals it."""
+        """Return rows and references, best first; a reference precedes rows with the same score."""
         lines: list[Row | Reference] = [*self.references, *self.rows]
         return sorted(lines, key=lambda line: -_order(line))
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Seeds of a run that are not done, for the same reason."""
+    """Seeds of a run that are not done for the same reason."""
 
     run: Run
+    """The run."""
     status: str
+    """Status of the seeds."""
     reason: str
+    """Why they are not done, in one line."""
     seeds: tuple[int, ...]
+    """Training seeds."""
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Everything that is shown."""
+    """All boards, problems and runs of a store."""
 
     boards: tuple[Board, ...]
+    """Boards, sorted by market, preset, role and variant."""
     problems: tuple[Problem, ...]
+    """Seeds that are not done."""
     runs: tuple[Run, ...] = field(repr=False)
-    """All runs, labelled, whether done or not."""
+    """All runs with labels, whether done or not."""
 
 
 def arrange(seeds: Sequence[SeedRow]) -> Leaderboard:
@@ -206,23 +225,37 @@ def arrange(seeds: Sequence[SeedRow]) -> Leaderboard:
     labels = labels_of(agents, [run.digest for run in runs], [run.settings for run in runs])
     runs = [dataclasses.replace(run, label=label) for run, label in zip(runs, labels, strict=True)]
     runs.sort(key=lambda run: (run.env, run.preset, run.label))
-    groups: dict[_Key, list[Run]] = {}
+    groups: dict[_BoardKey, list[Run]] = {}
     for run in runs:
         roles: list[str | None] = [*sorted({role for seed in run.done for role in seed.scores})]
         for role in (roles or [None]) if run.done else []:
-            groups.setdefault((run.env, run.preset, role, run.identity), []).append(run)
-    variants = variants_of([(key[:3], dict(key[3])) for key in groups])
+            groups.setdefault(_BoardKey(run.env, run.preset, role, run.identity), []).append(run)
+    variants = variants_of([((key.env, key.preset, key.role), dict(key.identity)) for key in groups])
     slugs = unique(_slugs(list(groups), variants))
     boards = [
-        _board(group, key[2], variant, slug)
+        _board(group, key.role, variant, slug)
         for (key, group), variant, slug in zip(groups.items(), variants, slugs, strict=True)
     ]
     boards.sort(key=lambda board: (board.env, board.preset, board.role or "~", board.variant))
     return Leaderboard(tuple(boards), tuple(p for run in runs for p in _problems(run)), tuple(runs))
 
 
-_Key: TypeAlias = tuple[str, str, str | None, tuple[tuple[str, AgentContext], ...]]
-"""Market, preset, role and the settings on which the scale depends: what the runs of a board share."""
+class _BoardKey(NamedTuple):
+    """The properties that the runs of a board share."""
+
+    env: str
+    preset: str
+    role: str | None
+    identity: Identity
+
+
+class _RunKey(NamedTuple):
+    """The properties that the seeds of a run share, except for settings that were changed in the store."""
+
+    env: str
+    preset: str
+    agent: str
+    digest: str
 
 
 def _by_text(notes: Iterable[tuple[str, int]]) -> dict[str, tuple[int, ...]]:
@@ -243,27 +276,28 @@ def _median(values: Iterable[float | None]) -> float:
 
 
 def _runs(seeds: Sequence[SeedRow]) -> list[Run]:
-    """Join the seeds of each run; of a seed whose settings are others than its run's, no mean is taken with them."""
-    grouped: dict[tuple[str, str, str, str], dict[tuple[tuple[str, AgentContext], ...], list[SeedRow]]] = {}
-    identities: dict[tuple[str, int], tuple[tuple[str, AgentContext], ...]] = {}
+    """Group seeds into runs; a seed whose settings differ from those of its run becomes a run of its own."""
+    grouped: dict[_RunKey, dict[Identity, list[SeedRow]]] = {}
+    identities: dict[tuple[str, int], Identity] = {}
     for seed in sorted(seeds, key=lambda seed: not seed.settings):
-        what = seed.env, id(seed.settings)  # all seeds of a run have one mapping
-        if what not in identities:
-            identities[what] = _identity(seed.env, seed.settings)
-        alike = grouped.setdefault((seed.env, seed.preset, seed.agent, seed.digest), {})
-        identity = identities[what] if seed.settings else next(iter(alike), ())
-        alike.setdefault(identity, []).append(seed)
+        settings_key = seed.env, id(seed.settings)  # the seeds of a run share one mapping
+        if settings_key not in identities:
+            identities[settings_key] = _identity(seed.env, seed.settings)
+        by_identity = grouped.setdefault(_RunKey(seed.env, seed.preset, seed.agent, seed.digest), {})
+        identity = identities[settings_key] if seed.settings else next(iter(by_identity), ())
+        by_identity.setdefault(identity, []).append(seed)
     return [
         Run(*key, tuple(sorted(group, key=lambda seed: seed.seed)), identity)
-        for key, alike in sorted(grouped.items())
-        for identity, group in alike.items()
+        for key, by_identity in sorted(grouped.items())
+        for identity, group in by_identity.items()
     ]
 
 
-def _identity(env: str, settings: Settings) -> tuple[tuple[str, AgentContext], ...]:
-    """Return the settings on which the scale depends; training's cycle limit is lifted in evaluation.
+def _identity(env: str, settings: Settings) -> Identity:
+    """Return the settings on which the scale depends.
 
-    Settings that were added to a market later and change nothing are left out.
+    The cycle limit of training does not apply in evaluation and is left out, and so are settings that were added to the
+    market later and have no effect.
     """
     keys = ("evaluation.episodes", "versions.env", "versions.protocol")
     game = market_class(env)
@@ -276,7 +310,7 @@ def _identity(env: str, settings: Settings) -> tuple[tuple[str, AgentContext], .
     )
 
 
-def _slugs(keys: Sequence[_Key], variants: Sequence[str]) -> list[str]:
+def _slugs(keys: Sequence[_BoardKey], variants: Sequence[str]) -> list[str]:
     roles: dict[tuple[str, str], set[str | None]] = {}
     for env, preset, role, _ in keys:
         roles.setdefault((env, preset), set()).add(role)
@@ -308,9 +342,8 @@ def _board(runs: Sequence[Run], role: str | None, variant: str, slug: str) -> Bo
 
 
 def _columns(env: str, role: str | None, runs: Sequence[Run]) -> tuple[str, tuple[str, ...]]:
-    """Return the metric that is scored and those shown beside it; guessed where the market is not installed."""
-    held = [name for run in runs for seed in run.done for name in seed.metrics]
-    present = list(dict.fromkeys(held))
+    """Return the metric that is scored and further metrics to show; they are guessed if the market is not installed."""
+    present = list(dict.fromkeys(name for run in runs for seed in run.done for name in seed.metrics))
     game = market_class(env)
     if game is None:
         objective = _guessed_objective(role, runs, present)
@@ -324,7 +357,7 @@ def _columns(env: str, role: str | None, runs: Sequence[Run]) -> tuple[str, tupl
 
 
 def _guessed_objective(role: str | None, runs: Sequence[Run], names: Sequence[str]) -> str:
-    """Return the metric whose distance from the references is the score, in every seed."""
+    """Return the metric that the references map to the recorded score in every seed, or ""."""
     seeds = [seed for run in runs for seed in run.done if role in seed.scores]
     for name in names:
         if seeds and all(
@@ -339,33 +372,33 @@ def _row(run: Run, role: str | None, objective: str) -> Row:
     scores = tuple(seed.scores[role] for seed in run.done if role is not None and role in seed.scores)
     nothing = Estimate(math.nan, math.nan, math.nan)
     names = dict.fromkeys(name for seed in run.done for name in seed.metrics)
-    metrics = {name: _middle([seed.metrics.get(name, math.nan) for seed in run.done]) for name in names}
+    metrics = {name: _interquartile_mean([seed.metrics.get(name, math.nan) for seed in run.done]) for name in names}
     score = estimate(scores) if scores else nothing
     return Row(run, 0, scores, score, math.nan, metrics.get(objective, math.nan), metrics)
 
 
-def _middle(values: Sequence[float]) -> float:
-    """Interquartile mean; NaN if any value is, which trimming would hide."""
+def _interquartile_mean(values: Sequence[float]) -> float:
+    """Return the interquartile mean, or NaN if any value is not finite, which trimming would hide."""
     return float(interquartile_mean(values)) if np.isfinite(values).all() else math.nan
 
 
 def _references(env: str, runs: Sequence[Run], role: str | None) -> tuple[Reference, ...]:
-    """Return the marks of the scale, on average over the seeds that tell all of them.
+    """Return the references, averaged over the seeds that have all of them.
 
-    Seeds differ in it only where each has an instance of the market for itself.
+    References differ between seeds only if each seed has its own instance of the market.
     """
-    told = {}
+    by_seed = {}
     for seed in (seed for run in runs for seed in run.done if role is not None):
-        held = {key: seed.references.get(key, {}).get(str(role), math.nan) for key in REFERENCES}
-        held["zero"] = zero_of(seed, str(role))
-        if role in seed.scores and all(math.isfinite(value) for value in held.values()):
-            told[seed.seed] = {key: (on_scale(seed, str(role), value), value) for key, value in held.items()}
-    if not told:
+        objectives = {key: seed.references.get(key, {}).get(str(role), math.nan) for key in REFERENCES}
+        objectives["zero"] = zero_of(seed, str(role))
+        if role in seed.scores and all(math.isfinite(value) for value in objectives.values()):
+            by_seed[seed.seed] = {key: (on_scale(seed, str(role), value), value) for key, value in objectives.items()}
+    if not by_seed:
         return ()
     names = dict(REFERENCES)
-    if any(marks["zero"] != marks["random"] for marks in told.values()):
+    if any(marks["zero"] != marks["random"] for marks in by_seed.values()):
         names["zero"] = _name_of_zero(env, str(role))
-    means = {key: np.mean([marks[key] for marks in told.values()], axis=0).tolist() for key in names}
+    means = {key: np.mean([marks[key] for marks in by_seed.values()], axis=0).tolist() for key in names}
     return tuple(sorted((Reference(names[key], *means[key]) for key in names), key=lambda mark: -mark.score))
 
 

@@ -1,4 +1,4 @@
-"""One seed of a run as its folder tells it, with every value checked for its type."""
+"""One seed of a run as its files describe it, with every value checked for its type."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ NOT_REPLAYABLE = "cannot be replayed"
 REPLAYED = "replayed"
 
 LARGEST = 1e38
-"""Size of a number up to which TensorBoard, which keeps single precision, can show it."""
+"""Largest magnitude of a number that TensorBoard can show in single precision."""
 MOST_NUMBERS = 1000
-"""Metrics of a seed that are shown; more would be a column each."""
+"""Largest number of metrics of a seed, because each takes a column."""
 NAMES = ("env", "preset", "agent", "digest")
+"""Keys of a result that name its run."""
 
 
 @dataclass(frozen=True)
@@ -33,107 +34,113 @@ class SeedRow:
     """One seed of a run; all its text is `visible`."""
 
     folder: Path
+    """Folder of the seed."""
     env: str
+    """Name of the market."""
     preset: str
+    """Preset of the market."""
     agent: str
-    """Label of the agent, with its role where it is not the usual one."""
+    """Name of the agent, with its roles if they are not the default controlled roles."""
     digest: str
     """Hash of the run's settings."""
     seed: int
-    """Training seed; -1 where neither the result nor the folder's name tells it."""
+    """Training seed; -1 if neither the result nor the folder's name contains it."""
     status: str
     """`DONE`, `FAILED`, `DAMAGED` or `UNFINISHED`."""
     reason: str = ""
-    """Why it is not done, in one line."""
+    """Why the seed is not done, in one line."""
     budget: int | None = None
-    """Environment steps asked for."""
+    """Environment steps requested."""
     scores: Mapping[str, float] = field(default_factory=dict)
-    """Per scored role."""
+    """Score per scored role."""
     references: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """``random``, ``optimum`` and ``constant``: mean objective per scored role."""
+    """Mean objective per scored role of each reference: ``random``, ``optimum``, ``constant`` and perhaps ``zero``."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Means over the last evaluation's episodes."""
+    """Mean of each metric over the episodes of the last evaluation."""
     bidder_gain: Mapping[str, float] = field(default_factory=dict)
-    """Per role of bidders what they would gain by the best constant action, where that was asked for."""
+    """Mean gain by the best constant action per role of bidders, if it was audited."""
     env_steps: int | None = None
-    """Environment steps trained; 0 for what does not learn."""
+    """Environment steps trained; 0 for agents that do not learn."""
     steps_per_second: float | None = None
-    """Of all seeds that trained together."""
+    """Environment steps per second of all seeds that trained together."""
     train_seconds: float | None = None
-    """Wall time of all seeds that trained together."""
+    """Wall time of all seeds that trained together [s]."""
     seeds_together: int | None = None
+    """Number of seeds that trained together."""
     parameters: int | None = None
+    """Number of trainable parameters of all agents."""
     code: Mapping[str, str] = field(default_factory=dict)
-    """Fingerprints of the source files of market and agents, where they were recorded."""
+    """Fingerprints of the source files of market and agents, if they were recorded."""
     commit: str | None = None
+    """Commit of the source tree that trained the seed, if it was recorded."""
     settings: Settings = field(default_factory=dict)
     """Resolved configuration, flattened; see `ioa_marl.leaderboard.settings.flatten`."""
     curve: Curve | None = None
-    """Learning curve; None where its file is missing or cannot be used."""
+    """Learning curve; None if its file is missing or cannot be used."""
     checked: str = ""
-    """What is known of a seed that is done: `INTACT`, `UNCHECKED`, `NOT_REPLAYABLE` or `REPLAYED`."""
+    """Result of checking a seed that is done: `INTACT`, `UNCHECKED`, `NOT_REPLAYABLE` or `REPLAYED`."""
     replayable: bool = False
-    """Whether there is a checkpoint to play it again with."""
+    """Whether there is a checkpoint to play again."""
     notes: tuple[str, ...] = ()
-    """What else a reader of its numbers should know, one line each."""
+    """Further notes for readers of the numbers, one line each."""
 
 
 class Record:
-    """A ``result.json``, of which each value is asked for by its type.
+    """Typed access to the values of a ``result.json``.
 
     Parameters
     ----------
     path : Path
         The file, for messages.
-    held : mapping
-        What it holds.
+    entries : mapping
+        The content of the file.
     """
 
-    def __init__(self, path: Path, held: Mapping[str, Any]) -> None:
-        self._path, self._held = path, held
+    def __init__(self, path: Path, entries: Mapping[str, Any]) -> None:
+        self._path, self._entries = path, entries
         self.wrong: list[str] = []
-        """Keys whose values have not the type they should have; they count as missing."""
+        """Keys whose values have the wrong type; they count as missing."""
 
     def name(self, key: str, otherwise: str) -> str:
-        """Return a name; of what it is called by without one, if the record says nothing."""
-        value = self._held.get(key)
+        """Return a name, or ``otherwise`` if the record has none."""
+        value = self._entries.get(key)
         if value is None:
             return otherwise
         if not isinstance(value, str) or not value or len(value) > LONGEST_NAME:
-            raise DamagedFileError(self._path, f"is damaged: {key}={_told(value)} is not a name")
+            raise DamagedFileError(self._path, f"is damaged: {key}={_quoted(value)} is not a name")
         return visible(value)
 
     def seed(self, folder: Path) -> int:
         """Return the training seed, from the folder's name if the record has none."""
-        value = self._held.get("seed")
+        value = self._entries.get("seed")
         if value is None:
             return seed_of(folder)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_INTEGER:
-            raise DamagedFileError(self._path, f"is damaged: seed={_told(value)} is not a whole number")
+            raise DamagedFileError(self._path, f"is damaged: seed={_quoted(value)} is not a whole number")
         return value
 
     def scores(self) -> dict[str, float]:
-        """Return the scores, which a row cannot do without; NaN for what has none."""
-        held = self._held.get("scores", {})
-        found = self.numbers("scores")
+        """Return the scores, without which a row is damaged; NaN for a score that is not finite."""
+        recorded = self._entries.get("scores", {})
+        checked = self.numbers("scores")
         if self.wrong:
-            raise DamagedFileError(self._path, f"is damaged: scores={_told(held)} is not a number for each role")
-        return found
+            raise DamagedFileError(self._path, f"is damaged: scores={_quoted(recorded)} is not a number for each role")
+        return checked
 
     def number(self, key: str) -> float | None:
-        """Return a finite number."""
-        value = self._held.get(key)
+        """Return a finite number, or None."""
+        value = self._entries.get(key)
         if value is None:
             return None
-        found = _number(value)
-        if found is None or math.isnan(found):
+        finite = _number(value)
+        if finite is None or math.isnan(finite):
             self.wrong.append(key)
             return None
-        return found
+        return finite
 
     def whole(self, key: str) -> int | None:
-        """Return a count."""
-        value = self._held.get(key)
+        """Return a whole number of at least 0, or None."""
+        value = self._entries.get(key)
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_INTEGER:
@@ -142,66 +149,68 @@ class Record:
         return value
 
     def numbers(self, key: str) -> dict[str, float]:
-        """Return numbers by name, NaN for what is no finite number."""
-        return self._numbers(key, self._held.get(key))
+        """Return numbers by name, NaN for numbers that are not finite."""
+        return self._numbers(key, self._entries.get(key))
 
     def references(self) -> dict[str, dict[str, float]]:
-        """Return the marks of the scale: numbers by role, by name of the mark."""
-        held = self._held.get("references")
-        if not isinstance(held, Mapping):
-            self.wrong += ["references"] if held is not None else []
+        """Return the references: for each name, the mean objective per role."""
+        recorded = self._entries.get("references")
+        if not isinstance(recorded, Mapping):
+            self.wrong += ["references"] if recorded is not None else []
             return {}
-        return {visible(name): self._numbers("references", inner) for name, inner in list(held.items())[:MOST_NUMBERS]}
+        return {
+            visible(name): self._numbers("references", inner) for name, inner in list(recorded.items())[:MOST_NUMBERS]
+        }
 
     def texts(self, key: str) -> dict[str, str]:
-        """Return texts by name, without those that are none."""
-        held = self._held.get(key)
-        pairs = held.items() if isinstance(held, Mapping) else ()
+        """Return texts by name, without values that are not text."""
+        recorded = self._entries.get(key)
+        pairs = recorded.items() if isinstance(recorded, Mapping) else ()
         return {visible(name): visible(value) for name, value in pairs if isinstance(value, str)}
 
-    def _numbers(self, key: str, held: Any) -> dict[str, float]:
-        if held is None:
+    def _numbers(self, key: str, recorded: Any) -> dict[str, float]:
+        if recorded is None:
             return {}
-        if not isinstance(held, Mapping) or len(held) > MOST_NUMBERS:
+        if not isinstance(recorded, Mapping) or len(recorded) > MOST_NUMBERS:
             self.wrong.append(key)
             return {}
-        found = {}
-        for name, value in held.items():
+        numbers = {}
+        for name, value in recorded.items():
             number = math.nan if value is None else _number(value)
             if number is None or not _is_name(name):
                 self.wrong.append(f"{key}.{shortened(visible(name), 40)}")
             else:
-                found[visible(name)] = number
-        return found
+                numbers[visible(name)] = number
+        return numbers
 
 
 def seed_of(folder: Path) -> int:
-    """Return the seed that the name of a folder tells, or -1."""
+    """Return the seed in the name of a folder, or -1."""
     digits = re.fullmatch(r"seed_(\d{1,18})", folder.name, re.ASCII)
     return int(digits[1]) if digits else -1
 
 
 def names_from_path(folder: Path) -> dict[str, str]:
-    """Return env, preset, agent and digest as ``ENV-PRESET/AGENT/DIGEST/seed_S`` tells them."""
+    """Return env, preset, agent and digest of a path ``ENV-PRESET/AGENT/DIGEST/seed_S``."""
     parts = [visible(part) for part in (*("?",) * 3, *folder.parts[:-1])[-3:]]
     env, _, preset = parts[0].partition("-")
     return {"env": env, "preset": preset, "agent": parts[1], "digest": parts[2]}
 
 
 def on_scale(seed: SeedRow, role: str, objective: float) -> float:
-    """Return where an objective is on the scale of a seed; NaN where its references do not tell."""
+    """Return the score of an objective on the scale of a seed; NaN if its references do not define a scale."""
     zero = zero_of(seed, role)
     one = seed.references.get("optimum", {}).get(role, math.nan)
     return (objective - zero) / (one - zero) if one != zero else math.nan
 
 
 def zero_of(seed: SeedRow, role: str) -> float:
-    """Return the objective that scores 0, NaN where the references do not tell."""
+    """Return the objective with score 0, or NaN if the references do not contain it."""
     return seed.references.get("zero", seed.references.get("random", {})).get(role, math.nan)
 
 
 def _number(value: Any) -> float | None:
-    """Return a number that can be shown, NaN for one that is not finite, and None for what is none."""
+    """Return a number that can be shown, NaN for a number that is not finite, and None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     if isinstance(value, float) and not math.isfinite(value):
@@ -210,12 +219,12 @@ def _number(value: Any) -> float | None:
 
 
 def _is_name(key: str) -> bool:
-    # TensorBoard keeps hyperparameters under tags that begin so.
+    # TensorBoard reserves tags with this prefix for hyperparameters.
     return 0 < len(key) <= LONGEST_NAME and not key.startswith("_hparams_")
 
 
-def _told(value: Any) -> str:
+def _quoted(value: Any) -> str:
     try:
         return shortened(visible(repr(value)), 60)
-    except ValueError:  # an integer of more digits than are written
+    except ValueError:  # an integer with more digits than Python writes
         return "a number of thousands of digits"

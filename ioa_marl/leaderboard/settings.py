@@ -1,4 +1,4 @@
-"""Configurations of runs as flat settings, named as the overrides of ``ioa-marl train`` are."""
+"""Configurations of runs as flat settings, with the names that ``ioa-marl train`` uses for overrides."""
 
 from __future__ import annotations
 
@@ -12,32 +12,35 @@ from typing import Any, TypeAlias
 from ioa_marl.foundations.files import LARGEST_TEXT, DamagedFileError, read_bytes, read_yaml
 from ioa_marl.leaderboard.text import LONGEST_NAME, visible
 
-AgentContext: TypeAlias = bool | int | float | str
-Settings: TypeAlias = Mapping[str, AgentContext]
+SettingValue: TypeAlias = bool | int | float | str
+"""Value of one setting."""
+Settings: TypeAlias = Mapping[str, SettingValue]
+"""Settings by their dotted names."""
 
 MOST_SETTINGS = 1000
-"""Settings of a run that are shown; more would be a column each."""
+"""Largest number of settings of a run, because each takes a column."""
 LARGEST_INTEGER = 2**63 - 1
+"""Largest integer that is kept as a number."""
 
 _SEED = re.compile(rb"^seed: \d{1,20}\r?$", re.MULTILINE)
 
 
 class Configs:
-    """Reads ``config.yaml``; files that differ in nothing but the seed are parsed once."""
+    """Reads ``config.yaml``; files that differ only in the seed are parsed once."""
 
     def __init__(self) -> None:
-        self._held: dict[bytes, dict[str, AgentContext]] = {}
+        self._parsed: dict[bytes, dict[str, SettingValue]] = {}
 
-    def of(self, path: Path) -> dict[str, AgentContext]:
-        """Return the settings that a file holds.
+    def of(self, path: Path) -> dict[str, SettingValue]:
+        """Return the settings in a file.
 
         Raises
         ------
         DamagedFileError
-            If it cannot be used.
+            If the file cannot be used.
         """
         key = _SEED.sub(b"", read_bytes(path, LARGEST_TEXT))
-        if key not in self._held:
+        if key not in self._parsed:
             config = read_yaml(path)
             if not isinstance(config, Mapping):
                 raise DamagedFileError(path, "is not a mapping of settings")
@@ -46,14 +49,14 @@ class Configs:
                 raise DamagedFileError(path, f"has {len(settings)} settings; at most {MOST_SETTINGS} are shown")
             if max(map(len, settings), default=0) > LONGEST_NAME:
                 raise DamagedFileError(path, f"has the name of a setting with more than {LONGEST_NAME} characters")
-            self._held[key] = settings
-        return self._held[key]
+            self._parsed[key] = settings
+        return self._parsed[key]
 
 
-def flatten(config: Mapping[str, Any]) -> dict[str, AgentContext]:
-    """Return a resolved configuration as flat keys.
+def flatten(config: Mapping[str, Any]) -> dict[str, SettingValue]:
+    """Return a resolved configuration with flat keys.
 
-    The only agent of a run is ``agent``; of several, each is ``roles.ROLE.agent``.
+    The agent of a run with one agent is ``agent``; with several agents, each is ``roles.ROLE.agent``.
     """
     tree = {key: value for key, value in config.items() if key not in ("agents", "seed")}
     agents = config.get("agents")
@@ -65,7 +68,7 @@ def flatten(config: Mapping[str, Any]) -> dict[str, AgentContext]:
     return {visible(name): value for name, value in _leaves(tree, "")}
 
 
-def _leaves(value: Any, name: str) -> Iterator[tuple[str, AgentContext]]:
+def _leaves(value: Any, name: str) -> Iterator[tuple[str, SettingValue]]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             part = key if isinstance(key, str) else str(as_setting(key))
@@ -74,8 +77,8 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, AgentContext]]:
         yield name, as_setting(value)
 
 
-def as_setting(value: Any) -> AgentContext:
-    """Return a value as a table can hold it: numbers and truth values as they are, the rest as visible text."""
+def as_setting(value: Any) -> SettingValue:
+    """Return a value for a cell of a table: numbers and truth values unchanged, everything else as visible text."""
     if isinstance(value, str):
         return visible(value)
     if isinstance(value, float):
@@ -84,5 +87,5 @@ def as_setting(value: Any) -> AgentContext:
         return value
     try:
         return visible(json.dumps(value, default=str, ensure_ascii=False).replace(" ", ""))
-    except (TypeError, ValueError):  # keys that are no text, or an integer of more digits than are written
+    except (TypeError, ValueError):  # keys that are not text, or an integer with more digits than Python writes
         return f"a {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""The leaderboard as CSV, at full precision, so that every reader of CSV takes each cell for what it is."""
+"""The leaderboard as CSV at full precision, in a form that no reader of CSV misinterprets."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ COLUMNS = (
     "probability_of_improvement", "objective", "objective_value", "seeds", "seed_scores", "budget", "env_steps",
     "steps_per_second", "train_minutes", "parameters", "commit", "checked", "notes", "reason",
 )  # fmt: skip
-"""Columns that are always there; the metrics follow as ``metric.NAME``."""
+"""Columns of every file; the metrics follow as ``metric.NAME``."""
 MOST_METRICS = 1000
-"""Metrics that have a column, those that most rows have."""
+"""Largest number of columns for metrics; those that occur in most rows are chosen."""
 DIGEST_MARK = "run-"
-"""What digests begin with: many of them, such as 12345e678901, are numbers or infinities otherwise."""
+"""Prefix of digests, many of which, such as 12345e678901, would be read as numbers or infinities."""
 COMMIT_MARK = "git-"
-"""What commits begin with, for the same reason."""
+"""Prefix of commits, for the same reason."""
 
 
 def csv_text(leaderboard: Leaderboard) -> str:
-    """Return the whole leaderboard as CSV; ``kind`` tells agents, references and problems apart.
+    """Return the whole leaderboard as CSV; the column ``kind`` distinguishes agents, references and problems.
 
-    Words that could be taken for something else begin with ``text-``, see `ioa_marl.leaderboard.text.in_csv`, digests
-    with ``run-`` and commits with ``git-``.
+    Words that could be misinterpreted get the prefix ``text-``, see `ioa_marl.leaderboard.text.in_csv`; digests get
+    ``run-`` and commits ``git-``.
     """
     lines = [_board_line(board, line) for board in leaderboard.boards for line in board.mixed()]
     lines += [_problem_line(problem) for problem in leaderboard.problems]
@@ -81,7 +81,7 @@ def _prefixed(prefix: str, values: Mapping[str, float]) -> dict[str, object]:
 
 
 class _Numbers(str):
-    """Numbers with spaces between them, which are no word."""
+    """Numbers separated by spaces, which need no prefix."""
 
 
 def _list(values: Sequence[float]) -> _Numbers:

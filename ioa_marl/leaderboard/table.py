@@ -1,4 +1,4 @@
-"""Boards as text: the cells, and from them the table in the terminal and Markdown."""
+"""Boards as text: the cells of a board, and tables of them for the terminal and in Markdown."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from ioa_marl.leaderboard.seeds import DAMAGED, FAILED, NOT_REPLAYABLE, UNCHECKE
 from ioa_marl.leaderboard.text import in_markdown
 
 NOTHING = "–"
+"""Cell without a value."""
 CHECKED = "checked"
-"""Column that the terminal has no room for: the notes below a board say the same."""
+"""Column that the terminal does not show, because the notes below a board contain the same."""
 WIDEST_LABEL = 22
-"""Columns that the agents' labels get at most; longer ones are folded."""
+"""Largest width of labels of agents in the terminal, in characters; longer ones are folded."""
 LEGEND = (
     "score: 0 is random play unless a mark says otherwise, 1 the exact optimum; interquartile mean over seeds "
     "[95% bootstrap interval]. "
@@ -34,7 +35,7 @@ LEGEND_OF_NOTES = (
 )
 PROBLEMS = "Damaged, failed and unfinished"
 MOST_LABELS = 8
-"""Rows that are named in a note."""
+"""Largest number of rows that a note lists."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,13 @@ class Column:
     """One column of a board."""
 
     header: str
+    """Header of the column."""
     of_row: Callable[[Row], str]
+    """Returns the cell of a row."""
     of_reference: Callable[[Reference], str] = lambda _: NOTHING
-    keep: int = 0
-    """Columns with the lowest number go first where there is too little width."""
+    """Returns the cell of a reference."""
+    priority: int = 0
+    """If the terminal is too narrow, columns with the lowest priority are dropped first."""
     left: bool = False
     """Whether the cells are text rather than numbers."""
 
@@ -61,7 +65,7 @@ def number(value: float | None) -> str:
 
 
 def count(value: float | None) -> str:
-    """Return a count, with k, M or G where it is long."""
+    """Return a count, abbreviated with k, M, G or T if it is long."""
     if value is None or not math.isfinite(value):
         return NOTHING
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -71,7 +75,7 @@ def count(value: float | None) -> str:
 
 
 def interval(row: Row) -> str:
-    """Return score and interval or, where nothing is scored, what is known of bidders."""
+    """Return the score with its interval or, if no role is scored, the gains of bidders."""
     score = row.score
     if math.isnan(score.value):
         gains = row.bidder_gain.items()
@@ -81,7 +85,7 @@ def interval(row: Row) -> str:
 
 
 def minutes(value: float) -> str:
-    """Return minutes, with a decimal where there are few."""
+    """Return minutes with one decimal, or with two if there is less than 0.1."""
     return NOTHING if math.isnan(value) else f"{value:.1f}" if value >= 0.1 else f"{value:.2f}"
 
 
@@ -92,8 +96,8 @@ def columns(board: Board) -> list[Column]:
         return lambda row: number(row.metrics.get(name))
 
     shown = [
-        # The second metric outlives the run's costs, further ones go first.
-        Column(name, metric(name), keep=(12, 6)[place] if place < 2 else 0)
+        # The second metric is kept longer than the costs of the run; further metrics are dropped first.
+        Column(name, metric(name), priority=(12, 6)[place] if place < 2 else 0)
         for place, name in enumerate(board.metrics)
     ]
     return [
@@ -107,13 +111,13 @@ def columns(board: Board) -> list[Column]:
         Column("score [95% interval]", interval, lambda mark: f"{mark.score:.3f}", 99, left=True),
         *shown,
         Column(board.objective, lambda row: number(row.objective), lambda mark: number(mark.objective), 13),
-        Column("P(>next)", lambda row: _decimals(row.improvement), keep=8),
-        Column("steps/s", lambda row: count(row.steps_per_second), keep=5),
-        Column("minutes", lambda row: minutes(row.train_minutes), keep=4),
-        Column("params", lambda row: count(row.run.parameters), keep=2),
-        Column("seeds", _seeds, keep=10),
-        Column("budget", lambda row: count(row.run.budget), keep=7),
-        Column("commit", lambda row: _commit(row), keep=1, left=True),
+        Column("P(>next)", lambda row: _decimals(row.improvement), priority=8),
+        Column("steps/s", lambda row: count(row.steps_per_second), priority=5),
+        Column("minutes", lambda row: minutes(row.train_minutes), priority=4),
+        Column("params", lambda row: count(row.run.parameters), priority=2),
+        Column("seeds", _seeds, priority=10),
+        Column("budget", lambda row: count(row.run.budget), priority=7),
+        Column("commit", lambda row: _commit(row), priority=1, left=True),
         Column(CHECKED, lambda row: row.run.checked, left=True),
     ]
 
@@ -128,19 +132,19 @@ def _seeds(row: Row) -> str:
 
 
 def _commit(row: Row) -> str:
-    """Return seven digits, with + where the source tree had changes on top or seeds are of several commits."""
+    """Return seven digits of the commit, with + if the source tree was changed or seeds have several commits."""
     commits = {seed.commit for seed in row.run.done if seed.commit}
     first = min(commits, default=NOTHING)
     return first[:7] + ("+" if "-dirty" in first or len(commits) > 1 else "")
 
 
 def cells(column: Column, board: Board) -> list[str]:
-    """Return a column's cells, best row first."""
+    """Return the cells of a column, best row first."""
     return [column.of_row(line) if isinstance(line, Row) else column.of_reference(line) for line in board.mixed()]
 
 
 def terminal_table(board: Board, width: int) -> Table:
-    """Return a board as a table that fits ``width`` columns; what does not fit is named below."""
+    """Return a board as a table of at most ``width`` characters; columns that do not fit are named below it."""
     chosen = [column for column in columns(board) if column.header != CHECKED]
     lines = board.mixed()
     texts = {column.header: cells(column, board) for column in chosen}
@@ -150,11 +154,11 @@ def terminal_table(board: Board, width: int) -> Table:
         return min(widest, WIDEST_LABEL) if column.header == "agent" else widest
 
     dropped = []
-    while sum(map(needed, chosen)) + len(chosen) - 1 > width and min(c.keep for c in chosen) < 99:
-        least = min(chosen, key=lambda column: column.keep)
+    while sum(map(needed, chosen)) + len(chosen) - 1 > width and min(c.priority for c in chosen) < 99:
+        least = min(chosen, key=lambda column: column.priority)
         dropped.append(least.header)
         chosen.remove(least)
-    # A string would be read as markup.
+    # Text objects, because strings would be parsed as markup.
     table = Table(title=Text(board.title), title_justify="left", title_style="bold", caption_justify="left")
     table.box, table.padding, table.pad_edge, table.show_edge = box.SIMPLE_HEAD, (0, 0), False, False
     if dropped:
@@ -175,7 +179,7 @@ def terminal_table(board: Board, width: int) -> Table:
 
 
 def print_leaderboard(leaderboard: Leaderboard, console: Console) -> None:
-    """Print all boards, then what failed and what is not finished."""
+    """Print all boards, then the seeds that failed or are not finished."""
     for board in leaderboard.boards:
         console.print(terminal_table(board, console.width))
         for note, rows in notes(board):
@@ -196,17 +200,18 @@ def print_leaderboard(leaderboard: Leaderboard, console: Console) -> None:
 
 
 def notes(board: Board) -> list[tuple[str, str]]:
-    """Return what a reader of the numbers should know, and of which rows."""
-    told: dict[str, list[str]] = {}
-    whole: dict[str, int] = {}
+    """Return the notes on a board, each with the rows that it concerns."""
+    labels_of: dict[str, list[str]] = {}
+    complete: dict[str, int] = {}
     for row in board.rows:
         for note, seeds in row.run.notes.items():
             every = len(seeds) == len(row.run.done)
-            whole[note] = whole.get(note, 0) + every
+            complete[note] = complete.get(note, 0) + every
             part = "" if every else f" (seed{'s' * (len(seeds) > 1)} {_listed(list(map(str, seeds)))})"
-            told.setdefault(note, []).append(row.run.label + part)
+            labels_of.setdefault(note, []).append(row.run.label + part)
     return [
-        (note, "all rows" if whole[note] == len(board.rows) > 1 else _listed(labels)) for note, labels in told.items()
+        (note, "all rows" if complete[note] == len(board.rows) > 1 else _listed(labels))
+        for note, labels in labels_of.items()
     ]
 
 
@@ -216,14 +221,14 @@ def _listed(items: Sequence[str]) -> str:
 
 
 def legend(leaderboard: Leaderboard) -> str:
-    """Return what the columns mean, and the notes if there are any of those that need it."""
-    told = {word for board in leaderboard.boards for row in board.rows for word in row.run.notes}
-    needed = any(UNCHECKED in word or NOT_REPLAYABLE in word for word in told)
+    """Return the explanation of the columns, and of the notes on checks if there are any."""
+    texts = {word for board in leaderboard.boards for row in board.rows for word in row.run.notes}
+    needed = any(UNCHECKED in word or NOT_REPLAYABLE in word for word in texts)
     return f"{LEGEND} {LEGEND_OF_NOTES}" if needed else LEGEND
 
 
 def problem_cells(problem: Problem) -> list[str]:
-    """Return market, agent, seeds, status and reason."""
+    """Return the cells of a problem: market, agent, seeds, status and reason."""
     run = problem.run
     seeds = _listed(["?" if seed < 0 else str(seed) for seed in problem.seeds])
     return [f"{run.env} {run.preset}", run.label, seeds, problem.status, problem.reason]

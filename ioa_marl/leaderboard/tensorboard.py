@@ -1,7 +1,7 @@
-"""The leaderboard as a TensorBoard log directory: hyperparameters with scores, curves, pictures and the table.
+"""The leaderboard as a TensorBoard log directory: hyperparameters with scores, learning curves, figures and the table.
 
-Event files are written record by record in this thread: `EventFileWriter` has a thread per file, in which a full
-disk is told as a traceback.
+Event files are written record by record in this thread: `EventFileWriter` has a thread for each file, in which a full
+disk ends in a traceback.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from ioa_marl.leaderboard import plots
 from ioa_marl.leaderboard.curves import Curve
 from ioa_marl.leaderboard.rows import Board, Leaderboard, Run
 from ioa_marl.leaderboard.seeds import DAMAGED, DONE, FAILED, SeedRow, on_scale
-from ioa_marl.leaderboard.settings import AgentContext
+from ioa_marl.leaderboard.settings import SettingValue
 from ioa_marl.leaderboard.text import file_name, shortened, unique
 
 NOT_SET = "-"
-"""Value of a hyperparameter that a run does not have; TensorBoard's filters garble what is not ASCII."""
+"""Value of a hyperparameter that a run does not have; in ASCII, because TensorBoard's filters garble other text."""
 MOST_COLUMNS = 1000
-"""Hyperparameters in the table, those that most runs have."""
-MOST_PICTURED = 100
-"""Boards of which there are pictures; each takes a third of a second."""
+"""Largest number of hyperparameters in the table; those that most runs have are chosen."""
+MOST_DRAWN = 100
+"""Largest number of boards with figures; those of a board take a third of a second."""
 _NAMED = ("agent.name", "env.name", "env.preset", "budget")
 _STATUS = {
     DONE: api_pb2.STATUS_SUCCESS,
@@ -48,15 +48,18 @@ _NOTE = "\n\nThe HPARAMS tab has one row per run; metrics there are plain means 
 
 @dataclass(frozen=True)
 class Trial:
-    """One row of the HParams table: a run on a board, or a run of which no seed is done."""
+    """One row of the HParams table: a run on a board, or a run without a finished seed."""
 
     name: str
-    """Unique; begins with the rank, because the table is sorted by it."""
+    """Unique name; it begins with the rank, because the table is sorted by name."""
     folder: str
-    """Folder of its sessions, unique too."""
+    """Unique folder of the sessions."""
     run: Run
+    """The run."""
     board: Board | None
-    hparams: dict[str, AgentContext] = field(default_factory=dict)
+    """The board; None for a run without a finished seed."""
+    hparams: dict[str, SettingValue] = field(default_factory=dict)
+    """Hyperparameters of the run."""
 
 
 def write_log(leaderboard: Leaderboard, folder: Path, table: str) -> None:
@@ -65,15 +68,15 @@ def write_log(leaderboard: Leaderboard, folder: Path, table: str) -> None:
     Parameters
     ----------
     leaderboard : Leaderboard
-        What to show.
+        The leaderboard.
     folder : Path
-        Log directory, made here.
+        Log directory.
     table : str
         The leaderboard as Markdown.
     """
     trials = _trials(leaderboard)
     for trial in trials:
-        # Not the folders' names: two stores may have the same, and seeds that nobody can tell are called alike.
+        # Made unique, because several stores may contain the same seed, and unknown seeds share one name.
         names = unique([f"seed_{'unknown' if seed.seed < 0 else seed.seed}" for seed in trial.run.seeds])
         for seed, name in zip(trial.run.seeds, names, strict=True):
             _write(folder / trial.folder / name, _session(trial, seed))
@@ -83,25 +86,27 @@ def write_log(leaderboard: Leaderboard, folder: Path, table: str) -> None:
 
 
 def score_curves(board: Board) -> dict[str, plots.ScoreCurve]:
-    """Return the learning curves of a board's rows, by label; only seeds evaluated at the same steps are joined."""
+    """Return the learning curves of a board's rows by label, of the seeds that were evaluated at the same steps."""
     out = {}
     for row in board.rows:
-        held: list[tuple[SeedRow, Curve]] = [(seed, seed.curve) for seed in row.run.done if seed.curve is not None]
-        held = [(seed, curve) for seed, curve in held if len(curve.steps) and board.objective in curve.metrics]
-        held = [(seed, curve) for seed, curve in held if np.array_equal(curve.steps, held[0][1].steps)]
-        if held and board.references:
+        curves: list[tuple[SeedRow, Curve]] = [(seed, seed.curve) for seed in row.run.done if seed.curve is not None]
+        curves = [(seed, curve) for seed, curve in curves if len(curve.steps) and board.objective in curve.metrics]
+        curves = [(seed, curve) for seed, curve in curves if np.array_equal(curve.steps, curves[0][1].steps)]
+        if curves and board.references:
             role = board.role or ""
-            scores = [[on_scale(seed, role, value) for value in curve.metrics[board.objective]] for seed, curve in held]
-            out[row.run.label] = plots.ScoreCurve(held[0][1].steps, np.array(scores))
+            scores = [
+                [on_scale(seed, role, value) for value in curve.metrics[board.objective]] for seed, curve in curves
+            ]
+            out[row.run.label] = plots.ScoreCurve(curves[0][1].steps, np.array(scores))
     return out
 
 
 def _trials(leaderboard: Leaderboard) -> list[Trial]:
-    """Return a trial for each row of each board, and for each run that is on none; all have the same keys."""
+    """Return a trial for each row of each board, and for each run without a board; all have the same keys."""
     several = len(leaderboard.boards) > 1
     placed: list[tuple[str, str, Run, Board | None]] = []
     for board in leaderboard.boards:
-        # TensorBoard sorts names as text.
+        # Leading zeros, because TensorBoard sorts names as text.
         digits = max(2, len(str(len(board.rows))))
         for row in board.rows:
             name = f"{row.rank:0{digits}d} {row.run.label}"
@@ -116,17 +121,17 @@ def _trials(leaderboard: Leaderboard) -> list[Trial]:
     return [Trial(names[i], folders[i], run, board, same[i]) for i, (*_, run, board) in enumerate(placed)]
 
 
-def _hparams(run: Run, board: Board | None) -> dict[str, AgentContext]:
-    """Return what says which run this is, and its settings."""
+def _hparams(run: Run, board: Board | None) -> dict[str, SettingValue]:
+    """Return the hyperparameters of a run: its names and its settings."""
     states = sorted({seed.status for seed in run.seeds})
     state = states[0] if len(states) == 1 else f"{len(run.done)} of {len(run.seeds)} seeds done"
-    # Columns stand in the alphabet's order, and only the first five are shown unasked: these come last.
-    settings: dict[str, AgentContext] = {
+    # TensorBoard sorts columns by name and shows only the first five at first; the prefix puts these last.
+    settings: dict[str, SettingValue] = {
         f"setting.{key}": shortened(value) if isinstance(value, str) else value
         for key, value in run.settings.items()
         if key not in _NAMED
     }
-    names: dict[str, AgentContext] = {
+    names: dict[str, SettingValue] = {
         "agent": run.label,
         "budget": run.budget or NOT_SET,
         "env": f"{run.env}-{run.preset}",
@@ -138,34 +143,34 @@ def _hparams(run: Run, board: Board | None) -> dict[str, AgentContext]:
     return names | settings
 
 
-def _same_keys(sets: Sequence[Mapping[str, AgentContext]]) -> list[dict[str, AgentContext]]:
-    """Give all sets the same keys, and each key values of one type, without which its column cannot be sorted."""
-    filled: list[dict[str, AgentContext]] = [{} for _ in sets]
-    times = Counter(key for held in sets for key in held)
+def _same_keys(sets: Sequence[Mapping[str, SettingValue]]) -> list[dict[str, SettingValue]]:
+    """Return sets with the same keys and one type of values per key, so that TensorBoard can sort the columns."""
+    filled: list[dict[str, SettingValue]] = [{} for _ in sets]
+    times = Counter(key for hparams in sets for key in hparams)
     for key in sorted(key for key, _ in times.most_common(MOST_COLUMNS)):
-        values = [held.get(key, NOT_SET) for held in sets]
+        values = [hparams.get(key, NOT_SET) for hparams in sets]
         alike = {_kind(value) for value in values} in ({"number"}, {"truth"})
         for out, value in zip(filled, values, strict=True):
             out[key] = value if alike else str(value)
     return filled
 
 
-def _kind(value: AgentContext) -> str:
+def _kind(value: SettingValue) -> str:
     if isinstance(value, bool):
         return "truth"
     return "number" if isinstance(value, (int, float)) and math.isfinite(value) else "text"
 
 
 def _experiment(leaderboard: Leaderboard, trials: Sequence[Trial]) -> api_pb2.Experiment:
-    """Return the columns of the HParams table, of which it shows the first few: the score before other metrics.
+    """Return the columns of the HParams table; the score comes first, because only the first few are shown.
 
-    This is the only such record: of several that differ, TensorBoard would take any.
+    There must be only one such record: of several, TensorBoard would use an arbitrary one.
     """
     infos = []
     for key in trials[0].hparams if trials else ():
         values = [trial.hparams[key] for trial in trials]
-        telling = {value for value in values if value != NOT_SET}
-        info = api_pb2.HParamInfo(name=key, differs=len(telling) > 1)
+        values_set = {value for value in values if value != NOT_SET}
+        info = api_pb2.HParamInfo(name=key, differs=len(values_set) > 1)
         if _kind(values[0]) == "number":
             info.type = api_pb2.DATA_TYPE_FLOAT64
             numbers = [float(value) for value in values]
@@ -181,11 +186,11 @@ def _experiment(leaderboard: Leaderboard, trials: Sequence[Trial]) -> api_pb2.Ex
 
 
 Summaries = Iterable[tuple[int, Sequence[Summary.Value]]]
-"""Training steps and what is written for them."""
+"""Pairs of training steps and the values that are written for them."""
 
 
 def _session(trial: Trial, seed: SeedRow) -> Summaries:
-    """Yield what TensorBoard is told of one seed: the hyperparameters, the curves and how it ended."""
+    """Yield the summaries of one seed: hyperparameters, learning curves and final status."""
     yield 0, hparams_pb(trial.hparams, trial_id=trial.name).value
     if trial.board is not None and seed.status == DONE:
         last, curve = seed.env_steps or 0, seed.curve
@@ -210,7 +215,7 @@ def _hparams_value(tag: str, content: plugin_data_pb2.HParamsPluginData) -> Summ
 
 
 def _shown(board: Board, seed: SeedRow, metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return the metrics that the board shows, and the score they make on the scale of the seed."""
+    """Return the metrics that the board shows, and the score that they give on the scale of the seed."""
     values = {name: metrics[name] for name in (board.objective, *board.metrics) if name in metrics}
     if board.role is not None and board.objective in metrics:
         values["score"] = on_scale(seed, board.role, metrics[board.objective])
@@ -222,12 +227,12 @@ def _scalars(values: Mapping[str, float]) -> list[Summary.Value]:
 
 
 def _overview(leaderboard: Leaderboard, table: str) -> list[Summary.Value]:
-    """Return the table as text and the pictures of each board."""
+    """Return the table as text and the figures of each board."""
     scored = [board for board in leaderboard.boards if board.role is not None]
-    left_out = len(scored) - MOST_PICTURED
-    note = f"\nPictures are of the first {MOST_PICTURED} of {len(scored)} boards.\n" if left_out > 0 else ""
+    left_out = len(scored) - MOST_DRAWN
+    note = f"\nPictures are of the first {MOST_DRAWN} of {len(scored)} boards.\n" if left_out > 0 else ""
     values = [_text("leaderboard", table + _NOTE + note)]
-    for board in scored[:MOST_PICTURED]:
+    for board in scored[:MOST_DRAWN]:
         drawn = {
             "1 scores": plots.score_bars(board),
             "2 learning curves": plots.learning_curves(board, score_curves(board)),

@@ -1,4 +1,4 @@
-"""Rows of a leaderboard played again: whether their checkpoints give the numbers that were recorded."""
+"""Replay of a sample of rows: a check that their checkpoints reproduce the recorded numbers."""
 
 from __future__ import annotations
 
@@ -19,47 +19,48 @@ from ioa_marl.leaderboard.text import first_line, visible
 from ioa_marl.training.integrity import check_row
 
 EVERY = sys.maxsize
-"""As many as there are."""
+"""Sample size that stands for all seeds."""
 SAMPLE_SEED = 0
-"""Of the draw, so that a sample can be played once more."""
+"""Seed of the draw, so that a sample can be repeated."""
 
 T = TypeVar("T")
 
 
-def sample_size(asked: str | None) -> int:
-    """Return how many seeds are played again: what a person has written, or 0.
+def sample_size(requested: str | None) -> int:
+    """Return the number of seeds to play again from the value of ``--verify``; 0 without one.
 
     Raises
     ------
     UserError
-        If it is no number of seeds.
+        If the value is not a number of seeds.
     """
-    if asked is None:
+    if requested is None:
         return 0
-    if asked == "all":
+    if requested == "all":
         return EVERY
-    if re.fullmatch(r"[1-9][0-9]{0,17}", asked):
-        return int(asked)
-    raise UserError(f"--verify={visible(asked)} is not allowed: use a number of seeds from 1, or all")
+    if re.fullmatch(r"[1-9][0-9]{0,17}", requested):
+        return int(requested)
+    raise UserError(f"--verify={visible(requested)} is not allowed: use a number of seeds from 1, or all")
 
 
 @dataclass(frozen=True)
 class Played:
-    """What playing a sample again has shown."""
+    """The result of playing a sample of seeds again."""
 
-    asked: bool = False
+    requested: bool = False
+    """Whether a replay was requested."""
     outcomes: tuple[tuple[SeedRow, str], ...] = ()
-    """Each seed and what came of it, in the order in which they were played."""
+    """Each seed with its outcome, in the order in which they were played."""
     failed: int = 0
-    """Seeds whose numbers differ."""
+    """Number of seeds whose numbers differ."""
     possible: int = field(default=0, repr=False)
-    """Seeds that are done and have a checkpoint."""
+    """Number of seeds that are done and have a checkpoint."""
 
     def lines(self) -> Iterator[str]:
-        """Yield what a person is told: which seeds were played, and how each of them came out."""
-        if self.asked and not self.outcomes:
+        """Yield a summary for the user, and a line for each seed with its outcome."""
+        if self.requested and not self.outcomes:
             yield "played again: nothing, because no seed that is done has a checkpoint"
-        elif self.asked:
+        elif self.requested:
             yield f"played again: {len(self.outcomes)} of {self.possible} seeds that are done and have a checkpoint"
         for seed, outcome in self.outcomes:
             yield f"  {seed.folder}: {outcome}"
@@ -78,31 +79,31 @@ def played_again(seeds: Sequence[SeedRow], count: int) -> tuple[list[SeedRow], P
     Returns
     -------
     list of SeedRow
-        The same seeds; those that were played are marked, those that failed have become damaged.
+        The same seeds; replayed ones are marked, and those that failed are damaged.
     Played
-        What was played, and what came of it.
+        The outcomes.
     """
     if count <= 0:
         return list(seeds), Played()
     possible = [seed for seed in seeds if seed.status == DONE and seed.replayable]
     sample = spread_sample(possible, count)
-    # In the order of the store: seeds of one market one after the other.
+    # In the order of the store, so that the seeds of a market follow each other.
     sample.sort(key=lambda seed: seed.folder)
-    held = {seed.folder: seed for seed in seeds}
+    rows = {seed.folder: seed for seed in seeds}
     outcomes = []
     console = Console(stderr=True)
     with console.status("", refresh_per_second=4) as progress:
         for place, seed in enumerate(sample):
-            what = visible(f"playing seed {place + 1} of {len(sample)} again: {seed.folder}")
-            progress.update(what.replace("[", r"\["))
-            held[seed.folder], outcome = _played(seed)
+            status = visible(f"playing seed {place + 1} of {len(sample)} again: {seed.folder}")
+            progress.update(status.replace("[", r"\["))
+            rows[seed.folder], outcome = _played(seed)
             outcomes.append((seed, outcome))
-    failed = sum(held[seed.folder].status == DAMAGED for seed in sample)
-    return [held[seed.folder] for seed in seeds], Played(True, tuple(outcomes), failed, len(possible))
+    failed = sum(rows[seed.folder].status == DAMAGED for seed in sample)
+    return [rows[seed.folder] for seed in seeds], Played(True, tuple(outcomes), failed, len(possible))
 
 
 def spread_sample(seeds: Sequence[SeedRow], count: int) -> list[SeedRow]:
-    """Return ``count`` seeds, drawn so that markets and then their runs come in turns; always the same ones."""
+    """Return a reproducible sample of ``count`` seeds that takes turns between markets and between their runs."""
     generator = random.Random(SAMPLE_SEED)
     markets: dict[tuple[str, str], dict[tuple[str, str], list[SeedRow]]] = {}
     for seed in sorted(seeds, key=lambda seed: seed.folder):
@@ -125,23 +126,23 @@ def _in_turns(lists: Sequence[Sequence[T]]) -> Iterator[T]:
 
 
 def _played(seed: SeedRow) -> tuple[SeedRow, str]:
-    """Play a seed's checkpoint; return the seed, marked, and what came of it."""
+    """Play the checkpoint of a seed; return the seed with its new status, and the outcome."""
     from ioa_marl.training.check import evaluate_checkpoint
     from ioa_marl.training.store import SeedFolder
 
     try:
-        found = evaluate_checkpoint(seed.folder)
+        score = evaluate_checkpoint(seed.folder)
     except UserError as error:
         damage = check_row(seed.folder, SeedFolder(seed.folder).result(), weights=True).problem
         return _failed(seed, damage) if damage else _not_played(seed, str(error))
-    except (Exception, SystemExit) as error:  # of a plug-in's market or agent: the other rows are played all the same
+    except (Exception, SystemExit) as error:  # from a plug-in's market or agent; the other rows are still played
         return _not_played(seed, f"{type(error).__name__}: {error}")
-    if found.confirmed is None:
+    if score.confirmed is None:
         return _not_played(seed, "the checkpoint is not of the evaluation that was recorded")
-    if found.confirmed:
+    if score.confirmed:
         return dataclasses.replace(seed, checked=REPLAYED), "as recorded"
-    hints = "".join(f" ({hint})" for hint in found.hints)
-    return _failed(seed, f"replayed: {'; '.join(found.differences)}{hints}")
+    hints = "".join(f" ({hint})" for hint in score.hints)
+    return _failed(seed, f"replayed: {'; '.join(score.differences)}{hints}")
 
 
 def _failed(seed: SeedRow, why: str) -> tuple[SeedRow, str]:

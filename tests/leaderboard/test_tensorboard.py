@@ -114,7 +114,7 @@ def test_pictures_and_the_table_are_there(log: Path) -> None:
 def test_of_too_many_boards_the_first_have_pictures_and_the_table_says_so(
     runs: Path, add_run: AddRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorboard, "MOST_PICTURED", 1)
+    monkeypatch.setattr(tensorboard, "MOST_DRAWN", 1)
     for psi in (0.1, 0.2):
         add_run("sac", [0.5], digest=f"d{psi}", env_settings={"psi": psi})
     make_leaderboard(runs, tmp_path / "board")

@@ -286,8 +286,8 @@ class Wild(RandomAgent):
     def act(self, observations, *, deterministic):
         actions = super().act(observations, deterministic=deterministic)
         self.calls += not deterministic
-        if self.calls >= 6 and 1 in self.setting.seeds:
-            actions = {role: self.changed(chosen, self.setting.seeds.index(1)) for role, chosen in actions.items()}
+        if self.calls >= 6 and 1 in self.context.seeds:
+            actions = {role: self.changed(chosen, self.context.seeds.index(1)) for role, chosen in actions.items()}
         return actions
 
     def changed(self, chosen, i):
@@ -317,13 +317,13 @@ class Remembers(RandomAgent):
     weight = 1.0
 
     def learn(self):
-        values = np.ma.masked_array(np.full(len(self.setting.seeds), 0.5))
-        if 1 in self.setting.seeds:
-            values[self.setting.seeds.index(1)] = self.figure
+        values = np.ma.masked_array(np.full(len(self.context.seeds), 0.5))
+        if 1 in self.context.seeds:
+            values[self.context.seeds.index(1)] = self.figure
         return {"auctioneer/temper": values}
 
     def state_dict(self, seed_index):
-        weight = self.weight if self.setting.seeds[seed_index] == 1 else 1.0
+        weight = self.weight if self.context.seeds[seed_index] == 1 else 1.0
         return {**super().state_dict(seed_index), "scale": {"low": torch.full((3,), torch.inf)}, "weights": [weight]}
 
 
