@@ -1,4 +1,4 @@
-"""The ``ioa-marl`` command; everything heavy is imported by the subcommand that needs it."""
+"""The ``ioa-marl`` command; each subcommand imports what it needs, so that help is fast."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ app = typer.Typer(
 
 
 def _one_line(command: Callable[P, None]) -> Callable[P, None]:
-    """Tell what a person did wrong, or that a signal came, in one line."""
+    """Return a command whose mistakes of the user and interruptions are printed in one line."""
 
     @functools.wraps(command)
-    def told(*args: P.args, **kwargs: P.kwargs) -> None:
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         with interrupts.raised(kill_by_another=True):
             try:
                 command(*args, **kwargs)
@@ -41,16 +41,16 @@ def _one_line(command: Callable[P, None]) -> Callable[P, None]:
                 typer.echo(f"ioa-marl: {line}", err=True)
                 raise typer.Exit(status) from error
 
-    return told
+    return guarded
 
 
 def _explained(error: BaseException, name: str) -> tuple[str, int | None]:
-    """Return what is said of an error and the exit status; None where it is no error that can be explained."""
+    """Return the message and the exit status for an error; the status is None for an error in the code."""
     from ioa_marl.foundations.errors import ParameterError, UserError, one_line
     from ioa_marl.foundations.files import check_working_folder
 
     number = interrupts.received()
-    if number is None and isinstance(error, KeyboardInterrupt):  # of another process of this sweep
+    if number is None and isinstance(error, KeyboardInterrupt):  # from another process of this sweep
         number = getattr(error, "number", signal.SIGINT)
     if number is not None:
         return f"{name} was interrupted; run it again to go on", 128 + number
@@ -121,7 +121,7 @@ def list_names() -> None:
     from ioa_marl import registry
     from ioa_marl.training.groups import presets
 
-    console = Console(markup=False, emoji=False, highlight=False)  # what plug-ins say is shown as it is
+    console = Console(markup=False, emoji=False, highlight=False)  # names from plug-ins are shown literally
     titles: dict[registry.Kind, str] = {"environment": "Environments", "agent": "Agents"}
     for kind, title in titles.items():
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
@@ -146,9 +146,9 @@ def evaluate(
     """Play a checkpoint on the evaluation episodes again, and say whether the run's row is confirmed."""
     from ioa_marl.training.check import evaluate_checkpoint, report
 
-    found = evaluate_checkpoint(checkpoint, episodes, bidder_gain)
-    typer.echo(report(found))
-    if found.confirmed is False:
+    score = evaluate_checkpoint(checkpoint, episodes, bidder_gain)
+    typer.echo(report(score))
+    if score.confirmed is False:
         raise typer.Exit(1)
 
 
@@ -186,7 +186,7 @@ def watch(
     from ioa_marl.training.watch import watch_command
 
     with output.without_messages(quiet):
-        said = watch_command(
+        summary = watch_command(
             checkpoint,
             env,
             agent,
@@ -198,7 +198,7 @@ def watch(
             window=window,
             quiet=quiet,
         )
-    typer.echo(said)
+    typer.echo(summary)
 
 
 _VERIFY = "--verify"
@@ -218,10 +218,10 @@ exit status is 1.
 
 
 class _VerifyCommand(TyperCommand):
-    """A command with an option ``--verify`` that may stand without its value."""
+    """A command with an option ``--verify`` whose value is optional."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Give the option its usual value where what follows is none."""
+        """Insert the default value where the option has none."""
         for place in (i for i, arg in enumerate(args) if arg == _VERIFY):
             after = args[place + 1 : place + 2]
             if not after or not (after[0].isdecimal() or after[0] == "all"):
@@ -259,10 +259,10 @@ def main() -> None:
         status = end.code
     code = output.status(status if isinstance(status, int) else int(status is not None))
     number = interrupts.received()
-    if number is not None:  # also where it came while the arguments were read
+    if number is not None:  # also if it came while arguments were parsed
         code = 128 + number
     undo()
     if number is not None:
-        # What was interrupted while it was made complains when it is taken apart: the one line has been said.
-        sys.unraisablehook = lambda what: None
+        # Objects whose construction was interrupted may fail when they are deleted; the message is already printed.
+        sys.unraisablehook = lambda unraisable: None
     sys.exit(code)

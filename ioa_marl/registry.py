@@ -1,6 +1,6 @@
-"""Names of environments and agents, and the classes behind them, imported only when they are asked for.
+"""Names of environments and agents with their classes, which are imported only when they are needed.
 
-A package of your own adds to it in one of three ways: the decorators below, `register_env` and `register_agent`
+A package of your own adds names in one of three ways: the decorators below, `register_env` and `register_agent`
 with an import string, or an entry point in the group ``ioa_marl.envs`` or ``ioa_marl.agents``::
 
     [project.entry-points."ioa_marl.agents"]
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from ioa_marl.envs.core import Game
 
 Kind = Literal["environment", "agent"]
+"""What a name stands for."""
 T = TypeVar("T")
 OWN = "ioa_marl"
-"""Source of what this package brings along."""
+"""Source of the entries of this package."""
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-"""Names: they are typed, and become those of folders."""
+"""Allowed names, which users type and which become names of folders."""
 
 
 class RegistrationError(ValueError):
@@ -37,22 +38,31 @@ class RegistrationError(ValueError):
 
 @dataclass
 class Entry:
-    """One name, where it comes from, and what is behind it."""
+    """One name with its source and its class."""
 
     kind: Kind
+    """Whether it is an environment or an agent."""
     name: str
+    """The registered name."""
     target: str | type[Any]
     """Class, or import string ``module:attribute``."""
     source: str
     """Package that registered it."""
     error: str | None = None
-    """Why it cannot be used, if that is known."""
+    """Why the entry cannot be used, if that is known."""
     loaded: type[Any] | None = field(default=None, repr=False)
+    """The class, once it has been imported and checked."""
 
     def load(self) -> type[Any]:
-        """Import the class and see that it is one; an error of the plug-in is told with its name."""
+        """Import the class and check it.
+
+        Raises
+        ------
+        UserError
+            If it cannot be used; the message names the plug-in.
+        """
         if self.loaded is None and self.error is None:
-            from ioa_marl.foundations.contracts import (  # only who loads something waits for it
+            from ioa_marl.foundations.contracts import (  # imported here because it is slow
                 BrokenContractError,
                 check_contract,
             )
@@ -64,7 +74,7 @@ class Entry:
                 self.loaded = loaded
             except KeyboardInterrupt:
                 raise
-            except BaseException as error:  # a plug-in may raise anything, and even exit
+            except BaseException as error:  # a plug-in may raise any type, and even call sys.exit
                 own = isinstance(error, (BrokenContractError, UserError, ParameterError))
                 self.error = one_line(error if own else f"{type(error).__name__}: {error}", 200)
         if self.loaded is None:
@@ -82,12 +92,12 @@ def _import(target: str) -> Any:
 
 @dataclass(frozen=True)
 class Market:
-    """A market of this package, as everything that goes through all markets finds it."""
+    """Registration of a market of this package."""
 
     target: str
     """Import string of its `Game` class; ``ioa_marl.envs.NAME_v0`` has its entry points."""
     gymnasium: bool = False
-    """Whether one agent learns by default, so that Gymnasium knows it as well."""
+    """Whether a single agent learns by default, so that the market is registered with Gymnasium as well."""
 
 
 MARKETS = {
@@ -97,7 +107,7 @@ MARKETS = {
     "two_tier": Market("ioa_marl.envs.two_tier:TwoTierGame"),
     "vcg_slicing": Market("ioa_marl.envs.vcg_slicing:VCGSlicingGame"),
 }
-"""The one list of this package's markets: a market is added by its own files and one line here."""
+"""The markets of this package; a new market needs its own files and one line here."""
 AGENTS = {
     "diffusion_sac": "ioa_marl.agents.learners.diffusion_sac:DiffusionSACAgent",
     "diffusion_sac_ref": "ioa_marl.agents.learners.diffusion_sac_ref:DiffusionSACRefAgent",
@@ -115,16 +125,16 @@ AGENTS = {
 ESTIMATORS: dict[str, str | Callable[..., Any]] = {
     "value_of_information": "ioa_marl.agents.networks.value_of_information:ValueNetworks",
 }
-"""What a market has learnt from its own records: factories or import strings, by the name that the market asks for.
+"""Estimators that a market trains on its own records: factories or import strings, by the name that the market uses.
 
-A market knows the name and no more; what is behind it is imported when it is asked for.
+A market knows only the name; the class behind it is imported on first use.
 """
 SCRIPTED = "ioa_marl.agents.baselines.scripted:ScriptedAgent"
-"""The agent behind every other file in ``conf/agent``: it plays the market's policy of that name."""
+"""The agent for every other file in ``conf/agent``: it plays the market's scripted policy of that name."""
 
 
 def _built_in(kind: Kind) -> dict[str, str]:
-    """Return the import strings of what this package brings along, by name."""
+    """Return the import strings of this package's environments or agents, by name."""
     if kind == "environment":
         return {name: market.target for name, market in MARKETS.items()}
     files = resources.files("ioa_marl.conf").joinpath("agent").iterdir()
@@ -140,42 +150,42 @@ _discovered: set[Kind] = set()
 
 
 def _discover(kind: Kind) -> dict[str, Entry]:
-    """Add the entry points of installed packages, once; nothing of theirs is imported."""
+    """Add the entry points of installed packages once, without importing the packages."""
     if kind not in _discovered:
         _discovered.add(kind)
         _entries[kind].update({name: Entry(kind, name, target, OWN) for name, target in _built_in(kind).items()})
         for point in _points(kind):
             source = _distribution(point)
             entry = Entry(kind, point.name, point.value, source)
-            held = _entries[kind].get(point.name)
+            existing = _entries[kind].get(point.name)
             if not NAME.fullmatch(point.name):
                 entry.error = "the name has to be of letters, digits, _, - and dots"
                 _refused.append(entry)
-            elif held is None:
+            elif existing is None:
                 _entries[kind][point.name] = entry
-            elif (held.target, held.source) != (entry.target, entry.source):
-                entry.error = f"the name is taken by {held.source}"
+            elif (existing.target, existing.source) != (entry.target, entry.source):
+                entry.error = f"the name is taken by {existing.source}"
                 _refused.append(entry)
     return _entries[kind]
 
 
 def _points(kind: Kind) -> Sequence[EntryPoint]:
-    """Return the entry points of a kind; a package whose list of them cannot be read stops nobody else."""
+    """Return the entry points of a kind; a package with unreadable entry points does not affect the others."""
     try:
         return tuple(entry_points(group=_GROUPS[kind]))
     except Exception:  # metadata of any package
-        found: dict[str, list[EntryPoint]] = {}
+        by_package: dict[str, list[EntryPoint]] = {}
         for package in distributions():
             name = str(package.metadata["Name"])
-            if name in found:  # the first one on the path is the one that is imported
+            if name in by_package:  # the first one on the path is the one that is imported
                 continue
-            found[name] = []
+            by_package[name] = []
             try:
-                found[name] += package.entry_points.select(group=_GROUPS[kind])
+                by_package[name] += package.entry_points.select(group=_GROUPS[kind])
             except Exception as error:
-                told = one_line(f"its entry points cannot be read: {type(error).__name__}: {error}", 200)
-                _refused.append(Entry(kind, name, "", f"{name} {package.version}", told))
-        return [point for points in found.values() for point in points]
+                error_line = one_line(f"its entry points cannot be read: {type(error).__name__}: {error}", 200)
+                _refused.append(Entry(kind, name, "", f"{name} {package.version}", error_line))
+        return [point for points in by_package.values() for point in points]
 
 
 def _distribution(point: EntryPoint) -> str:
@@ -183,11 +193,11 @@ def _distribution(point: EntryPoint) -> str:
 
 
 def _register(kind: Kind, name: str, target: str | type[Any]) -> None:
-    held = _discover(kind).get(name)
+    existing = _discover(kind).get(name)
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise RegistrationError(f"{kind} {name!r} cannot be registered: use letters, digits, _, - and dots")
-    if held is not None:
-        raise RegistrationError(f"{kind} {name!r} is already registered by {held.source}")
+    if existing is not None:
+        raise RegistrationError(f"{kind} {name!r} is already registered by {existing.source}")
     source = target.partition(":")[0] if isinstance(target, str) else target.__module__
     _entries[kind][name] = Entry(kind, name, target, source)
 
@@ -279,11 +289,11 @@ def entry(kind: Kind, name: str) -> Entry:
 
 
 def listing(kind: Kind) -> list[Entry]:
-    """Return all entries, tried: one that cannot be used has its ``error`` set."""
-    found = sorted(_discover(kind).values(), key=lambda e: e.name)
-    for held in found:
+    """Return all entries after trying to load them; an entry that cannot be used has its ``error`` set."""
+    entries = sorted(_discover(kind).values(), key=lambda e: e.name)
+    for candidate in entries:
         try:
-            held.load()
+            candidate.load()
         except UserError:
             continue
-    return found + [e for e in _refused if e.kind == kind]
+    return entries + [e for e in _refused if e.kind == kind]
