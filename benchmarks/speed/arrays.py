@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs.double_dutch.game import DoubleDutchConfig, DoubleDutchGame
 from ioa_marl.foundations.compile import machine_code
-from ioa_marl.markets.double_dutch import drivers as batch
+from ioa_marl.foundations.records import plain_view
+from ioa_marl.markets.double_dutch import drivers
 from ioa_marl.markets.double_dutch.drivers import StepOutputs
-from ioa_marl.markets.double_dutch.kernels import METRICS
+from ioa_marl.markets.double_dutch.kernels import Metrics
 
 
 class Engine(Protocol):
@@ -29,14 +30,14 @@ class Engine(Protocol):
 
 def allocate_outputs(config: DoubleDutchConfig, num_envs: int) -> StepOutputs:
     """Return zeroed output arrays."""
-    features = batch.AUCTIONEER_FEATURES_EXTENDED if config.observation == "extended" else batch.AUCTIONEER_FEATURES
+    features = drivers.AUCTIONEER_FEATURES_EXTENDED if config.observation == "extended" else drivers.AUCTIONEER_FEATURES
     return StepOutputs(
         terminated=np.zeros(num_envs, np.bool_),
         truncated=np.zeros(num_envs, np.bool_),
         observation=np.zeros((num_envs, 1, features), np.float32),
         reward=np.zeros((num_envs, 1), np.float32),
         final_observation=np.zeros((num_envs, 1, features), np.float32),
-        metrics=np.zeros((num_envs, len(METRICS))),
+        metrics=Metrics.zeros(num_envs),
         ledger=np.zeros((num_envs, config.buyers + config.sellers + 1)),
     )
 
@@ -47,11 +48,11 @@ class KernelAuction:
     def __init__(self, config: DoubleDutchConfig, num_envs: int) -> None:
         self.outputs = allocate_outputs(config, num_envs)
         self._game = DoubleDutchGame(config, num_envs)
-        self._numbers, self._steps = config.numbers(), config.step_ticks()
-        self._counts = config.counts(max_cycles=config.max_cycles, extended=config.observation == "extended")
+        self._params = config.record(max_cycles=config.max_cycles, extended=config.observation == "extended")
+        self._steps = config.step_ticks()
         actions = np.zeros((num_envs, 1), np.int64)
         self._step = machine_code(
-            batch.step_auctioneer, self._game.auctions, self._numbers, self._counts, self._steps, actions, self.outputs
+            drivers.step_auctioneer, self._game.auctions, self._params, self._steps, actions, self.outputs
         )
 
     def reset(self, seeds: NDArray[np.uint64]) -> None:
@@ -61,7 +62,7 @@ class KernelAuction:
 
     def step(self, actions: NDArray[np.int64]) -> None:
         """Play one tick of every market."""
-        self._step(self._game.auctions, self._numbers, self._counts, self._steps, actions, self.outputs)
+        self._step(self._game.auctions, self._params, self._steps, actions, self.outputs)
 
 
 def assert_agreement(engine: Engine, config: DoubleDutchConfig, num_envs: int, steps: int, seed: int = 0) -> int:
@@ -92,7 +93,8 @@ def assert_agreement(engine: Engine, config: DoubleDutchConfig, num_envs: int, s
         final = step.final_observations["auctioneer"]
         np.testing.assert_array_equal(final[ended], out.final_observation[ended])
         np.testing.assert_array_equal(game.ledger()[ended], out.ledger[ended])
-        for column, name in enumerate(METRICS):
-            np.testing.assert_array_equal(step.metrics[name][ended], out.metrics[ended, column], name)
+        metrics = plain_view(out.metrics)
+        for column, name in enumerate(game.metric_names):
+            np.testing.assert_array_equal(step.metrics[name][ended], metrics[ended, column], name)
         episodes += int(ended.sum())
     return episodes

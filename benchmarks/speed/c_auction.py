@@ -55,8 +55,8 @@ class CAuction:
         bidders = max(config.buyers, config.sellers)
         self.state = allocate_state(num_envs, bidders)
         self.outputs = allocate_outputs(config, num_envs)
-        counts = config.counts(max_cycles=config.max_cycles, extended=config.observation == "extended")
-        self._parameters = (config.numbers(), counts, config.step_ticks())
+        record = config.record(max_cycles=config.max_cycles, extended=config.observation == "extended")
+        self._parameters = (record, config.step_ticks())
         arrays = (*self.state, *self.outputs, *self._parameters)
         sizes = (num_envs, bidders, self.outputs.observation.shape[-1], self.outputs.ledger.shape[-1])
         # The struct Batch: one address per array, then the sizes; all of them are eight bytes.

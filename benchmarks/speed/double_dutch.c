@@ -10,40 +10,51 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BUYERS, SELLERS }; enum { BROADCAST, DECIDE };
-enum { SIDE, TICKS, PHASE, STEPS, TURN_COLUMNS };
-enum { RETURN, WELFARE, OPTIMUM, EFFICIENCY, CLOCK_SURPLUS, PRICE, TRADES, N_TICKS, MESSAGES, REGRET, METRICS };
-enum {
-    PSI, W_REGRET, W_WELFARE, W_MESSAGE, W_TRADE, TICK, LEVEL_LOW, LEVEL_HIGH, LOG_WIDTH_LOW, LOG_WIDTH_HIGH,
-    VALUE_LOW, VALUE_HIGH, COST_LOW, COST_HIGH, LOT, BUYER_PENALTY, COMPUTE_COST, HOVER_COST, DELAY_COST
-};
-enum {
-    MIN_BUYERS, MAX_BUYERS, MIN_SELLERS, MAX_SELLERS, BUYER_START, SELLER_START, MAX_TICKS, PAY_PER_TRADE,
-    SCRIPTED_STEP, MAX_CYCLES, LEARN_AUCTIONEER, LEARN_BUYERS, LEARN_SELLERS, EXTENDED, AUTORESET
-};
+enum { BUYERS, SELLERS };
+
+/* DoubleDutchRecord: what the auction is played with. */
+typedef struct {
+    double psi, tick, regret_weight, welfare_weight, message_weight, trade_weight;
+    double level_low, level_high, log_width_low, log_width_high, value_low, value_high, cost_low, cost_high;
+    double lot, buyer_penalty, compute_cost, hover_cost, delay_cost;
+    int64_t min_buyers, max_buyers, min_sellers, max_sellers, buyer_start, seller_start, max_ticks, pay_per_trade;
+    int64_t scripted_step, max_cycles, auctioneer_learns, buyers_learn, sellers_learn, extended, autoreset;
+} Params;
+
+/* Metrics: totals of an episode. */
+typedef struct {
+    double return_, welfare, optimal_welfare, efficiency, clock_surplus, price, trades, ticks, messages, regret;
+} Metrics;
 
 /* Arrays of a whole batch, as NumPy holds them; the leading axis is the market. */
 typedef struct {
     uint64_t *seed, *stream, *episode;
-    int32_t *size, *clock, *turn, *winners, *recent, *order, *threshold;
+    int32_t *size, *clock;
+    int64_t *side, *ticks;
+    uint8_t *deciding, *closed;
+    int64_t *cycles;
+    int32_t *winners, *recent, *order, *threshold;
     double *valuation;
     int32_t *accepted_at;
-    double *totals;
+    Metrics *totals;
     uint8_t *terminated, *truncated;
     float *observation, *reward, *final_observation;
-    double *metrics, *ledger;
-    const double *numbers;
-    const int64_t *counts, *step_ticks;
+    Metrics *metrics;
+    double *ledger;
+    const Params *params;
+    const int64_t *step_ticks;
     int64_t batch, bidders, features, accounts;
 } Batch;
 
 /* One market of a batch. */
 typedef struct {
     uint64_t seed, stream, *episode;
-    int32_t *size, *clock, *turn, *winners, (*recent)[2], *order[2], *threshold[2], *accepted_at[2];
-    double *valuation[2], *totals;
-    const double *numbers;
-    const int64_t *counts;
+    int64_t *side, *ticks, *cycles;
+    uint8_t *deciding, *closed;
+    int32_t *size, *clock, *winners, (*recent)[2], *order[2], *threshold[2], *accepted_at[2];
+    double *valuation[2];
+    Metrics *totals;
+    const Params *params;
     int64_t bidders;
 } Market;
 
@@ -52,13 +63,14 @@ static inline Market market_at(const Batch *batch, int64_t b)
     int64_t n = batch->bidders, at = 2 * b * n;
     return (Market){
         .seed = batch->seed[b], .stream = batch->stream[b], .episode = batch->episode + b,
-        .size = batch->size + 2 * b, .clock = batch->clock + 2 * b, .turn = batch->turn + TURN_COLUMNS * b,
+        .size = batch->size + 2 * b, .clock = batch->clock + 2 * b, .side = batch->side + b, .ticks = batch->ticks + b,
+        .deciding = batch->deciding + b, .closed = batch->closed + b, .cycles = batch->cycles + b,
         .winners = batch->winners + 2 * b, .recent = (int32_t (*)[2])(batch->recent + 4 * b),
         .order = {batch->order + at, batch->order + at + n},
         .threshold = {batch->threshold + at, batch->threshold + at + n},
         .accepted_at = {batch->accepted_at + at, batch->accepted_at + at + n},
         .valuation = {batch->valuation + at, batch->valuation + at + n},
-        .totals = batch->totals + METRICS * b, .numbers = batch->numbers, .counts = batch->counts, .bidders = n,
+        .totals = batch->totals + b, .params = batch->params, .bidders = n,
     };
 }
 
@@ -94,32 +106,31 @@ static inline void fill_uniform(const Market *m, uint64_t purpose, double *out)
 
 static void draw_bids(const Market *m)
 {
-    const double *p = m->numbers;
-    const int64_t *c = m->counts;
+    const Params *p = m->params;
     double u[4];
     philox(m, 1, 0, u);
-    int64_t buyers = c[MIN_BUYERS] + (int64_t)(u[0] * (double)(c[MAX_BUYERS] - c[MIN_BUYERS] + 1));
-    int64_t sellers = c[MIN_SELLERS] + (int64_t)(u[1] * (double)(c[MAX_SELLERS] - c[MIN_SELLERS] + 1));
-    double level = p[LEVEL_LOW] + (p[LEVEL_HIGH] - p[LEVEL_LOW]) * u[2];
-    double width = exp(p[LOG_WIDTH_LOW] + (p[LOG_WIDTH_HIGH] - p[LOG_WIDTH_LOW]) * u[3]);
-    double highest_income = 0.0, overhead = p[COMPUTE_COST] + p[DELAY_COST];
+    int64_t buyers = p->min_buyers + (int64_t)(u[0] * (double)(p->max_buyers - p->min_buyers + 1));
+    int64_t sellers = p->min_sellers + (int64_t)(u[1] * (double)(p->max_sellers - p->min_sellers + 1));
+    double level = p->level_low + (p->level_high - p->level_low) * u[2];
+    double width = exp(p->log_width_low + (p->log_width_high - p->log_width_low) * u[3]);
+    double highest_income = 0.0, overhead = p->compute_cost + p->delay_cost;
     int32_t active = 0;
 
     fill_uniform(m, 1, m->valuation[BUYERS]);
     fill_uniform(m, 2, m->valuation[SELLERS]);
     for (int64_t j = 0; j < buyers; j++) {
         double *value = &m->valuation[BUYERS][j];
-        double target = level + width * (p[VALUE_LOW] + (p[VALUE_HIGH] - p[VALUE_LOW]) * *value);
-        double income = (target + p[BUYER_PENALTY]) / p[LOT] * p[LOT];
-        *value = fmax(income - p[BUYER_PENALTY], 0.0);
+        double target = level + width * (p->value_low + (p->value_high - p->value_low) * *value);
+        double income = (target + p->buyer_penalty) / p->lot * p->lot;
+        *value = fmax(income - p->buyer_penalty, 0.0);
         highest_income = fmax(highest_income, income);
         m->order[BUYERS][j] = (int32_t)j;
     }
     for (int64_t k = 0; k < sellers; k++) {
         double *cost = &m->valuation[SELLERS][k];
-        double target = level - width * (p[COST_LOW] + (p[COST_HIGH] - p[COST_LOW]) * *cost);
-        double hover_power = fmax(target - overhead, 0.0) / p[HOVER_COST];
-        *cost = p[COMPUTE_COST] + p[HOVER_COST] * hover_power + p[DELAY_COST];
+        double target = level - width * (p->cost_low + (p->cost_high - p->cost_low) * *cost);
+        double hover_power = fmax(target - overhead, 0.0) / p->hover_cost;
+        *cost = p->compute_cost + p->hover_cost * hover_power + p->delay_cost;
         if (*cost <= highest_income)
             m->order[SELLERS][active++] = (int32_t)k;
     }
@@ -159,7 +170,7 @@ static inline void sort_by_eagerness(const Market *m, int side)
 static void open_auction(const Market *m)
 {
     for (int side = 0; side < 2; side++) {
-        int32_t n = m->size[side], start = (int32_t)m->counts[BUYER_START + side];
+        int32_t n = m->size[side], start = (int32_t)(side == BUYERS ? m->params->buyer_start : m->params->seller_start);
         sort_by_eagerness(m, side);
         for (int64_t i = 0; i < m->bidders; i++) {
             m->threshold[side][i] = side == BUYERS ? -1 : 1 << 30;
@@ -167,7 +178,7 @@ static void open_auction(const Market *m)
         }
         for (int32_t i = 0; i < n; i++) {
             int32_t bidder = m->order[side][i];
-            double ticks = m->valuation[side][bidder] / m->numbers[TICK];
+            double ticks = m->valuation[side][bidder] / m->params->tick;
             m->threshold[side][bidder] = (int32_t)(side == BUYERS ? floor(ticks + 1e-9) : ceil(ticks - 1e-9));
         }
         m->winners[side] = 0;
@@ -175,8 +186,9 @@ static void open_auction(const Market *m)
         m->recent[side][0] = start;
         m->recent[side][1] = 0;
     }
-    memset(m->turn, 0, TURN_COLUMNS * sizeof *m->turn);
-    memset(m->totals, 0, METRICS * sizeof *m->totals);
+    *m->side = *m->ticks = *m->cycles = 0;
+    *m->deciding = *m->closed = 0;
+    memset(m->totals, 0, sizeof *m->totals);
     double optimum = 0.0;
     for (int32_t i = 0; i < m->size[BUYERS] && i < m->size[SELLERS]; i++) {
         double gain = m->valuation[BUYERS][m->order[BUYERS][i]] - m->valuation[SELLERS][m->order[SELLERS][i]];
@@ -184,7 +196,7 @@ static void open_auction(const Market *m)
             break;
         optimum += gain;
     }
-    m->totals[OPTIMUM] = optimum;
+    m->totals->optimal_welfare = optimum;
 }
 
 /* Move this broadcast's acceptors to the front of the waiting list, by index; return how many there are. */
@@ -209,24 +221,24 @@ static inline int32_t accept(const Market *m, int side, int32_t first)
 
 static inline double book_acceptances(const Market *m, int side, int32_t count)
 {
-    const double *p = m->numbers;
+    const Params *p = m->params;
     int32_t first = m->winners[side], clock = m->clock[side];
     double reward = 0.0;
     for (int32_t i = first; i < first + count; i++) {
         int32_t bidder = m->order[side][i];
         m->accepted_at[side][bidder] = clock;
-        double regret = fabs(m->valuation[side][bidder] - clock * p[TICK]);
-        m->totals[REGRET] += regret;
-        reward -= p[W_REGRET] * regret;
+        double regret = fabs(m->valuation[side][bidder] - clock * p->tick);
+        m->totals->regret += regret;
+        reward -= p->regret_weight * regret;
         if (i < m->winners[1 - side]) {
             int32_t buyer = m->order[BUYERS][i], seller = m->order[SELLERS][i];
             double gain = m->valuation[BUYERS][buyer] - m->valuation[SELLERS][seller];
             int32_t spread = m->accepted_at[BUYERS][buyer] - m->accepted_at[SELLERS][seller];
-            m->totals[WELFARE] += gain;
-            m->totals[CLOCK_SURPLUS] += spread * p[TICK];
-            m->totals[TRADES] += 1.0;
-            if (m->counts[PAY_PER_TRADE])
-                reward += p[W_WELFARE] * gain + p[W_TRADE];
+            m->totals->welfare += gain;
+            m->totals->clock_surplus += spread * p->tick;
+            m->totals->trades += 1.0;
+            if (m->params->pay_per_trade)
+                reward += p->welfare_weight * gain + p->trade_weight;
         }
     }
     m->winners[side] = first + count;
@@ -246,14 +258,14 @@ static inline int exhausted(const Market *m)
 /* Returns 1: a market that has its price is closed. */
 static inline int set_price(const Market *m, int32_t buyer_clock, int32_t seller_clock)
 {
-    double psi = m->numbers[PSI];
-    m->totals[PRICE] = (psi * buyer_clock + (1.0 - psi) * seller_clock) * m->numbers[TICK];
+    double psi = m->params->psi;
+    m->totals->price = (psi * buyer_clock + (1.0 - psi) * seller_clock) * m->params->tick;
     return 1;
 }
 
 static inline double broadcast(const Market *m, int *closed, int *accepted)
 {
-    int side = m->turn[SIDE];
+    int side = (int)*m->side;
     int32_t first = m->winners[side], n = m->size[side];
     double reward;
     *accepted = 0;
@@ -262,29 +274,29 @@ static inline double broadcast(const Market *m, int *closed, int *accepted)
         return 0.0;
     }
     *closed = 0;
-    m->turn[TICKS]++;
-    m->totals[MESSAGES] += n - first;
+    ++*m->ticks;
+    m->totals->messages += n - first;
     int32_t count = accept(m, side, first);
     if (count > 0) {
         *accepted = 1;
         reward = book_acceptances(m, side, count);
         if (m->winners[1 - side] < m->size[1 - side])
-            m->turn[SIDE] = 1 - side;
+            *m->side = 1 - side;
         if (exhausted(m))
             *closed = set_price(m, m->clock[BUYERS], m->clock[SELLERS]);
     } else {
-        reward = -m->numbers[W_MESSAGE] * (n - first);
-        m->turn[PHASE] = DECIDE;
+        reward = -m->params->message_weight * (n - first);
+        *m->deciding = 1;
     }
     return reward;
 }
 
 static inline int move_clock(const Market *m, int64_t step)
 {
-    int side = m->turn[SIDE];
+    int side = (int)*m->side;
     int32_t before[2] = {m->clock[BUYERS], m->clock[SELLERS]};
     m->clock[side] += (int32_t)(side == BUYERS ? -step : step);
-    m->turn[PHASE] = BROADCAST;
+    *m->deciding = 0;
     if (m->clock[BUYERS] >= m->clock[SELLERS])
         return 0;
     /* The price takes the clock that moved as it was before it crossed the other one. */
@@ -293,8 +305,8 @@ static inline int move_clock(const Market *m, int64_t step)
 
 static inline void complete_totals(const Market *m)
 {
-    m->totals[EFFICIENCY] = m->totals[OPTIMUM] > 0.0 ? m->totals[WELFARE] / m->totals[OPTIMUM] : 1.0;
-    m->totals[N_TICKS] = m->turn[TICKS];
+    m->totals->efficiency = m->totals->optimal_welfare > 0.0 ? m->totals->welfare / m->totals->optimal_welfare : 1.0;
+    m->totals->ticks = *m->ticks;
 }
 
 /* A broadcast and, if nobody accepts, a clock move. */
@@ -304,20 +316,21 @@ static inline double play_tick(const Market *m, int64_t step, int *closed)
     double reward = broadcast(m, closed, &accepted);
     if (!*closed && !accepted)
         *closed = move_clock(m, step);
-    if (!*closed && m->turn[TICKS] >= m->counts[MAX_TICKS])
+    if (!*closed && *m->ticks >= m->params->max_ticks)
         *closed = set_price(m, m->clock[BUYERS], m->clock[SELLERS]);
     if (*closed) {
-        if (!m->counts[PAY_PER_TRADE])
-            reward += m->numbers[W_WELFARE] * m->totals[WELFARE] + m->numbers[W_TRADE] * m->totals[TRADES];
+        if (!m->params->pay_per_trade)
+            reward += m->params->welfare_weight * m->totals->welfare + m->params->trade_weight * m->totals->trades;
         complete_totals(m);
+        *m->closed = 1;
     }
-    m->totals[RETURN] += reward;
+    m->totals->return_ += reward;
     return reward;
 }
 
 static inline int cut_off(const Market *m)
 {
-    if (m->turn[STEPS] < m->counts[MAX_CYCLES])
+    if (*m->cycles < m->params->max_cycles)
         return 0;
     complete_totals(m);
     return set_price(m, m->clock[BUYERS], m->clock[SELLERS]);
@@ -330,34 +343,34 @@ static inline float unit(double x)
 
 static inline void observe(const Market *m, float *out)
 {
-    const int64_t *c = m->counts;
-    double cap = (double)c[BUYER_START];
-    out[0] = (float)m->turn[SIDE];
-    out[1] = unit((double)m->turn[TICKS] / (double)c[MAX_TICKS]);
+    const Params *p = m->params;
+    double cap = (double)p->buyer_start;
+    out[0] = (float)*m->side;
+    out[1] = unit((double)*m->ticks / (double)p->max_ticks);
     out[2] = unit(m->clock[BUYERS] / cap);
     out[3] = unit(m->clock[SELLERS] / cap);
-    out[4] = unit((double)m->winners[BUYERS] / (double)c[MAX_BUYERS]);
-    out[5] = unit((double)m->winners[SELLERS] / (double)c[MAX_SELLERS]);
-    if (c[EXTENDED]) {
+    out[4] = unit((double)m->winners[BUYERS] / (double)p->max_buyers);
+    out[5] = unit((double)m->winners[SELLERS] / (double)p->max_sellers);
+    if (p->extended) {
         for (int side = 0; side < 2; side++) {
             out[6 + side] = unit(abs(m->clock[side] - m->recent[side][0]) / cap);
             out[8 + side] = unit(m->recent[side][1] / cap);
         }
-        out[10] = unit((double)m->size[BUYERS] / (double)c[MAX_BUYERS]);
-        out[11] = unit((double)m->size[SELLERS] / (double)c[MAX_SELLERS]);
+        out[10] = unit((double)m->size[BUYERS] / (double)p->max_buyers);
+        out[11] = unit((double)m->size[SELLERS] / (double)p->max_sellers);
     }
 }
 
 /* An auction that a cycle limit cuts off is not settled: nobody pays. */
 static inline void write_ledger(const Market *m, int closed, double *out, int64_t accounts)
 {
-    double price = m->totals[PRICE], residual = 0.0;
-    int32_t trades = closed ? (int32_t)m->totals[TRADES] : 0;
+    double price = m->totals->price, residual = 0.0;
+    int32_t trades = closed ? (int32_t)m->totals->trades : 0;
     memset(out, 0, (size_t)accounts * sizeof *out);
     for (int32_t i = 0; i < trades; i++) {
         out[m->order[BUYERS][i]] -= price;
         residual += price;
-        out[m->counts[MAX_BUYERS] + m->order[SELLERS][i]] += price;
+        out[m->params->max_buyers + m->order[SELLERS][i]] += price;
         residual -= price;
     }
     out[accounts - 1] = residual;
@@ -379,16 +392,16 @@ void step_markets(const Batch *batch, const int64_t *actions)
         Market m = market_at(batch, b);
         int closed;
         double reward = play_tick(&m, batch->step_ticks[actions[b]], &closed);
-        m.turn[STEPS]++;
+        ++*m.cycles;
         int truncated = !closed && cut_off(&m);
         batch->reward[b] = (float)reward;
         batch->terminated[b] = (uint8_t)closed;
         batch->truncated[b] = (uint8_t)truncated;
         if (closed || truncated) {
-            memcpy(batch->metrics + METRICS * b, m.totals, METRICS * sizeof *m.totals);
+            batch->metrics[b] = *m.totals;
             write_ledger(&m, closed, batch->ledger + b * batch->accounts, batch->accounts);
             observe(&m, batch->final_observation + b * batch->features);
-            if (m.counts[AUTORESET]) {
+            if (m.params->autoreset) {
                 ++*m.episode;
                 draw_bids(&m);
                 open_auction(&m);

@@ -7,6 +7,7 @@ results are equal bit for bit. Only the auctioneer acts, the bidders are truthfu
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from arrays import allocate_outputs
 from numpy.typing import NDArray
 
 from ioa_marl.envs.double_dutch.game import DoubleDutchConfig
-from ioa_marl.markets.double_dutch import kernels as k
 from ioa_marl.markets.double_dutch.auction import allocate_state
 
 Words = NDArray[np.uint64]
@@ -72,8 +72,9 @@ class NumpyAuction:
 
     def __init__(self, config: DoubleDutchConfig, num_envs: int) -> None:
         self._extended = config.observation == "extended"
-        self._p = [float(x) for x in config.numbers()]
-        self._c = [int(x) for x in config.counts(max_cycles=config.max_cycles)]
+        record = config.record(max_cycles=config.max_cycles)[0]
+        # Attributes of NumPy's record take a microsecond each.
+        self._p = SimpleNamespace(**dict(zip(record.dtype.names, record.item(), strict=True)))
         self._steps = config.step_ticks()
         self._bidders = max(config.buyers, config.sellers)
         self._all = np.arange(num_envs)
@@ -92,23 +93,23 @@ class NumpyAuction:
 
     def step(self, actions: NDArray[np.int64]) -> None:
         """Play one tick of every market, (batch, 1) actions; finished markets start their next episode."""
-        s, p, c = self.state, self._p, self._c
-        side = s.turn[:, k.SIDE].astype(np.intp)
+        s, p = self.state, self._p
+        side = s.side.astype(np.intp)
         empty = self._exhausted()  # a side without bidders from the start
         reward, accepted = self._broadcast(side, ~empty)
         closed = empty | (accepted & self._exhausted())
         self._set_price(np.flatnonzero(closed))
         mover = ~empty & ~accepted
         closed |= self._move(np.flatnonzero(mover), side, self._steps[actions[:, 0]])
-        late = ~closed & (s.turn[:, k.TICKS] >= c[k.MAX_TICKS])
+        late = ~closed & (s.ticks >= p.max_ticks)
         self._set_price(np.flatnonzero(late))
         closed |= late
-        if c[k.PAY_PER_TRADE] == 0:
-            total = p[k.W_WELFARE] * s.totals[:, k.WELFARE] + p[k.W_TRADE] * s.totals[:, k.TRADES]
+        if not p.pay_per_trade:
+            total = p.welfare_weight * s.totals["welfare"] + p.trade_weight * s.totals["trades"]
             reward[closed] += total[closed]
-        s.totals[:, k.RETURN] += reward
-        s.turn[:, k.STEPS] += 1
-        truncated = ~closed & (s.turn[:, k.STEPS] >= c[k.MAX_CYCLES])
+        s.totals["return_"] += reward
+        s.cycles[:] += 1
+        truncated = ~closed & (s.cycles >= p.max_cycles)
         self._set_price(np.flatnonzero(truncated))
         out = self.outputs
         out.reward[:, 0], out.terminated[:], out.truncated[:] = reward, closed, truncated
@@ -129,24 +130,24 @@ class NumpyAuction:
     def _set_price(self, rows: Rows, previous: NDArray[Any] | None = None) -> None:
         if rows.size:
             clock = self.state.clock[rows] if previous is None else previous
-            psi = self._p[k.PSI]
-            price = (psi * clock[:, 0] + (1.0 - psi) * clock[:, 1]) * self._p[k.TICK]
-            self.state.totals[rows, k.PRICE] = price
+            psi = self._p.psi
+            price = (psi * clock[:, 0] + (1.0 - psi) * clock[:, 1]) * self._p.tick
+            self.state.totals["price"][rows] = price
 
     def _broadcast(self, side: Rows, asked: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Ask the active sides; returns the rewards and where somebody accepted."""
         s, rows = self.state, self._all
         first = s.winners[rows, side]
         listeners = np.where(asked, s.size[rows, side] - first, 0)
-        s.turn[:, k.TICKS] += asked
-        s.totals[:, k.MESSAGES] += listeners
+        s.ticks[:] += asked
+        s.totals["messages"] += listeners
         clock = s.clock[rows, side][:, None]
         limit = s.threshold[rows, side]
         willing = np.where(side[:, None] == 0, clock <= limit, clock >= limit)
         accepts = willing & (s.accepted_at[rows, side] < 0) & asked[:, None]
         count = accepts.sum(axis=1, dtype=np.int32)
         accepted = count > 0
-        reward = -self._p[k.W_MESSAGE] * listeners
+        reward = -self._p.message_weight * listeners
         where = np.flatnonzero(accepted)
         if where.size:
             reward[where] = 0.0
@@ -158,7 +159,7 @@ class NumpyAuction:
             s.recent[where, own, 0] = now
             other = 1 - own
             waiting = s.winners[where, other] < s.size[where, other]
-            s.turn[where, k.SIDE] = np.where(waiting, other, own)
+            s.side[where] = np.where(waiting, other, own)
         return reward, accepted
 
     def _book(
@@ -173,22 +174,22 @@ class NumpyAuction:
         clock = s.clock[row, own]
         s.order[row, own, place] = bidder
         s.accepted_at[row, own, bidder] = clock
-        regret = np.abs(s.valuation[row, own, bidder] - clock * p[k.TICK])
+        regret = np.abs(s.valuation[row, own, bidder] - clock * p.tick)
         # np.add.at adds one by one in this order, as the kernels do; a sum of sums would round differently.
-        np.add.at(s.totals[:, k.REGRET], row, regret)
+        np.add.at(s.totals["regret"], row, regret)
         pays = np.zeros((len(row), 2))
-        pays[:, 0] = -p[k.W_REGRET] * regret
+        pays[:, 0] = -p.regret_weight * regret
         paired = np.flatnonzero(place < s.winners[row, 1 - own])
         if paired.size:
             r, m = row[paired], place[paired]
             buyer, seller = s.order[r, 0, m], s.order[r, 1, m]
             gain = s.valuation[r, 0, buyer] - s.valuation[r, 1, seller]
             spread = s.accepted_at[r, 0, buyer] - s.accepted_at[r, 1, seller]
-            np.add.at(s.totals[:, k.WELFARE], r, gain)
-            np.add.at(s.totals[:, k.CLOCK_SURPLUS], r, spread * p[k.TICK])
-            np.add.at(s.totals[:, k.TRADES], r, 1.0)
-            if self._c[k.PAY_PER_TRADE]:
-                pays[paired, 1] = p[k.W_WELFARE] * gain + p[k.W_TRADE]
+            np.add.at(s.totals["welfare"], r, gain)
+            np.add.at(s.totals["clock_surplus"], r, spread * p.tick)
+            np.add.at(s.totals["trades"], r, 1.0)
+            if self._p.pay_per_trade:
+                pays[paired, 1] = p.welfare_weight * gain + p.trade_weight
         np.add.at(reward, np.repeat(row, 2), pays.ravel())
 
     def _move(self, rows: Rows, side: Rows, steps: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -208,27 +209,27 @@ class NumpyAuction:
         """Write metrics, receipts and last observations of the markets that ended."""
         s, out = self.state, self.outputs
         totals = s.totals[ended]
-        possible = totals[:, k.OPTIMUM] > 0.0
-        totals[:, k.EFFICIENCY] = 1.0
-        np.divide(totals[:, k.WELFARE], totals[:, k.OPTIMUM], out=totals[:, k.EFFICIENCY], where=possible)
-        totals[:, k.N_TICKS] = s.turn[ended, k.TICKS]
+        possible = totals["optimal_welfare"] > 0.0
+        totals["efficiency"] = 1.0
+        np.divide(totals["welfare"], totals["optimal_welfare"], out=totals["efficiency"], where=possible)
+        totals["ticks"] = s.ticks[ended]
         out.metrics[ended] = totals
         # An auction that a cycle limit cuts off is not settled: nobody pays.
-        trades = np.where(out.terminated[ended], totals[:, k.TRADES], 0.0)
+        trades = np.where(out.terminated[ended], totals["trades"], 0.0)
         trade, m = np.nonzero(np.arange(self._bidders) < trades[:, None])
-        row, price = ended[trade], totals[trade, k.PRICE]
+        row, price = ended[trade], totals["price"][trade]
         out.ledger[ended] = 0.0
         out.ledger[row, s.order[row, 0, m]] = -price
-        out.ledger[row, self._c[k.MAX_BUYERS] + s.order[row, 1, m]] = price
+        out.ledger[row, self._p.max_buyers + s.order[row, 1, m]] = price
         out.final_observation[ended, 0] = self._observe(ended)
 
     def _observe(self, rows: Rows) -> NDArray[np.float64]:
-        s, c = self.state, self._c
-        cap, most = c[k.BUYER_START], (c[k.MAX_BUYERS], c[k.MAX_SELLERS])
-        clock, turn = s.clock[rows], s.turn[rows]
+        s, p = self.state, self._p
+        cap, most = p.buyer_start, (p.max_buyers, p.max_sellers)
+        clock = s.clock[rows]
         out = np.empty((len(rows), self.outputs.observation.shape[2]))
-        out[:, 0] = turn[:, k.SIDE]
-        out[:, 1] = turn[:, k.TICKS] / c[k.MAX_TICKS]
+        out[:, 0] = s.side[rows]
+        out[:, 1] = s.ticks[rows] / p.max_ticks
         out[:, 2:4] = clock / cap
         out[:, 4:6] = s.winners[rows] / most
         if self._extended:
@@ -240,31 +241,31 @@ class NumpyAuction:
 
     def _draw(self, rows: Rows) -> None:
         """Draw sizes and valuations; bidders that take no part are worth less than nothing."""
-        s, p, c = self.state, self._p, self._c
+        s, p = self.state, self._p
         key = np.stack([s.seed[rows], s.stream[rows]])
         drawn = philox_uniforms(key, s.episode[rows], self._block, self._purpose)
         u, sides = drawn[:, 0], drawn[:, 1:].reshape(len(rows), 2, -1)[:, :, : self._bidders]
-        least, most = (c[k.MIN_BUYERS], c[k.MIN_SELLERS]), (c[k.MAX_BUYERS], c[k.MAX_SELLERS])
+        least, most = (p.min_buyers, p.min_sellers), (p.max_buyers, p.max_sellers)
         size = least + (u[:, :2] * (np.subtract(most, least) + 1)).astype(np.int64)
-        level = (p[k.LEVEL_LOW] + (p[k.LEVEL_HIGH] - p[k.LEVEL_LOW]) * u[:, 2])[:, None]
-        log_width = p[k.LOG_WIDTH_LOW] + (p[k.LOG_WIDTH_HIGH] - p[k.LOG_WIDTH_LOW]) * u[:, 3]
+        level = (p.level_low + (p.level_high - p.level_low) * u[:, 2])[:, None]
+        log_width = p.log_width_low + (p.log_width_high - p.log_width_low) * u[:, 3]
         width = _exp(log_width)[:, None]
 
-        target = level + width * (p[k.VALUE_LOW] + (p[k.VALUE_HIGH] - p[k.VALUE_LOW]) * sides[:, 0])
-        income = (target + p[k.BUYER_PENALTY]) / p[k.LOT] * p[k.LOT]
-        values = np.maximum(income - p[k.BUYER_PENALTY], 0.0)
+        target = level + width * (p.value_low + (p.value_high - p.value_low) * sides[:, 0])
+        income = (target + p.buyer_penalty) / p.lot * p.lot
+        values = np.maximum(income - p.buyer_penalty, 0.0)
         takes_part = np.arange(self._bidders) < size[:, :, None]
         highest = np.where(takes_part[:, 0], income, 0.0).max(axis=1).clip(0.0)
 
-        target = level - width * (p[k.COST_LOW] + (p[k.COST_HIGH] - p[k.COST_LOW]) * sides[:, 1])
-        hover_power = np.maximum(target - (p[k.COMPUTE_COST] + p[k.DELAY_COST]), 0.0) / p[k.HOVER_COST]
-        costs = p[k.COMPUTE_COST] + p[k.HOVER_COST] * hover_power + p[k.DELAY_COST]
+        target = level - width * (p.cost_low + (p.cost_high - p.cost_low) * sides[:, 1])
+        hover_power = np.maximum(target - (p.compute_cost + p.delay_cost), 0.0) / p.hover_cost
+        costs = p.compute_cost + p.hover_cost * hover_power + p.delay_cost
         # What was drawn for bidders that are not there must not be seen.
         s.valuation[rows, 0] = np.where(takes_part[:, 0], values, 0.0)
         s.valuation[rows, 1] = np.where(takes_part[:, 1], costs, 0.0)
         takes_part[:, 1] &= costs <= highest[:, None]
         s.size[rows] = takes_part.sum(axis=2)
-        tick = p[k.TICK]
+        tick = p.tick
         s.threshold[rows, 0] = np.where(takes_part[:, 0], np.floor(values / tick + 1e-9), -1)
         s.threshold[rows, 1] = np.where(takes_part[:, 1], np.ceil(costs / tick - 1e-9), 1 << 30)
         best = np.stack([np.where(takes_part[:, 0], -values, np.inf), np.where(takes_part[:, 1], costs, np.inf)])
@@ -272,13 +273,15 @@ class NumpyAuction:
         gain = -best[0] - best[1]
         # A running sum adds one by one, as the kernels do; np.sum would add in pairs.
         s.totals[rows] = 0.0
-        s.totals[rows, k.OPTIMUM] = np.where(gain > 0.0, gain, 0.0).cumsum(axis=1)[:, -1]
+        s.totals["optimal_welfare"][rows] = np.where(gain > 0.0, gain, 0.0).cumsum(axis=1)[:, -1]
 
     def _open(self, rows: Rows) -> None:
         """Start the current episode of ``rows``."""
         s = self.state
         self._draw(rows)
-        start = self._c[k.BUYER_START], self._c[k.SELLER_START]
+        start = self._p.buyer_start, self._p.seller_start
         s.accepted_at[rows] = -1
-        s.winners[rows], s.turn[rows], s.recent[rows, :, 1] = 0, 0, 0
+        s.winners[rows], s.recent[rows, :, 1] = 0, 0
+        for array in (s.side, s.ticks, s.cycles):
+            array[rows] = 0
         s.clock[rows] = s.recent[rows, :, 0] = start

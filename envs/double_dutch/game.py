@@ -15,10 +15,11 @@ from ioa_marl.envs.double_dutch.policies import POLICIES
 from ioa_marl.envs.spaces import unit_box
 from ioa_marl.foundations.compile import machine_code
 from ioa_marl.foundations.parameters import check_integer, require
-from ioa_marl.markets.double_dutch import drivers as batch
-from ioa_marl.markets.double_dutch import kernels as k
+from ioa_marl.foundations.records import plain_view
+from ioa_marl.markets.double_dutch import drivers
 from ioa_marl.markets.double_dutch.auction import PRESETS, DoubleDutchParams, allocate_state
 from ioa_marl.markets.double_dutch.clairvoyant import clairvoyant_bounds
+from ioa_marl.markets.double_dutch.kernels import Metrics
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ class DoubleDutchGame(Game):
     config_class: ClassVar[type[Any]] = DoubleDutchConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     default_controlled_roles: ClassVar[tuple[str, ...]] = ("auctioneer",)
-    metric_names: tuple[str, ...] = k.METRICS
+    metric_names: tuple[str, ...] = Metrics.names()
     objectives: ClassVar[Mapping[str, str]] = {"auctioneer": "return"}
     constant_baseline: ClassVar[Mapping[str, str]] = {"auctioneer": "fixed_step"}
     board_metrics: ClassVar[tuple[str, ...]] = ("efficiency", "messages", "ticks")
@@ -189,13 +190,12 @@ class DoubleDutchGame(Game):
     ) -> None:
         super().__init__(config, num_envs, controlled_roles, autoreset)
         self._bidders = max(config.buyers, config.sellers)
-        self._numbers = config.numbers()
-        self._counts = config.counts(
+        self._params = config.record(
             self.controlled_roles, config.max_cycles, config.observation == "extended", autoreset
         )
         # Where the state has to be looked at before it is gone, markets are reset after the kernel.
-        self._counts_without_reset = self._counts.copy()
-        self._counts_without_reset[k.AUTORESET] = 0
+        self._params_without_reset = self._params.copy()
+        self._params_without_reset["autoreset"] = False
         self._steps = config.step_ticks()
         self.auctions = allocate_state(num_envs, self._bidders)
         self._features = self.roles["auctioneer"].observation_space.shape[0]
@@ -208,7 +208,7 @@ class DoubleDutchGame(Game):
         self._no_auctioneer = np.zeros((num_envs, 1), np.int64)
         self._choices = np.zeros((num_envs, 2, self._bidders), np.int64)
         self._step_auctioneer = machine_code(
-            batch.step_auctioneer, self.auctions, self._numbers, self._counts, self._steps, self._no_auctioneer,
+            drivers.step_auctioneer, self.auctions, self._params, self._steps, self._no_auctioneer,
             self._buffers[0].outputs,
         )  # fmt: skip
 
@@ -216,8 +216,8 @@ class DoubleDutchGame(Game):
     def make_roles(cls, config: DoubleDutchConfig) -> dict[str, Role]:
         """Return the roles auctioneer, buyer and seller."""
         extended = config.observation == "extended"
-        features = batch.AUCTIONEER_FEATURES_EXTENDED if extended else batch.AUCTIONEER_FEATURES
-        unit = [unit_box(n) for n in (features, features + batch.BIDDER_EXTRAS)]
+        features = drivers.AUCTIONEER_FEATURES_EXTENDED if extended else drivers.AUCTIONEER_FEATURES
+        unit = [unit_box(n) for n in (features, features + drivers.BIDDER_EXTRAS)]
         return {
             "auctioneer": Role("auctioneer", 1, unit[0], spaces.Discrete(len(config.steps)), "scripted_step"),
             "buyer": Role("buyer", config.buyers, unit[1], spaces.Discrete(2), "truthful"),
@@ -249,21 +249,19 @@ class DoubleDutchGame(Game):
 
     def _open(self, draw: bool, mask: NDArray[np.bool_]) -> tuple[Arrays, Arrays]:
         self.openings += 1
-        batch.open_markets(self.auctions, self._numbers, self._counts, draw, mask)
+        drivers.open_markets(self.auctions, self._params, draw, mask)
         return self._observe()
 
     def _observe(self) -> tuple[Arrays, Arrays]:
         buffers = self._buffers[self._turn]
-        batch.observe_markets(self.auctions, self._counts, buffers.outputs.observation)
+        drivers.observe_markets(self.auctions, self._params, buffers.outputs.observation)
         if not self._only_auctioneer:
-            batch.observe_all_bidders(
-                self.auctions, self._numbers, self._counts, buffers.outputs.observation, buffers.bidders
-            )
+            drivers.observe_all_bidders(self.auctions, self._params, buffers.outputs.observation, buffers.bidders)
         return buffers.step.observations, buffers.step.active
 
     def next_episode(self) -> tuple[Arrays, Arrays]:
         """Put every market that has been stepped at the start of its next episode."""
-        stepped = self.auctions.turn[:, k.STEPS] > 0
+        stepped = self.auctions.cycles > 0
         self.auctions.episode[stepped] += np.uint64(1)
         return self._open(True, stepped)
 
@@ -273,8 +271,8 @@ class DoubleDutchGame(Game):
             steps = self.checked_actions("auctioneer", actions)
             self._turn = 1 - self._turn
             buffers = self._buffers[self._turn]
-            counts = self._counts_without_reset if self.final_states else self._counts
-            self._step_auctioneer(self.auctions, self._numbers, counts, self._steps, steps, buffers.outputs)
+            params = self._params_without_reset if self.final_states else self._params
+            self._step_auctioneer(self.auctions, params, self._steps, steps, buffers.outputs)
             self._keep_final_states(buffers)
             return buffers.step
         checked = {role: self.checked_actions(role, actions) for role in self.controlled_roles}
@@ -284,8 +282,8 @@ class DoubleDutchGame(Game):
         self._turn = 1 - self._turn
         buffers = self._buffers[self._turn]
         steps = checked.get("auctioneer", self._no_auctioneer)
-        batch.step_roles(
-            self.auctions, self._numbers, self._counts_without_reset if self.final_states else self._counts,
+        drivers.step_roles(
+            self.auctions, self._params_without_reset if self.final_states else self._params,
             self._steps, steps, self._choices, buffers.outputs, buffers.bidders,
         )  # fmt: skip
         self._keep_final_states(buffers)
@@ -300,7 +298,7 @@ class DoubleDutchGame(Game):
         final_state[...] = self.state()
         if self.autoreset:
             self.auctions.episode[ended] += np.uint64(1)
-            batch.open_markets(self.auctions, self._numbers, self._counts, True, ended)
+            drivers.open_markets(self.auctions, self._params, True, ended)
             self._observe()
 
     def state(self) -> NDArray[np.float32]:
@@ -308,8 +306,8 @@ class DoubleDutchGame(Game):
         a, c = self.auctions, self.config
         out = np.zeros((self.num_envs, 6 + 2 * (c.buyers + c.sellers)), np.float32)
         cap = round(c.buyer_clock / c.tick)
-        out[:, 0] = a.turn[:, k.SIDE]
-        out[:, 1] = a.turn[:, k.TICKS] / c.max_ticks
+        out[:, 0] = a.side
+        out[:, 1] = a.ticks / c.max_ticks
         out[:, 2:4] = a.clock / cap
         out[:, 4:6] = a.winners / (c.buyers, c.sellers)
         at = 6
@@ -324,7 +322,8 @@ class DoubleDutchGame(Game):
         return {name: array.copy() for name, array in self._arrays().items()}
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        return {**self.auctions._asdict(), "ledger": self._ledger}
+        auctions = {name: plain_view(array) for name, array in self.auctions._asdict().items()}
+        return {**auctions, "ledger": self._ledger}
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Arrays]:
         """Go on from what `save` returned."""
@@ -361,22 +360,22 @@ class _Buffers(StepBuffers):
         features = roles["auctioneer"].observation_space.shape[0]
         counts = {name: role.count for name, role in roles.items()}
         bidders = max(counts["buyer"], counts["seller"])
-        self.outputs = batch.StepOutputs(
+        self.outputs = drivers.StepOutputs(
             terminated=np.zeros(n, np.bool_),
             truncated=np.zeros(n, np.bool_),
             observation=np.zeros((n, 1, features), np.float32),
             reward=np.zeros((n, 1), np.float32),
             final_observation=np.zeros((n, 1, features), np.float32),
-            metrics=np.zeros((n, len(k.METRICS))),
+            metrics=Metrics.zeros(n),
             ledger=ledger,
         )
         only_auctioneer = game.controlled_roles == ("auctioneer",)
         rows = 0 if only_auctioneer else n
         shape = (rows, 2, bidders)
-        self.bidders = batch.BidderOutputs(
-            observation=np.zeros((*shape, features + batch.BIDDER_EXTRAS), np.float32),
+        self.bidders = drivers.BidderOutputs(
+            observation=np.zeros((*shape, features + drivers.BIDDER_EXTRAS), np.float32),
             reward=np.zeros(shape, np.float32),
-            final_observation=np.zeros((*shape, features + batch.BIDDER_EXTRAS), np.float32),
+            final_observation=np.zeros((*shape, features + drivers.BIDDER_EXTRAS), np.float32),
             active=np.zeros(shape, np.bool_),
             auctioneer_active=np.ones((n, 1), np.bool_),
         )
@@ -395,5 +394,5 @@ class _Buffers(StepBuffers):
             truncated=out.truncated,
             active=by_role(seen.auctioneer_active, seen.active),
             final_observations=by_role(out.final_observation, seen.final_observation),
-            metrics={name: out.metrics[:, column] for column, name in enumerate(k.METRICS)},
+            metrics=dict(zip(game.metric_names, plain_view(out.metrics).T, strict=True)),
         )

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs.policies import policy
 from ioa_marl.foundations.parameters import is_number, require
-from ioa_marl.markets.double_dutch import kernels as k
 from ioa_marl.markets.double_dutch.clairvoyant import ClairvoyantPlan, clairvoyant_plan
+from ioa_marl.markets.double_dutch.kernels import BUYERS, SELLERS
 from ioa_marl.markets.double_dutch.references import best_fixed_step
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ class TwoPhase:
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, 1) step indices."""
         auctions = self._game.auctions
-        side = auctions.turn[:, k.SIDE : k.SIDE + 1].astype(np.int64)
-        started = np.take_along_axis(auctions.winners, side, axis=1) > 0
+        started = np.take_along_axis(auctions.winners, auctions.side[:, None], axis=1) > 0
         return np.where(started, self._fine, self._coarse)
 
 
@@ -76,7 +75,7 @@ class Clairvoyant:
             if plan is None or self._solved[b] != key:
                 plan = self._plans[b] = clairvoyant_plan(auctions, b, self._game.config)
                 self._solved[b] = key
-            actions[b, 0] = plan.action(auctions.turn[b, k.SIDE], auctions.clock[b, 0], auctions.clock[b, 1])
+            actions[b, 0] = plan.action(auctions.side[b], auctions.clock[b, 0], auctions.clock[b, 1])
         return actions
 
 
@@ -91,7 +90,7 @@ class Truthful:
         """Return (batch, bidders) with 1 for accept."""
         limits = self._game.auctions.threshold[:, self._side, : self._count]
         clock = self._game.auctions.clock[:, self._side, None]
-        accept = clock <= limits if self._side == k.BUYERS else clock >= limits
+        accept = clock <= limits if self._side == BUYERS else clock >= limits
         return accept.astype(np.int64)
 
 
@@ -101,13 +100,13 @@ class Shaded(Truthful):
     def __init__(self, game: DoubleDutchGame, side: int, shade: float = 0.1) -> None:
         super().__init__(game, side)
         require(is_number(shade) and 0.0 <= shade < 1.0, "shade", shade, "a number in [0, 1)")
-        self._factor = 1.0 - shade if side == k.BUYERS else 1.0 + shade
+        self._factor = 1.0 - shade if side == BUYERS else 1.0 + shade
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, bidders) with 1 for accept."""
         reported = self._game.auctions.valuation[:, self._side, : self._count] * self._factor
         clock = self._game.auctions.clock[:, self._side, None] * self._game.config.tick
-        accept = clock <= reported if self._side == k.BUYERS else clock >= reported
+        accept = clock <= reported if self._side == BUYERS else clock >= reported
         return accept.astype(np.int64)
 
 
@@ -118,7 +117,7 @@ POLICIES: dict[str, dict[str, PolicyFactory]] = {
         "oracle": policy(Clairvoyant),
         "scripted_step": policy(ScriptedStep),
     },
-    "buyer": {"truthful": policy(Truthful, k.BUYERS), "shaded": policy(Shaded, k.BUYERS)},
-    "seller": {"truthful": policy(Truthful, k.SELLERS), "shaded": policy(Shaded, k.SELLERS)},
+    "buyer": {"truthful": policy(Truthful, BUYERS), "shaded": policy(Shaded, BUYERS)},
+    "seller": {"truthful": policy(Truthful, SELLERS), "shaded": policy(Shaded, SELLERS)},
 }
 """For each role its scripted policies by name."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ioa_marl.envs import rendering as r
+from ioa_marl.envs import rendering
 from ioa_marl.foundations.parameters import require
-from ioa_marl.markets.double_dutch import kernels as k
+from ioa_marl.foundations.records import plain_view
+from ioa_marl.markets.double_dutch.kernels import BUYERS, SELLERS, Metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 COLUMNS = 100
 """Width of the text."""
 
-_COLOURS = (r.BLUE, r.ORANGE)
+_COLOURS = (rendering.BLUE, rendering.ORANGE)
 _ARROWS = ("▼", "▲")
 _STEMS = 120
 """With more bidders than this, lines from valuations to accepted clocks would only be a smear."""
@@ -115,7 +116,7 @@ def _side(game: DoubleDutchGame, b: int, side: int) -> _Side:
     accepting = state.order[b, side, :n]
     valuation = state.valuation[b, side, accepting]
     # `order` lists acceptors first; the picture shows everybody by eagerness.
-    keenest = np.lexsort((accepting, -valuation if side == k.BUYERS else valuation))
+    keenest = np.lexsort((accepting, -valuation if side == BUYERS else valuation))
     clocks = state.accepted_at[b, side, accepting[keenest]]
     last = int(state.recent[b, side, 0])
     return _Side(
@@ -131,16 +132,16 @@ def _side(game: DoubleDutchGame, b: int, side: int) -> _Side:
 
 def _view(game: DoubleDutchGame, index: int) -> _View:
     state = game.auctions
-    totals = dict(zip(k.METRICS, state.totals[index].tolist(), strict=True))
-    buyers, sellers = _side(game, index, k.BUYERS), _side(game, index, k.SELLERS)
+    totals = dict(zip(Metrics.names(), plain_view(state.totals)[index].tolist(), strict=True))
+    buyers, sellers = _side(game, index, BUYERS), _side(game, index, SELLERS)
     pairs = min(len(buyers.valuations), len(sellers.valuations))
     return _View(
         sides=(buyers, sellers),
-        turn=int(state.turn[index, k.SIDE]),
-        asking=bool(state.turn[index, k.PHASE] == k.BROADCAST),
+        turn=int(state.side[index]),
+        asking=not state.deciding[index],
         # Ticks and efficiency are filled in at the end; an auction without bidders ends at tick 0.
         closed=totals["ticks"] > 0.0 or totals["efficiency"] > 0.0,
-        ticks=int(state.turn[index, k.TICKS]),
+        ticks=int(state.ticks[index]),
         max_ticks=game.config.max_ticks,
         digits=max(2, len(f"{game.config.tick:.6f}".rstrip("0").partition(".")[2])),
         efficient_trades=int((buyers.valuations[:pairs] > sellers.valuations[:pairs]).sum()),
@@ -166,7 +167,7 @@ def render(game: DoubleDutchGame, mode: str, index: int = 0) -> Any:
         Text of at most 100 columns, or the image.
     """
     require(mode in ("ansi", "rgb_array"), "mode", mode, "ansi or rgb_array")
-    return text(game, index) if mode == "ansi" else r.figure_to_array(figure(game, index))
+    return text(game, index) if mode == "ansi" else rendering.figure_to_array(figure(game, index))
 
 
 def figure(game: DoubleDutchGame, index: int = 0) -> Figure:
@@ -191,10 +192,12 @@ def figure(game: DoubleDutchGame, index: int = 0) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     view = _view(game, index)
-    drawn = r.new_figure()
+    drawn = rendering.new_figure()
     _draw_header(drawn, view)
     axes = drawn.add_axes((0.075, 0.15, 0.775, 0.605))
-    r.style_axes(axes, "lots, buyers from the highest value down, sellers from the lowest cost up", "price per lot")
+    rendering.style_axes(
+        axes, "lots, buyers from the highest value down, sellers from the lowest cost up", "price per lot"
+    )
     low, high = view.price_range
     margin = 0.03 * (high - low)
     lots = max(1, *(len(side.valuations) for side in view.sides))
@@ -210,21 +213,21 @@ def figure(game: DoubleDutchGame, index: int = 0) -> Figure:
 
 
 def _draw_header(drawn: Figure, view: _View) -> None:
-    active = r.INK if view.closed else _COLOURS[view.turn]
-    drawn.text(0.03, 0.957, "Double Dutch auction", fontsize=19, fontweight="bold", color=r.INK, va="center")
+    active = rendering.INK if view.closed else _COLOURS[view.turn]
+    drawn.text(0.03, 0.957, "Double Dutch auction", fontsize=19, fontweight="bold", color=rendering.INK, va="center")
     drawn.text(
-        0.97, 0.957, view.headline, fontsize=13, fontweight="bold", color=r.PAPER, ha="right", va="center",
+        0.97, 0.957, view.headline, fontsize=13, fontweight="bold", color=rendering.PAPER, ha="right", va="center",
         bbox={"boxstyle": "round,pad=0.45", "facecolor": active, "edgecolor": active},
     )  # fmt: skip
-    drawn.text(0.03, 0.912, view.sentence, fontsize=12, color=r.MUTED, va="center")
+    drawn.text(0.03, 0.912, view.sentence, fontsize=12, color=rendering.MUTED, va="center")
     totals = view.totals
     y = 0.848
-    r.tile(drawn, 0.03, y, "welfare", f"{totals['welfare']:,.1f}", f"of {totals['optimal_welfare']:,.1f}")
-    r.progress_bar(drawn, 0.03, y - 0.062, 0.21, view.efficiency, r.GREEN)
-    r.tile(drawn, 0.29, y, "efficiency", f"{view.efficiency:.1%}")
-    r.tile(drawn, 0.42, y, "trades", f"{view.trades:,}", f"of {view.efficient_trades:,} efficient")
-    r.tile(drawn, 0.63, y, "messages", f"{totals['messages']:,.0f}")
-    r.tile(drawn, 0.80, y, "auctioneer's return", f"{totals['return']:,.1f}".replace("-", "−"))
+    rendering.tile(drawn, 0.03, y, "welfare", f"{totals['welfare']:,.1f}", f"of {totals['optimal_welfare']:,.1f}")
+    rendering.progress_bar(drawn, 0.03, y - 0.062, 0.21, view.efficiency, rendering.GREEN)
+    rendering.tile(drawn, 0.29, y, "efficiency", f"{view.efficiency:.1%}")
+    rendering.tile(drawn, 0.42, y, "trades", f"{view.trades:,}", f"of {view.efficient_trades:,} efficient")
+    rendering.tile(drawn, 0.63, y, "messages", f"{totals['messages']:,.0f}")
+    rendering.tile(drawn, 0.80, y, "auctioneer's return", f"{totals['return']:,.1f}".replace("-", "−"))
 
 
 def _draw_welfare(axes: Axes, view: _View) -> None:
@@ -234,22 +237,24 @@ def _draw_welfare(axes: Axes, view: _View) -> None:
     """
     buyers, sellers = view.sides
     best = view.efficient_trades
-    x, top = r.staircase(buyers.valuations[:best])
-    axes.fill_between(x, r.staircase(sellers.valuations[:best])[1], top, color=r.GREEN, alpha=0.13, lw=0)
-    x, top = r.staircase(buyers.valuations[buyers.trades])
-    bottom = r.staircase(sellers.valuations[sellers.trades])[1]
-    axes.fill_between(x, bottom, top, where=top >= bottom, color=r.GREEN, alpha=0.35, lw=0)
-    axes.fill_between(x, bottom, top, where=top < bottom, color=r.PINK, alpha=0.5, lw=0)
+    x, top = rendering.staircase(buyers.valuations[:best])
+    axes.fill_between(
+        x, rendering.staircase(sellers.valuations[:best])[1], top, color=rendering.GREEN, alpha=0.13, lw=0
+    )
+    x, top = rendering.staircase(buyers.valuations[buyers.trades])
+    bottom = rendering.staircase(sellers.valuations[sellers.trades])[1]
+    axes.fill_between(x, bottom, top, where=top >= bottom, color=rendering.GREEN, alpha=0.35, lw=0)
+    axes.fill_between(x, bottom, top, where=top < bottom, color=rendering.PINK, alpha=0.5, lw=0)
 
 
 def _draw_bidders(axes: Axes, side: _Side, colour: str, lots: int) -> None:
     width = 2.2 if lots <= 200 else 1.2
-    axes.plot(*r.staircase(side.valuations), color=colour, linewidth=width, solid_capstyle="butt", zorder=3)
+    axes.plot(*rendering.staircase(side.valuations), color=colour, linewidth=width, solid_capstyle="butt", zorder=3)
     at = np.arange(len(side.valuations)) + 0.5
     if lots <= _STEMS:
         axes.vlines(at, side.valuations, side.accepted, color=colour, alpha=0.45, linewidth=1.0, zorder=3)
     size = float(np.clip(340.0 / lots, 3.0, 8.0))
-    for chosen, face in ((side.trades, colour), (~side.trades, r.PAPER)):
+    for chosen, face in ((side.trades, colour), (~side.trades, rendering.PAPER)):
         axes.plot(
             at[chosen], side.accepted[chosen],
             linestyle="none", marker="o", markersize=size, markerfacecolor=face, markeredgecolor=colour,
@@ -272,28 +277,28 @@ def _draw_clocks(axes: Axes, view: _View) -> None:
         labels.insert(0, (side.clock, words, colour, active))
     if view.closed:
         price = view.totals["price"]
-        axes.axhline(price, color=r.INK, linewidth=2.0, zorder=4)
-        labels.insert(1, (price, f"clearing price\n{view.price(price)}", r.INK, True))
+        axes.axhline(price, color=rendering.INK, linewidth=2.0, zorder=4)
+        labels.insert(1, (price, f"clearing price\n{view.price(price)}", rendering.INK, True))
     height = (high - low) / axes.bbox.height
-    shown = r.spread([label[0] for label in labels], 54 * height, low + 22 * height, high - 22 * height)
+    shown = rendering.spread([label[0] for label in labels], 54 * height, low + 22 * height, high - 22 * height)
     for (at, words, colour, filled), y in zip(labels, shown, strict=True):
-        r.tag(axes, at, y, words, colour, filled)
+        rendering.tag(axes, at, y, words, colour, filled)
 
 
 def _draw_legend(drawn: Figure) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    point: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 7, "color": r.INK}
+    point: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 7, "color": rendering.INK}
     entries = [
-        Line2D([], [], color=r.BLUE, lw=2.2, label="buyers' values"),
-        Line2D([], [], color=r.ORANGE, lw=2.2, label="sellers' costs"),
-        Patch(facecolor=r.GREEN, alpha=0.15, lw=0, label="possible welfare"),
-        Patch(facecolor=r.GREEN, alpha=0.45, lw=0, label="realised welfare"),
+        Line2D([], [], color=rendering.BLUE, lw=2.2, label="buyers' values"),
+        Line2D([], [], color=rendering.ORANGE, lw=2.2, label="sellers' costs"),
+        Patch(facecolor=rendering.GREEN, alpha=0.15, lw=0, label="possible welfare"),
+        Patch(facecolor=rendering.GREEN, alpha=0.45, lw=0, label="realised welfare"),
         Line2D([], [], label="accepted, trades", **point),
-        Line2D([], [], label="accepted, no partner", markerfacecolor=r.PAPER, **point),
+        Line2D([], [], label="accepted, no partner", markerfacecolor=rendering.PAPER, **point),
     ]
-    r.legend(drawn, entries, y=0.012, fontsize=9.5, handlelength=1.6, columnspacing=1.6, handletextpad=0.6)
+    rendering.legend(drawn, entries, y=0.012, fontsize=9.5, handlelength=1.6, columnspacing=1.6, handletextpad=0.6)
 
 
 def text(game: DoubleDutchGame, index: int = 0) -> str:
@@ -321,13 +326,13 @@ def text(game: DoubleDutchGame, index: int = 0) -> str:
     for number, (side, arrow) in enumerate(zip(view.sides, _ARROWS, strict=True)):
         mark = "►" if number == view.turn and not view.closed else " "
         share = (side.clock - low) / (high - low)
-        bar = r.text_bar(share if number else 1.0 - share, width, from_right=number == k.BUYERS)
+        bar = rendering.text_bar(share if number else 1.0 - share, width, from_right=number == BUYERS)
         lines.append(f"{mark} {side.name + ' clock':<13}{view.price(side.clock):>9} {arrow}  ▕{bar}▏")
     waiting = [np.isnan(side.accepted) for side in view.sides]
     for title, sides in (("wait", waiting), ("accepted", [~w for w in waiting])):
         for side, chosen in zip(view.sides, sides, strict=True):
             prices = side.valuations[chosen] if title == "wait" else side.accepted[chosen]
-            row = r.text_density(prices, low, high, width)
+            row = rendering.text_density(prices, low, high, width)
             lines.append(f"  {side.name + 's'} {title:<12}"[:22].ljust(22) + f"{len(prices):>5,} ▕{row}▏")
     return "\n".join([*lines, "", *_figures(view)])
 
@@ -340,9 +345,9 @@ def _figures(view: _View) -> list[str]:
         rows.append([f"{side.name}s", f"{len(side.accepted):,}", f"{side.winners:,}", f"{side.waiting:,}", last])
     welfare = f"welfare {totals['welfare']:,.2f} of {totals['optimal_welfare']:,.2f}"
     return [
-        *("  " + line for line in r.text_table(rows)),
+        *("  " + line for line in rendering.text_table(rows)),
         "",
-        f"  {welfare}   ▕{r.text_bar(view.efficiency, 20)}▏ {view.efficiency:.1%}",
+        f"  {welfare}   ▕{rendering.text_bar(view.efficiency, 20)}▏ {view.efficiency:.1%}",
         f"  trades {view.trades:,} of {view.efficient_trades:,} efficient"
         f"   messages {totals['messages']:,.0f}   regret {totals['regret']:,.2f}"
         f"   return {totals['return']:,.2f}",

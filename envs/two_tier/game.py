@@ -15,7 +15,7 @@ from ioa_marl.envs.phased import PhasedGame, check_common
 from ioa_marl.envs.spaces import unit_box
 from ioa_marl.envs.two_tier.policies import POLICIES
 from ioa_marl.foundations.parameters import check_integer, check_number, require
-from ioa_marl.markets.double_dutch import kernels as a
+from ioa_marl.foundations.records import plain_view
 from ioa_marl.markets.stackelberg import kernels as p
 from ioa_marl.markets.stackelberg import observations as views
 from ioa_marl.markets.stackelberg.equilibrium import solve_batch
@@ -312,7 +312,7 @@ class TwoTierGame(PhasedGame):
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         tier = {f"tier_{name}": array for name, array in self.whole.tier._asdict().items()}
-        auction = {f"auction_{name}": array for name, array in self.whole.auction._asdict().items()}
+        auction = {f"auction_{name}": plain_view(array) for name, array in self.whole.auction._asdict().items()}
         return {**super()._arrays(), **tier, **auction}
 
     def deviation_evaluator(self) -> DeviationEvaluator:
@@ -344,7 +344,7 @@ class TwoTierGame(PhasedGame):
                 profit = self.market.profit[mask, side, : self.roles[role].count]
                 rewards[role][mask] = profit / self._scale[side]
         if "auctioneer" in rewards:
-            rewards["auctioneer"][mask, 0] = self.whole.auction.totals[mask, a.RETURN]
+            rewards["auctioneer"][mask, 0] = self.whole.auction.totals["return_"][mask]
 
     def write_observations(self, observations: Arrays) -> None:
         """Write what agents see, float32 (batch, agents, features); see `PhasedGame.write_observations`."""
@@ -435,7 +435,8 @@ class TwoTierGame(PhasedGame):
         parts += [tier.capacity / load, tier.load / load, market.passed_share, tier.served, tier.ask / bid]
         for side, count in enumerate((config.fixed, config.aerial)):
             parts.append(auction.valuation[:, side, :count] / bid)
-        parts += [auction.totals[:, [a.PRICE]] / bid, auction.totals[:, [a.TRADES]] / min(config.fixed, config.aerial)]
+        totals = auction.totals[:, None]
+        parts += [totals["price"] / bid, totals["trades"] / min(config.fixed, config.aerial)]
         parts.append(tier.pair / max(len(config.steps) - 1, 1))
         out: NDArray[np.float32] = np.clip(np.concatenate(parts, axis=1), 0.0, 1.0).astype(np.float32)
         return out

@@ -102,7 +102,7 @@ def _view(game: TwoTierGame, b: int) -> _View:
         "price", "cost", "sold", "profit"
     )}  # fmt: skip
     load, capacity = tier.load[b].copy(), tier.capacity[b].copy()
-    trades = 0 if posted else int(auction.totals[b, a.TRADES])
+    trades = 0 if posted else int(auction.totals[b].trades)
     shown, trading = [], []
     for side in (a.BUYERS, a.SELLERS):
         bidders = auction.order[b, side, : auction.size[b, side]]
@@ -116,8 +116,8 @@ def _view(game: TwoTierGame, b: int) -> _View:
         lot=config.lot, highest_bid=config.price_cap * config.lot,
         values=shown[0], asks=shown[1], value_trades=trading[0], ask_trades=trading[1],
         clocks=(auction.clock[b, 0] * config.tick, auction.clock[b, 1] * config.tick),
-        clearing=float(auction.totals[b, a.PRICE]), trades=trades, messages=float(auction.totals[b, a.MESSAGES]),
-        auction_return=float(auction.totals[b, a.RETURN]), aerial_profit=float(tier.aerial_profit[b].sum()),
+        clearing=float(auction.totals[b].price), trades=trades, messages=float(auction.totals[b].messages),
+        auction_return=float(auction.totals[b].return_), aerial_profit=float(tier.aerial_profit[b].sum()),
         welfare=float(market.utility[b].sum()), steps=tuple(config.steps[i] for i in tier.pair[b]),
     )  # fmt: skip
 

@@ -12,7 +12,6 @@ from ioa_marl.envs import rendering
 from ioa_marl.envs.double_dutch import render
 from ioa_marl.envs.double_dutch.game import DoubleDutchGame
 from ioa_marl.foundations.parameters import ParameterError
-from ioa_marl.markets.double_dutch import kernels as k
 
 PRESETS = tuple(DoubleDutchGame.presets)
 
@@ -145,10 +144,10 @@ def test_figure_is_in_the_units_of_the_auction() -> None:
 def test_dark_area_is_the_welfare_realised() -> None:
     game = make()
     play(game, 40)
-    assert game.auctions.totals[0, k.WELFARE] > 0.0
+    assert game.auctions.totals[0].welfare > 0.0
     buyers, sellers = render._view(game, 0).sides
     area = buyers.valuations[buyers.trades].sum() - sellers.valuations[sellers.trades].sum()
-    assert area == pytest.approx(game.auctions.totals[0, k.WELFARE])
+    assert area == pytest.approx(game.auctions.totals[0].welfare)
 
 
 def test_text_says_how_the_auction_stands() -> None:
@@ -164,8 +163,8 @@ def test_text_says_how_the_auction_stands() -> None:
         cells = row(text, f"{name}s  ").split()
         assert cells[1:4] == [str(size), str(winners), str(size - winners)]
         assert cells[-1] == last
-    assert f"tick {state.turn[0, k.TICKS]} " in text
-    turn = ("buyer", "seller")[state.turn[0, k.SIDE]]
+    assert f"tick {state.ticks[0]} " in text
+    turn = ("buyer", "seller")[state.side[0]]
     assert f"{turn}s' turn" in text
     assert f"► {turn} clock" in text
     totals = dict(zip(game.metric_names, state.totals[0], strict=True))
@@ -178,7 +177,7 @@ def test_closed_auction_says_its_price() -> None:
     game = make()
     assert play(game, 1000)
     text = game.render("ansi")
-    price, trades = game.auctions.totals[0, k.PRICE], int(game.auctions.totals[0, k.TRADES])
+    price, trades = game.auctions.totals[0].price, int(game.auctions.totals[0].trades)
     assert "closed" in text
     assert "s' turn" not in text
     assert f"{trades} trades at the clearing price {price:.2f}" in text

@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ioa_marl.foundations.parameters import ParameterError, check_integer, check_number, make_preset, require
-from ioa_marl.markets.double_dutch import kernels as k
+from ioa_marl.markets.double_dutch.kernels import (
+    MAX_CLOCK,
+    AuctionState,
+    DoubleDutchRecord,
+    Metrics,
+    open_auction,
+    run_auction,
+)
 
 LARGEST_SUM = 1e9
 """Largest amount of money, and largest weight of a reward, that is accepted."""
@@ -102,7 +109,7 @@ class DoubleDutchParams:
             check_integer(self, name, 1, 100_000)
             if getattr(self, f"min_{name}") is not None:
                 check_integer(self, f"min_{name}", 1, getattr(self, name))
-        check_integer(self, "max_ticks", 1, k.MAX_CLOCK)
+        check_integer(self, "max_ticks", 1, MAX_CLOCK)
         for name in ("level", "width", "value_spread", "cost_spread"):
             low, high = getattr(self, name) if len(getattr(self, name)) == 2 else (math.nan, math.nan)
             usable = -LARGEST_SUM <= low <= high <= LARGEST_SUM
@@ -146,7 +153,7 @@ class DoubleDutchParams:
         ):  # fmt: skip
             ratio = value / self.tick
             require(
-                math.isfinite(ratio) and abs(ratio - round(ratio)) < 1e-9 and ratio < k.MAX_CLOCK,
+                math.isfinite(ratio) and abs(ratio - round(ratio)) < 1e-9 and ratio < MAX_CLOCK,
                 name, value, f"a multiple of tick={self.tick}",
             )  # fmt: skip
         increasing = all(a < b for a, b in itertools.pairwise(self.steps))
@@ -179,46 +186,64 @@ class DoubleDutchParams:
     def _delay_cost(self) -> float:
         return self.seller_delay_weight * (self.cycles_per_mbit * self.lot / self.fixed_speed) ** 2
 
-    def numbers(self) -> NDArray[np.float64]:
-        """Return the float parameter vector of the kernels."""
-        aerial_time = self.cycles_per_mbit * self.lot / self.aerial_speed
-        out = np.zeros(k.N_NUMBERS)
-        out[k.PSI], out[k.TICK] = self.psi, self.tick
-        out[k.W_REGRET], out[k.W_WELFARE] = self.regret_weight, self.welfare_weight
-        out[k.W_MESSAGE], out[k.W_TRADE] = self.message_weight, self.trade_weight
-        out[k.LEVEL_LOW], out[k.LEVEL_HIGH] = self.level
-        out[k.LOG_WIDTH_LOW], out[k.LOG_WIDTH_HIGH] = np.log(self.width)
-        out[k.VALUE_LOW], out[k.VALUE_HIGH] = self.value_spread
-        out[k.COST_LOW], out[k.COST_HIGH] = self.cost_spread
-        out[k.LOT] = self.lot
-        out[k.BUYER_PENALTY] = self.buyer_delay_weight * math.log1p(aerial_time)
-        out[k.COMPUTE_COST] = self._compute_cost()
-        out[k.HOVER_COST] = self.hover_energy_price * (self.relay_time + aerial_time)
-        out[k.DELAY_COST] = self._delay_cost()
-        return out
-
-    def counts(
+    def record(
         self,
         controlled_roles: Sequence[str] = ("auctioneer",),
         max_cycles: int | None = None,
         extended: bool = False,
         autoreset: bool = True,
-    ) -> NDArray[np.int64]:
-        """Return the integer parameter vector of the kernels, for the given learning roles."""
-        out = np.zeros(k.N_COUNTS, dtype=np.int64)
-        out[k.MIN_BUYERS] = self.buyers if self.min_buyers is None else self.min_buyers
-        out[k.MIN_SELLERS] = self.sellers if self.min_sellers is None else self.min_sellers
-        out[k.MAX_BUYERS], out[k.MAX_SELLERS] = self.buyers, self.sellers
-        out[k.BUYER_START] = round(self.buyer_clock / self.tick)
-        out[k.SELLER_START] = round(self.seller_clock / self.tick)
-        out[k.MAX_TICKS] = self.max_ticks
-        out[k.PAY_PER_TRADE] = self.welfare_paid == "per_trade"
-        out[k.SCRIPTED_STEP] = round(self.scripted_step / self.tick)
-        out[k.MAX_CYCLES] = np.iinfo(np.int64).max if max_cycles is None else max_cycles
-        for column, role in enumerate(("auctioneer", "buyer", "seller")):
-            out[k.LEARN_AUCTIONEER + column] = role in controlled_roles
-        out[k.EXTENDED], out[k.AUTORESET] = extended, autoreset
-        return out
+    ) -> NDArray[Any]:
+        """Return what the kernels need to know, an array of one `DoubleDutchRecord`.
+
+        Parameters
+        ----------
+        controlled_roles : sequence of str, default ("auctioneer",)
+            Roles that act in steps of the environment.
+        max_cycles : int, optional
+            Steps after which an episode is cut off.
+        extended : bool, default False
+            Whether the auctioneer sees the extended features.
+        autoreset : bool, default True
+            Whether a market that ends starts its next episode in the same step.
+        """
+        aerial_time = self.cycles_per_mbit * self.lot / self.aerial_speed
+        log_low, log_high = np.log(self.width)
+        return DoubleDutchRecord.row(
+            psi=self.psi,
+            tick=self.tick,
+            regret_weight=self.regret_weight,
+            welfare_weight=self.welfare_weight,
+            message_weight=self.message_weight,
+            trade_weight=self.trade_weight,
+            level_low=self.level[0],
+            level_high=self.level[1],
+            log_width_low=log_low,
+            log_width_high=log_high,
+            value_low=self.value_spread[0],
+            value_high=self.value_spread[1],
+            cost_low=self.cost_spread[0],
+            cost_high=self.cost_spread[1],
+            lot=self.lot,
+            buyer_penalty=self.buyer_delay_weight * math.log1p(aerial_time),
+            compute_cost=self._compute_cost(),
+            hover_cost=self.hover_energy_price * (self.relay_time + aerial_time),
+            delay_cost=self._delay_cost(),
+            min_buyers=self.buyers if self.min_buyers is None else self.min_buyers,
+            max_buyers=self.buyers,
+            min_sellers=self.sellers if self.min_sellers is None else self.min_sellers,
+            max_sellers=self.sellers,
+            buyer_start=round(self.buyer_clock / self.tick),
+            seller_start=round(self.seller_clock / self.tick),
+            max_ticks=self.max_ticks,
+            pay_per_trade=self.welfare_paid == "per_trade",
+            scripted_step=round(self.scripted_step / self.tick),
+            max_cycles=np.iinfo(np.int64).max if max_cycles is None else max_cycles,
+            auctioneer_learns="auctioneer" in controlled_roles,
+            buyers_learn="buyer" in controlled_roles,
+            sellers_learn="seller" in controlled_roles,
+            extended=extended,
+            autoreset=autoreset,
+        )
 
     def step_ticks(self) -> NDArray[np.int64]:
         """Return the auctioneer's steps in ticks."""
@@ -242,22 +267,26 @@ PRESETS: dict[str, dict[str, Any]] = {
 """What each preset changes of the defaults."""
 
 
-def allocate_state(batch: int, bidders: int) -> k.AuctionState:
+def allocate_state(batch: int, bidders: int) -> AuctionState:
     """Return a zeroed state for ``batch`` auctions with up to ``bidders`` bidders a side."""
-    return k.AuctionState(
+    return AuctionState(
         seed=np.zeros(batch, np.uint64),
         stream=np.zeros(batch, np.uint64),
         episode=np.zeros(batch, np.uint64),
         size=np.zeros((batch, 2), np.int32),
         clock=np.zeros((batch, 2), np.int32),
-        turn=np.zeros((batch, 4), np.int32),
+        side=np.zeros(batch, np.int64),
+        ticks=np.zeros(batch, np.int64),
+        deciding=np.zeros(batch, np.bool_),
+        closed=np.zeros(batch, np.bool_),
+        cycles=np.zeros(batch, np.int64),
         winners=np.zeros((batch, 2), np.int32),
         recent=np.zeros((batch, 2, 2), np.int32),
         order=np.zeros((batch, 2, bidders), np.int32),
         threshold=np.zeros((batch, 2, bidders), np.int32),
         valuation=np.zeros((batch, 2, bidders)),
         accepted_at=np.zeros((batch, 2, bidders), np.int32),
-        totals=np.zeros((batch, len(k.METRICS))),
+        totals=Metrics.zeros(batch),
     )
 
 
@@ -358,23 +387,23 @@ def simulate(
     tick = float(plan.min()) if tick is None else tick
     require(math.isfinite(tick) and tick > 0, "tick", tick, "a positive finite number")
     ratios = plan / tick
-    whole = np.all((ratios < k.MAX_CLOCK) & (ratios >= 0.5) & (np.abs(ratios - np.rint(ratios)) < 1e-6))
-    require(bool(whole), "step", step, f"multiples of tick={tick:g}, less than {k.MAX_CLOCK} of them")
+    whole = np.all((ratios < MAX_CLOCK) & (ratios >= 0.5) & (np.abs(ratios - np.rint(ratios)) < 1e-6))
+    require(bool(whole), "step", step, f"multiples of tick={tick:g}, less than {MAX_CLOCK} of them")
     plan_ticks = np.rint(ratios).astype(np.int64)
     require(0.0 <= psi <= 1.0, "psi", psi, "0 to 1")
     everything = np.concatenate([bids, asks])
     top = everything.max() if buyer_clock is None else buyer_clock
     bottom = everything.min() if seller_clock is None else seller_clock
     for name, given, clock in (("buyer_clock", buyer_clock, top), ("seller_clock", seller_clock, bottom)):
-        within = math.isfinite(clock) and abs(clock) / tick < k.MAX_CLOCK
-        require(within or given is None, name, clock, f"a number within {k.MAX_CLOCK} ticks of {tick:g}")
-        require(within, "tick", tick, f"more, so that the bids are within {k.MAX_CLOCK} ticks")
+        within = math.isfinite(clock) and abs(clock) / tick < MAX_CLOCK
+        require(within or given is None, name, clock, f"a number within {MAX_CLOCK} ticks of {tick:g}")
+        require(within, "tick", tick, f"more, so that the bids are within {MAX_CLOCK} ticks")
     require(bottom <= top, "seller_clock", bottom, f"at most buyer_clock={top:g}")
     start = (math.ceil(top / tick - 1e-9), math.floor(bottom / tick + 1e-9))
 
-    state, numbers, counts = _given_bids(bids, asks, tick, psi, start)
-    k.open_auction(0, state, numbers, counts)
-    moves = k.run_auction(state, numbers, counts, plan_ticks, state.order)
+    state, params = _given_bids(bids, asks, tick, psi, start)
+    open_auction(0, state, params)
+    moves = run_auction(state, params, plan_ticks, state.order)
     return _result(state, moves, tick)
 
 
@@ -389,40 +418,39 @@ def _bids(values: ArrayLike, name: str) -> NDArray[np.float64]:
 
 def _given_bids(
     bids: NDArray[np.float64], asks: NDArray[np.float64], tick: float, psi: float, start: tuple[int, int]
-) -> tuple[k.AuctionState, NDArray[np.float64], NDArray[np.int64]]:
+) -> tuple[AuctionState, NDArray[Any]]:
     n = max(len(bids), len(asks))
     state = allocate_state(1, n)
     for side, values in enumerate((bids, asks)):
         state.size[0, side] = len(values)
         state.valuation[0, side, : len(values)] = values
         state.order[0, side, : len(values)] = np.arange(len(values))
-    numbers = np.zeros(k.N_NUMBERS)
-    numbers[k.PSI], numbers[k.TICK] = psi, tick
-    counts = np.zeros(k.N_COUNTS, np.int64)
-    counts[k.BUYER_START], counts[k.SELLER_START] = start
-    counts[k.MAX_TICKS] = np.iinfo(np.int64).max
-    return state, numbers, counts
+    params = DoubleDutchRecord.zeros(1)
+    params["psi"], params["tick"] = psi, tick
+    params["buyer_start"], params["seller_start"] = start
+    params["max_ticks"] = np.iinfo(np.int64).max
+    return state, params
 
 
-def _result(state: k.AuctionState, moves: int, tick: float) -> AuctionResult:
+def _result(state: AuctionState, moves: int, tick: float) -> AuctionResult:
     totals = state.totals[0]
-    trades = int(totals[k.TRADES])
+    trades = int(totals.trades)
     buyers, sellers = (state.order[0, side, :trades].astype(np.int64) for side in range(2))
     return AuctionResult(
-        price=float(totals[k.PRICE]),
+        price=float(totals.price),
         buyers=buyers,
         sellers=sellers,
         buyer_clocks=state.accepted_at[0, 0, buyers] * tick,
         seller_clocks=state.accepted_at[0, 1, sellers] * tick,
         accepted=(int(state.winners[0, 0]), int(state.winners[0, 1])),
-        ticks=int(totals[k.N_TICKS]),
+        ticks=int(totals.ticks),
         moves=int(moves),
-        messages=int(totals[k.MESSAGES]),
-        welfare=float(totals[k.WELFARE]),
-        optimal_welfare=float(totals[k.OPTIMUM]),
-        efficiency=float(totals[k.EFFICIENCY]),
-        clock_surplus=float(totals[k.CLOCK_SURPLUS]),
-        regret=float(totals[k.REGRET]),
+        messages=int(totals.messages),
+        welfare=float(totals.welfare),
+        optimal_welfare=float(totals.optimal_welfare),
+        efficiency=float(totals.efficiency),
+        clock_surplus=float(totals.clock_surplus),
+        regret=float(totals.regret),
     )
 
 

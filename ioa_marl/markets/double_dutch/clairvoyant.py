@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.foundations.compile import kernel
-from ioa_marl.markets.double_dutch import kernels as k
 from ioa_marl.markets.double_dutch.auction import DoubleDutchParams
+from ioa_marl.markets.double_dutch.kernels import Array, AuctionState, DoubleDutchRecord, open_auction, play_tick
 
 SEARCH_LIMIT = 20_000
 """Nodes that the best-first search may expand in one market before it settles for a bound."""
@@ -24,7 +24,7 @@ _EPSILON = 1e-9
 
 
 @kernel
-def _count_accepting(state: k.AuctionState, b: int, side: int, low: int, tables: k.Array) -> None:
+def _count_accepting(state: AuctionState, b: int, side: int, low: int, tables: Array) -> None:
     """``tables[side, c - low]``: bidders that accept the clock c when they are asked at it."""
     for c in range(tables.shape[1]):
         tables[side, c] = 0
@@ -34,7 +34,7 @@ def _count_accepting(state: k.AuctionState, b: int, side: int, low: int, tables:
 
 
 @kernel
-def _prefix_sums(state: k.AuctionState, b: int, side: int, sums: k.Array) -> None:
+def _prefix_sums(state: AuctionState, b: int, side: int, sums: Array) -> None:
     """``sums[side, m]``: the valuations of the m most eager bidders."""
     sums[side, 0] = 0.0
     for m in range(state.size[b, side]):
@@ -48,17 +48,18 @@ def _arrive(
     cs: int,
     wb: int,
     ws: int,
-    tables: k.Array,
-    sums: k.Array,
+    tables: Array,
+    sums: Array,
     n_buyers: int,
     n_sellers: int,
-    numbers: k.Array,
+    params: Array,
     low: int,
-    values: k.Array,
+    values: Array,
 ) -> float:
     """Value of broadcasting at clocks (cb, cs) with ``side`` active and (wb, ws) winners so far."""
+    p: DoubleDutchRecord = params[0]
     total = 0.0
-    tick = numbers[k.TICK]
+    tick = p.tick
     while True:
         target = tables[side, (cb if side == 0 else cs) - low]
         first = wb if side == 0 else ws
@@ -73,8 +74,8 @@ def _arrive(
             ws = target
         pairs = min(wb, ws)
         welfare = (sums[0, pairs] - sums[0, done]) - (sums[1, pairs] - sums[1, done])
-        total += numbers[k.W_WELFARE] * welfare + numbers[k.W_TRADE] * (pairs - done)
-        total -= numbers[k.W_REGRET] * regret
+        total += p.welfare_weight * welfare + p.trade_weight * (pairs - done)
+        total -= p.regret_weight * regret
         if (wb == n_buyers and ws >= wb) or (ws == n_sellers and wb >= ws):
             return float(total)
         if (ws < n_sellers) if side == 0 else (wb < n_buyers):
@@ -84,14 +85,13 @@ def _arrive(
 @kernel
 def clairvoyant_kernel(
     b: int,
-    state: k.AuctionState,
-    numbers: k.Array,
-    counts: k.Array,
-    steps: k.Array,
-    tables: k.Array,
-    sums: k.Array,
-    values: k.Array,
-    actions: k.Array,
+    state: AuctionState,
+    params: Array,
+    steps: Array,
+    tables: Array,
+    sums: Array,
+    values: Array,
+    actions: Array,
 ) -> float:
     """Fill ``values`` and ``actions`` (2, clocks, clocks) of the decision points; return the root's value.
 
@@ -99,7 +99,8 @@ def clairvoyant_kernel(
     winners follow from the clocks. Every move narrows C_b − C_s, so states are solved from narrow to wide.
     ``tables`` int64 (2, clocks) and ``sums`` float64 (2, bidders + 1) are scratch space.
     """
-    low, high = counts[k.SELLER_START], counts[k.BUYER_START]
+    p: DoubleDutchRecord = params[0]
+    low, high = p.seller_start, p.buyer_start
     n = high - low + 1
     n_buyers, n_sellers = state.size[b, 0], state.size[b, 1]
     if n_buyers == 0 or n_sellers == 0:
@@ -123,23 +124,24 @@ def clairvoyant_kernel(
                     value = 0.0
                     if to_b >= to_s:
                         value = _arrive(
-                            side, to_b, to_s, wb, ws, tables, sums, n_buyers, n_sellers, numbers, low, values
+                            side, to_b, to_s, wb, ws, tables, sums, n_buyers, n_sellers, params, low, values
                         )
                     if value >= best:
                         best, choice = value, a
-                values[side, cb - low, cs - low] = best - numbers[k.W_MESSAGE] * waiting
+                values[side, cb - low, cs - low] = best - p.message_weight * waiting
                 actions[side, cb - low, cs - low] = choice
-    return _arrive(0, high, low, 0, 0, tables, sums, n_buyers, n_sellers, numbers, low, values)
+    return _arrive(0, high, low, 0, 0, tables, sums, n_buyers, n_sellers, params, low, values)
 
 
 @kernel
-def play_plan(state: k.AuctionState, numbers: k.Array, counts: k.Array, steps: k.Array, actions: k.Array) -> None:
+def play_plan(state: AuctionState, params: Array, steps: Array, actions: Array) -> None:
     """Play market 0 to its end by a table of actions (2, clocks, clocks); the totals hold the outcome."""
-    low = counts[k.SELLER_START]
+    p: DoubleDutchRecord = params[0]
+    low = p.seller_start
     closed = False
     while not closed:
-        a = actions[state.turn[0, k.SIDE], state.clock[0, 0] - low, state.clock[0, 1] - low]
-        _, closed = k.play_tick(0, state, numbers, counts, steps[a], state.order)
+        a = actions[state.side[0], state.clock[0, 0] - low, state.clock[0, 1] - low]
+        _, closed = play_tick(0, state, params, steps[a], state.order)
 
 
 @dataclass(frozen=True)
@@ -162,24 +164,24 @@ class ClairvoyantPlan:
         return int(self.actions[side, buyer_clock - self.low, seller_clock - self.low])
 
 
-def clairvoyant_plan(state: k.AuctionState, b: int, params: DoubleDutchParams) -> ClairvoyantPlan:
+def clairvoyant_plan(state: AuctionState, b: int, params: DoubleDutchParams) -> ClairvoyantPlan:
     """Solve market ``b`` of ``state``.
 
     Valuations, sizes and participants are read; clocks and winners are not: the plan is that of the auction's
     start.
     """
-    numbers, counts, steps = params.numbers(), params.counts(), params.step_ticks()
-    market = k.AuctionState(*(array[b : b + 1].copy() for array in state))
-    k.open_auction(0, market, numbers, counts)
-    n = int(counts[k.BUYER_START] - counts[k.SELLER_START]) + 1
-    low = int(counts[k.SELLER_START])
+    record, steps = params.record(), params.step_ticks()
+    low, high = int(record[0].seller_start), int(record[0].buyer_start)
+    n = high - low + 1
+    market = AuctionState(*(array[b : b + 1].copy() for array in state))
+    open_auction(0, market, record)
     values, actions = np.zeros((2, n, n)), np.zeros((2, n, n), np.int16)
     tables, sums = np.zeros((2, n), np.int64), np.zeros((2, market.order.shape[2] + 1))
-    bound = clairvoyant_kernel(0, market, numbers, counts, steps, tables, sums, values, actions)
+    bound = clairvoyant_kernel(0, market, record, steps, tables, sums, values, actions)
     ranked = market.order[0].copy()
-    k.open_auction(0, market, numbers, counts)
-    play_plan(market, numbers, counts, steps, actions)
-    value = float(market.totals[0, k.RETURN])
+    open_auction(0, market, record)
+    play_plan(market, record, steps, actions)
+    value = float(market.totals[0].return_)
     if bound - value <= _EPSILON:
         return ClairvoyantPlan(value, value, True, low, actions)
     path, bound, exact = _Search(params, market, ranked, tables, sums, values).run()
@@ -188,7 +190,7 @@ def clairvoyant_plan(state: k.AuctionState, b: int, params: DoubleDutchParams) -
     return ClairvoyantPlan(bound if exact else value, bound, exact, low, actions)
 
 
-def clairvoyant_bounds(state: k.AuctionState, params: DoubleDutchParams) -> NDArray[np.float64]:
+def clairvoyant_bounds(state: AuctionState, params: DoubleDutchParams) -> NDArray[np.float64]:
     """Return the largest possible return of the auctioneer in every market of ``state``, shape (batch,)."""
     return np.array([clairvoyant_plan(state, b, params).bound for b in range(len(state.seed))])
 
@@ -219,7 +221,7 @@ class _Search:
     def __init__(
         self,
         params: DoubleDutchParams,
-        market: k.AuctionState,
+        market: AuctionState,
         ranked: NDArray[np.int32],
         tables: NDArray[np.int64],
         sums: NDArray[np.float64],
@@ -227,8 +229,8 @@ class _Search:
     ) -> None:
         self.params = params
         self.steps = [int(step) for step in params.step_ticks()]
-        counts = params.counts()
-        self.start = (int(counts[k.BUYER_START]), int(counts[k.SELLER_START]))
+        record = params.record()[0]
+        self.start = (int(record.buyer_start), int(record.seller_start))
         self.size = (int(market.size[0, 0]), int(market.size[0, 1]))
         self.ranked = ranked
         self.valuation = market.valuation[0]

@@ -13,28 +13,9 @@ import numpy as np
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.foundations.scaling import unit
 from ioa_marl.markets.double_dutch.kernels import (
-    AUTORESET,
-    BROADCAST,
-    BUYER_START,
-    DECIDE,
-    EXTENDED,
-    LEARN_AUCTIONEER,
-    LEARN_BUYERS,
-    MAX_BUYERS,
-    MAX_CYCLES,
-    MAX_SELLERS,
-    MAX_TICKS,
-    PHASE,
-    PRICE,
-    RETURN,
-    SCRIPTED_STEP,
-    SIDE,
-    STEPS,
-    TICK,
-    TICKS,
-    TRADES,
     Array,
     AuctionState,
+    DoubleDutchRecord,
     broadcast,
     complete_totals,
     draw_bids,
@@ -64,7 +45,7 @@ class StepOutputs(NamedTuple):
     final_observation: Array
     """float32 (batch, 1, features) of the auctioneer."""
     metrics: Array
-    """float64 (batch, metrics)."""
+    """`Metrics` (batch,)."""
     ledger: Array
     """float64 (batch, buyers + sellers + 1): what each account received; the auctioneer's is last."""
 
@@ -85,30 +66,32 @@ class BidderOutputs(NamedTuple):
 
 
 @kernel
-def observe_auctioneer(b: int, state: AuctionState, counts: Array, out: Array, row: int, agent: int) -> None:
+def observe_auctioneer(b: int, state: AuctionState, params: Array, out: Array, row: int, agent: int) -> None:
     """Write {Ψ, t, C_b, C_s, |J_b|, |K_s|} scaled to [0, 1], and the extended features if they are on."""
-    cap = float(counts[BUYER_START])
-    out[row, agent, 0] = np.float32(state.turn[b, SIDE])
-    out[row, agent, 1] = unit(state.turn[b, TICKS] / counts[MAX_TICKS])
+    p: DoubleDutchRecord = params[0]
+    cap = float(p.buyer_start)
+    out[row, agent, 0] = np.float32(state.side[b])
+    out[row, agent, 1] = unit(state.ticks[b] / p.max_ticks)
     out[row, agent, 2] = unit(state.clock[b, 0] / cap)
     out[row, agent, 3] = unit(state.clock[b, 1] / cap)
-    out[row, agent, 4] = unit(state.winners[b, 0] / counts[MAX_BUYERS])
-    out[row, agent, 5] = unit(state.winners[b, 1] / counts[MAX_SELLERS])
-    if counts[EXTENDED] == 1:
+    out[row, agent, 4] = unit(state.winners[b, 0] / p.max_buyers)
+    out[row, agent, 5] = unit(state.winners[b, 1] / p.max_sellers)
+    if p.extended:
         for side in range(2):
             out[row, agent, 6 + side] = unit(abs(state.clock[b, side] - state.recent[b, side, 0]) / cap)
             out[row, agent, 8 + side] = unit(state.recent[b, side, 1] / cap)
-        out[row, agent, 10] = unit(state.size[b, 0] / counts[MAX_BUYERS])
-        out[row, agent, 11] = unit(state.size[b, 1] / counts[MAX_SELLERS])
+        out[row, agent, 10] = unit(state.size[b, 0] / p.max_buyers)
+        out[row, agent, 11] = unit(state.size[b, 1] / p.max_sellers)
 
 
 @kernel
-def observe_bidders(b: int, state: AuctionState, numbers: Array, counts: Array, seen: Array, out: Array) -> None:
+def observe_bidders(b: int, state: AuctionState, params: Array, seen: Array, out: Array) -> None:
     """Write for each bidder what the auctioneer has ``seen``, its valuation over the cap, and if it accepted."""
-    cap = counts[BUYER_START] * numbers[TICK]
+    p: DoubleDutchRecord = params[0]
+    cap = p.buyer_start * p.tick
     base = seen.shape[2]
     for side in range(2):
-        n = counts[MAX_BUYERS] if side == 0 else counts[MAX_SELLERS]
+        n = p.max_buyers if side == 0 else p.max_sellers
         for i in range(n):
             for feature in range(base):
                 out[b, side, i, feature] = seen[b, 0, feature]
@@ -119,23 +102,23 @@ def observe_bidders(b: int, state: AuctionState, numbers: Array, counts: Array, 
 @kernel
 def write_metrics(b: int, state: AuctionState, out: Array) -> None:
     """Copy the totals of market ``b``."""
-    for column in range(out.shape[1]):
-        out[b, column] = state.totals[b, column]
+    out[b] = state.totals[b]
 
 
 @kernel
-def write_ledger(b: int, state: AuctionState, counts: Array, closed: bool, out: Array) -> None:
+def write_ledger(b: int, state: AuctionState, params: Array, out: Array) -> None:
     """Receipts of every account: traders pay or get the clearing price, the auctioneer keeps the residual.
 
     An auction that a cycle limit cuts off is not settled: nobody pays.
     """
+    p: DoubleDutchRecord = params[0]
     for account in range(out.shape[1]):
         out[b, account] = 0.0
-    price, residual = state.totals[b, PRICE], 0.0
-    for m in range(int(state.totals[b, TRADES]) if closed else 0):
+    price, residual = state.totals[b].price, 0.0
+    for m in range(int(state.totals[b].trades) if state.closed[b] else 0):
         out[b, state.order[b, 0, m]] -= price
         residual += price
-        out[b, counts[MAX_BUYERS] + state.order[b, 1, m]] += price
+        out[b, p.max_buyers + state.order[b, 1, m]] += price
         residual -= price
     out[b, out.shape[1] - 1] = residual
 
@@ -143,19 +126,27 @@ def write_ledger(b: int, state: AuctionState, counts: Array, closed: bool, out: 
 @kernel
 def write_utilities(b: int, state: AuctionState, out: Array) -> None:
     """Utilities v_j − r* and r* − v_k of the traders, zero for everybody else."""
-    price = state.totals[b, PRICE]
-    for m in range(int(state.totals[b, TRADES])):
+    price = state.totals[b].price
+    for m in range(int(state.totals[b].trades)):
         buyer, seller = state.order[b, 0, m], state.order[b, 1, m]
         out[b, 0, buyer] = np.float32(state.valuation[b, 0, buyer] - price)
         out[b, 1, seller] = np.float32(price - state.valuation[b, 1, seller])
 
 
 @kernel
-def write_active(b: int, state: AuctionState, counts: Array, active: Array, auctioneer_active: Array) -> None:
+def learn(side: int, params: Array) -> bool:
+    """Whether the bidders of a side act in steps of the environment."""
+    p: DoubleDutchRecord = params[0]
+    return bool(p.buyers_learn if side == 0 else p.sellers_learn)
+
+
+@kernel
+def write_active(b: int, state: AuctionState, params: Array, active: Array, auctioneer_active: Array) -> None:
     """Who is asked next: the waiting bidders of a learning side at a broadcast, else the auctioneer."""
-    side = state.turn[b, SIDE]
-    asked = state.turn[b, PHASE] == BROADCAST and counts[LEARN_BUYERS + side] == 1
-    auctioneer_active[b, 0] = counts[LEARN_AUCTIONEER] == 1 and not asked
+    p: DoubleDutchRecord = params[0]
+    side = state.side[b]
+    asked = not state.deciding[b] and learn(side, params)
+    auctioneer_active[b, 0] = p.auctioneer_learns and not asked
     for i in range(active.shape[2]):
         active[b, 0, i] = False
         active[b, 1, i] = False
@@ -165,114 +156,110 @@ def write_active(b: int, state: AuctionState, counts: Array, active: Array, auct
 
 
 @kernel
-def next_episode(b: int, state: AuctionState, numbers: Array, counts: Array) -> None:
+def next_episode(b: int, state: AuctionState, params: Array) -> None:
     """Draw and open the next auction of market ``b``."""
     state.episode[b] += np.uint64(1)
-    draw_bids(b, state, numbers, counts)
-    open_auction(b, state, numbers, counts)
+    draw_bids(b, state, params)
+    open_auction(b, state, params)
 
 
 @kernel
-def play_roles(
-    b: int, state: AuctionState, numbers: Array, counts: Array, step: int, choices: Array
-) -> tuple[float, bool]:
+def play_roles(b: int, state: AuctionState, params: Array, step: int, choices: Array) -> tuple[float, bool]:
     """Play market ``b`` until a learning role is asked again. Returns (auctioneer's reward, closed).
 
     ``choices`` are the bidders' (2, bidders); an action is used at most once a step.
     """
+    p: DoubleDutchRecord = params[0]
     total = 0.0
     closed = False
-    learns = counts[LEARN_AUCTIONEER] == 1
-    bidders_fresh = state.turn[b, PHASE] == BROADCAST and counts[LEARN_BUYERS + state.turn[b, SIDE]] == 1
+    bidders_fresh = not state.deciding[b] and learn(state.side[b], params)
     auctioneer_fresh = not bidders_fresh
     while not closed:
-        if state.turn[b, PHASE] == BROADCAST:
-            side = state.turn[b, SIDE]
-            bidders_learn = counts[LEARN_BUYERS + side] == 1
-            if (bidders_learn and not bidders_fresh) or (learns and not bidders_learn and not auctioneer_fresh):
+        if not state.deciding[b]:
+            bidders_learn = learn(state.side[b], params)
+            if bidders_learn and not bidders_fresh:
                 break
-            reward, closed, accepted = broadcast(b, state, numbers, counts, bidders_learn, choices)
+            if p.auctioneer_learns and not bidders_learn and not auctioneer_fresh:
+                break
+            reward, closed, accepted = broadcast(b, state, params, bidders_learn, choices)
             total += reward
             bidders_fresh = False
             if accepted:
                 auctioneer_fresh = False  # one tick a step
-        if not closed and state.turn[b, PHASE] == DECIDE:
-            if learns and not auctioneer_fresh:
+        if not closed and state.deciding[b]:
+            if p.auctioneer_learns and not auctioneer_fresh:
                 break  # it decides in a step of its own, knowing that nobody accepted
-            closed = move_clock(b, state, numbers, counts, step if learns else counts[SCRIPTED_STEP])
+            closed = move_clock(b, state, params, step if p.auctioneer_learns else p.scripted_step)
             auctioneer_fresh = False
-        if not closed and state.turn[b, PHASE] == BROADCAST and state.turn[b, TICKS] >= counts[MAX_TICKS]:
+        if not closed and not state.deciding[b] and state.ticks[b] >= p.max_ticks:
             closed = True
-            price_at_clocks(b, state, numbers)
+            price_at_clocks(b, state, params)
     if closed:
-        return finish(b, state, numbers, counts, total), True
-    state.totals[b, RETURN] += total
+        return finish(b, state, params, total), True
+    state.totals[b].return_ += total
     return total, False
 
 
 @kernel
-def open_markets(state: AuctionState, numbers: Array, counts: Array, draw: bool, mask: Array) -> None:
+def open_markets(state: AuctionState, params: Array, draw: bool, mask: Array) -> None:
     """Open an auction in the markets ``mask``; ``draw`` the bids, or keep those that the state holds."""
     for b in range(state.clock.shape[0]):
         if mask[b]:
             if draw:
-                draw_bids(b, state, numbers, counts)
-            open_auction(b, state, numbers, counts)
+                draw_bids(b, state, params)
+            open_auction(b, state, params)
 
 
 @kernel
-def observe_markets(state: AuctionState, counts: Array, observation: Array) -> None:
+def observe_markets(state: AuctionState, params: Array, observation: Array) -> None:
     """Write the auctioneer's observation of every market."""
     for b in range(state.clock.shape[0]):
-        observe_auctioneer(b, state, counts, observation, b, 0)
+        observe_auctioneer(b, state, params, observation, b, 0)
 
 
 @kernel
-def observe_all_bidders(
-    state: AuctionState, numbers: Array, counts: Array, seen: Array, bidders: BidderOutputs
-) -> None:
+def observe_all_bidders(state: AuctionState, params: Array, seen: Array, bidders: BidderOutputs) -> None:
     """Write observations and activity of all bidders of all markets."""
     for b in range(state.clock.shape[0]):
-        observe_bidders(b, state, numbers, counts, seen, bidders.observation)
-        write_active(b, state, counts, bidders.active, bidders.auctioneer_active)
+        observe_bidders(b, state, params, seen, bidders.observation)
+        write_active(b, state, params, bidders.active, bidders.auctioneer_active)
 
 
 @kernel
-def cut_off(b: int, state: AuctionState, numbers: Array, counts: Array) -> bool:
+def cut_off(b: int, state: AuctionState, params: Array) -> bool:
     """Whether the cycle limit ends the episode now; its totals are then those of the clocks as they stand."""
-    if state.turn[b, STEPS] < counts[MAX_CYCLES]:
+    p: DoubleDutchRecord = params[0]
+    if state.cycles[b] < p.max_cycles:
         return False
-    price_at_clocks(b, state, numbers)
+    price_at_clocks(b, state, params)
     complete_totals(b, state)
     return True
 
 
 @kernel
-def step_auctioneer(
-    state: AuctionState, numbers: Array, counts: Array, step_ticks: Array, actions: Array, out: StepOutputs
-) -> None:
+def step_auctioneer(state: AuctionState, params: Array, step_ticks: Array, actions: Array, out: StepOutputs) -> None:
     """One tick of every market with truthful bidders; ``actions`` (batch, 1) index ``step_ticks``."""
+    p: DoubleDutchRecord = params[0]
     for b in range(actions.shape[0]):
-        reward, closed = play_tick(b, state, numbers, counts, step_ticks[actions[b, 0]], state.order)
-        state.turn[b, STEPS] += 1
-        truncated = not closed and cut_off(b, state, numbers, counts)
+        reward, closed = play_tick(b, state, params, step_ticks[actions[b, 0]], state.order)
+        state.cycles[b] += 1
+        truncated = not closed and cut_off(b, state, params)
         out.reward[b, 0] = np.float32(reward)
         out.terminated[b] = closed
         out.truncated[b] = truncated
         if closed or truncated:
             write_metrics(b, state, out.metrics)
-            write_ledger(b, state, counts, closed, out.ledger)
-            observe_auctioneer(b, state, counts, out.final_observation, b, 0)
-            if counts[AUTORESET] == 1:
-                next_episode(b, state, numbers, counts)
-        observe_auctioneer(b, state, counts, out.observation, b, 0)
+            write_ledger(b, state, params, out.ledger)
+            observe_auctioneer(b, state, params, out.final_observation, b, 0)
+            if p.autoreset:
+                next_episode(b, state, params)
+        observe_auctioneer(b, state, params, out.observation, b, 0)
 
 
 @kernel
 def step_roles(
     state: AuctionState,
-    numbers: Array,
-    counts: Array,
+    params: Array,
     step_ticks: Array,
     actions: Array,
     choices: Array,
@@ -280,11 +267,12 @@ def step_roles(
     bidders: BidderOutputs,
 ) -> None:
     """One step of every market for any learning roles; ``choices`` (batch, 2, bidders) are the bidders'."""
+    p: DoubleDutchRecord = params[0]
     for b in range(actions.shape[0]):
         step = step_ticks[actions[b, 0]]
-        reward, closed = play_roles(b, state, numbers, counts, step, choices)
-        state.turn[b, STEPS] += 1
-        truncated = not closed and cut_off(b, state, numbers, counts)
+        reward, closed = play_roles(b, state, params, step, choices)
+        state.cycles[b] += 1
+        truncated = not closed and cut_off(b, state, params)
         out.reward[b, 0] = np.float32(reward)
         out.terminated[b] = closed
         out.truncated[b] = truncated
@@ -293,13 +281,13 @@ def step_roles(
                 bidders.reward[b, side, i] = np.float32(0.0)
         if closed or truncated:
             write_metrics(b, state, out.metrics)
-            write_ledger(b, state, counts, closed, out.ledger)
+            write_ledger(b, state, params, out.ledger)
             if closed:
                 write_utilities(b, state, bidders.reward)
-            observe_auctioneer(b, state, counts, out.final_observation, b, 0)
-            observe_bidders(b, state, numbers, counts, out.final_observation, bidders.final_observation)
-            if counts[AUTORESET] == 1:
-                next_episode(b, state, numbers, counts)
-        observe_auctioneer(b, state, counts, out.observation, b, 0)
-        observe_bidders(b, state, numbers, counts, out.observation, bidders.observation)
-        write_active(b, state, counts, bidders.active, bidders.auctioneer_active)
+            observe_auctioneer(b, state, params, out.final_observation, b, 0)
+            observe_bidders(b, state, params, out.final_observation, bidders.final_observation)
+            if p.autoreset:
+                next_episode(b, state, params)
+        observe_auctioneer(b, state, params, out.observation, b, 0)
+        observe_bidders(b, state, params, out.observation, bidders.observation)
+        write_active(b, state, params, bidders.active, bidders.auctioneer_active)

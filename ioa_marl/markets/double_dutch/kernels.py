@@ -16,42 +16,111 @@ from numpy.typing import NDArray
 
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.foundations.philox import fill_uniform, philox_block, to_unit
+from ioa_marl.foundations.records import Record
 
 Array = NDArray[Any]
 
 BUYERS, SELLERS = 0, 1
 MAX_CLOCK = 2**30
 """Clocks stay below this many ticks, so that a step never leaves int32."""
-BROADCAST, DECIDE = 0, 1
-SIDE, TICKS, PHASE, STEPS = 0, 1, 2, 3
-"""Columns of ``AuctionState.turn``."""
 
-METRICS = (
-    "return",
-    "welfare",
-    "optimal_welfare",
-    "efficiency",
-    "clock_surplus",
-    "price",
-    "trades",
-    "ticks",
-    "messages",
-    "regret",
-)
-RETURN, WELFARE, OPTIMUM, EFFICIENCY, CLOCK_SURPLUS, PRICE, TRADES, N_TICKS, MESSAGES, REGRET = range(10)
 
-PSI, W_REGRET, W_WELFARE, W_MESSAGE, W_TRADE, TICK = range(6)
-LEVEL_LOW, LEVEL_HIGH, LOG_WIDTH_LOW, LOG_WIDTH_HIGH = range(6, 10)
-VALUE_LOW, VALUE_HIGH, COST_LOW, COST_HIGH = range(10, 14)
-LOT, BUYER_PENALTY, COMPUTE_COST, HOVER_COST, DELAY_COST = range(14, 19)
-N_NUMBERS = 19
-"""Entries of the float parameter vector."""
+class DoubleDutchRecord(Record):
+    """What kernels know of the auction and of the game that is made of it."""
 
-MIN_BUYERS, MAX_BUYERS, MIN_SELLERS, MAX_SELLERS = range(4)
-BUYER_START, SELLER_START, MAX_TICKS, PAY_PER_TRADE, SCRIPTED_STEP, MAX_CYCLES = range(4, 10)
-LEARN_AUCTIONEER, LEARN_BUYERS, LEARN_SELLERS, EXTENDED, AUTORESET = range(10, 15)
-N_COUNTS = 15
-"""Entries of the integer parameter vector; ``SCRIPTED_STEP`` is in ticks."""
+    psi: float
+    """Pricing coefficient ψ in [0, 1]: weight of the buyer clock in the clearing price."""
+    tick: float
+    """Smallest clock movement [units per lot]."""
+    regret_weight: float
+    """Weight b of the regret |v − c| of each acceptance."""
+    welfare_weight: float
+    """Weight c of social welfare."""
+    message_weight: float
+    """Weight d of each bidder listening to a broadcast that nobody accepts [units per message]."""
+    trade_weight: float
+    """Weight e of the number of trades [units per trade]."""
+    level_low: float
+    """Least market level m [units per lot]."""
+    level_high: float
+    """Largest market level m [units per lot]."""
+    log_width_low: float
+    """Logarithm of the least width s [of units per lot]."""
+    log_width_high: float
+    """Logarithm of the largest width s [of units per lot]."""
+    value_low: float
+    """Least position of a buyer; its value is the level plus the width times its position."""
+    value_high: float
+    """Largest position of a buyer."""
+    cost_low: float
+    """Least position of a seller; its cost is the level less the width times its position."""
+    cost_high: float
+    """Largest position of a seller."""
+    lot: float
+    """Lot size w [Mbit]."""
+    buyer_penalty: float
+    """Logarithmic delay penalty in a buyer's value of one lot, Eq. 33 [units]."""
+    compute_cost: float
+    """Cost of a seller's computing energy for one lot, Eq. 34 [units]."""
+    hover_cost: float
+    """Cost of hovering while one lot is sent and computed, per watt of hover power, Eq. 34 [units/W]."""
+    delay_cost: float
+    """Squared delay in a seller's cost of one lot, Eq. 34 [units]."""
+    min_buyers: int
+    """Smallest number of buyers in an episode."""
+    max_buyers: int
+    """Largest number of buyers J."""
+    min_sellers: int
+    """Smallest number of sellers in an episode."""
+    max_sellers: int
+    """Largest number of sellers K."""
+    buyer_start: int
+    """Start of the buyer clock [ticks]."""
+    seller_start: int
+    """Start of the seller clock [ticks]."""
+    max_ticks: int
+    """Closing time T: broadcasts after which the auction ends."""
+    pay_per_trade: bool
+    """Whether welfare enters the reward as pairs complete, not in one lump at the end."""
+    scripted_step: int
+    """Step of the auctioneer when no agent plays it [ticks]."""
+    max_cycles: int
+    """Steps of the environment after which an episode is cut off."""
+    auctioneer_learns: bool
+    """Whether the auctioneer acts in steps of the environment."""
+    buyers_learn: bool
+    """Whether the buyers do; else they are truthful."""
+    sellers_learn: bool
+    """Whether the sellers do; else they are truthful."""
+    extended: bool
+    """Whether the auctioneer sees the extended features."""
+    autoreset: bool
+    """Whether a market that ends starts its next episode in the same step."""
+
+
+class Metrics(Record):
+    """Totals of an episode, which are its metrics at the end; efficiency and ticks are filled in then."""
+
+    return_: float
+    """Undiscounted return of the auctioneer."""
+    welfare: float
+    """Σ values − Σ costs of the traders [units]."""
+    optimal_welfare: float
+    """Largest possible welfare [units]."""
+    efficiency: float
+    """Welfare over the largest possible; 1 where there is nothing to gain."""
+    clock_surplus: float
+    """Eq. 37 as printed: accepted clocks in place of valuations [units]."""
+    price: float
+    """Clearing price r* [units per lot]."""
+    trades: float
+    """Number of trades."""
+    ticks: float
+    """Broadcasts."""
+    messages: float
+    """Listeners summed over broadcasts."""
+    regret: float
+    """Σ |valuation − clock| over all who accepted [units]."""
 
 
 class AuctionState(NamedTuple):
@@ -67,8 +136,16 @@ class AuctionState(NamedTuple):
     """int32 (batch, 2): bidders taking part on each side."""
     clock: Array
     """int32 (batch, 2): buyer and seller clock in ticks."""
-    turn: Array
-    """int32 (batch, 4): side, broadcasts so far, phase, environment steps so far."""
+    side: Array
+    """int64 (batch,): the active side, whose bidders are asked."""
+    ticks: Array
+    """int64 (batch,): broadcasts so far."""
+    deciding: Array
+    """bool (batch,): nobody accepted the last broadcast, and the clock has not been moved yet."""
+    closed: Array
+    """bool (batch,): the auction has ended by its own rules."""
+    cycles: Array
+    """int64 (batch,): steps of the environment so far."""
     winners: Array
     """int32 (batch, 2): bidders that have accepted."""
     recent: Array
@@ -82,7 +159,7 @@ class AuctionState(NamedTuple):
     accepted_at: Array
     """int32 (batch, 2, bidders): the clock, in ticks, at which a bidder accepted; -1 before."""
     totals: Array
-    """float64 (batch, metrics): running totals of the episode, see ``METRICS``."""
+    """`Metrics` (batch,): running totals of the episode."""
 
 
 @kernel
@@ -133,16 +210,17 @@ def truthful_threshold(valuation: float, tick: float, side: int) -> int:
 
 
 @kernel
-def draw_bids(b: int, state: AuctionState, numbers: Array, counts: Array) -> None:
+def draw_bids(b: int, state: AuctionState, params: Array) -> None:
     """Draw sizes and valuations of market ``b`` for its current episode."""
+    p: DoubleDutchRecord = params[0]
     seed, stream, episode = state.seed[b], state.stream[b], state.episode[b]
     w0, w1, w2, w3 = philox_block(seed, stream, 1, episode, 0)
-    spread_buyers = counts[MAX_BUYERS] - counts[MIN_BUYERS] + 1
-    spread_sellers = counts[MAX_SELLERS] - counts[MIN_SELLERS] + 1
-    n_buyers = counts[MIN_BUYERS] + int(to_unit(w0) * spread_buyers)
-    n_sellers = counts[MIN_SELLERS] + int(to_unit(w1) * spread_sellers)
-    level = numbers[LEVEL_LOW] + (numbers[LEVEL_HIGH] - numbers[LEVEL_LOW]) * to_unit(w2)
-    log_width = numbers[LOG_WIDTH_LOW] + (numbers[LOG_WIDTH_HIGH] - numbers[LOG_WIDTH_LOW]) * to_unit(w3)
+    spread_buyers = p.max_buyers - p.min_buyers + 1
+    spread_sellers = p.max_sellers - p.min_sellers + 1
+    n_buyers = p.min_buyers + int(to_unit(w0) * spread_buyers)
+    n_sellers = p.min_sellers + int(to_unit(w1) * spread_sellers)
+    level = p.level_low + (p.level_high - p.level_low) * to_unit(w2)
+    log_width = p.log_width_low + (p.log_width_high - p.log_width_low) * to_unit(w3)
     width = math.exp(log_width)
 
     values = state.valuation
@@ -150,17 +228,17 @@ def draw_bids(b: int, state: AuctionState, numbers: Array, counts: Array) -> Non
     fill_uniform(seed, stream, episode, 2, values, b, SELLERS)
     highest_income = 0.0
     for j in range(n_buyers):
-        target = level + width * (numbers[VALUE_LOW] + (numbers[VALUE_HIGH] - numbers[VALUE_LOW]) * values[b, 0, j])
-        price = (target + numbers[BUYER_PENALTY]) / numbers[LOT]
-        values[b, 0, j] = fixed_valuation(price, numbers[LOT], numbers[BUYER_PENALTY])
-        highest_income = max(highest_income, price * numbers[LOT])
+        target = level + width * (p.value_low + (p.value_high - p.value_low) * values[b, 0, j])
+        price = (target + p.buyer_penalty) / p.lot
+        values[b, 0, j] = fixed_valuation(price, p.lot, p.buyer_penalty)
+        highest_income = max(highest_income, price * p.lot)
         state.order[b, BUYERS, j] = j
     active = 0
-    overhead = numbers[COMPUTE_COST] + numbers[DELAY_COST]
+    overhead = p.compute_cost + p.delay_cost
     for k in range(n_sellers):
-        target = level - width * (numbers[COST_LOW] + (numbers[COST_HIGH] - numbers[COST_LOW]) * values[b, 1, k])
-        hover_power = max(target - overhead, 0.0) / numbers[HOVER_COST]
-        cost = aerial_cost(hover_power, numbers[COMPUTE_COST], numbers[HOVER_COST], numbers[DELAY_COST])
+        target = level - width * (p.cost_low + (p.cost_high - p.cost_low) * values[b, 1, k])
+        hover_power = max(target - overhead, 0.0) / p.hover_cost
+        cost = aerial_cost(hover_power, p.compute_cost, p.hover_cost, p.delay_cost)
         values[b, 1, k] = cost
         # Clipping such a cost down, as printed, would make the seller trade at a loss: it stays away.
         if cost <= highest_income:
@@ -177,8 +255,25 @@ def draw_bids(b: int, state: AuctionState, numbers: Array, counts: Array) -> Non
 
 
 @kernel
-def open_auction(b: int, state: AuctionState, numbers: Array, counts: Array) -> None:
+def clear_totals(b: int, state: AuctionState) -> None:
+    """Set the totals of market ``b`` to zero."""
+    totals = state.totals[b]
+    totals.return_ = 0.0
+    totals.welfare = 0.0
+    totals.optimal_welfare = 0.0
+    totals.efficiency = 0.0
+    totals.clock_surplus = 0.0
+    totals.price = 0.0
+    totals.trades = 0.0
+    totals.ticks = 0.0
+    totals.messages = 0.0
+    totals.regret = 0.0
+
+
+@kernel
+def open_auction(b: int, state: AuctionState, params: Array) -> None:
     """Start an auction over the valuations, sizes and participants that market ``b`` holds."""
+    p: DoubleDutchRecord = params[0]
     for side in range(2):
         n = state.size[b, side]
         sort_by_eagerness(state.order, state.valuation, b, side, n)
@@ -187,22 +282,24 @@ def open_auction(b: int, state: AuctionState, numbers: Array, counts: Array) -> 
             state.accepted_at[b, side, i] = -1
         for m in range(n):
             i = state.order[b, side, m]
-            state.threshold[b, side, i] = truthful_threshold(state.valuation[b, side, i], numbers[TICK], side)
+            state.threshold[b, side, i] = truthful_threshold(state.valuation[b, side, i], p.tick, side)
         state.winners[b, side] = 0
-        state.clock[b, side] = counts[BUYER_START + side]
-        state.recent[b, side, 0] = counts[BUYER_START + side]
+        state.clock[b, side] = p.buyer_start if side == 0 else p.seller_start
+        state.recent[b, side, 0] = state.clock[b, side]
         state.recent[b, side, 1] = 0
-    for column in range(4):
-        state.turn[b, column] = 0
-    for column in range(len(METRICS)):
-        state.totals[b, column] = 0.0
+    state.side[b] = BUYERS
+    state.ticks[b] = 0
+    state.deciding[b] = False
+    state.closed[b] = False
+    state.cycles[b] = 0
+    clear_totals(b, state)
     optimum = 0.0
     for m in range(min(state.size[b, 0], state.size[b, 1])):
         gain = state.valuation[b, 0, state.order[b, 0, m]] - state.valuation[b, 1, state.order[b, 1, m]]
         if gain <= 0.0:
             break
         optimum += gain
-    state.totals[b, OPTIMUM] = optimum
+    state.totals[b].optimal_welfare = optimum
 
 
 @kernel
@@ -247,26 +344,28 @@ def accept_by_choice(order: Array, b: int, side: int, first: int, n: int, choice
 
 
 @kernel
-def book_acceptances(b: int, state: AuctionState, numbers: Array, counts: Array, side: int, count: int) -> float:
+def book_acceptances(b: int, state: AuctionState, params: Array, side: int, count: int) -> float:
     """Regrets and completed pairs of the ``count`` bidders that have just accepted; returns the reward."""
+    p: DoubleDutchRecord = params[0]
     first = state.winners[b, side]
     clock = state.clock[b, side]
     reward = 0.0
+    totals = state.totals[b]
     for m in range(first, first + count):
         i = state.order[b, side, m]
         state.accepted_at[b, side, i] = clock
-        regret = abs(state.valuation[b, side, i] - clock * numbers[TICK])
-        state.totals[b, REGRET] += regret
-        reward -= numbers[W_REGRET] * regret
+        regret = abs(state.valuation[b, side, i] - clock * p.tick)
+        totals.regret += regret
+        reward -= p.regret_weight * regret
         if m < state.winners[b, 1 - side]:
             buyer, seller = state.order[b, 0, m], state.order[b, 1, m]
             gain = state.valuation[b, 0, buyer] - state.valuation[b, 1, seller]
-            state.totals[b, WELFARE] += gain
+            totals.welfare += gain
             spread = state.accepted_at[b, 0, buyer] - state.accepted_at[b, 1, seller]
-            state.totals[b, CLOCK_SURPLUS] += spread * numbers[TICK]
-            state.totals[b, TRADES] += 1.0
-            if counts[PAY_PER_TRADE] == 1:
-                reward += numbers[W_WELFARE] * gain + numbers[W_TRADE]
+            totals.clock_surplus += spread * p.tick
+            totals.trades += 1.0
+            if p.pay_per_trade:
+                reward += p.welfare_weight * gain + p.trade_weight
     state.winners[b, side] = first + count
     state.recent[b, side, 1] = abs(clock - state.recent[b, side, 0])
     state.recent[b, side, 0] = clock
@@ -284,107 +383,107 @@ def close_if_exhausted(b: int, state: AuctionState) -> bool:
 
 
 @kernel
-def clearing_price(b: int, state: AuctionState, numbers: Array, previous: int, side: int) -> float:
+def clearing_price(b: int, state: AuctionState, params: Array, previous: int, side: int) -> float:
     """ψ C_b + (1 − ψ) C_s with the clock of ``side`` as it was before the crossing move."""
+    p: DoubleDutchRecord = params[0]
     buyer_clock = previous if side == 0 else state.clock[b, 0]
     seller_clock = previous if side == 1 else state.clock[b, 1]
-    psi = numbers[PSI]
-    return float((psi * buyer_clock + (1.0 - psi) * seller_clock) * numbers[TICK])
+    return float((p.psi * buyer_clock + (1.0 - p.psi) * seller_clock) * p.tick)
 
 
 @kernel
-def broadcast(
-    b: int, state: AuctionState, numbers: Array, counts: Array, by_choice: bool, choices: Array
-) -> tuple[float, bool, bool]:
+def broadcast(b: int, state: AuctionState, params: Array, by_choice: bool, choices: Array) -> tuple[float, bool, bool]:
     """Ask the active side at its clock. Returns (reward, auction closed, somebody accepted)."""
-    side = state.turn[b, SIDE]
+    p: DoubleDutchRecord = params[0]
+    side = state.side[b]
     first, n = state.winners[b, side], state.size[b, side]
     if close_if_exhausted(b, state):  # a side without bidders from the start
-        price_at_clocks(b, state, numbers)
+        price_at_clocks(b, state, params)
         return 0.0, True, False
-    state.turn[b, TICKS] += 1
-    state.totals[b, MESSAGES] += n - first
+    state.ticks[b] += 1
+    state.totals[b].messages += n - first
     if by_choice:
         count = accept_by_choice(state.order, b, side, first, n, choices)
     else:
         count = accept_truthfully(state.order, state.threshold, b, side, first, n, state.clock[b, side])
     closed = False
     if count > 0:
-        reward = book_acceptances(b, state, numbers, counts, side, count)
+        reward = book_acceptances(b, state, params, side, count)
         closed = close_if_exhausted(b, state)
         other = 1 - side
         if state.winners[b, other] < state.size[b, other]:
-            state.turn[b, SIDE] = other
+            state.side[b] = other
     else:
-        reward = -numbers[W_MESSAGE] * (n - first)
-        state.turn[b, PHASE] = DECIDE
+        reward = -p.message_weight * (n - first)
+        state.deciding[b] = True
     if closed:
-        price_at_clocks(b, state, numbers)
+        price_at_clocks(b, state, params)
     return reward, closed, count > 0
 
 
 @kernel
-def move_clock(b: int, state: AuctionState, numbers: Array, counts: Array, step: int) -> bool:
+def move_clock(b: int, state: AuctionState, params: Array, step: int) -> bool:
     """Move the active clock by ``step`` ticks; True when the clocks crossed or time is up."""
-    side = state.turn[b, SIDE]
+    side = state.side[b]
     previous = state.clock[b, side]
     state.clock[b, side] = previous - step if side == 0 else previous + step
-    state.turn[b, PHASE] = BROADCAST
+    state.deciding[b] = False
     crossed = bool(state.clock[b, 0] < state.clock[b, 1])
     if crossed:
-        state.totals[b, PRICE] = clearing_price(b, state, numbers, previous, side)
+        state.totals[b].price = clearing_price(b, state, params, previous, side)
     return crossed
 
 
 @kernel
-def price_at_clocks(b: int, state: AuctionState, numbers: Array) -> None:
+def price_at_clocks(b: int, state: AuctionState, params: Array) -> None:
     """Set the clearing price from the clocks as they stand."""
-    state.totals[b, PRICE] = clearing_price(b, state, numbers, state.clock[b, 0], 0)
+    state.totals[b].price = clearing_price(b, state, params, state.clock[b, 0], 0)
 
 
 @kernel
 def complete_totals(b: int, state: AuctionState) -> None:
     """Fill in the totals that are known when an auction ends or is cut off."""
-    totals = state.totals
-    totals[b, EFFICIENCY] = totals[b, WELFARE] / totals[b, OPTIMUM] if totals[b, OPTIMUM] > 0.0 else 1.0
-    totals[b, N_TICKS] = state.turn[b, TICKS]
+    totals = state.totals[b]
+    totals.efficiency = totals.welfare / totals.optimal_welfare if totals.optimal_welfare > 0.0 else 1.0
+    totals.ticks = state.ticks[b]
 
 
 @kernel
-def finish(b: int, state: AuctionState, numbers: Array, counts: Array, reward: float) -> float:
-    """Complete the totals of a closed auction; returns the reward with what is paid at the end."""
-    totals = state.totals
-    if counts[PAY_PER_TRADE] == 0:
-        reward += numbers[W_WELFARE] * totals[b, WELFARE] + numbers[W_TRADE] * totals[b, TRADES]
+def finish(b: int, state: AuctionState, params: Array, reward: float) -> float:
+    """Close an auction and complete its totals; returns the reward with what is paid at the end."""
+    p: DoubleDutchRecord = params[0]
+    totals = state.totals[b]
+    if not p.pay_per_trade:
+        reward += p.welfare_weight * totals.welfare + p.trade_weight * totals.trades
     complete_totals(b, state)
-    totals[b, RETURN] += reward
+    totals.return_ += reward
+    state.closed[b] = True
     return reward
 
 
 @kernel
-def play_tick(
-    b: int, state: AuctionState, numbers: Array, counts: Array, step: int, choices: Array
-) -> tuple[float, bool]:
+def play_tick(b: int, state: AuctionState, params: Array, step: int, choices: Array) -> tuple[float, bool]:
     """One broadcast to truthful bidders and, if nobody accepts, one clock move. Returns (reward, closed)."""
-    reward, closed, accepted = broadcast(b, state, numbers, counts, False, choices)
+    p: DoubleDutchRecord = params[0]
+    reward, closed, accepted = broadcast(b, state, params, False, choices)
     if not closed and not accepted:
-        closed = move_clock(b, state, numbers, counts, step)
-    if not closed and state.turn[b, TICKS] >= counts[MAX_TICKS]:
+        closed = move_clock(b, state, params, step)
+    if not closed and state.ticks[b] >= p.max_ticks:
         closed = True
-        price_at_clocks(b, state, numbers)
+        price_at_clocks(b, state, params)
     if closed:
-        return finish(b, state, numbers, counts, reward), True
-    state.totals[b, RETURN] += reward
+        return finish(b, state, params, reward), True
+    state.totals[b].return_ += reward
     return reward, False
 
 
 @kernel
-def run_auction(state: AuctionState, numbers: Array, counts: Array, plan: Array, choices: Array) -> int:
+def run_auction(state: AuctionState, params: Array, plan: Array, choices: Array) -> int:
     """Play market 0 to its end: move ``i`` uses ``plan[min(i, last)]`` ticks. Returns the clock moves made."""
     moves = 0
     closed = False
     while not closed:
         before = state.clock[0, 0] - state.clock[0, 1]
-        _, closed = play_tick(0, state, numbers, counts, plan[min(moves, plan.shape[0] - 1)], choices)
+        _, closed = play_tick(0, state, params, plan[min(moves, plan.shape[0] - 1)], choices)
         moves += before != state.clock[0, 0] - state.clock[0, 1]
     return moves

@@ -9,20 +9,28 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ioa_marl.foundations.compile import kernel
+from ioa_marl.foundations.records import plain_view
 from ioa_marl.foundations.seeds import CALIBRATION_SEED
-from ioa_marl.markets.double_dutch import kernels as k
 from ioa_marl.markets.double_dutch.auction import DoubleDutchParams, allocate_state
+from ioa_marl.markets.double_dutch.kernels import (
+    Array,
+    AuctionState,
+    Metrics,
+    draw_bids,
+    open_auction,
+    play_tick,
+)
 
 
 @kernel
-def play_constant(state: k.AuctionState, numbers: k.Array, counts: k.Array, step: int) -> None:
+def play_constant(state: AuctionState, params: Array, step: int) -> None:
     """Play every market of the batch to its end with one step (in ticks)."""
     for b in range(state.clock.shape[0]):
-        k.draw_bids(b, state, numbers, counts)
-        k.open_auction(b, state, numbers, counts)
+        draw_bids(b, state, params)
+        open_auction(b, state, params)
         closed = False
         while not closed:
-            _, closed = k.play_tick(b, state, numbers, counts, step, state.order)
+            _, closed = play_tick(b, state, params, step, state.order)
 
 
 @dataclass(frozen=True)
@@ -55,16 +63,16 @@ def fixed_step_frontier(
         Seed of the markets; by default one that neither training nor evaluation uses.
     """
     chosen = np.asarray(params.steps if steps is None else steps, dtype=np.float64)
-    numbers, counts = params.numbers(), params.counts()
+    record = params.record()
     state = allocate_state(markets, max(params.buyers, params.sellers))
     state.seed[:] = seed
     state.stream[:] = np.arange(markets)
     rows = []
     for step in chosen:
-        play_constant(state, numbers, counts, round(step / params.tick))
-        rows.append(state.totals.mean(axis=0))
+        play_constant(state, record, round(step / params.tick))
+        rows.append(plain_view(state.totals).mean(axis=0))
     means = np.array(rows)
-    return Frontier(chosen, {name: means[:, column] for column, name in enumerate(k.METRICS)})
+    return Frontier(chosen, {name: means[:, column] for column, name in enumerate(Metrics.names())})
 
 
 @lru_cache(maxsize=64)

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.foundations.compile import kernel, machine_code
-from ioa_marl.markets.double_dutch import kernels as a
 from ioa_marl.markets.double_dutch.auction import allocate_state as allocate_auction
 from ioa_marl.markets.double_dutch.kernels import Array, AuctionState
 from ioa_marl.markets.stackelberg import kernels as p
@@ -68,7 +67,7 @@ def _price_search(
             if load - tier.capacity[0, leader] >= settings.numbers[k.LOT]:
                 enter_bidders(0, market, settings, trial, 0, leader, own, load)
                 run_auction(trial, 0, settings, buyer_step, seller_step)
-                trades, clearing = trade_of(trial, 0, leader) != NOBODY, trial.totals[0, a.PRICE]
+                trades, clearing = trade_of(trial, 0, leader) != NOBODY, trial.totals[0].price
             profit = fixed_profit(0, leader, own, load, trades, clearing, market, settings)
         if index < 0:
             present = profit
@@ -83,7 +82,7 @@ def pair_returns(trial: AuctionState, settings: Settings, returns: Array) -> Non
     steps = settings.steps.shape[0]
     for pair in range(steps * steps):
         run_auction(trial, 0, settings, settings.steps[pair // steps], settings.steps[pair % steps])
-        returns[0, pair] = trial.totals[0, a.RETURN]
+        returns[0, pair] = trial.totals[0].return_
 
 
 @kernel

@@ -106,10 +106,10 @@ def observe_auctioneer(market: k.Market, settings: k.Settings, extended: bool, o
     Round, buyers, sellers, highest and mean income p_j w of the buyers, last clearing price, trades and final clocks;
     extended: last acceptances and gaps of each side, last pair of steps.
     """
-    auction, tier, counts = market.auction, market.tier, settings.auction_counts
-    buyers, sellers = float(counts[a.MAX_BUYERS]), float(counts[a.MAX_SELLERS])
-    start, last_step = float(counts[a.BUYER_START]), max(settings.steps.shape[0] - 1, 1)
-    cap, lot = start * settings.auction[a.TICK], settings.numbers[k.LOT]
+    auction, tier, rules = market.auction, market.tier, settings.auction[0]
+    buyers, sellers = float(rules.max_buyers), float(rules.max_sellers)
+    start, last_step = float(rules.buyer_start), max(settings.steps.shape[0] - 1, 1)
+    cap, lot = start * rules.tick, settings.numbers[k.LOT]
     for b in range(out.shape[0]):
         highest, total = 0.0, 0.0
         for m in range(auction.size[b, a.BUYERS]):
@@ -121,8 +121,8 @@ def observe_auctioneer(market: k.Market, settings: k.Settings, extended: bool, o
         out[b, 0, 2] = unit(auction.size[b, a.SELLERS] / sellers)
         out[b, 0, 3] = unit(highest / cap)
         out[b, 0, 4] = unit(total / max(auction.size[b, a.BUYERS], 1) / cap)
-        out[b, 0, 5] = unit(auction.totals[b, a.PRICE] / cap)
-        out[b, 0, 6] = unit(auction.totals[b, a.TRADES] / min(buyers, sellers))
+        out[b, 0, 5] = unit(auction.totals[b].price / cap)
+        out[b, 0, 6] = unit(auction.totals[b].trades / min(buyers, sellers))
         for side in range(2):
             out[b, 0, 7 + side] = unit(auction.clock[b, side] / start)
             if extended:
@@ -139,13 +139,14 @@ def observe_fixed(market: k.Market, settings: k.Settings, first: int, out: Array
     the price that it paid for a lot, over the highest bid.
     """
     state, tier = market.pricing, market.tier
-    cap = settings.auction_counts[a.BUYER_START] * settings.auction[a.TICK]
+    rules = settings.auction[0]
+    cap = rules.buyer_start * rules.tick
     for b in range(out.shape[0]):
         for j in range(out.shape[1]):
             load = 0.0
             for q in range(state.start[b, p.FIXED, j], state.start[b, p.FIXED, j + 1]):
                 load += state.traits[b, state.member[b, p.FIXED, q], f.LOAD]
-            paid = market.auction.totals[b, a.PRICE] if tier.partner[b, j] != k.NOBODY else 0.0
+            paid = market.auction.totals[b].price if tier.partner[b, j] != k.NOBODY else 0.0
             out[b, j, first] = unit(tier.capacity[b, j] / load if load > 0.0 else 1.0)
             out[b, j, first + 1] = unit(state.passed_share[b, j])
             out[b, j, first + 2] = unit(tier.served[b, j])

@@ -23,6 +23,7 @@ from ioa_marl.markets.double_dutch.kernels import (
     Array,
     AuctionState,
     aerial_cost,
+    clear_totals,
     fixed_valuation,
     open_auction,
     play_tick,
@@ -115,9 +116,7 @@ class Settings(NamedTuple):
     pricing_counts: Array
     """int64 (stackelberg_kernels.N_COUNTS,)."""
     auction: Array
-    """float64 (double_dutch.kernels.N_NUMBERS,)."""
-    auction_counts: Array
-    """int64 (double_dutch.kernels.N_COUNTS,)."""
+    """`DoubleDutchRecord` (1,)."""
     steps: Array
     """int64 (steps,): the auctioneer's steps in ticks."""
     numbers: Array
@@ -190,7 +189,7 @@ def expect(b: int, market: Market) -> None:
 @kernel
 def clear_episode(b: int, market: Market, settings: Settings) -> None:
     """Set everything that an episode adds up or remembers to its start: nothing passed on, nobody paid."""
-    tier, auction = market.tier, market.auction
+    tier, auction, clocks = market.tier, market.auction, settings.auction[0]
     for j in range(tier.load.shape[1]):
         market.pricing.passed_share[b, j] = 0.0
         tier.settled_share[b, j] = 0.0
@@ -207,13 +206,12 @@ def clear_episode(b: int, market: Market, settings: Settings) -> None:
             tier.settled_price[b, side, leader] = 0.0
         auction.size[b, side] = 0
         auction.winners[b, side] = 0
-        auction.clock[b, side] = settings.auction_counts[a.BUYER_START + side]
+        auction.clock[b, side] = clocks.buyer_start if side == 0 else clocks.seller_start
         auction.recent[b, side, 1] = 0
         for i in range(auction.valuation.shape[2]):
             auction.valuation[b, side, i] = 0.0
             auction.accepted_at[b, side, i] = -1
-    for column in range(auction.totals.shape[1]):
-        auction.totals[b, column] = 0.0
+    clear_totals(b, auction)
     for r in range(tier.returns.shape[1]):
         tier.returns[b, r] = 0.0
         for side in range(2):
@@ -283,17 +281,17 @@ def enter_bidders(
 @kernel
 def run_auction(auction: AuctionState, row: int, settings: Settings, buyer_step: int, seller_step: int) -> None:
     """Open the auction over the bidders in ``auction[row]`` and play it to its end, steps in ticks."""
-    open_auction(row, auction, settings.auction, settings.auction_counts)
+    open_auction(row, auction, settings.auction)
     closed = False
     while not closed:
-        step = buyer_step if auction.turn[row, a.SIDE] == a.BUYERS else seller_step
-        _, closed = play_tick(row, auction, settings.auction, settings.auction_counts, step, auction.order)
+        step = buyer_step if auction.side[row] == a.BUYERS else seller_step
+        _, closed = play_tick(row, auction, settings.auction, step, auction.order)
 
 
 @kernel
 def trade_of(auction: AuctionState, row: int, buyer: int) -> int:
     """Return the seller that a buyer trades with, or `NOBODY`: the m-th buyer meets the m-th seller."""
-    for m in range(int(auction.totals[row, a.TRADES])):
+    for m in range(int(auction.totals[row].trades)):
         if auction.order[row, a.BUYERS, m] == buyer:
             return int(auction.order[row, a.SELLERS, m])
     return NOBODY
@@ -320,7 +318,7 @@ def record_auction(b: int, market: Market) -> None:
         for m in range(auction.size[b, side]):
             i = auction.order[b, side, m]
             tier.bids[b, r, side, i] = auction.valuation[b, side, i]
-    tier.returns[b, r] = auction.totals[b, a.RETURN]
+    tier.returns[b, r] = auction.totals[b].return_
 
 
 @kernel
@@ -346,7 +344,7 @@ def pay_for_lots(b: int, market: Market, settings: Settings) -> None:
     """Enter into profits and accounts what the auction changes: lots are paid for and not computed at home."""
     state, tier = market.pricing, market.tier
     first = settings.pricing_counts[p.WIRELESS] + settings.pricing_counts[p.MOBILES]
-    price, auctioneer = market.auction.totals[b, a.PRICE], tier.received.shape[1] - 1
+    price, auctioneer = market.auction.totals[b].price, tier.received.shape[1] - 1
     for k in range(tier.aerial_profit.shape[1]):
         tier.aerial_profit[b, k] = 0.0
     for j in range(tier.load.shape[1]):
@@ -382,11 +380,11 @@ def add_up(b: int, market: Market, settings: Settings) -> None:
         sums[b, LOAD] += tier.load[b, j]
         sums[b, UNSERVED] += (1.0 - tier.served[b, j]) * tier.load[b, j]
     sums[b, N_BUYERS] += market.auction.size[b, a.BUYERS]
-    sums[b, N_TRADES] += totals[b, a.TRADES]
-    if totals[b, a.TRADES] > 0.0:
+    sums[b, N_TRADES] += totals[b].trades
+    if totals[b].trades > 0.0:
         sums[b, CLEARED] += 1.0
-        sums[b, CLEARING_PRICE] += totals[b, a.PRICE]
-    sums[b, AUCTION_RETURN] += totals[b, a.RETURN]
-    sums[b, AUCTION_WELFARE] += totals[b, a.WELFARE]
-    sums[b, AUCTION_OPTIMUM] += totals[b, a.OPTIMUM]
-    sums[b, MESSAGES] += totals[b, a.MESSAGES]
+        sums[b, CLEARING_PRICE] += totals[b].price
+    sums[b, AUCTION_RETURN] += totals[b].return_
+    sums[b, AUCTION_WELFARE] += totals[b].welfare
+    sums[b, AUCTION_OPTIMUM] += totals[b].optimal_welfare
+    sums[b, MESSAGES] += totals[b].messages

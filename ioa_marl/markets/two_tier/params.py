@@ -230,8 +230,7 @@ class TwoTierParams:
         return k.Settings(
             pricing=pricing.numbers(),
             pricing_counts=pricing.counts(),
-            auction=auction.numbers(),
-            auction_counts=auction.counts(),
+            auction=auction.record(),
             steps=auction.step_ticks(),
             numbers=self.numbers(),
         )

@@ -5,7 +5,6 @@ import pytest
 
 from ioa_marl.envs.two_tier.game import TwoTierGame
 from ioa_marl.foundations.parameters import ParameterError
-from ioa_marl.markets.double_dutch import kernels as a
 
 LEADERS = ("mobile", "fixed")
 REGRETS = ("mobile_regret", "fixed_regret", "auction_regret")
@@ -166,8 +165,8 @@ def test_the_auctioneer_sees_this_rounds_bidders_and_the_last_auction(observatio
         incomes = game.market.price[b, 1, auction.order[b, 0, : auction.size[b, 0]]] * 2.0
         expected = [incomes.max() / 20, incomes.mean() / 20] if len(incomes) else [0.0, 0.0]
         np.testing.assert_allclose(seen[b, 3:5], expected, rtol=1e-5)
-    np.testing.assert_allclose(seen[:, 5], auction.totals[:, a.PRICE] / 20.0, rtol=1e-6)
-    np.testing.assert_allclose(seen[:, 6], auction.totals[:, a.TRADES] / 10.0)
+    np.testing.assert_allclose(seen[:, 5], auction.totals["price"] / 20.0, rtol=1e-6)
+    np.testing.assert_allclose(seen[:, 6], auction.totals["trades"] / 10.0)
     if observation == "extended":
         np.testing.assert_allclose(seen[:, 13:], np.array([[7, 5]] * 5) / 9.0)
 

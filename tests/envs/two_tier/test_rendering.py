@@ -66,7 +66,7 @@ def test_the_auction_is_drawn_in_its_own_units_with_the_clearing_price():
         bidders = auction.order[0, side, : auction.size[0, side]]
         valuations = np.sort(auction.valuation[0, side, bidders])[:: -1 if side == a.BUYERS else 1]
         assert tuple(np.repeat(valuations, 2)) in curves
-    price = auction.totals[0, a.PRICE]
+    price = auction.totals[0].price
     assert (price, price) in [curve for curve in curves if len(curve) == 2]
     assert f"clearing\nprice\n{price:,.2f}" in [text.get_text() for text in axes.texts]
 
@@ -79,7 +79,7 @@ def test_text_says_what_was_posted_and_what_came_of_it():
     cells = [float(cell) for cell in rows["4"][1:]]  # the last table is that of the fixed agents
     expected = [market.price[0, 1, 4], market.cost[0, 1, 4], market.sold[0, 1, 4], market.profit[0, 1, 4]]
     assert cells[:6] == pytest.approx([*expected, tier.load[0, 4], tier.capacity[0, 4]], abs=0.006)
-    assert f"trades {int(game.whole.auction.totals[0, a.TRADES])} " in text
+    assert f"trades {int(game.whole.auction.totals[0].trades)} " in text
     assert "wait for the auctioneer" in played(5).render("ansi")
 
 

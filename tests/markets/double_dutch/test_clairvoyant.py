@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ioa_marl.envs.double_dutch.game import DoubleDutchGame
-from ioa_marl.markets.double_dutch import kernels as k
 from ioa_marl.markets.double_dutch.auction import DoubleDutchParams, allocate_state
 from ioa_marl.markets.double_dutch.clairvoyant import clairvoyant_bounds, clairvoyant_plan
+from ioa_marl.markets.double_dutch.kernels import open_auction, play_tick, run_auction
 from ioa_marl.markets.double_dutch.references import best_fixed_step, fixed_step_frontier
 
 
@@ -41,28 +41,27 @@ def holding(values, costs):
 
 def best_of_all_sequences(params, values, costs):
     """Play the auction with every sequence of steps that can be told apart; return the largest return."""
-    numbers, counts = params.numbers(), params.counts()
-    state = holding(values, costs)
-    distance = int(counts[k.BUYER_START] - counts[k.SELLER_START])
+    record, state = params.record(), holding(values, costs)
+    distance = int(record[0].buyer_start - record[0].seller_start)
     moves = distance // int(params.step_ticks()[0]) + 1
     best = -np.inf
     for plan in itertools.product(params.step_ticks(), repeat=moves):
-        k.open_auction(0, state, numbers, counts)
-        k.run_auction(state, numbers, counts, np.array(plan), state.order)
-        best = max(best, state.totals[0, k.RETURN])
+        open_auction(0, state, record)
+        run_auction(state, record, np.array(plan), state.order)
+        best = max(best, state.totals[0].return_)
     return best
 
 
 def replayed(params, values, costs):
     """Return of the plan when the auction is played by its actions."""
-    state, numbers, counts = holding(values, costs), params.numbers(), params.counts()
+    state, record = holding(values, costs), params.record()
     plan = clairvoyant_plan(state, 0, params)
-    k.open_auction(0, state, numbers, counts)
+    open_auction(0, state, record)
     closed = False
     while not closed:
-        step = params.step_ticks()[plan.action(state.turn[0, k.SIDE], *state.clock[0])]
-        _, closed = k.play_tick(0, state, numbers, counts, step, state.order)
-    return plan, state.totals[0, k.RETURN]
+        step = params.step_ticks()[plan.action(state.side[0], *state.clock[0])]
+        _, closed = play_tick(0, state, record, step, state.order)
+    return plan, state.totals[0].return_
 
 
 # Few different valuations put several acceptances into one tick; some lie beyond the clocks.
@@ -139,7 +138,7 @@ def random_policies(game, rng):
         table = rng.integers(0, n, (2, 5, 5))
         clock = game.auctions.clock
         yield lambda table=table, clock=clock: table[
-            game.auctions.turn[:, 0], np.clip(clock[:, 0] // 65, 0, 4), np.clip(clock[:, 1] // 65, 0, 4)
+            game.auctions.side, np.clip(clock[:, 0] // 65, 0, 4), np.clip(clock[:, 1] // 65, 0, 4)
         ][:, None]
     yield game.scripted("two_phase", "auctioneer")
 

@@ -90,8 +90,8 @@ def finished(game, choose, steps=400):
 
 def by_clocks(game):
     """An auctioneer whose step depends on the clocks alone, however its decisions are split into steps."""
-    clock, turn = game.auctions.clock.astype(np.int64), game.auctions.turn
-    chosen = (clock[:, 0] * 7 + clock[:, 1] * 3 + turn[:, 0]) % len(game.config.steps)
+    clock, side = game.auctions.clock.astype(np.int64), game.auctions.side
+    chosen = (clock[:, 0] * 7 + clock[:, 1] * 3 + side) % len(game.config.steps)
     return {"auctioneer": chosen[:, None]}
 
 
@@ -266,7 +266,7 @@ def test_clocks_are_monotone_and_each_bidder_accepts_at_most_once(seed, controll
             break
     assert not playing.any()
     distance = (game.config.buyer_clock - game.config.seller_clock) / min(game.config.steps)
-    assert np.all(auctions.turn[:, 1] <= distance + 2 + auctions.size.sum(axis=1))
+    assert np.all(auctions.ticks <= distance + 2 + auctions.size.sum(axis=1))
 
 
 def _assert_priced_between(game, step, ended, before):
@@ -322,7 +322,7 @@ def test_a_learning_auctioneer_uses_an_action_for_one_broadcast_and_one_move_at_
         before, actions = game.save(), random_actions(game, rng)
         step = game.step(actions)
         after = game.save()
-        assert np.all((after["turn"][:, 1] - before["turn"][:, 1])[playing] <= 1)
+        assert np.all((after["ticks"] - before["ticks"])[playing] <= 1)
         moved = np.abs(after["clock"].astype(int) - before["clock"]).sum(axis=1)
         chosen = np.array(ticks)[actions["auctioneer"][:, 0]]
         assert np.all((moved == 0) | (moved == chosen) | ~playing)

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ioa_marl.markets.double_dutch import kernels as a
 from ioa_marl.markets.two_tier import drivers as batch
 from ioa_marl.markets.two_tier.deviations import DeviationEvaluator
 from ioa_marl.markets.two_tier.params import TwoTierParams, draw_markets, preset
@@ -68,7 +67,7 @@ def test_the_auctioneers_regret_is_what_other_steps_gain_when_each_round_is_play
         changes = [
             (copy, r, clock, (copy // steps, copy % steps)[clock]) for copy in range(steps**2) for clock in (0, 1)
         ]
-        returns = history.play(steps**2, pairs=changes, until=r + 1).auction.totals[:, a.RETURN]
+        returns = history.play(steps**2, pairs=changes, until=r + 1).auction.totals["return_"]
         regret += returns.max() - played.tier.returns[0, r]
         total, lost = evaluator.pair_returns(r, r + 1)
         np.testing.assert_allclose(total.ravel(), returns, atol=1e-9)

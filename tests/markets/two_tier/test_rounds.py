@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ioa_marl.markets.double_dutch import kernels as a
 from ioa_marl.markets.double_dutch.auction import simulate
 from ioa_marl.markets.stackelberg import follower as f
 from ioa_marl.markets.stackelberg.drivers import reshape_markets
@@ -76,7 +75,7 @@ def loads_by_hand(params, market):
 def follow_by_hand(params, market, wants):
     """Recompute payments, costs and utilities of one market's last round in plain Python, from shares and trades."""
     s, t = market.pricing, market.tier
-    price = float(market.auction.totals[0, a.PRICE])
+    price = float(market.auction.totals[0].price)
     partner = {j: int(t.partner[0, j]) for j in range(params.fixed) if t.partner[0, j] >= 0}
     money, cost = dict.fromkeys(accounts(params), 0.0), dict.fromkeys(accounts(params), 0.0)
     welfare = [0.0] * params.wireless
@@ -122,7 +121,7 @@ def test_every_payment_of_three_rounds_is_followed_by_hand(name, seed):
         booked = [market.pricing.profit[0, 0, : params.mobile], market.pricing.profit[0, 1, : params.fixed]]
         np.testing.assert_allclose(np.concatenate([*booked, market.tier.aerial_profit[0]]), profit, atol=1e-9)
         np.testing.assert_allclose(market.pricing.utility[0], welfare, atol=1e-9)
-        trades += int(market.auction.totals[0, a.TRADES])
+        trades += int(market.auction.totals[0].trades)
     assert trades > 0, "rounds without a trade prove little"
 
 
@@ -171,13 +170,13 @@ def test_with_one_step_for_both_clocks_the_auction_is_the_double_dutch_auction()
             bids, asks = (market.tier.bids[b, r, side] for side in range(2))
             buyers, sellers = (np.flatnonzero(x >= 0.0) for x in (bids, asks))
             if len(buyers) == 0 or len(sellers) == 0:
-                assert market.auction.totals[b, a.TRADES] == 0.0
+                assert market.auction.totals[b].trades == 0.0
                 continue
             wanted = simulate(
                 bids[buyers], asks[sellers], PAPER.steps[step], tick=PAPER.tick, buyer_clock=20.0, seller_clock=0.0
             )
-            assert market.auction.totals[b, a.PRICE] == pytest.approx(wanted.price)
-            assert market.auction.totals[b, a.WELFARE] == pytest.approx(wanted.welfare)
+            assert market.auction.totals[b].price == pytest.approx(wanted.price)
+            assert market.auction.totals[b].welfare == pytest.approx(wanted.welfare)
             pairs = dict(zip(buyers[wanted.buyers], sellers[wanted.sellers], strict=True))
             assert pairs == {j: k for j, k in enumerate(market.tier.partner[b]) if k >= 0}
             traded += wanted.trades
@@ -237,8 +236,8 @@ def test_money_is_conserved_resources_suffice_and_nobody_trades_at_a_loss(seed, 
         trades = t.partner[0] >= 0
         computed = t.served[0] * t.load[0] - PAPER.lot * trades
         assert (computed <= t.capacity[0] + 1e-9).all()
-        assert len(set(t.partner[0][trades])) == trades.sum() == market.auction.totals[0, a.TRADES]
-        price = market.auction.totals[0, a.PRICE]
+        assert len(set(t.partner[0][trades])) == trades.sum() == market.auction.totals[0].trades
+        price = market.auction.totals[0].price
         assert (t.aerial_profit[0] >= 0.0).all()
         # A lot brings its buyer at least what it costs: p w − γ E_up − r* ≥ 0.
         assert (s.price[0, 1, :10][trades] * PAPER.lot - PAPER.relay_cost - price >= -1e-12).all()
@@ -249,19 +248,19 @@ def test_money_is_conserved_resources_suffice_and_nobody_trades_at_a_loss(seed, 
 def test_each_auction_keeps_the_double_dutch_invariants():
     market, rng = draw_markets(PAPER, np.arange(200)), np.random.default_rng(4)
     random_round(PAPER, market, rng)
-    auction, trades = market.auction, market.auction.totals[:, a.TRADES]
+    auction, trades = market.auction, market.auction.totals["trades"]
     assert (trades == np.minimum(auction.winners[:, 0], auction.winners[:, 1])).all()
     held = trades > 0
-    price = auction.totals[held, a.PRICE] / PAPER.tick
+    price = auction.totals["price"][held] / PAPER.tick
     for b, r in zip(np.flatnonzero(held), price, strict=True):
         traders = [auction.order[b, side, : int(trades[b])] for side in range(2)]
         accepted = [auction.accepted_at[b, side, traders[side]] for side in range(2)]
         assert accepted[1].max() <= r <= accepted[0].min()
         # A valuation is the accepted clock and the regret of having accepted it.
         values, costs = (auction.valuation[b, side, traders[side]] for side in range(2))
-        assert auction.totals[b, a.WELFARE] == pytest.approx(values.sum() - costs.sum())
+        assert auction.totals[b].welfare == pytest.approx(values.sum() - costs.sum())
         regret = abs(values - accepted[0] * PAPER.tick).sum() + abs(costs - accepted[1] * PAPER.tick).sum()
-        assert auction.totals[b, a.WELFARE] == pytest.approx(auction.totals[b, a.CLOCK_SURPLUS] + regret)
+        assert auction.totals[b].welfare == pytest.approx(auction.totals[b].clock_surplus + regret)
 
 
 def copied(market):
@@ -275,7 +274,7 @@ def test_renumbering_the_aerial_agents_renumbers_the_outcome():
         getattr(other.tier, name)[:] = getattr(market.tier, name)[:, order]
     for one in (market, other):
         play(PAPER, one, 9, np.tile([13, 14], 5), (3, 5))
-    assert market.auction.totals[0, a.TRADES] > 1
+    assert market.auction.totals[0].trades > 1
     sold = market.tier.partner[0] >= 0
     np.testing.assert_array_equal(order[other.tier.partner[0][sold]], market.tier.partner[0][sold])
     np.testing.assert_allclose(other.tier.aerial_profit[0], market.tier.aerial_profit[0][order], atol=1e-12)
@@ -297,7 +296,7 @@ def test_renumbering_the_fixed_agents_renumbers_the_outcome():
     for _ in range(3):
         play(PAPER, market, 9, prices, (0, 5))
         play(PAPER, other, 9, prices[order], (0, 5))
-        trades += int(market.auction.totals[0, a.TRADES])
+        trades += int(market.auction.totals[0].trades)
         for name in ("profit", "sold"):
             one, two = getattr(market.pricing, name), getattr(other.pricing, name)
             np.testing.assert_allclose(two[0, 1], one[0, 1, order], atol=1e-12)
