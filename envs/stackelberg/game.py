@@ -12,15 +12,37 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs.core import Arrays, PolicyFactory, Role
 from ioa_marl.envs.phased import PhasedGame, check_common
+from ioa_marl.envs.spaces import unit_box
 from ioa_marl.envs.stackelberg.policies import POLICIES
 from ioa_marl.foundations.compile import machine_code
 from ioa_marl.foundations.parameters import check_integer, require
-from ioa_marl.markets.stackelberg import drivers as batch
-from ioa_marl.markets.stackelberg import kernels as k
-from ioa_marl.markets.stackelberg import observations as views
+from ioa_marl.foundations.records import Record, plain_view
+from ioa_marl.markets.stackelberg import drivers
 from ioa_marl.markets.stackelberg.equilibrium import solve_batch
+from ioa_marl.markets.stackelberg.kernels import MarketState
+from ioa_marl.markets.stackelberg.observations import (
+    LEADER_FEATURES,
+    LEADER_FEATURES_EXTENDED,
+    WIRELESS_FEATURES,
+    observe_leaders,
+    observe_wireless,
+)
 from ioa_marl.markets.stackelberg.params import LEADERS, PRESETS, StackelbergParams, allocate_state
+from ioa_marl.markets.stackelberg.records import StackelbergMetrics
 from ioa_marl.markets.stackelberg.references import equilibrium_on_grid
+
+
+class _Solution(Record):
+    """What is known of the equilibrium of a market as it is."""
+
+    solved: bool
+    """Whether anything is: conditions may have changed."""
+    pure: bool
+    """Whether Algorithm 2 found a pure equilibrium."""
+    on_grid: bool
+    """Whether its prices were rounded to the grid."""
+    leader_profit: float
+    """Total profit of the leaders at its prices [units]."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +202,8 @@ class StackelbergGame(PhasedGame):
     | `literal` | the printed numbers in SI units, which nobody can meet: refused |
 
     In `city` Algorithm 2 finds a pure equilibrium in nine draws of ten, nearly always in 5 or 6 rounds. In the others
-    prices go on in a cycle, and the lowest NashConv seen is about 2% of total profit. In `dynamic` one draw in four
-    cycles, in `scarce` nearly four in ten, in `kinked` all, where the lowest NashConv is 7% of total profit.
+    prices go on in a cycle, and the lowest NashConv of a round is about 2% of total profit. In `dynamic` one draw in
+    four cycles, in `scarce` nearly four in ten, in `kinked` all, where the lowest NashConv is 7% of total profit.
 
     ## Fidelity
 
@@ -217,10 +239,7 @@ class StackelbergGame(PhasedGame):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     infeasible: ClassVar[frozenset[str]] = frozenset({"literal"})
     default_controlled_roles: ClassVar[tuple[str, ...]] = LEADERS
-    metric_names: tuple[str, ...] = (
-        "nash_conv", "relative_nash_conv", "leader_profit", "relative_profit", "follower_welfare", "social_welfare",
-        "price_distance", "participation", "pure_equilibrium",
-    )  # fmt: skip
+    metric_names: tuple[str, ...] = StackelbergMetrics.names()
     objectives: ClassVar[Mapping[str, str]] = {"leaders": "nash_conv"}
     minimised: ClassVar[frozenset[str]] = frozenset({"leaders"})
     score_floor: ClassVar[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
@@ -238,57 +257,54 @@ class StackelbergGame(PhasedGame):
     native: ClassVar[frozenset[str]] = frozenset({"wireless"})
 
     config: StackelbergConfig
-    market: k.MarketState
+    market: MarketState
 
     @classmethod
     def make_roles(cls, config: StackelbergConfig) -> dict[str, Role]:
         """Return the roles mobile, fixed and wireless."""
         extended = config.observation == "extended"
-        features = views.LEADER_FEATURES_EXTENDED if extended else views.LEADER_FEATURES
-        seen = spaces.Box(0.0, 1.0, (features,), np.float32)
-        asked = spaces.Box(0.0, 1.0, (views.WIRELESS_FEATURES,), np.float32)
+        leader_view = unit_box(LEADER_FEATURES_EXTENDED if extended else LEADER_FEATURES)
         roles = {}
         for name in LEADERS:
             price: spaces.Space[Any] = spaces.Discrete(config.price_levels)
             if config.action == "box":
                 price = spaces.Box(0.0, 1.0, (1,), np.float32)
-            roles[name] = Role(name, getattr(config, name), seen, price, "best_response")
+            roles[name] = Role(name, getattr(config, name), leader_view, price, "best_response")
         share = spaces.Discrete(config.share_levels)
-        roles["wireless"] = Role("wireless", config.wireless, asked, share, "best_response")
+        roles["wireless"] = Role("wireless", config.wireless, unit_box(WIRELESS_FEATURES), share, "best_response")
         return roles
 
-    def allocate(self) -> k.MarketState:
+    def allocate(self) -> MarketState:
         """Return the zeroed arrays of the batch."""
         config, n = self.config, self.num_envs
         state = allocate_state(config, n)
-        self.numbers, self.counts = config.numbers(), config.counts()
-        """Parameter vectors of the kernels."""
+        self.params = config.record()
+        """The parameters as kernels read them, one `StackelbergRecord`."""
         self._equilibrium = np.zeros(state.price.shape)
-        self._solution = np.zeros((n, 5))
-        """Per market: solved or not, NashConv, total profit, pure equilibrium or not, rounded or not."""
+        self._solutions = _Solution.zeros(n)
         self._on_grid = np.zeros(state.price.shape)
         self._scale = [config.workload * config.wireless / getattr(config, role) for role in LEADERS]
         mask = np.zeros(n, np.bool_)
         prices = np.zeros((n, config.mobile))
-        self._post = machine_code(batch.post_prices, state, self.counts, mask, 0, prices)
-        self._answer = machine_code(batch.answer_markets, state, self.counts, mask)
-        self._close = machine_code(batch.close_round, state, self.numbers, self.counts, mask, mask)
-        seen = np.zeros((n, 1, 1), np.float32)
-        self._look = machine_code(views.observe_leaders, state, self.numbers, self.counts, 0, False, seen)
+        features = np.zeros((n, 1, 1), np.float32)
+        self._post = machine_code(drivers.post_prices, state, self.params, mask, 0, prices)
+        self._answer = machine_code(drivers.answer_markets, state, self.params, mask)
+        self._close = machine_code(drivers.close_round, state, self.params, mask, mask)
+        self._observe = machine_code(observe_leaders, state, self.params, 0, False, features)
         return state
 
     def count_accounts(self) -> int:
         """Return the number of accounts in the ledger."""
-        return int(self.market.received.shape[1])
+        return int(self.market.accounts.shape[1])
 
     def open_markets(self, mask: NDArray[np.bool_]) -> None:
         """Draw and open the present episode of the markets ``mask``, bool (batch,)."""
-        batch.open_markets(self.market, self.numbers, self.counts, self.config.redraw == "episode", mask)
-        self._solution[mask] = 0.0
+        drivers.open_markets(self.market, self.params, self.config.redraw == "episode", mask)
+        self._solutions["solved"][mask] = False
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Arrays]:
         """Go on from what `save` returned."""
-        self._solution[:] = 0.0
+        self._solutions["solved"][:] = False
         return super().restore(saved)
 
     def play_phase(
@@ -303,14 +319,14 @@ class StackelbergGame(PhasedGame):
         market, config = self.market, self.config
         if phase == 0:
             for side, role in enumerate(LEADERS):
-                self._post(market, self.counts, mask, side, self._prices(actions[role]))
+                self._post(market, self.params, mask, side, self._prices(actions[role]))
             return
         if "wireless" in actions:
             shares = actions["wireless"] / (config.share_levels - 1)
-            batch.choose_shares(market, self.counts, mask, shares)
+            drivers.choose_shares(market, self.params, mask, shares)
         else:
-            self._answer(market, self.counts, mask)
-        self._close(market, self.numbers, self.counts, mask, terminated)
+            self._answer(market, self.params, mask)
+        self._close(market, self.params, mask, terminated)
         for side, role in enumerate(LEADERS):
             if role in rewards:
                 profit = market.profit[:, side, : getattr(config, role)]
@@ -319,8 +335,8 @@ class StackelbergGame(PhasedGame):
             np.copyto(rewards["wireless"], market.utility, where=mask[:, None], casting="same_kind")
         if config.dynamics:
             going_on = mask & ~terminated
-            batch.refresh_markets(market, self.numbers, self.counts, going_on)
-            self._solution[going_on] = 0.0
+            drivers.refresh_markets(market, self.params, going_on)
+            self._solutions["solved"][going_on] = False
 
     def _prices(self, actions: NDArray[Any]) -> NDArray[np.float64]:
         """Return the unit prices of a side, (batch, leaders)."""
@@ -335,58 +351,62 @@ class StackelbergGame(PhasedGame):
         extended = self.config.observation == "extended"
         for side, role in enumerate(LEADERS):
             if role in observations:
-                self._look(self.market, self.numbers, self.counts, side, extended, observations[role])
+                self._observe(self.market, self.params, side, extended, observations[role])
         if "wireless" in observations:
-            views.observe_wireless(self.market, self.numbers, self.counts, observations["wireless"])
+            observe_wireless(self.market, self.params, observations["wireless"])
 
     def _solve(self, mask: NDArray[np.bool_]) -> None:
         """Find the equilibria of the markets ``mask`` that are not known."""
-        new = mask & (self._solution[:, 0] == 0.0)
+        new = mask & (self._solutions["solved"] == 0)
         if new.any():
             prices, settled, result = solve_batch(self.config, self.market, new)
+            _, _, _, leader_profit = result.T
             self._equilibrium[new] = prices[new]
-            found = np.column_stack((np.ones(len(new)), result[:, 2], result[:, 3], settled, np.zeros(len(new))))
-            self._solution[new] = found[new]
+            self._solutions["leader_profit"][new] = leader_profit[new]
+            self._solutions["pure"][new] = settled[new]
+            self._solutions["solved"][new] = True
+            self._solutions["on_grid"][new] = False
 
     def equilibrium_to_play(self) -> NDArray[np.float64]:
         """Return the prices that `oracle` posts [units/Mbit], shape (batch, 2, leaders)."""
         self._solve(np.ones(self.num_envs, np.bool_))
         if self.config.action == "box":
             return self._equilibrium
-        new = self._solution[:, 4] == 0.0
+        new = self._solutions["on_grid"] == 0
         if new.any():
             rounded = equilibrium_on_grid(self.config, self.market, new, self._equilibrium, self.config.price_levels)
             self._on_grid[new] = rounded[new]
-            self._solution[new, 4] = 1.0
+            self._solutions["on_grid"][new] = True
         return self._on_grid
 
     def write_metrics(self, mask: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
         """Write metrics and ledger of the episodes that end; see `PhasedGame.write_metrics`."""
-        market, columns = self.market, {name: i for i, name in enumerate(self.metric_names)}
-        ledger[mask] = market.received[mask]
+        market = self.market
+        ledger[mask] = market.accounts[mask]
         rounds = np.maximum(market.round, 1)
-        sums = market.sums / rounds[:, None]
-        figures = np.full_like(metrics, np.nan)
-        figures[:, columns["leader_profit"]] = sums[:, k.PROFIT_SUM]
-        figures[:, columns["follower_welfare"]] = sums[:, k.UTILITY_SUM]
-        figures[:, columns["social_welfare"]] = sums[:, k.PROFIT_SUM] + sums[:, k.UTILITY_SUM]
-        figures[:, columns["participation"]] = sums[:, k.BUYING_SUM] / np.maximum(sums[:, k.WITH_TASK_SUM], 1e-9)
+        welfare, profit = market.totals["follower_welfare"] / rounds, market.totals["leader_profit"] / rounds
+        purchases, tasks = market.totals["purchases"] / rounds, market.totals["tasks"] / rounds
+        values = StackelbergMetrics.zeros(self.num_envs)
+        plain_view(values).fill(np.nan)
+        values["leader_profit"] = profit
+        values["follower_welfare"] = welfare
+        values["social_welfare"] = profit + welfare
+        values["participation"] = purchases / np.maximum(tasks, 1e-9)
         if self.full_metrics:
             self._solve(mask)
             regret = np.zeros(self.num_envs)
-            batch.nash_conv_of_markets(
-                market, self.numbers, self.counts, mask, market.price, self.config.scan(),
-                np.zeros_like(market.price), regret,
-            )  # fmt: skip
-            profit = self._solution[:, 2]
-            some = profit > 1e-9
-            over = np.where(some, profit, 1.0)
-            figures[:, columns["nash_conv"]] = regret
-            figures[:, columns["relative_nash_conv"]] = np.where(some, regret / over, 0.0)
-            figures[:, columns["relative_profit"]] = np.where(some, sums[:, k.PROFIT_SUM] / over, 0.0)
-            figures[:, columns["price_distance"]] = self._distance()
-            figures[:, columns["pure_equilibrium"]] = self._solution[:, 3]
-        metrics[mask] = figures[mask]
+            drivers.nash_conv_of_markets(
+                market, self.params, mask, market.price, self.config.scan(), np.zeros_like(market.price), regret
+            )
+            equilibrium_profit = self._solutions["leader_profit"]
+            some = equilibrium_profit > 1e-9
+            divisor = np.where(some, equilibrium_profit, 1.0)
+            values["nash_conv"] = regret
+            values["relative_nash_conv"] = np.where(some, regret / divisor, 0.0)
+            values["relative_profit"] = np.where(some, profit / divisor, 0.0)
+            values["price_distance"] = self._distance()
+            values["pure_equilibrium"] = self._solutions["pure"]
+        metrics[mask] = plain_view(values)[mask]
 
     def _distance(self) -> NDArray[np.float64]:
         """Mean distance of the posted prices from the equilibrium's, (batch,)."""
@@ -405,9 +425,9 @@ class StackelbergGame(PhasedGame):
         parts: list[NDArray[Any]] = [market.round[:, None] / config.rounds]
         for side, role in enumerate(LEADERS):
             count = getattr(config, role)
-            sold = market.sold[:, side, :count] / (self.numbers[k.MOST_LOAD] * config.wireless)
+            sales = market.sales[:, side, :count] / (self.params[0].most_load * config.wireless)
             parts += [market.price[:, side, :count] / config.price_cap, market.cost[:, side, :count] / config.price_cap]
-            parts.append(sold)
+            parts.append(sales)
         parts += [market.share, market.buys]
         out: NDArray[np.float32] = np.clip(np.concatenate(parts, axis=1), 0.0, 1.0).astype(np.float32)
         return out

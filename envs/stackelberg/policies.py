@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs.policies import policy
 from ioa_marl.foundations.parameters import is_number, require
-from ioa_marl.markets.stackelberg import drivers as batch
-from ioa_marl.markets.stackelberg import kernels as k
+from ioa_marl.markets.stackelberg.drivers import answer_markets, best_responses
+from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE
+from ioa_marl.markets.stackelberg.records import Deviation
 from ioa_marl.markets.stackelberg.references import best_posted_pair, round_prices
 
 if TYPE_CHECKING:
@@ -85,9 +86,9 @@ class BestResponse(_Leader):
         game, market = self._game, self._game.market
         new = (market.round == 0)[:, None, None]
         rivals = np.where(new, self._cost_plus(FIRST_MARGIN), market.price)
-        out = np.zeros((game.num_envs, self._count, 3))
-        batch.best_responses(market, game.numbers, game.counts, self._all, self._side, rivals, game.config.scan(), out)
-        prices = out[:, :, 0]
+        deviations = Deviation.zeros(game.num_envs, self._count)
+        best_responses(market, game.params, self._all, self._side, rivals, game.config.scan(), deviations)
+        prices = deviations["price"]
         if game.config.action == "box":
             return self._actions(prices)
         # Just above its best price a leader may lose a buyer: the better neighbour, not the nearest.
@@ -95,7 +96,7 @@ class BestResponse(_Leader):
 
 
 class Equilibrium(_Leader):
-    """Prices of Algorithm 2; where it finds no equilibrium, those of the lowest NashConv that it saw."""
+    """Prices of Algorithm 2; where it finds no equilibrium, those of the round of lowest NashConv."""
 
     def __call__(self) -> NDArray[Any]:
         """Return (batch, leaders) actions; both sides round together."""
@@ -114,7 +115,7 @@ class ExactShare:
         market = self._game.market
         # Asked out of turn, it must not touch what the last round came to.
         answers = market._replace(share=np.zeros_like(market.share), buys=np.zeros_like(market.buys))
-        batch.answer_markets(answers, self._game.counts, self._all)
+        answer_markets(answers, self._game.params, self._all)
         shares: NDArray[np.int64] = np.rint(answers.share * (self._game.config.share_levels - 1)).astype(np.int64)
         return shares
 
@@ -130,8 +131,8 @@ def _of_side(side: int) -> dict[str, PolicyFactory]:
 
 
 POLICIES: dict[str, dict[str, PolicyFactory]] = {
-    "mobile": _of_side(k.MOBILE),
-    "fixed": _of_side(k.FIXED),
+    "mobile": _of_side(MOBILE),
+    "fixed": _of_side(FIXED),
     "wireless": {"best_response": policy(ExactShare), "oracle": policy(ExactShare)},
 }
 """For each role its scripted policies by name."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ioa_marl.envs import rendering as r
-from ioa_marl.markets.stackelberg import drivers as batch
-from ioa_marl.markets.stackelberg import follower as f
-from ioa_marl.markets.stackelberg import kernels as k
+from ioa_marl.envs import rendering
+from ioa_marl.markets.stackelberg.drivers import best_responses, demand_of_leader
+from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE
 from ioa_marl.markets.stackelberg.params import LEADERS
+from ioa_marl.markets.stackelberg.records import Deviation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 COLUMNS = 100
 """Width of the text."""
 
-_COLOURS = ((r.BLUE, r.GREEN, "#56B4E9"), (r.ORANGE, r.YELLOW, r.PINK))
+_COLOURS = ((rendering.BLUE, rendering.GREEN, "#56B4E9"), (rendering.ORANGE, rendering.YELLOW, rendering.PINK))
 _OTHERS = "#C4C9D1"
-_LIGHT = frozenset({"#56B4E9", r.YELLOW, r.PINK, _OTHERS})
+_LIGHT = frozenset({"#56B4E9", rendering.YELLOW, rendering.PINK, _OTHERS})
 """Colours on which dark letters are easier to read than white ones."""
 _CURVES = 3
 """Leaders of a side whose demand is drawn: those that sold most."""
@@ -119,32 +119,30 @@ class _View:
 def _leaders(game: StackelbergGame, b: int, side: int, prices: NDArray[np.float64]) -> list[_Leader]:
     market, config, count = game.market, game.config, getattr(game.config, LEADERS[side])
     mask = np.arange(game.num_envs) == b
-    best = np.zeros((game.num_envs, count, 3))
+    best = Deviation.zeros(game.num_envs, count)
     # Where conditions change, those of the last round are gone, except at the end.
     known = market.round[b] > 0 and (not config.dynamics or market.round[b] == config.rounds)
     searched = config.wireless <= _SEARCHED and known
     if searched:
-        batch.best_responses(market, game.numbers, game.counts, mask, side, market.price, config.scan(), best)
-    order = np.argsort(-market.sold[b, side, :count], kind="stable")
+        best_responses(market, game.params, mask, side, market.price, config.scan(), best)
+    order = np.argsort(-market.sales[b, side, :count], kind="stable")
     shown = np.sort(order[:_CURVES])
     out = []
     for rank, leader in enumerate([*shown, *np.sort(order[_CURVES:])]):
         price, profit, present = best[b, leader].tolist()
-        demand = np.zeros((len(prices) if rank < _CURVES else 0, 2))
+        demand = np.zeros(len(prices) if rank < _CURVES else 0)
         if market.round[b] > 0:
-            batch.demand_of_leader(
-                market, game.counts, b, side, int(leader), market.price, prices[: len(demand)], demand
-            )
+            demand_of_leader(market, game.params, b, side, int(leader), market.price, prices[: len(demand)], demand)
         out.append(
             _Leader(
                 name=f"{LEADERS[side]} {leader}",
                 colour=_COLOURS[side][rank] if rank < _CURVES else _OTHERS,
                 price=float(market.price[b, side, leader]),
                 cost=float(market.cost[b, side, leader]),
-                sold=float(market.sold[b, side, leader]),
+                sold=float(market.sales[b, side, leader]),
                 profit=float(market.profit[b, side, leader]),
                 best=(price, profit, profit - present) if searched else None,
-                demand=demand[:, 0],
+                demand=demand,
             )
         )
     return out
@@ -153,7 +151,7 @@ def _leaders(game: StackelbergGame, b: int, side: int, prices: NDArray[np.float6
 def _view(game: StackelbergGame, index: int, most: int) -> _View:
     market, config = game.market, game.config
     prices = np.linspace(0.0, config.price_cap, _PRICES)
-    leaders = (_leaders(game, index, k.MOBILE, prices), _leaders(game, index, k.FIXED, prices))
+    leaders = (_leaders(game, index, MOBILE, prices), _leaders(game, index, FIXED, prices))
     reach = market.reach[index].astype(np.int64)
     # Of many wireless agents, those whose leaders have a colour.
     named = {leader.name for side in leaders for leader in side[:_CURVES]}
@@ -174,7 +172,7 @@ def _view(game: StackelbergGame, index: int, most: int) -> _View:
         shares=market.share[index].copy(),
         buys=market.buys[index].copy(),
         reach=reach,
-        loads=market.traits[index, :, f.LOAD].copy(),
+        loads=market.traits["load"][index].copy(),
         utilities=market.utility[index].copy(),
     )
 
@@ -199,9 +197,9 @@ def figure(game: StackelbergGame, index: int = 0) -> Figure:
         1080 × 720 pixels.
     """
     view = _view(game, index, _DRAWN)
-    drawn = r.new_figure()
+    drawn = rendering.new_figure()
     _draw_header(drawn, view)
-    for side, bottom in ((k.MOBILE, 0.465), (k.FIXED, 0.115)):
+    for side, bottom in ((MOBILE, 0.465), (FIXED, 0.115)):
         _draw_demand(drawn.add_axes((0.07, bottom, 0.34, 0.255)), view, side)
     _draw_shares(drawn.add_axes((0.475, 0.115, 0.24, 0.605)), view)
     _draw_profits(drawn.add_axes((0.80, 0.115, 0.175, 0.605)), view)
@@ -210,28 +208,28 @@ def figure(game: StackelbergGame, index: int = 0) -> Figure:
 
 
 def _draw_header(drawn: Figure, view: _View) -> None:
-    drawn.text(0.03, 0.957, "Stackelberg market", fontsize=19, fontweight="bold", color=r.INK, va="center")
+    drawn.text(0.03, 0.957, "Stackelberg market", fontsize=19, fontweight="bold", color=rendering.INK, va="center")
     drawn.text(
-        0.97, 0.957, view.headline, fontsize=13, fontweight="bold", color=r.PAPER, ha="right", va="center",
-        bbox={"boxstyle": "round,pad=0.45", "facecolor": r.INK, "edgecolor": r.INK},
+        0.97, 0.957, view.headline, fontsize=13, fontweight="bold", color=rendering.PAPER, ha="right", va="center",
+        bbox={"boxstyle": "round,pad=0.45", "facecolor": rendering.INK, "edgecolor": rendering.INK},
     )  # fmt: skip
-    drawn.text(0.03, 0.912, view.sentence, fontsize=12, color=r.MUTED, va="center")
+    drawn.text(0.03, 0.912, view.sentence, fontsize=12, color=rendering.MUTED, va="center")
     y = 0.848
-    r.tile(drawn, 0.03, y, "leaders earn", f"{view.profit:,.1f}", "this round")
+    rendering.tile(drawn, 0.03, y, "leaders earn", f"{view.profit:,.1f}", "this round")
     if view.nash_conv is not None:
         note = f"{view.nash_conv / view.profit:.1%} of it" if view.profit > 0.0 else ""
-        r.tile(drawn, 0.27, y, "gain by deviating", f"{view.nash_conv:,.2f}", note)
-    r.tile(drawn, 0.52, y, "wireless agents gain", f"{view.utilities.sum():,.1f}")
+        rendering.tile(drawn, 0.27, y, "gain by deviating", f"{view.nash_conv:,.2f}", note)
+    rendering.tile(drawn, 0.52, y, "wireless agents gain", f"{view.utilities.sum():,.1f}")
     taking = float(view.buys.mean())
-    r.tile(drawn, 0.76, y, "take part", f"{taking:.0%}", f"{int(view.buys.sum()):,} of {len(view.buys):,}")
+    rendering.tile(drawn, 0.76, y, "take part", f"{taking:.0%}", f"{int(view.buys.sum()):,} of {len(view.buys):,}")
 
 
 def _draw_demand(axes: Axes, view: _View, side: int) -> None:
-    r.style_axes(axes, "unit price [units/Mbit]" if side == k.FIXED else "", "load sold [Mbit]")
+    rendering.style_axes(axes, "unit price [units/Mbit]" if side == FIXED else "", "load sold [Mbit]")
     named = f"{LEADERS[side]} agents"
     count = len(view.leaders[side])
     note = f" ({_CURVES} of {count:,})" if count > _CURVES else ""
-    axes.set_title(f"demand for {named}{note}", fontsize=12, color=r.INK, fontweight="bold", loc="left", pad=6)
+    axes.set_title(f"demand for {named}{note}", fontsize=12, color=rendering.INK, fontweight="bold", loc="left", pad=6)
     shown = [leader for leader in view.leaders[side] if len(leader.demand)]
     top = max((float(leader.demand.max(initial=0.0)) for leader in shown), default=0.0)
     # Nothing happens beyond the price at which nobody buys.
@@ -244,22 +242,22 @@ def _draw_demand(axes: Axes, view: _View, side: int) -> None:
         if view.rounds == 0:
             continue
         at = float(np.interp(leader.price, view.prices, leader.demand))
-        axes.plot([leader.price], [at], color=leader.colour, marker="o", markersize=11, markeredgecolor=r.INK)
+        axes.plot([leader.price], [at], color=leader.colour, marker="o", markersize=11, markeredgecolor=rendering.INK)
         if leader.best is not None:
             height = float(np.interp(leader.best[0], view.prices, leader.demand))
             axes.plot(
-                [leader.best[0]], [height], color=r.PAPER, marker="D", markersize=7, markeredgecolor=leader.colour,
-                markeredgewidth=2.0,
+                [leader.best[0]], [height], color=rendering.PAPER, marker="D", markersize=7,
+                markeredgecolor=leader.colour, markeredgewidth=2.0,
             )  # fmt: skip
     if view.rounds:
-        axes.legend(loc="upper right", frameon=False, fontsize=9.5, labelcolor=r.INK, handlelength=1.4)
+        axes.legend(loc="upper right", frameon=False, fontsize=9.5, labelcolor=rendering.INK, handlelength=1.4)
 
 
 def _draw_shares(axes: Axes, view: _View) -> None:
     """Draw a bar for each wireless agent: left what its mobile agent gets, right what its fixed agent gets."""
-    r.style_axes(axes, "share of the task", "")
+    rendering.style_axes(axes, "share of the task", "")
     note = f" ({len(view.rows)} of {len(view.shares):,})" if len(view.rows) < len(view.shares) else ""
-    axes.set_title(f"who buys from whom{note}", fontsize=12, color=r.INK, fontweight="bold", loc="left", pad=6)
+    axes.set_title(f"who buys from whom{note}", fontsize=12, color=rendering.INK, fontweight="bold", loc="left", pad=6)
     axes.grid(visible=False)
     n = len(view.rows)
     axes.set_xlim(0.0, 1.0)
@@ -267,9 +265,9 @@ def _draw_shares(axes: Axes, view: _View) -> None:
     small = 9.5 if n <= 14 else 7.5
     for row, i in enumerate(view.rows):
         if not view.buys[i]:
-            axes.barh(row, 1.0, height=0.74, color=r.PAPER, edgecolor=r.GRID, linewidth=1.0)
+            axes.barh(row, 1.0, height=0.74, color=rendering.PAPER, edgecolor=rendering.GRID, linewidth=1.0)
             words = "buys nothing" if view.rounds else ""
-            axes.text(0.5, row, words, ha="center", va="center", fontsize=small, color=r.MUTED)
+            axes.text(0.5, row, words, ha="center", va="center", fontsize=small, color=rendering.MUTED)
             continue
         share = float(view.shares[i])
         for side, start, width in ((0, 0.0, share), (1, share, 1.0 - share)):
@@ -277,7 +275,7 @@ def _draw_shares(axes: Axes, view: _View) -> None:
             axes.barh(row, width, left=start, height=0.74, color=view.colour(side, leader), alpha=0.85)
             if width > 0.2:
                 words = f"{LEADERS[side][0]}{leader}  {width:.0%}"
-                ink = r.INK if view.colour(side, leader) in _LIGHT else r.PAPER
+                ink = rendering.INK if view.colour(side, leader) in _LIGHT else rendering.PAPER
                 at = start + width / 2
                 axes.text(at, row, words, ha="center", va="center", fontsize=small, color=ink, fontweight="bold")
     axes.set_yticks(np.arange(n))
@@ -285,10 +283,10 @@ def _draw_shares(axes: Axes, view: _View) -> None:
 
 
 def _draw_profits(axes: Axes, view: _View) -> None:
-    r.style_axes(axes, "units", "")
-    axes.set_title("profit, and the best", fontsize=12, color=r.INK, fontweight="bold", loc="left", pad=6)
+    rendering.style_axes(axes, "units", "")
+    axes.set_title("profit, and the best", fontsize=12, color=rendering.INK, fontweight="bold", loc="left", pad=6)
     axes.grid(axis="y", visible=False)
-    axes.grid(axis="x", color=r.GRID, linewidth=0.8)
+    axes.grid(axis="x", color=rendering.GRID, linewidth=0.8)
     shown = [leader for side in view.leaders for leader in side[: max(_CURVES, 6)]]
     values = [leader.profit for leader in shown] + [leader.best[1] for leader in shown if leader.best is not None]
     low, high = min([0.0, *values]), max([1e-9, *values])
@@ -299,11 +297,11 @@ def _draw_profits(axes: Axes, view: _View) -> None:
         axes.barh(row, leader.profit, height=0.62, color=leader.colour, alpha=0.85)
         end = leader.profit
         if leader.best is not None:
-            axes.barh(row, leader.best[1], height=0.62, facecolor="none", edgecolor=r.INK, linewidth=1.2)
+            axes.barh(row, leader.best[1], height=0.62, facecolor="none", edgecolor=rendering.INK, linewidth=1.2)
             end = max(end, leader.best[1])
         words = f"{leader.profit:,.1f}"
-        axes.text(max(end, 0.0) + 0.02 * room, row, words, va="center", fontsize=9.5, color=r.INK)
-    axes.axvline(0.0, color=r.MUTED, linewidth=1.0)
+        axes.text(max(end, 0.0) + 0.02 * room, row, words, va="center", fontsize=9.5, color=rendering.INK)
+    axes.axvline(0.0, color=rendering.MUTED, linewidth=1.0)
     axes.locator_params(axis="x", nbins=4)
     axes.set_yticks(np.arange(len(shown)))
     axes.set_yticklabels([leader.name for leader in shown], fontsize=10)
@@ -313,15 +311,17 @@ def _draw_legend(drawn: Figure) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    mark: dict[str, Any] = {"linestyle": "none", "color": r.MUTED}
+    mark: dict[str, Any] = {"linestyle": "none", "color": rendering.MUTED}
     entries = [
-        Line2D([], [], marker="o", markersize=10, markeredgecolor=r.INK, label="posted price", **mark),
-        Line2D([], [], marker="D", markersize=7, markerfacecolor=r.PAPER, mew=2.0, label="best price", **mark),
-        Line2D([], [], color=r.MUTED, lw=1.2, linestyle=(0, (1, 2)), label="unit cost"),
-        Patch(facecolor=r.MUTED, alpha=0.85, lw=0, label="profit"),
-        Patch(facecolor="none", edgecolor=r.INK, lw=1.2, label="profit at the best price, the others unchanged"),
+        Line2D([], [], marker="o", markersize=10, markeredgecolor=rendering.INK, label="posted price", **mark),
+        Line2D([], [], marker="D", markersize=7, markerfacecolor=rendering.PAPER, mew=2.0, label="best price", **mark),
+        Line2D([], [], color=rendering.MUTED, lw=1.2, linestyle=(0, (1, 2)), label="unit cost"),
+        Patch(facecolor=rendering.MUTED, alpha=0.85, lw=0, label="profit"),
+        Patch(
+            facecolor="none", edgecolor=rendering.INK, lw=1.2, label="profit at the best price, the others unchanged"
+        ),
     ]
-    r.legend(drawn, entries, y=0.008, fontsize=9.5, handlelength=1.6, columnspacing=1.8, handletextpad=0.6)
+    rendering.legend(drawn, entries, y=0.008, fontsize=9.5, handlelength=1.6, columnspacing=1.8, handletextpad=0.6)
 
 
 def text(game: StackelbergGame, index: int = 0) -> str:
@@ -351,7 +351,7 @@ def text(game: StackelbergGame, index: int = 0) -> str:
             )  # fmt: skip
         if len(side) > _WRITTEN:
             rows.append([f"{len(side) - _WRITTEN:,} more", *[""] * 6])
-    lines += r.text_table(rows)
+    lines += rendering.text_table(rows)
     lines += ["", f"leaders earn {view.profit:,.2f}" + (
         "" if view.nash_conv is None else f", could gain {view.nash_conv:,.2f} by deviating alone"
     ), ""]  # fmt: skip
@@ -359,7 +359,7 @@ def text(game: StackelbergGame, index: int = 0) -> str:
         mobile, fixed = (f"{LEADERS[side]} {view.reach[side, i]}" for side in range(2))
         if view.buys[i]:
             share = float(view.shares[i])
-            bar = f"▕{r.text_bar(share, 30)}▏"
+            bar = f"▕{rendering.text_bar(share, 30)}▏"
             lines.append(f"w{i:<4}{mobile:>12} {share:>4.0%} {bar} {1 - share:>4.0%} {fixed:<12}"
                          f" {view.utilities[i]:>9,.1f}")  # fmt: skip
         else:

@@ -16,16 +16,15 @@ from ioa_marl.envs.spaces import unit_box
 from ioa_marl.envs.two_tier.policies import POLICIES
 from ioa_marl.foundations.parameters import check_integer, check_number, require
 from ioa_marl.foundations.records import plain_view
-from ioa_marl.markets.stackelberg import kernels as p
-from ioa_marl.markets.stackelberg import observations as views
 from ioa_marl.markets.stackelberg.equilibrium import solve_batch
+from ioa_marl.markets.stackelberg.kernels import MarketState
+from ioa_marl.markets.stackelberg.observations import LEADER_FEATURES, LEADER_FEATURES_EXTENDED, observe_leaders
+from ioa_marl.markets.stackelberg.params import LEADERS
 from ioa_marl.markets.stackelberg.references import equilibrium_on_grid
 from ioa_marl.markets.two_tier import drivers as batch
 from ioa_marl.markets.two_tier import kernels as k
 from ioa_marl.markets.two_tier.deviations import DeviationEvaluator
 from ioa_marl.markets.two_tier.params import PRESETS, TwoTierParams, allocate_market
-
-LEADERS = ("mobile", "fixed")
 
 
 @dataclass(frozen=True)
@@ -271,16 +270,16 @@ class TwoTierGame(PhasedGame):
     phases: ClassVar[tuple[tuple[str, ...], ...]] = (LEADERS, ("auctioneer",))
 
     config: TwoTierConfig
-    market: p.MarketState
+    market: MarketState
 
     @classmethod
     def make_roles(cls, config: TwoTierConfig) -> dict[str, Role]:
         """Return the roles mobile, fixed and auctioneer."""
         extended = config.observation == "extended"
-        seen = views.LEADER_FEATURES_EXTENDED if extended else views.LEADER_FEATURES
+        leader = LEADER_FEATURES_EXTENDED if extended else LEADER_FEATURES
         features = {
-            "mobile": seen,
-            "fixed": seen + (batch.FIXED_EXTRAS if extended else 0),
+            "mobile": leader,
+            "fixed": leader + (batch.FIXED_EXTRAS if extended else 0),
             "auctioneer": batch.AUCTIONEER_FEATURES_EXTENDED if extended else batch.AUCTIONEER_FEATURES,
         }
         price, steps = spaces.Discrete(config.price_levels), [len(config.steps)] * 2
@@ -292,7 +291,7 @@ class TwoTierGame(PhasedGame):
             ),
         }
 
-    def allocate(self) -> p.MarketState:
+    def allocate(self) -> MarketState:
         """Return the zeroed arrays of the batch."""
         config, n = self.config, self.num_envs
         self.whole = allocate_market(config, n)
@@ -308,7 +307,7 @@ class TwoTierGame(PhasedGame):
 
     def count_accounts(self) -> int:
         """Return the number of accounts in the ledger."""
-        return int(self.market.received.shape[1] - 1 + self.whole.tier.received.shape[1])
+        return int(self.market.accounts.shape[1] - 1 + self.whole.tier.received.shape[1])
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         tier = {f"tier_{name}": array for name, array in self.whole.tier._asdict().items()}
@@ -351,11 +350,9 @@ class TwoTierGame(PhasedGame):
         extended, settings = self.config.observation == "extended", self.settings
         for side, role in enumerate(LEADERS):
             if role in observations:
-                views.observe_leaders(
-                    self.market, settings.pricing, settings.pricing_counts, side, extended, observations[role]
-                )
+                observe_leaders(self.market, settings.pricing, side, extended, observations[role])
         if extended and "fixed" in observations:
-            batch.observe_fixed(self.whole, settings, views.LEADER_FEATURES_EXTENDED, observations["fixed"])
+            batch.observe_fixed(self.whole, settings, LEADER_FEATURES_EXTENDED, observations["fixed"])
         if "auctioneer" in observations:
             batch.observe_auctioneer(self.whole, settings, extended, observations["auctioneer"])
 
@@ -375,8 +372,8 @@ class TwoTierGame(PhasedGame):
     def write_metrics(self, mask: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
         """Write metrics and ledger of the episodes that end; see `PhasedGame.write_metrics`."""
         market, tier = self.market, self.whole.tier
-        others = market.received.shape[1] - 1
-        ledger[mask, :others] = market.received[mask, :-1]
+        others = market.accounts.shape[1] - 1
+        ledger[mask, :others] = market.accounts[mask, :-1]
         ledger[mask, others:] = tier.received[mask]
         figures = self._figures()
         for name in self.objectives.values():
@@ -426,13 +423,13 @@ class TwoTierGame(PhasedGame):
         and steps.
         """
         market, tier, auction, config = self.market, self.whole.tier, self.whole.auction, self.config
-        bid, load = config.price_cap * config.lot, self.settings.pricing[p.MOST_LOAD] * config.wireless
+        bid, load = config.price_cap * config.lot, self.settings.pricing[0].most_load * config.wireless
         parts: list[NDArray[Any]] = [market.round[:, None] / config.rounds, market.phase[:, None]]
         for side, role in enumerate(LEADERS):
             count = getattr(config, role)
             parts += [x[:, side, :count] / config.price_cap for x in (market.price, market.cost)]
-            parts.append(market.sold[:, side, :count] / load)
-        parts += [tier.capacity / load, tier.load / load, market.passed_share, tier.served, tier.ask / bid]
+            parts.append(market.sales[:, side, :count] / load)
+        parts += [tier.capacity / load, tier.load / load, market.offloading_ratio, tier.served, tier.ask / bid]
         for side, count in enumerate((config.fixed, config.aerial)):
             parts.append(auction.valuation[:, side, :count] / bid)
         totals = auction.totals[:, None]

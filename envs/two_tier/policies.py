@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs.policies import policy
 from ioa_marl.foundations.parameters import is_number, require
-from ioa_marl.markets.stackelberg import kernels as p
+from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE
 from ioa_marl.markets.two_tier.references import best_fixed_pair, best_posted_pair, cost_plus_indices
 
 if TYPE_CHECKING:
@@ -168,8 +168,8 @@ def _of_side(side: int) -> dict[str, PolicyFactory]:
 
 
 POLICIES: dict[str, dict[str, PolicyFactory]] = {
-    "mobile": _of_side(p.MOBILE),
-    "fixed": _of_side(p.FIXED),
+    "mobile": _of_side(MOBILE),
+    "fixed": _of_side(FIXED),
     "auctioneer": {
         "oracle": policy(BestPair),
         "fixed_pair": policy(FixedPair),

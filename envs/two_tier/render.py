@@ -36,7 +36,7 @@ class _View:
     """Whether this round's prices stand and the auction is still to come."""
     price: tuple[NDArray[np.float64], NDArray[np.float64]]
     cost: tuple[NDArray[np.float64], NDArray[np.float64]]
-    sold: tuple[NDArray[np.float64], NDArray[np.float64]]
+    sales: tuple[NDArray[np.float64], NDArray[np.float64]]
     profit: tuple[NDArray[np.float64], NDArray[np.float64]]
     load: NDArray[np.float64]
     """(fixed,): what the wireless agents want."""
@@ -99,7 +99,7 @@ def _view(game: TwoTierGame, b: int) -> _View:
     config, posted = game.config, bool(market.phase[b] == 1)
     counts = (config.mobile, config.fixed)
     sides = {name: tuple(getattr(market, name)[b, s, : counts[s]].copy() for s in (0, 1)) for name in (
-        "price", "cost", "sold", "profit"
+        "price", "cost", "sales", "profit"
     )}  # fmt: skip
     load, capacity = tier.load[b].copy(), tier.capacity[b].copy()
     trades = 0 if posted else int(auction.totals[b].trades)
@@ -296,7 +296,7 @@ def text(game: TwoTierGame, index: int = 0) -> str:
         extra = ["load", "capacity", "passed on", "not served"] if side else []
         rows[0] += extra
         for x in range(count):
-            cells = [view.price[side][x], view.cost[side][x], view.sold[side][x], view.profit[side][x]]
+            cells = [view.price[side][x], view.cost[side][x], view.sales[side][x], view.profit[side][x]]
             cells += [view.load[x], view.capacity[x], view.passed[x], view.unserved[x]] if side else []
             rows.append([f"  {x}", *(f"{cell:,.2f}" for cell in cells)])
         lines += [line[:COLUMNS] for line in r.text_table(rows)]

@@ -59,8 +59,7 @@ class Record:
         if set(values) != set(fields):
             raise TypeError(f"{cls.__name__} needs exactly the fields {', '.join(fields)}")
         out = np.zeros(1, cls.dtype())
-        for name, value in values.items():
-            out[name] = value
+        out[0] = tuple(values[name] for name in fields)
         return out
 
     @classmethod

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ioa_marl.foundations.parameters import ParameterError, require
-from ioa_marl.markets.stackelberg import drivers as batch
-from ioa_marl.markets.stackelberg import kernels as k
-from ioa_marl.markets.stackelberg.params import LEADERS as SIDES
-from ioa_marl.markets.stackelberg.params import StackelbergParams
+from ioa_marl.foundations.records import plain_view
+from ioa_marl.markets.stackelberg import drivers
+from ioa_marl.markets.stackelberg.kernels import MarketState
+from ioa_marl.markets.stackelberg.params import LEADERS, StackelbergParams
+from ioa_marl.markets.stackelberg.records import Deviation, Solution
 
 PURE, NONE_FOUND = "pure equilibrium", "none found"
 _ONE = np.ones(1, np.bool_)
@@ -37,9 +38,9 @@ class Outcome:
     """Profit of each mobile agent [units], shape (mobile,)."""
     fixed_profits: NDArray[np.float64]
     """Profit of each fixed agent [units], shape (fixed,)."""
-    mobile_sold: NDArray[np.float64]
+    mobile_sales: NDArray[np.float64]
     """Load bought from each mobile agent [Mbit], shape (mobile,)."""
-    fixed_sold: NDArray[np.float64]
+    fixed_sales: NDArray[np.float64]
     """Load bought from each fixed agent [Mbit], shape (fixed,)."""
 
     @property
@@ -105,15 +106,15 @@ class Equilibrium:
     """``pure equilibrium`` or ``none found``."""
 
 
-def _alone(market: k.MarketState, index: int) -> k.MarketState:
+def _alone(market: MarketState, index: int) -> MarketState:
     require(0 <= index < len(market.seed), "index", index, f"0 to {len(market.seed) - 1}")
-    return k.MarketState(*(array[index : index + 1].copy() for array in market))
+    return MarketState(*(array[index : index + 1].copy() for array in market))
 
 
 def _prices(params: StackelbergParams, mobile: ArrayLike, fixed: ArrayLike) -> NDArray[np.float64]:
     out = np.zeros((1, 2, max(params.mobile, params.fixed)))
     for side, (name, given) in enumerate((("mobile_prices", mobile), ("fixed_prices", fixed))):
-        count = getattr(params, SIDES[side])
+        count = getattr(params, LEADERS[side])
         values = np.asarray(given, np.float64)
         if values.shape not in ((), (count,)) or not np.all((values >= 0.0) & (values <= params.price_cap)):
             raise ParameterError(name, given, f"one price or {count}, from 0 to price_cap={params.price_cap:g}")
@@ -126,7 +127,7 @@ def _split(params: StackelbergParams, values: NDArray[np.float64]) -> tuple[NDAr
 
 
 def answer_to(
-    params: StackelbergParams, market: k.MarketState, mobile_prices: ArrayLike, fixed_prices: ArrayLike, index: int = 0
+    params: StackelbergParams, market: MarketState, mobile_prices: ArrayLike, fixed_prices: ArrayLike, index: int = 0
 ) -> Outcome:
     """Return what one round comes to when every wireless agent gives its exact best answer.
 
@@ -139,20 +140,18 @@ def answer_to(
     mobile_prices, fixed_prices : array_like, shape (mobile,) and (fixed,)
         Unit prices [units/Mbit], or one for all.
     index : int
-        Which market of the batch.
+        Which market of the drivers.
     """
-    state, counts = _alone(market, index), params.counts()
+    state, record = _alone(market, index), params.record()
     state.price[...] = _prices(params, mobile_prices, fixed_prices)
-    state.received[...] = 0.0
-    state.sums[...] = 0.0
-    batch.answer_markets(state, counts, _ONE)
-    batch.close_round(state, params.numbers(), counts, _ONE, np.zeros(1, np.bool_))
-    profits, sold = _split(params, state.profit), _split(params, state.sold)
-    return Outcome(state.share[0], state.buys[0], state.utility[0], *profits, *sold)
+    drivers.answer_markets(state, record, _ONE)
+    drivers.close_round(state, record, _ONE, np.zeros(1, np.bool_))
+    profits, sales = _split(params, state.profit), _split(params, state.sales)
+    return Outcome(state.share[0], state.buys[0], state.utility[0], *profits, *sales)
 
 
 def follower_utilities(
-    params: StackelbergParams, market: k.MarketState, mobile_prices: ArrayLike, fixed_prices: ArrayLike,
+    params: StackelbergParams, market: MarketState, mobile_prices: ArrayLike, fixed_prices: ArrayLike,
     shares: ArrayLike, index: int = 0,
 ) -> NDArray[np.float64]:  # fmt: skip
     """Return U_n (Eq. 13) of every wireless agent at given shares, −∞ where 1 + ε − t ≤ 0; see `answer_to`.
@@ -167,13 +166,13 @@ def follower_utilities(
     require(bool(np.all((given >= 0.0) & (given <= 1.0))), "shares", shares, "numbers in [0, 1]")
     state.price[...] = _prices(params, mobile_prices, fixed_prices)
     out = np.zeros((1, params.wireless))
-    batch.utilities_at(state, params.counts(), given, out)
+    drivers.utilities_at(state, params.record(), given, out)
     return np.asarray(out[0])
 
 
 def best_response_price(
     params: StackelbergParams,
-    market: k.MarketState,
+    market: MarketState,
     side: str,
     leader: int,
     mobile_prices: ArrayLike,
@@ -193,27 +192,28 @@ def best_response_price(
     params, market, index
         See `answer_to`.
     """
-    require(side in SIDES, "side", side, " or ".join(SIDES))
+    require(side in LEADERS, "side", side, " or ".join(LEADERS))
     require(0 <= leader < getattr(params, side), "leader", leader, f"0 to {getattr(params, side) - 1}")
     state, prices = _alone(market, index), _prices(params, mobile_prices, fixed_prices)
-    out = np.zeros((1, getattr(params, side), 3))
-    batch.best_responses(state, params.numbers(), params.counts(), _ONE, SIDES.index(side), prices, params.scan(), out)
-    return BestResponse(*(float(value) for value in out[0, leader]))
+    deviations = Deviation.zeros(1, getattr(params, side))
+    drivers.best_responses(state, params.record(), _ONE, LEADERS.index(side), prices, params.scan(), deviations)
+    best = deviations[0, leader]
+    return BestResponse(float(best.price), float(best.profit), float(best.present_profit))
 
 
 def nash_conv(
-    params: StackelbergParams, market: k.MarketState, mobile_prices: ArrayLike, fixed_prices: ArrayLike, index: int = 0
+    params: StackelbergParams, market: MarketState, mobile_prices: ArrayLike, fixed_prices: ArrayLike, index: int = 0
 ) -> NashConv:
     """Return what each leader gains by its best deviation, with exact answers; see `best_response_price`."""
     prices = _prices(params, mobile_prices, fixed_prices)
     gain, total = np.zeros_like(prices), np.zeros(1)
     state = _alone(market, index)
-    batch.nash_conv_of_markets(state, params.numbers(), params.counts(), _ONE, prices, params.scan(), gain, total)
+    drivers.nash_conv_of_markets(state, params.record(), _ONE, prices, params.scan(), gain, total)
     return NashConv(*_split(params, gain))
 
 
 def solve_equilibrium(
-    params: StackelbergParams, market: k.MarketState, start: float | None = None, index: int = 0
+    params: StackelbergParams, market: MarketState, start: float | None = None, index: int = 0
 ) -> Equilibrium:
     """Run Algorithm 2: the two sides answer each other's prices in turn until no price moves.
 
@@ -226,14 +226,15 @@ def solve_equilibrium(
     """
     first = 0.5 * params.price_cap if start is None else start
     prices = _prices(params, first, first)
-    found, settled, result = solve_batch(params, _alone(market, index), _ONE, prices)
-    mobile, fixed = _split(params, found)
+    lowest_prices, settled, result = solve_batch(params, _alone(market, index), _ONE, prices)
+    converged, rounds, lowest, _ = result[0]
+    mobile, fixed = _split(params, lowest_prices)
     return Equilibrium(
-        converged=bool(result[0, 0]),
-        rounds=int(result[0, 1]),
+        converged=bool(converged),
+        rounds=int(rounds),
         mobile_prices=mobile,
         fixed_prices=fixed,
-        nash_conv=float(result[0, 2]),
+        nash_conv=float(lowest),
         outcome=answer_to(params, market, mobile, fixed, index),
         label=PURE if settled[0] else NONE_FOUND,
     )
@@ -241,7 +242,7 @@ def solve_equilibrium(
 
 def solve_batch(
     params: StackelbergParams,
-    market: k.MarketState,
+    market: MarketState,
     mask: NDArray[np.bool_],
     start: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
@@ -261,27 +262,24 @@ def solve_batch(
     settled : ndarray of bool, shape (batch,)
         Whether they are a pure equilibrium: NashConv within ``nash_tolerance`` of total profit.
     result : ndarray of float64, shape (batch, 4)
-        Whether prices came to rest, rounds, NashConv and total leader profit [units].
+        Whether prices came to rest, rounds, NashConv and total leader profit [units]; see `Solution`.
     """
     prices = np.full(market.price.shape, 0.5 * params.price_cap) if start is None else start
-    found, result = np.zeros_like(prices), np.zeros((len(mask), 4))
-    counts = params.counts()
-    batch.solve_markets(
-        market, params.numbers(), counts, mask, prices, np.zeros_like(prices), found, params.scan(), result
-    )
+    record = params.record()
+    lowest_prices, solutions = np.zeros_like(prices), Solution.zeros(len(mask))
+    drivers.solve_markets(market, record, mask, prices, np.zeros_like(prices), lowest_prices, params.scan(), solutions)
     profits = np.zeros_like(prices)
-    batch.profits_of_markets(market, counts, mask, found, profits)
-    result[:, 3] = profits.sum(axis=(1, 2))
-    settled = result[:, 2] <= params.nash_tolerance * np.maximum(result[:, 3], 0.0) + 1e-9
-    return found, settled, result
+    drivers.profits_of_markets(market, record, mask, lowest_prices, profits)
+    total = profits.sum(axis=(1, 2))
+    solutions["leader_profit"] = total
+    settled = solutions["nash_conv"] <= params.nash_tolerance * np.maximum(total, 0.0) + 1e-9
+    return lowest_prices, settled, plain_view(solutions)
 
 
-def latencies(
-    params: StackelbergParams, market: k.MarketState, shares: ArrayLike, index: int = 0
-) -> NDArray[np.float64]:
+def latencies(params: StackelbergParams, market: MarketState, shares: ArrayLike, index: int = 0) -> NDArray[np.float64]:
     """Return the end-to-end latency t less t_up of every wireless agent at given shares [s], shape (wireless,)."""
     state = _alone(market, index)
     given = np.ascontiguousarray(np.broadcast_to(np.asarray(shares, np.float64), (1, params.wireless)))
     out = np.zeros((1, params.wireless))
-    batch.latencies_at(state, params.counts(), given, out)
+    drivers.latencies_at(state, params.record(), given, out)
     return np.asarray(out[0])

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets.common.physics import transmission_energy
+from ioa_marl.markets.stackelberg.records import Curve, Segment, Traits
 
 Array = NDArray[Any]
 
@@ -32,17 +33,8 @@ MAX, MA, FA, AA = range(4)
 LATENCY_CASES = ("max", "ma", "fa", "aa")
 """Which branch of the latency binds: the longest one, or a fixed one (the paper's cases 1, 2 and 3)."""
 
-# What a wireless agent is made of: columns of an array (batch, wireless, TRAITS).
-LOAD, QOE, SLACK, EXPONENT, MOBILE_ENERGY, FIXED_ENERGY, FACTOR = range(7)
-TRAITS = 7
-"""W [Mbit], K [units], A [s], b, c_i [units], c_j [units], mobility factor m."""
-
-# What `shape_follower` derives: columns of an array (batch, wireless, CURVE).
-LOW, HIGH, SURE, BEND, FULL = range(5)
-SEGMENT = 5
-ENDS, BASE, SLOPE, AT_LEFT, AT_RIGHT = range(5)
-"""Per segment its right end, A less the line's intercept, the line's slope, G at the left and at the right end."""
-CURVE = SEGMENT + 3 * 5
+SEGMENTS = 3
+"""Pieces of G: from small shares to large ones, where the fixed, the aerial and the mobile branch is the longest."""
 NEWTON_STEPS = 60
 SHARE_TOLERANCE = 1e-13
 CELLS = 24
@@ -97,15 +89,17 @@ def shape_follower(
     relay: float,
     passed: bool,
     curve: Array,
+    segments: Array,
 ) -> None:
     """Write what the answers of wireless agent ``n`` of market ``b`` need, for any prices; see `latency`.
 
-    ``traits`` is float64 (batch, wireless, TRAITS), ``curve`` float64 (batch, wireless, CURVE). The segments are, from
-    small shares to large ones, those where the fixed, the aerial and the mobile agent's branch is the longest.
-    An empty segment has infinite G at both ends, so that no price falls into it.
+    ``traits`` are `Traits` and ``curve`` is `Curve`, both (batch, wireless), ``segments`` are `Segment`
+    (batch, wireless, SEGMENTS). A segment of no length has infinite G at both ends, so that no price falls into it.
     """
-    slack, qoe, exponent = traits[b, n, SLACK], traits[b, n, QOE], traits[b, n, EXPONENT]
-    bend = exponent * (traits[b, n, MOBILE_ENERGY] - traits[b, n, FIXED_ENERGY])
+    t: Traits = traits[b, n]
+    c: Curve = curve[b, n]
+    slack, qoe, exponent = t.slack, t.qoe_weight, t.exponent
+    bend = exponent * (t.mobile_energy - t.fixed_energy)
     fixed_on = case in (FA, MAX)
     aerial_on = passed and case in (AA, MAX)
     mobile_on = case in (MA, MAX)
@@ -120,8 +114,8 @@ def shape_follower(
         high = min(high, slack / mobile)
     if slack <= 0.0 or (aerial_on and relay >= slack):
         low = 2.0
-    curve[b, n, LOW], curve[b, n, HIGH] = low, high
-    curve[b, n, BEND], curve[b, n, FULL] = bend, math.expm1(exponent)
+    c.lowest_share, c.highest_share = low, high
+    c.bend, c.full_energy = bend, math.expm1(exponent)
 
     # The mobile branch is the longest beyond ``up``, the fixed one before ``down``, the aerial one between.
     up, down = high, high
@@ -141,7 +135,7 @@ def shape_follower(
 
     left = low
     shortest = slack
-    for r in range(3):
+    for r in range(SEGMENTS):
         right, base, slope = down, slack - fixed, -fixed
         if r == 1:
             right, base, slope = up, slack - relay - aerial, -aerial
@@ -149,42 +143,45 @@ def shape_follower(
             right, base, slope = high, slack, mobile
         if case == AA and not passed:
             base, slope = slack, 0.0  # nothing is computed anywhere that counts
-        at = SEGMENT + 5 * r
-        curve[b, n, at + ENDS], curve[b, n, at + BASE], curve[b, n, at + SLOPE] = right, base, slope
-        curve[b, n, at + AT_LEFT], curve[b, n, at + AT_RIGHT] = math.inf, math.inf
+        segment: Segment = segments[b, n, r]
+        segment.end, segment.base, segment.slope = right, base, slope
+        segment.left_marginal, segment.right_marginal = math.inf, math.inf
         if right > left:
             shortest = min(shortest, min(base - slope * left, base - slope * right))
-            curve[b, n, at + AT_LEFT] = _marginal(base, slope, qoe, bend, math.exp(exponent * left), left)
-            curve[b, n, at + AT_RIGHT] = _marginal(base, slope, qoe, bend, math.exp(exponent * right), right)
+            segment.left_marginal = _marginal(base, slope, qoe, bend, math.exp(exponent * left), left)
+            segment.right_marginal = _marginal(base, slope, qoe, bend, math.exp(exponent * right), right)
         left = right
     # Below this payment a wireless agent takes part whatever its share: the usual case needs no logarithm.
-    most_energy = max(traits[b, n, MOBILE_ENERGY], traits[b, n, FIXED_ENERGY]) * curve[b, n, FULL]
-    curve[b, n, SURE] = qoe * math.log(shortest) - most_energy if shortest > 0.0 else -math.inf
+    most_energy = max(t.mobile_energy, t.fixed_energy) * c.full_energy
+    c.sure_payment = qoe * math.log(shortest) - most_energy if shortest > 0.0 else -math.inf
 
 
 @kernel
-def gross_utility(b: int, n: int, traits: Array, curve: Array, share: float) -> tuple[float, float]:
+def gross_utility(b: int, n: int, traits: Array, curve: Array, segments: Array, share: float) -> tuple[float, float]:
     """QoE K ln(1 + ε − t) and energy cost ζ E (Eq. 13 without payments) at a share; QoE is −∞ at or past ε + 1."""
+    t: Traits = traits[b, n]
+    c: Curve = curve[b, n]
     r = 0
-    while r < 2 and share > curve[b, n, SEGMENT + 5 * r + ENDS]:
+    while r < SEGMENTS - 1 and share > segments[b, n, r].end:
         r += 1
     # A segment of no length has no say.
-    while r < 2 and curve[b, n, SEGMENT + 5 * r + AT_RIGHT] == math.inf:
+    while r < SEGMENTS - 1 and segments[b, n, r].right_marginal == math.inf:
         r += 1
-    at = SEGMENT + 5 * r
-    left = curve[b, n, at + BASE] - curve[b, n, at + SLOPE] * share
-    inside = curve[b, n, LOW] <= share <= curve[b, n, HIGH]
-    qoe = traits[b, n, QOE] * math.log(left) if inside and left > 0.0 else -math.inf
-    sent = math.expm1(traits[b, n, EXPONENT] * share)
-    energy = transmission_energy(sent, curve[b, n, FULL], traits[b, n, MOBILE_ENERGY], traits[b, n, FIXED_ENERGY])
+    left = segments[b, n, r].base - segments[b, n, r].slope * share
+    inside = c.lowest_share <= share <= c.highest_share
+    qoe = t.qoe_weight * math.log(left) if inside and left > 0.0 else -math.inf
+    sent = math.expm1(t.exponent * share)
+    energy = transmission_energy(sent, c.full_energy, t.mobile_energy, t.fixed_energy)
     return qoe, energy
 
 
 @kernel
-def net_utility(b: int, n: int, traits: Array, curve: Array, share: float, mobile: float, fixed: float) -> float:
+def net_utility(
+    b: int, n: int, traits: Array, curve: Array, segments: Array, share: float, mobile: float, fixed: float
+) -> float:
     """U_n (Eq. 13) at a share and at the unit prices that the wireless agent pays, mobility factor included."""
-    qoe, energy = gross_utility(b, n, traits, curve, share)
-    return float(qoe - energy - traits[b, n, LOAD] * (share * mobile + (1.0 - share) * fixed))
+    qoe, energy = gross_utility(b, n, traits, curve, segments, share)
+    return float(qoe - energy - traits[b, n].load * (share * mobile + (1.0 - share) * fixed))
 
 
 @kernel
@@ -213,11 +210,14 @@ def _root(
 
 
 @kernel
-def _concave_share(b: int, n: int, traits: Array, curve: Array, y: float) -> float:
-    left = curve[b, n, LOW]
-    for r in range(3):
-        at = SEGMENT + 5 * r
-        g_left, g_right, right = curve[b, n, at + AT_LEFT], curve[b, n, at + AT_RIGHT], curve[b, n, at + ENDS]
+def _concave_share(b: int, n: int, traits: Array, curve: Array, segments: Array, y: float) -> float:
+    """Return the best share where U is concave: in the segment in which G falls through y, or at a kink or an end."""
+    t: Traits = traits[b, n]
+    c: Curve = curve[b, n]
+    left = c.lowest_share
+    for r in range(SEGMENTS):
+        segment: Segment = segments[b, n, r]
+        g_left, g_right, right = segment.left_marginal, segment.right_marginal, segment.end
         if g_left < math.inf or g_right < math.inf:
             if y >= g_left:
                 break  # the end of the interval, or the kink between two segments
@@ -225,37 +225,35 @@ def _concave_share(b: int, n: int, traits: Array, curve: Array, y: float) -> flo
                 start = left + (right - left) * (g_left - y) / (g_left - g_right)
                 if not left < start < right:
                     start = 0.5 * (left + right)
-                return float(
-                    _root(
-                        left, right, start, curve[b, n, at + BASE], curve[b, n, at + SLOPE],
-                        traits[b, n, QOE], curve[b, n, BEND], traits[b, n, EXPONENT], y,
-                    )
-                )  # fmt: skip
+                share = _root(left, right, start, segment.base, segment.slope, t.qoe_weight, c.bend, t.exponent, y)
+                return float(share)
         left = right
     return float(left)
 
 
 @kernel
-def _searched_share(b: int, n: int, traits: Array, curve: Array, y: float) -> float:
+def _searched_share(b: int, n: int, traits: Array, curve: Array, segments: Array, y: float) -> float:
     """Return the best share where U need not be concave: cells in which G falls through y, refined; ends and kinks."""
-    best, best_value = curve[b, n, LOW], -math.inf
-    left = curve[b, n, LOW]
-    for r in range(3):
-        at = SEGMENT + 5 * r
-        right, base, slope = curve[b, n, at + ENDS], curve[b, n, at + BASE], curve[b, n, at + SLOPE]
+    t: Traits = traits[b, n]
+    c: Curve = curve[b, n]
+    best, best_value = c.lowest_share, -math.inf
+    left = c.lowest_share
+    for r in range(SEGMENTS):
+        segment: Segment = segments[b, n, r]
+        right, base, slope = segment.end, segment.base, segment.slope
         if right > left:
             before = math.inf
             for cell in range(CELLS + 1):
                 share = left + (right - left) * cell / CELLS if cell < CELLS else right
-                growth = math.exp(traits[b, n, EXPONENT] * share)
-                after = _marginal(base, slope, traits[b, n, QOE], curve[b, n, BEND], growth, share)
+                growth = math.exp(t.exponent * share)
+                after = _marginal(base, slope, t.qoe_weight, c.bend, growth, share)
                 candidate = share if cell == 0 or cell == CELLS else -1.0
                 if cell > 0 and before > y >= after:
                     low, high = share - (right - left) / CELLS, share
                     while high - low > SHARE_TOLERANCE:
                         middle = 0.5 * (low + high)
-                        growth = math.exp(traits[b, n, EXPONENT] * middle)
-                        g = _marginal(base, slope, traits[b, n, QOE], curve[b, n, BEND], growth, middle)
+                        growth = math.exp(t.exponent * middle)
+                        g = _marginal(base, slope, t.qoe_weight, c.bend, growth, middle)
                         if not low < middle < high:
                             break
                         if g > y:
@@ -266,7 +264,7 @@ def _searched_share(b: int, n: int, traits: Array, curve: Array, y: float) -> fl
                 before = after
                 if candidate >= 0.0:
                     # Only differences count, so the price of the fixed agent stays out: y is the price of a share.
-                    qoe, energy = gross_utility(b, n, traits, curve, candidate)
+                    qoe, energy = gross_utility(b, n, traits, curve, segments, candidate)
                     value = qoe - energy - y * candidate
                     if value > best_value:
                         best, best_value = candidate, value
@@ -275,24 +273,31 @@ def _searched_share(b: int, n: int, traits: Array, curve: Array, y: float) -> fl
 
 
 @kernel
-def best_share(b: int, n: int, traits: Array, curve: Array, mobile: float, fixed: float) -> tuple[float, bool]:
+def best_share(
+    b: int, n: int, traits: Array, curve: Array, segments: Array, mobile: float, fixed: float
+) -> tuple[float, bool]:
     """Return the exact best share at the prices that the wireless agent pays, and whether it buys at all (U_n ≥ 0).
 
     Parameters
     ----------
     b, n : int
         Market and wireless agent.
-    traits, curve : ndarray
+    traits, curve, segments : ndarray
         See `shape_follower`.
     mobile, fixed : float
         Unit prices [units/Mbit], the mobile one times the mobility factor where the wireless agent pays that.
     """
-    load = traits[b, n, LOAD]
-    if not (curve[b, n, LOW] < curve[b, n, HIGH] and load > 0.0):
+    load = traits[b, n].load
+    c: Curve = curve[b, n]
+    if not (c.lowest_share < c.highest_share and load > 0.0):
         return 0.0, False
     y = load * (mobile - fixed)
-    concave = curve[b, n, BEND] >= 0.0
-    share = _concave_share(b, n, traits, curve, y) if concave else _searched_share(b, n, traits, curve, y)
-    if load * max(mobile, fixed) <= curve[b, n, SURE]:
+    concave = c.bend >= 0.0
+    share = (
+        _concave_share(b, n, traits, curve, segments, y)
+        if concave
+        else _searched_share(b, n, traits, curve, segments, y)
+    )
+    if load * max(mobile, fixed) <= c.sure_payment:
         return share, True
-    return share, net_utility(b, n, traits, curve, share, mobile, fixed) >= 0.0
+    return share, net_utility(b, n, traits, curve, segments, share, mobile, fixed) >= 0.0

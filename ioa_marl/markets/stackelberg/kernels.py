@@ -17,32 +17,13 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from ioa_marl.foundations.compile import kernel
-from ioa_marl.markets.stackelberg import follower as f
 from ioa_marl.markets.stackelberg.follower import best_share, gross_utility, shape_follower
+from ioa_marl.markets.stackelberg.records import EpisodeTotals, StackelbergRecord, Traits
 
 Array = NDArray[Any]
 
 MOBILE, FIXED = 0, 1
-
-PRICE_CAP, DEVIATION_STEP, DEVIATION_TOLERANCE, PRICE_TOLERANCE = range(4)
-SPREAD, LOAD, UPLOAD, DELAY, QOE, EFFICIENCY, MOBILE_ENERGY, FIXED_ENERGY = range(4, 12)
-CYCLES, MOBILE_SPEED, FIXED_SPEED, AERIAL_SPEED, AERIAL_SHARE, RELAY_LOW, RELAY_HIGH = range(12, 19)
-MOBILE_COST_LOW, MOBILE_COST_HIGH, FIXED_COST_LOW, FIXED_COST_HIGH = range(19, 23)
-FACTOR_WEIGHT, FACTOR_OFFSET, IDLE_LOW, VELOCITY, VELOCITY_DEVIATION, VELOCITY_RANGE = range(23, 29)
-MEMORY, SHADOWING, FADING_LIMIT, ARRIVALS = range(29, 33)
-MOST_LOAD, MOST_SLACK, MOST_QOE, MOST_ENERGY, MOST_PACE = range(33, 38)
-N_NUMBERS = 40
-"""Entries of the float parameter vector; from ``MOST_LOAD`` on upper bounds, the last three of λ/μ (mobile, fixed,
-aerial)."""
-
-WIRELESS, MOBILES, FIXEDS, ROUNDS, CASE, AS_PRINTED, CONGESTION, DYNAMICS, MAX_TASKS, MAX_ITERATIONS = range(10)
-N_COUNTS = 10
-"""Entries of the integer parameter vector; ``CASE`` indexes `follower.LATENCY_CASES`."""
-
-UTILITY_SUM, PROFIT_SUM, BUYING_SUM, WITH_TASK_SUM = range(4)
-N_SUMS = 4
-"""Columns of ``MarketState.sums``: over the rounds played, utilities of the wireless agents, profits of the leaders,
-wireless agents that bought, wireless agents that had a task."""
+"""Sides of the market."""
 
 
 class MarketState(NamedTuple):
@@ -69,32 +50,34 @@ class MarketState(NamedTuple):
     start: Array
     """int32 (batch, 2, leaders + 1): where each leader's members begin."""
     nominal: Array
-    """float64 (batch, wireless, traits): the wireless agents with one task each and mean gains."""
+    """`Traits` (batch, wireless): the wireless agents with one task each and mean gains."""
     traits: Array
-    """float64 (batch, wireless, traits): the wireless agents in this round, see `follower`."""
+    """`Traits` (batch, wireless): the wireless agents in this round."""
     curve: Array
-    """float64 (batch, wireless, curve): what their answers need in this round."""
-    pace: Array
+    """`Curve` (batch, wireless): what their answers need in this round."""
+    segments: Array
+    """`Segment` (batch, wireless, segments): the pieces of their curves, see `follower`."""
+    time_per_mbit: Array
     """float64 (batch, 2, leaders): λ/μ of a leader [s/Mbit]."""
-    idle: Array
-    """float64 (batch, mobile): idle share D_i/D̄ of a mobile agent."""
-    aerial_pace: Array
+    idle_share: Array
+    """float64 (batch, mobile): idle share D_i/D̄ of a mobile agent's resources."""
+    aerial_time_per_mbit: Array
     """float64 (batch, fixed): λ_k/μ_k of the aerial agent behind a fixed agent [s/Mbit]."""
-    passed_share: Array
+    offloading_ratio: Array
     """float64 (batch, fixed): share α that a fixed agent passes on; 0 drops the aerial branch."""
-    relay: Array
+    relay_time: Array
     """float64 (batch, wireless): t_k_up, from its fixed to the aerial agent [s]."""
-    served: Array
+    served_fraction: Array
     """float64 (batch, fixed): part of a fixed agent's load that is served (1 in this market)."""
     velocity: Array
     """float64 (batch, wireless + mobile): speeds v_n and v_i [m/s]."""
-    shadow: Array
+    slow_fading: Array
     """float64 (batch, wireless): slow fading of its links [dB]; empty unless the market is dynamic."""
     cost: Array
     """float64 (batch, 2, leaders): unit costs [units/Mbit]."""
     price: Array
     """float64 (batch, 2, leaders): posted unit prices [units/Mbit]; 0 before the first round."""
-    sold: Array
+    sales: Array
     """float64 (batch, 2, leaders): load bought from each leader in the last round [Mbit]."""
     profit: Array
     """float64 (batch, 2, leaders): profit of each leader in the last round [units]."""
@@ -104,11 +87,17 @@ class MarketState(NamedTuple):
     """bool (batch, wireless): who bought in the last round."""
     utility: Array
     """float64 (batch, wireless): U_n in the last round [units]; 0 where nothing was bought."""
-    received: Array
-    """float64 (batch, wireless + mobile + fixed + 1): payments received over the episode [units]; last, the account
-    that pays a mobile agent what `as_printed` credits it beyond what was paid."""
-    sums: Array
-    """float64 (batch, sums): totals over the rounds of the episode."""
+    accounts: Array
+    """float64 (batch, wireless + mobile + fixed + 1): payments to each agent over the episode less its own [units];
+    last, the account that pays a mobile agent what ``as_printed`` credits it beyond what was paid."""
+    totals: Array
+    """`EpisodeTotals` (batch,)."""
+
+
+@kernel
+def leader_count(side: int, params: Array) -> int:
+    """Return the number of leaders of a side."""
+    return int(params[0].mobile if side == MOBILE else params[0].fixed)
 
 
 @kernel
@@ -131,39 +120,46 @@ def list_members(b: int, side: int, leaders: int, state: MarketState) -> None:
 
 
 @kernel
-def computing_times(b: int, n: int, state: MarketState, counts: Array) -> tuple[float, float, float]:
+def computing_times(b: int, n: int, state: MarketState, params: Array) -> tuple[float, float, float]:
     """W λ_i/μ_i, W (1 − α) λ_j/μ_j and W α λ_k/μ_k of wireless agent ``n``'s whole workload [s]."""
     i, j = state.reach[b, MOBILE, n], state.reach[b, FIXED, n]
-    load, passed = state.traits[b, n, f.LOAD], state.passed_share[b, j]
-    mobile = load * state.pace[b, MOBILE, i]
-    if counts[CONGESTION] == 1:
+    load, alpha = state.traits[b, n].load, state.offloading_ratio[b, j]
+    mobile = load * state.time_per_mbit[b, MOBILE, i]
+    if params[0].congestion:
         # Equal parts of its speed for all in its reach that have a task.
         sharing = 0
         for q in range(state.start[b, MOBILE, i], state.start[b, MOBILE, i + 1]):
-            sharing += state.traits[b, state.member[b, MOBILE, q], f.LOAD] > 0.0
+            sharing += state.traits[b, state.member[b, MOBILE, q]].load > 0.0
         mobile *= sharing
-    return mobile, load * (1.0 - passed) * state.pace[b, FIXED, j], load * passed * state.aerial_pace[b, j]
+    return (
+        mobile,
+        load * (1.0 - alpha) * state.time_per_mbit[b, FIXED, j],
+        load * alpha * state.aerial_time_per_mbit[b, j],
+    )
 
 
 @kernel
-def shape_followers(b: int, state: MarketState, counts: Array) -> None:
-    """Write ``curve`` of every wireless agent from its traits, its leaders and the shares α passed on."""
-    for n in range(counts[WIRELESS]):
-        j = state.reach[b, FIXED, n]
-        mobile, fixed, aerial = computing_times(b, n, state, counts)
-        passed = state.passed_share[b, j] > 0.0
-        shape_follower(b, n, counts[CASE], state.traits, mobile, fixed, aerial, state.relay[b, n], passed, state.curve)
+def shape_followers(b: int, state: MarketState, params: Array) -> None:
+    """Write ``curve`` and ``segments`` of every wireless agent from its traits, its leaders and the shares α."""
+    p: StackelbergRecord = params[0]
+    for n in range(p.wireless):
+        mobile, fixed, aerial = computing_times(b, n, state, params)
+        passed = state.offloading_ratio[b, state.reach[b, FIXED, n]] > 0.0
+        shape_follower(
+            b, n, p.latency_case, state.traits, mobile, fixed, aerial, state.relay_time[b, n], passed,
+            state.curve, state.segments,
+        )  # fmt: skip
 
 
 @kernel
-def price_paid(b: int, n: int, mobile_price: float, state: MarketState, counts: Array) -> float:
+def price_paid(b: int, n: int, mobile_price: float, state: MarketState, params: Array) -> float:
     """Return what a wireless agent pays per Mbit to its mobile agent: p_i m, or p_i where m is credited as printed."""
-    return mobile_price if counts[AS_PRINTED] == 1 else mobile_price * state.traits[b, n, f.FACTOR]
+    return mobile_price if params[0].as_printed else mobile_price * state.traits[b, n].mobility_factor
 
 
 @kernel
 def leader_profit(
-    b: int, side: int, leader: int, own: float, state: MarketState, price: Array, counts: Array
+    b: int, side: int, leader: int, own: float, state: MarketState, price: Array, params: Array
 ) -> tuple[float, float, int]:
     """Eqs. 14 and 16 at exact answers: profit of one leader at the price ``own``, the others' as in ``price``.
 
@@ -180,78 +176,81 @@ def leader_profit(
     -------
     profit : float
         In units.
-    earning : float
-        What a higher price would bring per unit of price if nobody changed its mind [Mbit].
+    priced_load : float
+        Load that the price is paid for, mobility factor included [Mbit]: the slope of the profit in the price while
+        nobody changes its mind.
     buyers : int
         Members that buy.
     """
-    profit, earning, buyers = 0.0, 0.0, 0
+    profit, priced_load, buyers = 0.0, 0.0, 0
     cost = state.cost[b, side, leader]
     for q in range(state.start[b, side, leader], state.start[b, side, leader + 1]):
         n = state.member[b, side, q]
         rival = price[b, 1 - side, state.reach[b, 1 - side, n]]
         mobile_price, fixed_price = (own, rival) if side == MOBILE else (rival, own)
-        paid = price_paid(b, n, mobile_price, state, counts)
-        share, buys = best_share(b, n, state.traits, state.curve, paid, fixed_price)
+        paid = price_paid(b, n, mobile_price, state, params)
+        share, buys = best_share(b, n, state.traits, state.curve, state.segments, paid, fixed_price)
         if buys:
             buyers += 1
-            load, factor = share * state.traits[b, n, f.LOAD], state.traits[b, n, f.FACTOR]
+            t: Traits = state.traits[b, n]
+            load, factor = share * t.load, t.mobility_factor
             if side == FIXED:
-                load, factor = (1.0 - share) * state.traits[b, n, f.LOAD] * state.served[b, leader], 1.0
+                load, factor = (1.0 - share) * t.load * state.served_fraction[b, leader], 1.0
             profit += load * (own * factor - cost)
-            earning += load * factor
-    return profit, earning, buyers
+            priced_load += load * factor
+    return profit, priced_load, buyers
 
 
 @kernel
-def answer_prices(b: int, state: MarketState, counts: Array) -> None:
+def answer_prices(b: int, state: MarketState, params: Array) -> None:
     """Every wireless agent's exact answer to the posted prices: ``share`` and ``buys``."""
-    for n in range(counts[WIRELESS]):
-        paid = price_paid(b, n, state.price[b, MOBILE, state.reach[b, MOBILE, n]], state, counts)
+    for n in range(params[0].wireless):
+        paid = price_paid(b, n, state.price[b, MOBILE, state.reach[b, MOBILE, n]], state, params)
         fixed_price = state.price[b, FIXED, state.reach[b, FIXED, n]]
-        share, buys = best_share(b, n, state.traits, state.curve, paid, fixed_price)
+        share, buys = best_share(b, n, state.traits, state.curve, state.segments, paid, fixed_price)
         state.share[b, n] = share if buys else 0.0
         state.buys[b, n] = buys
 
 
 @kernel
-def settle(b: int, state: MarketState, counts: Array) -> None:
-    """Payments, profits and utilities of a round in which ``share`` and ``buys`` are decided; adds to the sums.
+def settle(b: int, state: MarketState, params: Array) -> None:
+    """Payments, profits and utilities of a round in which ``share`` and ``buys`` are decided; adds to the totals.
 
     A fixed agent that serves a part of its load is paid for that part, and the QoE counts in the part of the workload
     that is served.
     """
-    mobiles, wireless = counts[MOBILES], counts[WIRELESS]
+    p: StackelbergRecord = params[0]
+    totals: EpisodeTotals = state.totals[b]
     for side in range(2):
-        for leader in range(state.sold.shape[2]):
-            state.sold[b, side, leader] = 0.0
+        for leader in range(state.sales.shape[2]):
+            state.sales[b, side, leader] = 0.0
             state.profit[b, side, leader] = 0.0
     utilities, balance = 0.0, 0.0
-    for n in range(wireless):
+    for n in range(p.wireless):
         state.utility[b, n] = 0.0
-        load = state.traits[b, n, f.LOAD]
-        state.sums[b, WITH_TASK_SUM] += load > 0.0
+        load = state.traits[b, n].load
+        totals.tasks += load > 0.0
         if state.buys[b, n]:
             i, j, share = state.reach[b, MOBILE, n], state.reach[b, FIXED, n], state.share[b, n]
-            served = (1.0 - share) * state.served[b, j]
+            served = (1.0 - share) * state.served_fraction[b, j]
             mobile_load, fixed_load = share * load, served * load
             to_fixed = fixed_load * state.price[b, FIXED, j]
-            to_mobile = mobile_load * price_paid(b, n, state.price[b, MOBILE, i], state, counts)
-            credited = mobile_load * state.price[b, MOBILE, i] * state.traits[b, n, f.FACTOR]
-            state.sold[b, MOBILE, i] += mobile_load
-            state.sold[b, FIXED, j] += fixed_load
+            to_mobile = mobile_load * price_paid(b, n, state.price[b, MOBILE, i], state, params)
+            credited = mobile_load * state.price[b, MOBILE, i] * state.traits[b, n].mobility_factor
+            state.sales[b, MOBILE, i] += mobile_load
+            state.sales[b, FIXED, j] += fixed_load
             state.profit[b, MOBILE, i] += credited - mobile_load * state.cost[b, MOBILE, i]
             state.profit[b, FIXED, j] += to_fixed - fixed_load * state.cost[b, FIXED, j]
-            state.received[b, n] -= to_mobile + to_fixed
-            state.received[b, wireless + i] += credited
-            state.received[b, wireless + mobiles + j] += to_fixed
+            state.accounts[b, n] -= to_mobile + to_fixed
+            state.accounts[b, p.wireless + i] += credited
+            state.accounts[b, p.wireless + p.mobile + j] += to_fixed
             balance += (to_mobile + to_fixed) - credited - to_fixed
-            qoe, energy = gross_utility(b, n, state.traits, state.curve, share)
+            qoe, energy = gross_utility(b, n, state.traits, state.curve, state.segments, share)
             state.utility[b, n] = qoe * (share + served) - energy - to_mobile - to_fixed
             utilities += state.utility[b, n]
-            state.sums[b, BUYING_SUM] += 1.0
-    state.received[b, state.received.shape[1] - 1] += balance
-    state.sums[b, UTILITY_SUM] += utilities
+            totals.purchases += 1.0
+    state.accounts[b, state.accounts.shape[1] - 1] += balance
+    totals.follower_welfare += utilities
     for side in range(2):
-        for leader in range(counts[MOBILES + side]):
-            state.sums[b, PROFIT_SUM] += state.profit[b, side, leader]
+        for leader in range(leader_count(side, params)):
+            totals.leader_profit += state.profit[b, side, leader]

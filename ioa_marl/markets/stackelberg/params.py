@@ -4,12 +4,12 @@ Mobile and fixed agents (leaders) post unit prices of computing; each wireless a
 each and answers with the share of its workload that goes to the mobile one. Source: Sections IV-A to IV-C and V-A of
 "Hybrid Stackelberg Game and Diffusion-based Auction for Two-tier Agentic AI Task Offloading in Internet of Agents".
 
-To compose the market with others, work with the kernels. `stackelberg_kernels.MarketState` holds a batch of markets;
-set ``passed_share`` (α of each fixed agent; 0 drops the aerial branch), ``relay`` and ``served`` as you need and call
-`shape_followers(b, state, counts)`; then `answer_prices` writes every exact answer to ``price``, `settle` books
-payments, profits and utilities, and `leader_profit` says what a leader would earn at another price. For a single
-wireless agent there are `follower.shape_follower`, `best_share`, `gross_utility`, `net_utility`, `latency`.
-The batched drivers of the same are in `stackelberg_batch`.
+To compose the market with others, work with the kernels. `kernels.MarketState` holds a batch of markets; set
+``offloading_ratio`` (α of each fixed agent; 0 drops the aerial branch), ``relay_time`` and ``served_fraction`` as you
+need and call `shape_followers(b, state, params)`; then `answer_prices` writes every exact answer to ``price``,
+`settle` books payments, profits and utilities, and `leader_profit` says what a leader would earn at another price. For
+a single wireless agent there are `follower.shape_follower`, `best_share`, `gross_utility`, `net_utility`, `latency`.
+The batched drivers of the same are in `drivers`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ioa_marl.foundations.parameters import check_integer, check_number, check_range, make_preset, require
 from ioa_marl.foundations.seeds import as_seeds
-from ioa_marl.markets.stackelberg import drivers as batch
-from ioa_marl.markets.stackelberg import follower as f
-from ioa_marl.markets.stackelberg import kernels as k
+from ioa_marl.markets.stackelberg.drivers import open_markets
+from ioa_marl.markets.stackelberg.follower import LATENCY_CASES, SEGMENTS
+from ioa_marl.markets.stackelberg.kernels import MarketState
+from ioa_marl.markets.stackelberg.records import Curve, EpisodeTotals, GridPoint, Segment, StackelbergRecord, Traits
 
 ACTUATOR_RATIO = math.expm1(0.1)
 """t_n/ε in every preset, so that the factor ln(1 + t_n/ε) of the QoE is 0.1."""
@@ -34,6 +35,14 @@ LEADERS = ("mobile", "fixed")
 """Sides of the market, in the order of the arrays' axis."""
 MOST_EFFICIENCY = 64.0
 """Largest spectral efficiency [bit/s/Hz] that is accepted; 2 to this power is still an exact number."""
+_SAME_IN_RECORD = (
+    "wireless", "mobile", "fixed", "rounds", "congestion", "dynamics", "max_tasks", "max_iterations", "price_cap",
+    "deviation_step", "deviation_tolerance", "price_tolerance", "spread", "workload", "upload_time", "tolerable_delay",
+    "mobile_energy", "fixed_energy", "cycles_per_mbit", "mobile_speed", "fixed_speed", "aerial_speed", "aerial_share",
+    "mobility_weight", "mobility_offset", "lowest_idle", "velocity", "velocity_deviation", "velocity_range", "memory",
+    "shadowing", "fading_limit", "arrivals",
+)  # fmt: skip
+"""Parameters that kernels read under the same name."""
 SMALLEST, LARGEST = 1e-9, 1e9
 """Smallest size of what must be positive, and largest of any amount, that is accepted."""
 
@@ -174,7 +183,7 @@ class StackelbergParams:
         self._check_feasible()
 
     def _check_choices(self) -> None:
-        require(self.latency_case in f.LATENCY_CASES, "latency_case", self.latency_case, ", ".join(f.LATENCY_CASES))
+        require(self.latency_case in LATENCY_CASES, "latency_case", self.latency_case, ", ".join(LATENCY_CASES))
         readings = ("paid_by_follower", "as_printed")
         require(self.mobility in readings, "mobility", self.mobility, " or ".join(readings))
         require(self.redraw in ("never", "episode"), "redraw", self.redraw, "never or episode")
@@ -218,49 +227,41 @@ class StackelbergParams:
         """Return the mean spectral efficiency B̄ [bit/s/Hz]."""
         return self.workload / (self.bandwidth * self.upload_time)
 
-    def numbers(self) -> NDArray[np.float64]:
-        """Return the float parameter vector of the kernels."""
-        out = np.zeros(k.N_NUMBERS)
-        out[k.PRICE_CAP], out[k.DEVIATION_STEP] = self.price_cap, self.deviation_step
-        out[k.DEVIATION_TOLERANCE], out[k.PRICE_TOLERANCE] = self.deviation_tolerance, self.price_tolerance
-        out[k.SPREAD] = self.spread
-        out[k.LOAD], out[k.UPLOAD], out[k.DELAY] = self.workload, self.upload_time, self.tolerable_delay
-        out[k.QOE], out[k.EFFICIENCY] = self.qoe_weight * math.log1p(self.actuator_ratio), self.efficiency()
-        out[k.MOBILE_ENERGY], out[k.FIXED_ENERGY] = self.mobile_energy, self.fixed_energy
-        out[k.CYCLES], out[k.MOBILE_SPEED] = self.cycles_per_mbit, self.mobile_speed
-        out[k.FIXED_SPEED], out[k.AERIAL_SPEED] = self.fixed_speed, self.aerial_speed
-        out[k.AERIAL_SHARE] = self.aerial_share
-        out[k.RELAY_LOW], out[k.RELAY_HIGH] = self.relay_time
-        out[k.MOBILE_COST_LOW], out[k.MOBILE_COST_HIGH] = self.mobile_cost
-        out[k.FIXED_COST_LOW], out[k.FIXED_COST_HIGH] = self.fixed_cost
-        out[k.FACTOR_WEIGHT], out[k.FACTOR_OFFSET] = self.mobility_weight, self.mobility_offset
-        out[k.IDLE_LOW], out[k.VELOCITY] = self.lowest_idle, self.velocity
-        out[k.VELOCITY_DEVIATION], out[k.VELOCITY_RANGE] = self.velocity_deviation, self.velocity_range
-        out[k.MEMORY], out[k.SHADOWING] = self.memory, self.shadowing
-        out[k.FADING_LIMIT], out[k.ARRIVALS] = self.fading_limit, self.arrivals
+    def record(self) -> NDArray[Any]:
+        """Return the parameters as kernels read them: an array of one `StackelbergRecord`."""
+        qoe_weight = self.qoe_weight * math.log1p(self.actuator_ratio)
+        return StackelbergRecord.row(
+            **{name: getattr(self, name) for name in _SAME_IN_RECORD},
+            latency_case=LATENCY_CASES.index(self.latency_case),
+            as_printed=self.mobility == "as_printed",
+            qoe_weight=qoe_weight,
+            efficiency=self.efficiency(),
+            relay_time_low=self.relay_time[0],
+            relay_time_high=self.relay_time[1],
+            mobile_cost_low=self.mobile_cost[0],
+            mobile_cost_high=self.mobile_cost[1],
+            fixed_cost_low=self.fixed_cost[0],
+            fixed_cost_high=self.fixed_cost[1],
+            most_qoe_weight=qoe_weight * (1.0 + self.spread),
+            **self._upper_bounds(),
+        )
+
+    def _upper_bounds(self) -> dict[str, float]:
+        """Return the bounds by which what agents see is scaled; see `StackelbergRecord`."""
         most, least, tasks = 1.0 + self.spread, 1.0 - self.spread, self._most_tasks()
-        out[k.MOST_LOAD] = self.workload * most * tasks
-        out[k.MOST_SLACK] = 1.0 + self.tolerable_delay * most - self.upload_time * least
-        out[k.MOST_QOE] = out[k.QOE] * most
         gain = self.fading_limit * tasks if self.dynamics else 1.0
-        out[k.MOST_ENERGY] = max(self.mobile_energy, self.fixed_energy) * most * gain
-        for column, speed in enumerate((self.mobile_speed, self.fixed_speed, self.aerial_speed)):
-            out[k.MOST_PACE + column] = self.cycles_per_mbit / (speed * least)
-        return out
+        return {
+            "most_load": self.workload * most * tasks,
+            "most_slack": 1.0 + self.tolerable_delay * most - self.upload_time * least,
+            "most_energy": max(self.mobile_energy, self.fixed_energy) * most * gain,
+            "most_mobile_time": self.cycles_per_mbit / (self.mobile_speed * least),
+            "most_fixed_time": self.cycles_per_mbit / (self.fixed_speed * least),
+            "most_aerial_time": self.cycles_per_mbit / (self.aerial_speed * least),
+        }
 
-    def scan(self) -> NDArray[np.float64]:
-        """Return scratch for a search of prices, shape (grid points, 3)."""
-        return np.zeros((math.ceil(self.price_cap / self.deviation_step - 1e-9) + 1, 3))
-
-    def counts(self) -> NDArray[np.int64]:
-        """Return the integer parameter vector of the kernels."""
-        out = np.zeros(k.N_COUNTS, np.int64)
-        out[k.WIRELESS], out[k.MOBILES], out[k.FIXEDS] = self.wireless, self.mobile, self.fixed
-        out[k.ROUNDS], out[k.CASE] = self.rounds, f.LATENCY_CASES.index(self.latency_case)
-        out[k.AS_PRINTED], out[k.CONGESTION] = self.mobility == "as_printed", self.congestion
-        out[k.DYNAMICS], out[k.MAX_TASKS] = self.dynamics, self.max_tasks
-        out[k.MAX_ITERATIONS] = self.max_iterations
-        return out
+    def scan(self) -> NDArray[Any]:
+        """Return scratch for a search of prices, `GridPoint` (grid points,)."""
+        return GridPoint.zeros(math.ceil(self.price_cap / self.deviation_step - 1e-9) + 1)
 
 
 _CITY: Mapping[str, Any] = {
@@ -290,12 +291,12 @@ def preset(name: str, **changes: Any) -> StackelbergParams:
     return make_preset(StackelbergParams, PRESETS, name, changes)
 
 
-def allocate_state(params: StackelbergParams, markets: int) -> k.MarketState:
+def allocate_state(params: StackelbergParams, markets: int) -> MarketState:
     """Return a zeroed state for a batch of ``markets``."""
     n, i, j = params.wireless, params.mobile, params.fixed
     most = max(i, j)
     leaders = (markets, 2, most)
-    return k.MarketState(
+    return MarketState(
         seed=np.zeros(markets, np.uint64),
         stream=np.zeros(markets, np.uint64),
         instance=np.zeros(markets, np.uint64),
@@ -306,26 +307,27 @@ def allocate_state(params: StackelbergParams, markets: int) -> k.MarketState:
         reach=np.zeros((markets, 2, n), np.int32),
         member=np.zeros((markets, 2, n), np.int32),
         start=np.zeros((markets, 2, most + 1), np.int32),
-        nominal=np.zeros((markets, n, f.TRAITS)),
-        traits=np.zeros((markets, n, f.TRAITS)),
-        curve=np.zeros((markets, n, f.CURVE)),
-        pace=np.zeros(leaders),
-        idle=np.zeros((markets, i)),
-        aerial_pace=np.zeros((markets, j)),
-        passed_share=np.zeros((markets, j)),
-        relay=np.zeros((markets, n)),
-        served=np.zeros((markets, j)),
+        nominal=Traits.zeros(markets, n),
+        traits=Traits.zeros(markets, n),
+        curve=Curve.zeros(markets, n),
+        segments=Segment.zeros(markets, n, SEGMENTS),
+        time_per_mbit=np.zeros(leaders),
+        idle_share=np.zeros((markets, i)),
+        aerial_time_per_mbit=np.zeros((markets, j)),
+        offloading_ratio=np.zeros((markets, j)),
+        relay_time=np.zeros((markets, n)),
+        served_fraction=np.zeros((markets, j)),
         velocity=np.zeros((markets, n + i)),
-        shadow=np.zeros((markets, n if params.dynamics else 0)),
+        slow_fading=np.zeros((markets, n if params.dynamics else 0)),
         cost=np.zeros(leaders),
         price=np.zeros(leaders),
-        sold=np.zeros(leaders),
+        sales=np.zeros(leaders),
         profit=np.zeros(leaders),
         share=np.zeros((markets, n)),
         buys=np.zeros((markets, n), np.bool_),
         utility=np.zeros((markets, n)),
-        received=np.zeros((markets, n + i + j + 1)),
-        sums=np.zeros((markets, k.N_SUMS)),
+        accounts=np.zeros((markets, n + i + j + 1)),
+        totals=EpisodeTotals.zeros(markets),
     )
 
 
@@ -334,7 +336,7 @@ def draw_markets(
     seeds: ArrayLike,
     streams: ArrayLike | None = None,
     instances: ArrayLike | None = None,
-) -> k.MarketState:
+) -> MarketState:
     """Return opened markets: the first episode of each seed.
 
     Parameters
@@ -351,7 +353,5 @@ def draw_markets(
     state.seed[:] = given
     state.stream[:] = np.arange(len(given)) if streams is None else as_seeds("streams", streams)
     state.instance[:] = given if instances is None else as_seeds("instances", instances)
-    batch.open_markets(
-        state, params.numbers(), params.counts(), params.redraw == "episode", np.ones(len(given), np.bool_)
-    )
+    open_markets(state, params.record(), params.redraw == "episode", np.ones(len(given), np.bool_))
     return state

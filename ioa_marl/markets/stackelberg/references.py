@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.foundations.seeds import CALIBRATION_SEED
-from ioa_marl.markets.stackelberg import drivers as batch
-from ioa_marl.markets.stackelberg import kernels as k
+from ioa_marl.markets.stackelberg import drivers
+from ioa_marl.markets.stackelberg.kernels import MarketState
 from ioa_marl.markets.stackelberg.params import StackelbergParams, draw_markets
+from ioa_marl.markets.stackelberg.records import Deviation
 
 CALIBRATION_MARKETS = 32
 """Markets on which the price pair is chosen, less where they are large."""
@@ -21,17 +22,17 @@ COARSE = 5
 
 
 def side_profits(
-    params: StackelbergParams, market: k.MarketState, mask: NDArray[np.bool_], prices: NDArray[np.float64]
+    params: StackelbergParams, market: MarketState, mask: NDArray[np.bool_], prices: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return every leader's profit at exact answers to ``prices``, shape (batch, 2, leaders)."""
     out = np.zeros_like(prices)
-    batch.profits_of_markets(market, params.counts(), mask, prices, out)
+    drivers.profits_of_markets(market, params.record(), mask, prices, out)
     return out
 
 
 def round_prices(
     params: StackelbergParams,
-    market: k.MarketState,
+    market: MarketState,
     mask: NDArray[np.bool_],
     prices: NDArray[np.float64],
     side: int,
@@ -74,7 +75,7 @@ def round_prices(
 
 def equilibrium_on_grid(
     params: StackelbergParams,
-    market: k.MarketState,
+    market: MarketState,
     mask: NDArray[np.bool_],
     equilibrium: NDArray[np.float64],
     levels: int,
@@ -93,8 +94,8 @@ def equilibrium_on_grid(
             suited[:, side, :count] = indices * step
     regrets = np.zeros((2, len(mask)))
     for row, prices in enumerate((nearest, suited)):
-        batch.nash_conv_of_markets(
-            market, params.numbers(), params.counts(), mask, prices, params.scan(), np.zeros_like(prices), regrets[row]
+        drivers.nash_conv_of_markets(
+            market, params.record(), mask, prices, params.scan(), np.zeros_like(prices), regrets[row]
         )
     return np.where((regrets[1] < regrets[0])[:, None, None], suited, nearest)
 
@@ -132,22 +133,20 @@ def best_posted_pair(params: StackelbergParams, levels: int, instance: int) -> t
 class _PairTable:
     """Mean NashConv of pairs of grid prices over a batch of markets."""
 
-    def __init__(self, params: StackelbergParams, market: k.MarketState, grid: NDArray[np.float64]) -> None:
+    def __init__(self, params: StackelbergParams, market: MarketState, grid: NDArray[np.float64]) -> None:
         self._params, self._market, self._grid = params, market, grid
-        self._which = np.ones(len(market.seed), np.bool_)
-        self._reach: dict[tuple[int, int], float] = {}
+        self._mask = np.ones(len(market.seed), np.bool_)
+        self._best_profits: dict[tuple[int, int], float] = {}
 
     def _best_profit(self, side: int, rival: int) -> float:
         """Mean over markets of what the leaders of a side can earn at best against one price."""
-        if (side, rival) not in self._reach:
+        if (side, rival) not in self._best_profits:
             params, market = self._params, self._market
             prices = np.full(market.price.shape, self._grid[rival])
-            out = np.zeros((len(self._which), (params.mobile, params.fixed)[side], 3))
-            batch.best_responses(
-                market, params.numbers(), params.counts(), self._which, side, prices, params.scan(), out
-            )
-            self._reach[side, rival] = float(out[:, :, 1].sum() / len(self._which))
-        return self._reach[side, rival]
+            deviations = Deviation.zeros(len(self._mask), (params.mobile, params.fixed)[side])
+            drivers.best_responses(market, params.record(), self._mask, side, prices, params.scan(), deviations)
+            self._best_profits[side, rival] = float(deviations["profit"].sum() / len(self._mask))
+        return self._best_profits[side, rival]
 
     def best(self, mobile: NDArray[np.int64], fixed: NDArray[np.int64]) -> tuple[int, int]:
         """Return the pair of grid indices with the lowest mean NashConv, the first of equals."""
@@ -156,8 +155,8 @@ class _PairTable:
         for i in mobile.tolist():
             for j in fixed.tolist():
                 prices[:, 0], prices[:, 1] = self._grid[i], self._grid[j]
-                earned = side_profits(self._params, self._market, self._which, prices)
-                regret = self._best_profit(0, j) + self._best_profit(1, i) - float(earned.sum() / len(self._which))
+                earned = side_profits(self._params, self._market, self._mask, prices)
+                regret = self._best_profit(0, j) + self._best_profit(1, i) - float(earned.sum() / len(self._mask))
                 if regret < lowest:
                     lowest, pair = regret, (i, j)
         return pair

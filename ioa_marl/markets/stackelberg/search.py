@@ -9,113 +9,114 @@ from __future__ import annotations
 import math
 
 from ioa_marl.foundations.compile import kernel
-from ioa_marl.markets.stackelberg.kernels import (
-    DEVIATION_STEP,
-    DEVIATION_TOLERANCE,
-    MAX_ITERATIONS,
-    MOBILE,
-    MOBILES,
-    PRICE_CAP,
-    PRICE_TOLERANCE,
-    Array,
-    MarketState,
-    leader_profit,
-)
+from ioa_marl.markets.stackelberg.kernels import MOBILE, Array, MarketState, leader_count, leader_profit
+from ioa_marl.markets.stackelberg.records import StackelbergRecord
 
 GOLDEN = 0.6180339887498949
 FEW = 64
 """Buyers up to which each that stays away is looked at; of more, one makes no peak that counts."""
-NEXT_CELL, FIRST_LEFT, RIGHT, LEFT = range(4)
-"""What a golden-section search asks for next."""
 
 
 @kernel
 def _sides_to_refine(point: int, last: int, step: float, best: float, scan: Array) -> int:
     """Where a better price may be near a grid point: 2 on both of its sides, 1 above it only, 0 nowhere.
 
-    A dearer leader sells no more, so up to the next grid point profit grows by no more than ``earning`` allows.
+    A dearer leader sells no more, so up to the next grid point profit grows by no more than ``priced_load`` allows.
     Peaks are at grid points that no neighbour beats, or just before somebody stays away, if it is one of few.
     """
     under, over = max(point - 1, 0), min(point + 1, last)
-    above = scan[point, 0] + step * scan[point, 1] > best
-    if scan[point, 0] >= scan[under, 0] and scan[point, 0] >= scan[over, 0]:
-        below = scan[under, 0] + step * scan[under, 1] > best
-        return 2 if scan[point, 1] > 0.0 and (above or below) else 0
-    return 1 if above and scan[over, 2] < scan[point, 2] <= FEW else 0
+    above = scan[point].profit + step * scan[point].priced_load > best
+    if scan[point].profit >= scan[under].profit and scan[point].profit >= scan[over].profit:
+        below = scan[under].profit + step * scan[under].priced_load > best
+        return 2 if scan[point].priced_load > 0.0 and (above or below) else 0
+    return 1 if above and scan[over].buyers < scan[point].buyers <= FEW else 0
+
+
+@kernel
+def _golden_section(
+    b: int,
+    side: int,
+    leader: int,
+    low: float,
+    high: float,
+    best: float,
+    value: float,
+    state: MarketState,
+    price: Array,
+    params: Array,
+) -> tuple[float, float]:
+    """Narrow the bracket of prices ``low`` to ``high`` down; return the better of ``best`` and all prices tried.
+
+    ``value`` is the profit at ``best``; with the price the profit at it is returned.
+    """
+    tolerance = params[0].deviation_tolerance
+    left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+    left_value, right_value = 0.0, 0.0
+    for own in (left, right):
+        profit, _, _ = leader_profit(b, side, leader, own, state, price, params)
+        left_value, right_value = right_value, profit
+        if profit > value:
+            best, value = own, profit
+    while high - low > tolerance:
+        lower_part = left_value >= right_value
+        if lower_part:
+            high, right, right_value = right, left, left_value
+            own = left = high - GOLDEN * (high - low)
+        else:
+            low, left, left_value = left, right, right_value
+            own = right = low + GOLDEN * (high - low)
+        profit, _, _ = leader_profit(b, side, leader, own, state, price, params)
+        if lower_part:
+            left_value = profit
+        else:
+            right_value = profit
+        if profit > value:
+            best, value = own, profit
+    return best, value
 
 
 @kernel
 def best_response(
-    b: int, side: int, leader: int, state: MarketState, price: Array, numbers: Array, counts: Array, scan: Array
+    b: int, side: int, leader: int, state: MarketState, price: Array, params: Array, scan: Array
 ) -> tuple[float, float, float]:
     """Algorithm 1: a leader's best price, by a grid and golden-section searches where a better one may be.
 
     The present price is tried first and kept unless another one is better. The best price of all that were tried is
-    returned, where the printed algorithm returns the last one. ``scan`` is scratch, float64 (grid points, 3).
+    returned, where the printed algorithm returns the last one. ``scan`` is scratch, `GridPoint` (grid points,).
 
     Returns
     -------
     price, profit, present_profit : float
     """
-    step, cap = numbers[DEVIATION_STEP], numbers[PRICE_CAP]
+    step, cap = params[0].deviation_step, params[0].price_cap
     last = scan.shape[0] - 1
     best = price[b, side, leader]
     value, present = -math.inf, 0.0
-    low, high, left, right, left_value, right_value = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    trial, point, ask = -1, 0, NEXT_CELL
-    while True:
-        if trial < 0:
-            own = best
-        elif trial <= last:
-            own = min(trial * step, cap)
-        else:
-            if ask == NEXT_CELL:
-                sides = 0
-                while point <= last and sides == 0:
-                    sides = _sides_to_refine(point, last, step, value, scan)
-                    point += 1
-                if sides == 0:
-                    break
-                middle = min((point - 1) * step, cap)
-                low, high = max(middle - step, 0.0) if sides == 2 else middle, min(middle + step, cap)
-                left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-                ask = FIRST_LEFT
-            own = right if ask == RIGHT else left
-        profit, earning, buyers = leader_profit(b, side, leader, own, state, price, counts)
+    for point in range(-1, last + 1):
+        own = best if point < 0 else min(point * step, cap)
+        profit, priced_load, buyers = leader_profit(b, side, leader, own, state, price, params)
         if profit > value:
             best, value = own, profit
-        if trial < 0:
+        if point < 0:
             present = profit
-        elif trial <= last:
-            scan[trial, 0], scan[trial, 1], scan[trial, 2] = profit, earning, buyers
-        elif ask == FIRST_LEFT:
-            left_value, ask = profit, RIGHT
         else:
-            if ask == RIGHT:
-                right_value = profit
-            else:
-                left_value = profit
-            if high - low <= numbers[DEVIATION_TOLERANCE]:
-                ask = NEXT_CELL
-            elif left_value >= right_value:
-                high, right, right_value = right, left, left_value
-                left, ask = high - GOLDEN * (high - low), LEFT
-            else:
-                low, left, left_value = left, right, right_value
-                right, ask = low + GOLDEN * (high - low), RIGHT
-        trial += 1
+            scan[point].profit, scan[point].priced_load, scan[point].buyers = profit, priced_load, buyers
+    for point in range(last + 1):
+        sides = _sides_to_refine(point, last, step, value, scan)
+        if sides > 0:
+            middle = min(point * step, cap)
+            low, high = max(middle - step, 0.0) if sides == 2 else middle, min(middle + step, cap)
+            best, value = _golden_section(b, side, leader, low, high, best, value, state, price, params)
     return best, value, present
 
 
 @kernel
-def nash_conv(
-    b: int, state: MarketState, price: Array, numbers: Array, counts: Array, scan: Array, gain: Array
-) -> float:
+def nash_conv(b: int, state: MarketState, price: Array, params: Array, scan: Array, gain: Array) -> float:
     """NashConv of ``price``: what all leaders together gain, each deviating alone; ``gain`` (batch, 2, leaders)."""
     total = 0.0
     for side in range(2):
-        for leader in range(counts[MOBILES + side]):
-            _, value, present = best_response(b, side, leader, state, price, numbers, counts, scan)
+        for leader in range(leader_count(side, params)):
+            _, value, present = best_response(b, side, leader, state, price, params, scan)
             gain[b, side, leader] = value - present
             total += value - present
     return total
@@ -123,7 +124,7 @@ def nash_conv(
 
 @kernel
 def iterate_prices(
-    b: int, state: MarketState, numbers: Array, counts: Array, price: Array, before: Array, found: Array, scan: Array
+    b: int, state: MarketState, params: Array, price: Array, previous: Array, lowest_price: Array, scan: Array
 ) -> tuple[bool, int, float]:
     """Algorithm 2: the mobile agents answer the fixed ones' prices, then the other way round, until prices rest.
 
@@ -133,27 +134,28 @@ def iterate_prices(
     Parameters
     ----------
     price : ndarray of float64, shape (batch, 2, leaders)
-        Start; overwritten.
-    before : ndarray of float64, shape (batch, 2, leaders)
+        Start [units/Mbit]; overwritten.
+    previous : ndarray of float64, shape (batch, 2, leaders)
         Scratch.
-    found : ndarray of float64, shape (batch, 2, leaders)
-        The prices of lowest NashConv among all rounds.
+    lowest_price : ndarray of float64, shape (batch, 2, leaders)
+        The prices of lowest NashConv among all rounds [units/Mbit].
 
     Returns
     -------
     converged, rounds, nash_conv
     """
+    p: StackelbergRecord = params[0]
     lowest, at_rest, rounds = math.inf, False, 0
     leaders = price.shape[2]
     while True:
         change, regret = 0.0, 0.0
         for side in range(2):
             for leader in range(leaders):
-                before[b, side, leader] = price[b, side, leader]
-        closing = at_rest or rounds == counts[MAX_ITERATIONS]
+                previous[b, side, leader] = price[b, side, leader]
+        closing = at_rest or rounds == p.max_iterations
         for side in range(1 if closing else 2):
-            for leader in range(counts[MOBILES + side]):
-                own, value, present = best_response(b, side, leader, state, price, numbers, counts, scan)
+            for leader in range(leader_count(side, params)):
+                own, value, present = best_response(b, side, leader, state, price, params, scan)
                 if side == MOBILE:
                     regret += value - present
                 change = max(change, abs(own - price[b, side, leader]))
@@ -162,8 +164,8 @@ def iterate_prices(
                 lowest = regret
                 for s in range(2):
                     for leader in range(leaders):
-                        found[b, s, leader] = before[b, s, leader]
+                        lowest_price[b, s, leader] = previous[b, s, leader]
         if closing:
             return at_rest, rounds, lowest
         rounds += 1
-        at_rest = change <= numbers[PRICE_TOLERANCE]
+        at_rest = change <= p.price_tolerance

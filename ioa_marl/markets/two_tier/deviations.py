@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from ioa_marl.foundations.compile import kernel, machine_code
 from ioa_marl.markets.double_dutch.auction import allocate_state as allocate_auction
 from ioa_marl.markets.double_dutch.kernels import Array, AuctionState
-from ioa_marl.markets.stackelberg import kernels as p
 from ioa_marl.markets.stackelberg.drivers import reshape_markets
-from ioa_marl.markets.stackelberg.kernels import FIXED, leader_profit
+from ioa_marl.markets.stackelberg.kernels import FIXED, leader_count, leader_profit
 from ioa_marl.markets.two_tier import kernels as k
 from ioa_marl.markets.two_tier.kernels import (
     NOBODY,
@@ -42,7 +41,7 @@ def _write_loads(market: Market, settings: Settings) -> None:
     for j in range(market.tier.load.shape[1]):
         own = state.price[0, FIXED, j]
         # All of it is served, as everybody expects, so that what a fixed agent earns on is its load.
-        _, load, _ = leader_profit(0, FIXED, j, own, state, state.price, settings.pricing_counts)
+        _, load, _ = leader_profit(0, FIXED, j, own, state, state.price, settings.pricing)
         market.tier.load[0, j] = load
 
 
@@ -55,12 +54,12 @@ def _price_search(
     The loads are those of `_write_loads`, the auctioneer's steps those in ``pair``. Ties: the lowest price.
     """
     state, tier = market.pricing, market.tier
-    cap = settings.pricing[p.PRICE_CAP]
+    cap = settings.pricing[0].price_cap
     buyer_step, seller_step = settings.steps[tier.pair[0, 0]], settings.steps[tier.pair[0, 1]]
     best, value, present = 0, -math.inf, 0.0
     for index in range(-1, levels):
         own = state.price[0, side, leader] if index < 0 else cap * index / (levels - 1)
-        profit, load, _ = leader_profit(0, side, leader, own, state, state.price, settings.pricing_counts)
+        profit, load, _ = leader_profit(0, side, leader, own, state, state.price, settings.pricing)
         if side == FIXED:
             trades, clearing = False, 0.0
             # Only a buyer's profit depends on the auction.
@@ -105,7 +104,7 @@ def search_prices(
     """
     for side in range(first, last + 1):
         regrets[0, side] = 0.0
-        for leader in range(settings.pricing_counts[p.MOBILES + side]):
+        for leader in range(leader_count(side, settings.pricing)):
             index, value, present = _price_search(side, leader, levels, trial, market, settings)
             best[0, side, leader] = index
             regrets[0, side] += max(value - present, 0.0)
@@ -119,7 +118,7 @@ def return_to_settled(market: Market) -> None:
         for leader in range(state.price.shape[2]):
             state.price[0, side, leader] = tier.settled_price[0, side, leader]
     for j in range(tier.settled_share.shape[1]):
-        state.passed_share[0, j] = tier.settled_share[0, j]
+        state.offloading_ratio[0, j] = tier.settled_share[0, j]
 
 
 @kernel
@@ -202,7 +201,7 @@ class DeviationEvaluator:
         gains : ndarray of float64, shape (2,)
             What the mobile and what the fixed agents gain together, each deviating alone [units].
         """
-        reshape_markets(self.market.pricing, self.settings.pricing_counts, _ONE)
+        reshape_markets(self.market.pricing, self.settings.pricing, _ONE)
         self._loads_code(self.market, self.settings)
         args = (self.market, self.settings, self.levels, first, last, self._trial, self._regrets, self._best)
         self._prices_code(*args)

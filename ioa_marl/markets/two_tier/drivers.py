@@ -7,9 +7,7 @@ from ioa_marl.foundations.scaling import unit
 from ioa_marl.markets.double_dutch import kernels as a
 from ioa_marl.markets.double_dutch.kernels import Array
 from ioa_marl.markets.stackelberg import drivers as pricing
-from ioa_marl.markets.stackelberg import follower as f
-from ioa_marl.markets.stackelberg import kernels as p
-from ioa_marl.markets.stackelberg.kernels import settle
+from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE, MarketState, settle
 from ioa_marl.markets.two_tier import kernels as k
 
 AUCTIONEER_FEATURES, AUCTIONEER_FEATURES_EXTENDED = 9, 15
@@ -19,9 +17,9 @@ FIXED_EXTRAS = 4
 
 def open_markets(market: k.Market, settings: k.Settings, mask: Array) -> None:
     """Draw and open the present episode of the markets ``mask``, bool (batch,)."""
-    pricing.open_markets(market.pricing, settings.pricing, settings.pricing_counts, False, mask)
+    pricing.open_markets(market.pricing, settings.pricing, False, mask)
     _open_tiers(market, settings, mask)
-    pricing.reshape_markets(market.pricing, settings.pricing_counts, mask)
+    pricing.reshape_markets(market.pricing, settings.pricing, mask)
 
 
 @kernel
@@ -40,19 +38,19 @@ def post_prices(market: k.Market, settings: k.Settings, mask: Array, levels: int
 
     ``mobile`` and ``fixed`` are int64 (batch, leaders of the side): index m is the price p̄ m/(levels − 1).
     """
-    _set_prices(market.pricing, settings.pricing[p.PRICE_CAP], mask, levels, mobile, fixed)
-    pricing.answer_markets(market.pricing, settings.pricing_counts, mask)
+    _set_prices(market.pricing, settings.pricing[0].price_cap, mask, levels, mobile, fixed)
+    pricing.answer_markets(market.pricing, settings.pricing, mask)
     _enter_markets(market, settings, mask)
 
 
 @kernel
-def _set_prices(state: p.MarketState, cap: float, mask: Array, levels: int, mobile: Array, fixed: Array) -> None:
+def _set_prices(state: MarketState, cap: float, mask: Array, levels: int, mobile: Array, fixed: Array) -> None:
     for b in range(mask.shape[0]):
         if mask[b]:
             for i in range(mobile.shape[1]):
-                state.price[b, p.MOBILE, i] = cap * mobile[b, i] / (levels - 1)
+                state.price[b, MOBILE, i] = cap * mobile[b, i] / (levels - 1)
             for j in range(fixed.shape[1]):
-                state.price[b, p.FIXED, j] = cap * fixed[b, j] / (levels - 1)
+                state.price[b, FIXED, j] = cap * fixed[b, j] / (levels - 1)
 
 
 @kernel
@@ -70,9 +68,9 @@ def hold_auctions(market: k.Market, settings: k.Settings, mask: Array, pairs: Ar
     agents expect the α of this round.
     """
     _run_auctions(market, settings, mask, pairs)
-    pricing.reshape_markets(market.pricing, settings.pricing_counts, mask)
+    pricing.reshape_markets(market.pricing, settings.pricing, mask)
     _settle_rounds(market, settings, mask, terminated)
-    pricing.reshape_markets(market.pricing, settings.pricing_counts, mask)
+    pricing.reshape_markets(market.pricing, settings.pricing, mask)
 
 
 @kernel
@@ -91,12 +89,12 @@ def _settle_rounds(market: k.Market, settings: k.Settings, mask: Array, terminat
     """Latencies, payments and profits of the round, whose α the followers' curves are shaped for."""
     for b in range(mask.shape[0]):
         if mask[b]:
-            settle(b, market.pricing, settings.pricing_counts)
+            settle(b, market.pricing, settings.pricing)
             k.pay_for_lots(b, market, settings)
             k.add_up(b, market, settings)
             k.expect(b, market)
             market.pricing.round[b] += 1
-            terminated[b] = market.pricing.round[b] >= settings.pricing_counts[p.ROUNDS]
+            terminated[b] = market.pricing.round[b] >= settings.pricing[0].rounds
 
 
 @kernel
@@ -114,9 +112,9 @@ def observe_auctioneer(market: k.Market, settings: k.Settings, extended: bool, o
         highest, total = 0.0, 0.0
         for m in range(auction.size[b, a.BUYERS]):
             # Acceptance has put some in front, but buyers they all are.
-            income = market.pricing.price[b, p.FIXED, auction.order[b, a.BUYERS, m]] * lot
+            income = market.pricing.price[b, FIXED, auction.order[b, a.BUYERS, m]] * lot
             highest, total = max(highest, income), total + income
-        out[b, 0, 0] = unit(market.pricing.round[b] / settings.pricing_counts[p.ROUNDS])
+        out[b, 0, 0] = unit(market.pricing.round[b] / settings.pricing[0].rounds)
         out[b, 0, 1] = unit(auction.size[b, a.BUYERS] / buyers)
         out[b, 0, 2] = unit(auction.size[b, a.SELLERS] / sellers)
         out[b, 0, 3] = unit(highest / cap)
@@ -144,10 +142,10 @@ def observe_fixed(market: k.Market, settings: k.Settings, first: int, out: Array
     for b in range(out.shape[0]):
         for j in range(out.shape[1]):
             load = 0.0
-            for q in range(state.start[b, p.FIXED, j], state.start[b, p.FIXED, j + 1]):
-                load += state.traits[b, state.member[b, p.FIXED, q], f.LOAD]
+            for q in range(state.start[b, FIXED, j], state.start[b, FIXED, j + 1]):
+                load += state.traits[b, state.member[b, FIXED, q]].load
             paid = market.auction.totals[b].price if tier.partner[b, j] != k.NOBODY else 0.0
             out[b, j, first] = unit(tier.capacity[b, j] / load if load > 0.0 else 1.0)
-            out[b, j, first + 1] = unit(state.passed_share[b, j])
+            out[b, j, first + 1] = unit(state.offloading_ratio[b, j])
             out[b, j, first + 2] = unit(tier.served[b, j])
             out[b, j, first + 3] = unit(paid / cap)

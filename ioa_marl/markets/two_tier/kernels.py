@@ -28,9 +28,7 @@ from ioa_marl.markets.double_dutch.kernels import (
     open_auction,
     play_tick,
 )
-from ioa_marl.markets.stackelberg import follower as f
-from ioa_marl.markets.stackelberg import kernels as p
-from ioa_marl.markets.stackelberg.kernels import FIXED, MarketState
+from ioa_marl.markets.stackelberg.kernels import FIXED, MarketState, leader_count
 
 LOT, RELAY_COST, FIXED_DELAY_WEIGHT, AERIAL_DELAY_WEIGHT, HOVER_PRICE, AERIAL_RELAY = range(6)
 LOG_CAPACITY_LOW, LOG_CAPACITY_HIGH, PACE_LOW, PACE_HIGH = range(6, 10)
@@ -112,9 +110,7 @@ class Settings(NamedTuple):
     """Parameter vectors of both tiers and of what connects them."""
 
     pricing: Array
-    """float64 (stackelberg_kernels.N_NUMBERS,)."""
-    pricing_counts: Array
-    """int64 (stackelberg_kernels.N_COUNTS,)."""
+    """`StackelbergRecord` (1,)."""
     auction: Array
     """`DoubleDutchRecord` (1,)."""
     steps: Array
@@ -146,7 +142,7 @@ def draw_technology(b: int, market: Market, settings: Settings) -> None:
         quantile = ((j + shift) % fixed + to_unit(w0)) / fixed
         low, high = numbers[LOG_CAPACITY_LOW], numbers[LOG_CAPACITY_HIGH]
         tier.capacity[b, j] = math.exp(low + (high - low) * quantile)
-        total += market.pricing.pace[b, FIXED, j]
+        total += market.pricing.time_per_mbit[b, FIXED, j]
     tier.delay[b, 0] = total / fixed
     total = 0.0
     for k in range(aerial):
@@ -176,14 +172,14 @@ def draw_costs(b: int, market: Market, settings: Settings) -> None:
 
 @kernel
 def expect(b: int, market: Market) -> None:
-    """Set what followers expect beside the shares α in ``passed_share``: partners unknown, all load served.
+    """Set what followers expect beside the shares α in ``offloading_ratio``: partners unknown, all load served.
 
-    Their answers have then to be shaped anew, see `stackelberg_kernels.shape_followers`.
+    Their answers have then to be shaped anew, see `ioa_marl.markets.stackelberg.kernels.shape_followers`.
     """
     state = market.pricing
-    for j in range(state.served.shape[1]):
-        state.served[b, j] = 1.0
-        state.aerial_pace[b, j] = market.tier.delay[b, 1]
+    for j in range(state.served_fraction.shape[1]):
+        state.served_fraction[b, j] = 1.0
+        state.aerial_time_per_mbit[b, j] = market.tier.delay[b, 1]
 
 
 @kernel
@@ -191,7 +187,7 @@ def clear_episode(b: int, market: Market, settings: Settings) -> None:
     """Set everything that an episode adds up or remembers to its start: nothing passed on, nobody paid."""
     tier, auction, clocks = market.tier, market.auction, settings.auction[0]
     for j in range(tier.load.shape[1]):
-        market.pricing.passed_share[b, j] = 0.0
+        market.pricing.offloading_ratio[b, j] = 0.0
         tier.settled_share[b, j] = 0.0
         tier.load[b, j] = 0.0
         tier.served[b, j] = 1.0
@@ -227,9 +223,9 @@ def write_loads(b: int, market: Market, settings: Settings) -> None:
     state, tier = market.pricing, market.tier
     for j in range(tier.load.shape[1]):
         tier.load[b, j] = 0.0
-    for n in range(settings.pricing_counts[p.WIRELESS]):
+    for n in range(settings.pricing[0].wireless):
         if state.buys[b, n]:
-            tier.load[b, state.reach[b, FIXED, n]] += (1.0 - state.share[b, n]) * state.traits[b, n, f.LOAD]
+            tier.load[b, state.reach[b, FIXED, n]] += (1.0 - state.share[b, n]) * state.traits[b, n].load
 
 
 @kernel
@@ -329,21 +325,21 @@ def pass_lots_on(b: int, market: Market, settings: Settings) -> None:
         for leader in range(state.price.shape[2]):
             tier.settled_price[b, side, leader] = state.price[b, side, leader]
     for j in range(tier.load.shape[1]):
-        tier.settled_share[b, j] = state.passed_share[b, j]
+        tier.settled_share[b, j] = state.offloading_ratio[b, j]
         load, k = tier.load[b, j], trade_of(auction, b, j)
         passed = lot if k != NOBODY else 0.0
         tier.partner[b, j] = k
         tier.served[b, j] = (min(load, tier.capacity[b, j]) + passed) / load if load > 0.0 else 1.0
-        state.served[b, j] = tier.served[b, j]
-        state.passed_share[b, j] = passed / load if load > 0.0 else 0.0
-        state.aerial_pace[b, j] = tier.pace[b, k] if k != NOBODY else tier.delay[b, 1]
+        state.served_fraction[b, j] = tier.served[b, j]
+        state.offloading_ratio[b, j] = passed / load if load > 0.0 else 0.0
+        state.aerial_time_per_mbit[b, j] = tier.pace[b, k] if k != NOBODY else tier.delay[b, 1]
 
 
 @kernel
 def pay_for_lots(b: int, market: Market, settings: Settings) -> None:
     """Enter into profits and accounts what the auction changes: lots are paid for and not computed at home."""
     state, tier = market.pricing, market.tier
-    first = settings.pricing_counts[p.WIRELESS] + settings.pricing_counts[p.MOBILES]
+    first = settings.pricing[0].wireless + settings.pricing[0].mobile
     price, auctioneer = market.auction.totals[b].price, tier.received.shape[1] - 1
     for k in range(tier.aerial_profit.shape[1]):
         tier.aerial_profit[b, k] = 0.0
@@ -353,7 +349,7 @@ def pay_for_lots(b: int, market: Market, settings: Settings) -> None:
             b, j, state.price[b, FIXED, j], tier.load[b, j], k != NOBODY, price, market, settings
         )
         if k != NOBODY:
-            state.received[b, first + j] -= price
+            state.accounts[b, first + j] -= price
             tier.received[b, auctioneer] += price
             tier.received[b, auctioneer] -= price
             tier.received[b, k] += price
@@ -364,18 +360,18 @@ def pay_for_lots(b: int, market: Market, settings: Settings) -> None:
 def add_up(b: int, market: Market, settings: Settings) -> None:
     """Add the figures of the settled round to the sums of the episode."""
     state, tier, totals = market.pricing, market.tier, market.auction.totals
-    sums, counts = tier.sums, settings.pricing_counts
+    sums = tier.sums
     for side in range(2):
-        count = counts[p.MOBILES + side]
+        count = leader_count(side, settings.pricing)
         for leader in range(count):
             sums[b, MOBILE_PROFIT + side] += state.profit[b, side, leader]
             sums[b, MOBILE_PRICE + side] += state.price[b, side, leader] / count
     for k in range(tier.aerial_profit.shape[1]):
         sums[b, AERIAL_PROFIT] += tier.aerial_profit[b, k]
-    for n in range(counts[p.WIRELESS]):
+    for n in range(settings.pricing[0].wireless):
         sums[b, FOLLOWER_WELFARE] += state.utility[b, n]
         sums[b, PARTICIPATION] += state.buys[b, n]
-    for j in range(counts[p.FIXEDS]):
+    for j in range(settings.pricing[0].fixed):
         sums[b, OVERLOADED] += tier.load[b, j] > tier.capacity[b, j]
         sums[b, LOAD] += tier.load[b, j]
         sums[b, UNSERVED] += (1.0 - tier.served[b, j]) * tier.load[b, j]

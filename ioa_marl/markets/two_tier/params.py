@@ -228,8 +228,7 @@ class TwoTierParams:
         """Return the parameter vectors of the kernels."""
         pricing, auction = self.pricing(), self.auction()
         return k.Settings(
-            pricing=pricing.numbers(),
-            pricing_counts=pricing.counts(),
+            pricing=pricing.record(),
             auction=auction.record(),
             steps=auction.step_ticks(),
             numbers=self.numbers(),

@@ -60,8 +60,8 @@ def test_ledger_says_who_paid_what_over_the_episode():
     ledger = game.ledger()[0]
     assert abs(ledger.sum()) < 1e-9
     sold = answer_to(game.config, game.market, *(game.market.price[0, side, :3] for side in range(2)))
-    assert ledger[12:15] == pytest.approx(20 * sold.mobile_sold * game.market.price[0, 0, :3])
-    assert ledger[15:18] == pytest.approx(20 * sold.fixed_sold * game.market.price[0, 1, :3])
+    assert ledger[12:15] == pytest.approx(20 * sold.mobile_sales * game.market.price[0, 0, :3])
+    assert ledger[15:18] == pytest.approx(20 * sold.fixed_sales * game.market.price[0, 1, :3])
     assert (ledger[:12] <= 0).all()
 
 
@@ -188,12 +188,12 @@ def test_nash_conv_of_two_thousand_episodes_takes_seconds():
     acts = {role: game.scripted("cost_plus", role)() for role in LEADERS}
     game.full_metrics = False
     game.step(acts)
-    from ioa_marl.markets.stackelberg import drivers as batch
+    from ioa_marl.markets.stackelberg.drivers import nash_conv_of_markets
 
     market, mask, total = game.market, np.ones(2000, np.bool_), np.zeros(2000)
     gain = np.zeros_like(market.price)
     began = time.perf_counter()
-    batch.nash_conv_of_markets(market, game.numbers, game.counts, mask, market.price, game.config.scan(), gain, total)
+    nash_conv_of_markets(market, game.params, mask, market.price, game.config.scan(), gain, total)
     assert time.perf_counter() - began < 10.0  # about 1 s on an idle core
     assert (total > 0).all()
 

@@ -48,7 +48,7 @@ def test_text_says_prices_sales_profits_and_shares():
     for side, name in enumerate(("mobile", "fixed")):
         for leader in range(3):
             words = next(line for line in text.splitlines() if line.startswith(f"{name} {leader}")).split()
-            sold, profit = getattr(outcome, f"{name}_sold")[leader], getattr(outcome, f"{name}_profits")[leader]
+            sold, profit = getattr(outcome, f"{name}_sales")[leader], getattr(outcome, f"{name}_profits")[leader]
             expected = [prices[side][leader], market.cost[0, side, leader], sold, profit]
             np.testing.assert_allclose([float(word) for word in words[2:6]], expected, atol=0.051)
     for n in range(12):

@@ -178,9 +178,9 @@ def test_a_fixed_agent_can_also_know_its_capacity_and_what_it_passed_on():
         step = game.step(actions)
     seen, market, tier = step.observations["fixed"], game.market, game.whole.tier
     for b in range(4):
-        reach = np.bincount(market.reach[b, 1], weights=market.traits[b, :, 0], minlength=10)
+        reach = np.bincount(market.reach[b, 1], weights=market.traits["load"][b], minlength=10)
         np.testing.assert_allclose(seen[b, :, 11], np.minimum(tier.capacity[b] / reach, 1.0), rtol=1e-5)
-    np.testing.assert_allclose(seen[..., 12], market.passed_share, rtol=1e-6)
+    np.testing.assert_allclose(seen[..., 12], market.offloading_ratio, rtol=1e-6)
     np.testing.assert_allclose(seen[..., 13], tier.served, rtol=1e-6)
     bought = tier.partner >= 0
     assert bought.any()

@@ -77,7 +77,7 @@ def test_text_says_what_was_posted_and_what_came_of_it():
     assert "round 3 of 20" in text
     rows = {line.split()[0]: line.split() for line in text.splitlines() if line.startswith("  ")}
     cells = [float(cell) for cell in rows["4"][1:]]  # the last table is that of the fixed agents
-    expected = [market.price[0, 1, 4], market.cost[0, 1, 4], market.sold[0, 1, 4], market.profit[0, 1, 4]]
+    expected = [market.price[0, 1, 4], market.cost[0, 1, 4], market.sales[0, 1, 4], market.profit[0, 1, 4]]
     assert cells[:6] == pytest.approx([*expected, tier.load[0, 4], tier.capacity[0, 4]], abs=0.006)
     assert f"trades {int(game.whole.auction.totals[0].trades)} " in text
     assert "wait for the auctioneer" in played(5).render("ansi")

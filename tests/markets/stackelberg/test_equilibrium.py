@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ioa_marl.foundations.parameters import ParameterError
-from ioa_marl.markets.stackelberg import drivers as batch
-from ioa_marl.markets.stackelberg import kernels as k
+from ioa_marl.markets.stackelberg import drivers
 from ioa_marl.markets.stackelberg.equilibrium import (
     NONE_FOUND,
     PURE,
@@ -111,7 +110,7 @@ def test_scarce_market_has_kinks_and_wireless_agents_that_stay_away():
     outcomes = [answer_to(params, market, prices[b, 0], prices[b, 1], b) for b in range(100)]
     buying = np.mean([outcome.buys.mean() for outcome in outcomes])
     assert 0.6 < buying < 0.9
-    kinks = market.curve[:, :, [k.f.SEGMENT, k.f.SEGMENT + 5]]
+    kinks = market.segments["end"][:, :, :2]
     shares = np.array([outcome.shares for outcome in outcomes])
     inner = (shares > 0) & (shares < 1)
     at_kink = (np.abs(kinks - shares[:, :, None]).min(axis=2) < 1e-12) & inner
@@ -180,14 +179,14 @@ def test_best_response_beats_every_price_of_another_grid(seed, mobile, fixed):
 def test_names_of_the_wireless_agents_do_not_matter(seed, order):
     params = preset("city")
     market, other = draw_markets(params, [seed]), draw_markets(params, [seed])
-    for name in ("reach", "traits", "relay"):
+    for name in ("reach", "traits", "relay_time"):
         array = getattr(market, name)
         getattr(other, name)[...] = array[:, :, order] if name == "reach" else array[:, order]
     for side in range(2):
         listed = [[n for n in range(12) if other.reach[0, side, n] == leader] for leader in range(3)]
         other.member[0, side] = np.concatenate(listed)
         other.start[0, side] = np.cumsum([0, *map(len, listed)])
-    batch.reshape_markets(other, params.counts(), everyone(other))
+    drivers.reshape_markets(other, params.record(), everyone(other))
     a, b = (answer_to(params, m, [1.0, 2.0, 3.0], [2.5, 3.0, 3.5]) for m in (market, other))
     assert np.array_equal(a.shares[order], b.shares)
     assert np.array_equal(a.buys[order], b.buys)
@@ -200,20 +199,20 @@ def test_names_of_the_wireless_agents_do_not_matter(seed, order):
     seed=st.integers(0, 10_000), mobile=st.floats(0.0, 10.0), fixed=st.floats(0.0, 10.0),
     name=st.sampled_from(["city", "dynamic"]), mobility=st.sampled_from(["paid_by_follower", "as_printed"]),
 )  # fmt: skip
-def test_what_is_paid_is_received_and_nobody_buys_at_a_loss(seed, mobile, fixed, name, mobility):
+def test_what_is_paid_is_accounts_and_nobody_buys_at_a_loss(seed, mobile, fixed, name, mobility):
     params = preset(name, mobility=mobility, mobility_weight=0.5)
     market = draw_markets(params, [seed])
     market.price[...] = np.array([mobile, fixed])[None, :, None]
-    batch.answer_markets(market, params.counts(), everyone(market))
-    batch.close_round(market, params.numbers(), params.counts(), everyone(market), np.zeros(1, np.bool_))
-    received = market.received[0]
-    assert abs(received.sum()) < 1e-9
-    assert (received[:12] <= 0).all()
-    assert (received[12:18] >= 0).all()
-    assert (mobility == "as_printed") or abs(received[18]) < 1e-9
+    drivers.answer_markets(market, params.record(), everyone(market))
+    drivers.close_round(market, params.record(), everyone(market), np.zeros(1, np.bool_))
+    accounts = market.accounts[0]
+    assert abs(accounts.sum()) < 1e-9
+    assert (accounts[:12] <= 0).all()
+    assert (accounts[12:18] >= 0).all()
+    assert (mobility == "as_printed") or abs(accounts[18]) < 1e-9
     assert (market.utility >= 0).all()
-    costs = (market.cost * market.sold)[0, :, :3].ravel()
-    assert market.profit[0, :, :3].ravel() == pytest.approx(received[12:18] - costs, abs=1e-9)
+    costs = (market.cost * market.sales)[0, :, :3].ravel()
+    assert market.profit[0, :, :3].ravel() == pytest.approx(accounts[12:18] - costs, abs=1e-9)
 
 
 def test_markets_of_a_batch_are_solved_as_alone():

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ioa_marl.markets.stackelberg import drivers as batch
-from ioa_marl.markets.stackelberg import follower as f
-from ioa_marl.markets.stackelberg import kernels as k
+from ioa_marl.markets.stackelberg import drivers
 from ioa_marl.markets.stackelberg.equilibrium import answer_to, follower_utilities, latencies
 from ioa_marl.markets.stackelberg.params import draw_markets, preset
+from ioa_marl.markets.stackelberg.records import Traits
 
 CASES = ("max", "ma", "fa", "aa")
 GRID = np.linspace(0.0, 1.0, 10_001)
@@ -21,29 +20,29 @@ GRID = np.linspace(0.0, 1.0, 10_001)
 def utility_on_grid(params, market, n, mobile_price, fixed_price):
     """U_n of Eq. 13 at every share of the grid, written out in NumPy."""
     traits, i, j = market.traits[0, n], market.reach[0, 0, n], market.reach[0, 1, n]
-    load, share = traits[f.LOAD], market.passed_share[0, j]
-    own = GRID * load * market.pace[0, 0, i]
-    rest = (1 - GRID) * load * (1 - share) * market.pace[0, 1, j]
-    far = market.relay[0, n] + (1 - GRID) * load * share * market.aerial_pace[0, j] if share > 0 else 0 * GRID
+    load, share = traits.load, market.offloading_ratio[0, j]
+    own = GRID * load * market.time_per_mbit[0, 0, i]
+    rest = (1 - GRID) * load * (1 - share) * market.time_per_mbit[0, 1, j]
+    far = (
+        market.relay_time[0, n] + (1 - GRID) * load * share * market.aerial_time_per_mbit[0, j]
+        if share > 0
+        else 0 * GRID
+    )
     time = {"ma": own, "fa": rest, "aa": far, "max": np.maximum(own, np.maximum(rest, far))}[params.latency_case]
-    efficiency = traits[f.EXPONENT] / math.log(2)
-    energy = traits[f.MOBILE_ENERGY] * (2 ** (efficiency * GRID) - 1)
-    energy += traits[f.FIXED_ENERGY] * (2**efficiency - 2 ** (efficiency * GRID))
+    efficiency = traits.exponent / math.log(2)
+    energy = traits.mobile_energy * (2 ** (efficiency * GRID) - 1)
+    energy += traits.fixed_energy * (2**efficiency - 2 ** (efficiency * GRID))
     with np.errstate(invalid="ignore", divide="ignore"):
-        left = traits[f.SLACK] - time
-        qoe = np.where(left > 0, traits[f.QOE] * np.log(left), -np.inf)
+        left = traits.slack - time
+        qoe = np.where(left > 0, traits.qoe_weight * np.log(left), -np.inf)
     return qoe - load * (GRID * mobile_price + (1 - GRID) * fixed_price) - energy
 
 
 def changed(params, market, **values):
     """Set traits of all wireless agents, or fields of the state, and let the market take them in."""
     for name, value in values.items():
-        column = getattr(f, name, None)
-        if column is None:
-            getattr(market, name)[...] = value
-        else:
-            market.traits[:, :, column] = value
-    batch.reshape_markets(market, params.counts(), np.ones(len(market.seed), np.bool_))
+        (market.traits[name] if name in Traits.names() else getattr(market, name))[...] = value
+    drivers.reshape_markets(market, params.record(), np.ones(len(market.seed), np.bool_))
     return market
 
 
@@ -60,11 +59,11 @@ def test_answer_beats_a_grid_of_ten_thousand_shares(case, seed, mobile, fixed, q
     # swapped: g_j < g_i, where U is not concave. slack: deadlines that rule out part of the shares.
     params = preset("city", latency_case=case)
     market = draw_markets(params, [seed])
-    changes = {"QOE": qoe, "passed_share": share}
+    changes = {"qoe_weight": qoe, "offloading_ratio": share}
     if swapped:
-        changes |= {"MOBILE_ENERGY": 1.0, "FIXED_ENERGY": 4.0}
+        changes |= {"mobile_energy": 1.0, "fixed_energy": 4.0}
     if slack is not None:
-        changes["SLACK"] = slack
+        changes["slack"] = slack
     changed(params, market, **changes)
     outcome = answer_to(params, market, mobile, fixed)
     for n in range(params.wireless):
@@ -84,7 +83,7 @@ def test_answers_are_ends_kinks_and_inner_points():
     kinds = set()
     for index in range(50):
         shares = answer_to(params, market, 1.3, 2.9, index).shares
-        kinks = market.curve[index][:, [f.SEGMENT, f.SEGMENT + 5]]
+        kinks = market.segments["end"][index][:, :2]
         for n, share in enumerate(shares):
             if share in (0.0, 1.0):
                 kinds.add("end")
@@ -96,7 +95,7 @@ def test_answers_are_ends_kinks_and_inner_points():
 def test_answers_of_a_utility_that_is_not_concave_can_jump():
     # With g_j < g_i the energy term is convex in the share: the answer jumps from one end to the other.
     params = preset("paper", latency_case="aa")
-    market = changed(params, draw_markets(params, [0]), MOBILE_ENERGY=1.0, FIXED_ENERGY=4.0)
+    market = changed(params, draw_markets(params, [0]), mobile_energy=1.0, fixed_energy=4.0)
     answers = [float(answer_to(params, market, price, 5.0).shares[0]) for price in np.linspace(4.0, 10.0, 61)]
     assert set(np.round(answers, 6)) == {0.0, 1.0}
 
@@ -114,7 +113,7 @@ def test_utilities_at_given_shares_are_those_of_equation_13(case):
 
 def test_utility_is_minus_infinity_beyond_the_tolerable_delay():
     params = preset("paper")
-    market = changed(params, draw_markets(params, [0]), SLACK=0.09)
+    market = changed(params, draw_markets(params, [0]), slack=0.09)
     assert follower_utilities(params, market, 1.0, 1.0, 1.0)[0] == -math.inf
     assert not answer_to(params, market, 0.0, 0.0).buys[0]
 
@@ -124,7 +123,7 @@ def test_aerial_branch_is_dropped_when_nothing_is_passed_on():
     market = draw_markets(params, [0])
     # 10 Mbit: 0.1 s at the mobile agent, 0.025 s at the fixed one, 0.0167 s at the aerial one, 0.1 s to get there.
     assert latencies(params, market, 0.0)[0] == pytest.approx(0.1 + 0.25 / 60)
-    changed(params, market, passed_share=0.0)
+    changed(params, market, offloading_ratio=0.0)
     assert latencies(params, market, 0.0)[0] == pytest.approx(0.025)
     assert latencies(params, market, 1.0)[0] == pytest.approx(0.1)
 
@@ -153,10 +152,10 @@ def test_mobility_factor_is_paid_or_only_credited():
 def test_served_part_scales_what_a_fixed_agent_is_paid_and_the_quality_of_experience():
     params = preset("paper")
     whole, half = draw_markets(params, [0]), draw_markets(params, [0])
-    changed(params, half, served=0.5)
+    changed(params, half, served_fraction=0.5)
     a, b = (answer_to(params, market, 2.0, 3.0) for market in (whole, half))
     assert b.shares == pytest.approx(a.shares)
-    assert b.fixed_sold == pytest.approx(a.fixed_sold / 2)
+    assert b.fixed_sales == pytest.approx(a.fixed_sales / 2)
     assert b.fixed_profits == pytest.approx(a.fixed_profits / 2)
     left = 3.8 - latencies(params, whole, a.shares)[0]
     lost = 0.5 * (1 - a.shares[0])
@@ -170,12 +169,11 @@ def test_hundred_thousand_answers_take_well_under_a_second():
     params = preset("internet")
     market = draw_markets(params, [0])
     market.price[...] = 2.0
-    counts, mask = params.counts(), np.ones(1, np.bool_)
-    batch.answer_markets(market, counts, mask)
+    record, mask = params.record(), np.ones(1, np.bool_)
+    drivers.answer_markets(market, record, mask)
     times = []
     for _ in range(3):
         began = time.perf_counter()
-        batch.answer_markets(market, counts, mask)
+        drivers.answer_markets(market, record, mask)
         times.append(time.perf_counter() - began)
     assert min(times) < 0.25  # 0.02 s on an idle core
-    assert market.sums.shape == (1, k.N_SUMS)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy.stats import kstest, poisson
 
 from ioa_marl.foundations.parameters import ParameterError
-from ioa_marl.markets.stackelberg import drivers as batch
-from ioa_marl.markets.stackelberg import follower as f
+from ioa_marl.markets.stackelberg import drivers
 from ioa_marl.markets.stackelberg.equilibrium import answer_to, nash_conv, solve_equilibrium
+from ioa_marl.markets.stackelberg.follower import LATENCY_CASES
 from ioa_marl.markets.stackelberg.params import PRESETS, StackelbergParams, draw_markets, preset
 
 INF, NAN = math.inf, math.nan
@@ -69,29 +69,29 @@ def test_defaults_are_the_preset_paper():
 def test_presets_keep_the_fixed_link_the_better_one():
     for name in ("paper", "city", "kinked", "scarce", "metro", "dynamic"):
         market = draw_markets(preset(name), range(20))
-        assert (market.traits[:, :, f.MOBILE_ENERGY] >= market.traits[:, :, f.FIXED_ENERGY]).all()
+        assert (market.traits["mobile_energy"] >= market.traits["fixed_energy"]).all()
 
 
 def test_quantities_are_uniform_within_the_spread():
     params = preset("city", wireless=1000)
     market = draw_markets(params, [1, 2])
     for values, mean in (
-        (market.traits[:, :, f.LOAD], 10.0), (market.traits[:, :, f.QOE], 300.0),
-        (market.traits[:, :, f.EXPONENT], 3 * math.log(2)), (market.traits[:, :, f.MOBILE_ENERGY], 4.26),
-        (market.traits[:, :, f.FIXED_ENERGY], 2.68),
+        (market.traits["load"], 10.0), (market.traits["qoe_weight"], 300.0),
+        (market.traits["exponent"], 3 * math.log(2)), (market.traits["mobile_energy"], 4.26),
+        (market.traits["fixed_energy"], 2.68),
     ):  # fmt: skip
         assert kstest(values.ravel() / mean, "uniform", (0.8, 0.4)).pvalue > 1e-3
-    assert kstest(market.relay.ravel(), "uniform", (0.11, 0.04)).pvalue > 1e-3
+    assert kstest(market.relay_time.ravel(), "uniform", (0.11, 0.04)).pvalue > 1e-3
     many = draw_markets(params, range(500))
     assert kstest(many.cost[:, 1, :3].ravel(), "uniform", (1.5, 0.7)).pvalue > 1e-3
     assert kstest(many.cost[:, 0, :3].ravel(), "uniform", (0.4, 0.2)).pvalue > 1e-3
-    assert kstest(1e-2 / many.pace[:, 0, :3].ravel(), "uniform", (0.8, 0.4)).pvalue > 1e-3
+    assert kstest(1e-2 / many.time_per_mbit[:, 0, :3].ravel(), "uniform", (0.8, 0.4)).pvalue > 1e-3
 
 
 def test_technology_belongs_to_the_instance_and_costs_to_the_episode():
     params = preset("city")
     a = draw_markets(params, [1, 1, 2, 1], streams=[0, 1, 0, 0], instances=[7, 7, 7, 8])
-    for name in ("traits", "pace", "reach", "relay", "passed_share"):
+    for name in ("traits", "time_per_mbit", "reach", "relay_time", "offloading_ratio"):
         field = getattr(a, name)
         assert np.array_equal(field[0], field[1])
         assert np.array_equal(field[0], field[2])
@@ -118,11 +118,11 @@ def test_every_wireless_agent_is_listed_once_with_its_leaders_and_loads_are_bala
 def test_tasks_are_poisson_and_gains_stay_within_their_limit():
     params = preset("dynamic", wireless=2000)
     market = draw_markets(params, [1])
-    tasks = np.round(market.traits[0, :, f.LOAD] / market.nominal[0, :, f.LOAD]).astype(int)
+    tasks = np.round(market.traits["load"][0] / market.nominal["load"][0]).astype(int)
     expected = [poisson.pmf(0, 1), poisson.pmf(1, 1), poisson.pmf(2, 1), poisson.sf(2, 1)]
     assert np.bincount(tasks, minlength=4) / 2000 == pytest.approx(expected, abs=0.04)
     some = tasks > 0
-    gain = tasks[some] * market.nominal[0, some, f.MOBILE_ENERGY] / market.traits[0, some, f.MOBILE_ENERGY]
+    gain = tasks[some] * market.nominal["mobile_energy"][0, some] / market.traits["mobile_energy"][0, some]
     assert gain.min() >= 1 / 1.5 - 1e-12
     assert gain.max() <= 1.5 + 1e-12
     assert gain.std() > 0.2
@@ -132,12 +132,12 @@ def test_tasks_are_poisson_and_gains_stay_within_their_limit():
 def test_speeds_follow_a_gauss_markov_process():
     params = preset("dynamic", wireless=3000, rounds=30)
     market = draw_markets(params, [1])
-    mask, numbers, counts = np.ones(1, np.bool_), params.numbers(), params.counts()
+    mask, record = np.ones(1, np.bool_), params.record()
     start = market.velocity[0].copy()
     for _ in range(10):
-        batch.close_round(market, numbers, counts, mask, np.zeros(1, np.bool_))
+        drivers.close_round(market, record, mask, np.zeros(1, np.bool_))
         before = market.velocity[0].copy()
-        batch.refresh_markets(market, numbers, counts, mask)
+        drivers.refresh_markets(market, record, mask)
     after = market.velocity[0]
     assert np.corrcoef(before, after)[0, 1] == pytest.approx(0.9, abs=0.03)
     assert np.corrcoef(start, after)[0, 1] == pytest.approx(0.9**10, abs=0.06)
@@ -158,7 +158,7 @@ def test_what_construction_accepts_never_gives_nan(data):
     for name in ("relay_time", "mobile_cost", "fixed_cost"):
         if data.draw(st.booleans(), f"change {name}"):
             changes[name] = tuple(sorted((data.draw(number), data.draw(number))))
-    changes["latency_case"] = data.draw(st.sampled_from(f.LATENCY_CASES))
+    changes["latency_case"] = data.draw(st.sampled_from(LATENCY_CASES))
     changes["aerial_share"] = data.draw(st.sampled_from([0.0, 0.25, 1.0]))
     changes["deviation_step"] = max(changes.get("price_cap", 10.0), 1e-6) / 20
     for name in ("dynamics", "congestion"):

@@ -1,0 +1,230 @@
+"""Records of the Stackelberg market: what its kernels read and write by name."""
+
+from __future__ import annotations
+
+from ioa_marl.foundations.records import Record
+
+
+class StackelbergRecord(Record):
+    """Parameters of the market as kernels read them; see `StackelbergParams` for their meaning."""
+
+    wireless: int
+    """Number of wireless agents N."""
+    mobile: int
+    """Number of mobile agents I."""
+    fixed: int
+    """Number of fixed agents J."""
+    rounds: int
+    """Rounds in an episode."""
+    latency_case: int
+    """Index into `follower.LATENCY_CASES`."""
+    as_printed: bool
+    """Whether nobody pays for the mobility factor."""
+    congestion: bool
+    """Whether wireless agents with a task share the speed of their mobile agent."""
+    dynamics: bool
+    """Whether conditions change between rounds."""
+    max_tasks: int
+    """Largest number of tasks in a round."""
+    max_iterations: int
+    """Largest number of rounds of Algorithm 2."""
+    price_cap: float
+    """Largest unit price [units/Mbit]."""
+    deviation_step: float
+    """Grid of the search for better prices [units/Mbit]."""
+    deviation_tolerance: float
+    """Width to which a best price is refined [units/Mbit]."""
+    price_tolerance: float
+    """Largest movement of prices that are at rest [units/Mbit]."""
+    spread: float
+    """Relative half-width of the quantities that differ between agents."""
+    workload: float
+    """Mean workload of a task [Mbit]."""
+    upload_time: float
+    """Mean transmission time t_up [s]."""
+    tolerable_delay: float
+    """Mean tolerable delay ε [s]."""
+    qoe_weight: float
+    """Mean weight κ ln(1 + t_n/ε) of the quality of experience [units]."""
+    efficiency: float
+    """Mean spectral efficiency B̄ [bit/s/Hz]."""
+    mobile_energy: float
+    """Mean energy cost of a link to a mobile agent [units], for 1 bit/s/Hz."""
+    fixed_energy: float
+    """Mean energy cost of a link to a fixed agent [units], for 1 bit/s/Hz."""
+    cycles_per_mbit: float
+    """Computing λ [cycles/Mbit]."""
+    mobile_speed: float
+    """Mean speed μ_i of a mobile agent [cycles/s]."""
+    fixed_speed: float
+    """Mean speed μ_j of a fixed agent [cycles/s]."""
+    aerial_speed: float
+    """Mean speed μ_k of an aerial agent [cycles/s]."""
+    aerial_share: float
+    """Mean offloading ratio α of a fixed agent."""
+    relay_time_low: float
+    """Least t_k_up from a fixed to an aerial agent [s]."""
+    relay_time_high: float
+    """Largest t_k_up [s]."""
+    mobile_cost_low: float
+    """Least unit cost of a mobile agent [units/Mbit]."""
+    mobile_cost_high: float
+    """Largest unit cost of a mobile agent [units/Mbit]."""
+    fixed_cost_low: float
+    """Least unit cost of a fixed agent [units/Mbit]."""
+    fixed_cost_high: float
+    """Largest unit cost of a fixed agent [units/Mbit]."""
+    mobility_weight: float
+    """Weight of idle resources times relative speed in the mobility factor."""
+    mobility_offset: float
+    """Mobility factor without idle resources."""
+    lowest_idle: float
+    """Least idle share of a mobile agent's resources."""
+    velocity: float
+    """Mean speed of wireless and mobile agents [m/s]."""
+    velocity_deviation: float
+    """Standard deviation of the speeds [m/s]."""
+    velocity_range: float
+    """Difference of largest and smallest speed [m/s]."""
+    memory: float
+    """Gauss-Markov memory from round to round."""
+    shadowing: float
+    """Standard deviation of the slow fading [dB]."""
+    fading_limit: float
+    """Largest ratio of a channel gain to its mean."""
+    arrivals: float
+    """Mean number of tasks in a round."""
+    most_load: float
+    """Upper bound of a wireless agent's load [Mbit], which scales what agents see, as the following ones do."""
+    most_slack: float
+    """Upper bound of 1 + ε − t_up [s]."""
+    most_qoe_weight: float
+    """Upper bound of κ ln(1 + t_n/ε) [units]."""
+    most_energy: float
+    """Upper bound of the energy cost of a link [units]."""
+    most_mobile_time: float
+    """Upper bound of λ/μ_i [s/Mbit]."""
+    most_fixed_time: float
+    """Upper bound of λ/μ_j [s/Mbit]."""
+    most_aerial_time: float
+    """Upper bound of λ/μ_k [s/Mbit]."""
+
+
+class Traits(Record):
+    """What a wireless agent is made of."""
+
+    load: float
+    """W [Mbit]."""
+    qoe_weight: float
+    """K = κ ln(1 + t_n/ε) [units]."""
+    slack: float
+    """A = 1 + ε − t_up [s]."""
+    exponent: float
+    """b = B̄ ln 2."""
+    mobile_energy: float
+    """c_i = ζ t_up n_B/g_i [units]."""
+    fixed_energy: float
+    """c_j = ζ t_up n_B/g_j [units]."""
+    mobility_factor: float
+    """m, between it and its mobile agent."""
+
+
+class Curve(Record):
+    """What a wireless agent's answers need beside its traits and the segments of G."""
+
+    lowest_share: float
+    """From this share on 1 + ε − t > 0."""
+    highest_share: float
+    """Up to this share 1 + ε − t > 0."""
+    sure_payment: float
+    """Payment up to which it buys, whatever its share [units]."""
+    bend: float
+    """b (c_i − c_j) [units]: negative where U need not be concave."""
+    full_energy: float
+    """e^b − 1, the energy of the whole workload for one unit of energy cost."""
+
+
+class Segment(Record):
+    """A piece of G, on which one branch of the latency is the longest: it begins where the piece before it ends."""
+
+    end: float
+    """Share at its right end."""
+    base: float
+    """A less the branch's latency at the share 0 [s]."""
+    slope: float
+    """Slope of the branch's latency in the share [s]."""
+    left_marginal: float
+    """G at its left end [units]; infinite where it has no length."""
+    right_marginal: float
+    """G at its right end [units]; infinite where it has no length."""
+
+
+class EpisodeTotals(Record):
+    """Sums over the rounds of an episode."""
+
+    follower_welfare: float
+    """Utilities of the wireless agents [units]."""
+    leader_profit: float
+    """Profits of the leaders [units]."""
+    purchases: float
+    """Wireless agents that bought."""
+    tasks: float
+    """Wireless agents that had a task."""
+
+
+class GridPoint(Record):
+    """What a leader comes to at one price of the grid of a search."""
+
+    profit: float
+    """Profit [units]."""
+    priced_load: float
+    """Load that the price is paid for, mobility factor included [Mbit]."""
+    buyers: float
+    """Members that buy."""
+
+
+class Deviation(Record):
+    """The best price of one leader against the others' prices."""
+
+    price: float
+    """Best unit price [units/Mbit]."""
+    profit: float
+    """Profit at that price [units]."""
+    present_profit: float
+    """Profit at the price it had [units]."""
+
+
+class Solution(Record):
+    """How Algorithm 2 ended in one market."""
+
+    converged: float
+    """1 if prices came to rest."""
+    rounds: float
+    """Rounds that were played."""
+    nash_conv: float
+    """Lowest NashConv of a round's prices [units]."""
+    leader_profit: float
+    """Total profit of the leaders at these prices [units]."""
+
+
+class StackelbergMetrics(Record):
+    """Metrics of an episode; see `StackelbergGame`."""
+
+    nash_conv: float
+    """What the leaders gain by deviating alone from the last prices [units]."""
+    relative_nash_conv: float
+    """The same over the leaders' total profit in equilibrium."""
+    leader_profit: float
+    """Total profit of the leaders per round [units]."""
+    relative_profit: float
+    """The same over that in equilibrium."""
+    follower_welfare: float
+    """Total utility of the wireless agents per round [units]."""
+    social_welfare: float
+    """Utilities and profits together per round [units]."""
+    price_distance: float
+    """Mean distance of the last prices from the equilibrium's [units/Mbit]."""
+    participation: float
+    """Share of wireless agents with a task that buy."""
+    pure_equilibrium: float
+    """1 if Algorithm 2 found a pure equilibrium."""
