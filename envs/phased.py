@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import gymnasium
@@ -32,14 +32,18 @@ class PhasedGame(Game):
     others run inside the step before, at the opening inside the reset. A reward is paid in the step in which it
     arises; where its agent is not active in that step, it belongs to the agent's last action.
 
-    A market supplies the six methods from `allocate` to `write_metrics`, as thin calls of its compiled drivers.
+    A market supplies the six methods from `allocate` to `write_metrics`, as thin calls of its compiled drivers. A market
+    whose roles do not always act one after the other has a single phase: its driver plays on until a controlled role has
+    to act, and `write_active` says which.
 
     Attributes
     ----------
     market : NamedTuple of ndarray
         Everything that the batch is: arrays of numbers, or of records of floats, with the leading axis batch; among
-        them ``seed``, ``stream``, ``instance``, ``episode`` (uint64) and ``phase``, ``cycles`` (int64), shape (batch,)
-        each.
+        them ``seed``, ``stream``, ``episode`` (uint64) and ``cycles`` (int64), shape (batch,) each; ``phase`` (int64)
+        where there are several phases, and ``instance`` (uint64) where the game is `instanced`.
+    buffers : tuple of PhasedBuffers
+        Output arrays of two steps, which are written in turn.
     learns : dict of bool
         For each role whether it acts through `step`.
     openings : int
@@ -67,13 +71,15 @@ class PhasedGame(Game):
         super().__init__(config, num_envs, controlled_roles, autoreset)
         self.learns = {role: role in self.controlled_roles for role in self.roles}
         self.openings = 0
+        self._checks = {role: self._check_of(role) for role in self.controlled_roles}
         self._phase_of = {role: k for k, roles in enumerate(self.phases) for role in roles}
         self._asked = np.array([any(self.learns[role] for role in roles) for roles in self.phases])
         self._players: dict[str, ScriptedPolicy] = {}
         self.market = self.allocate()
         assert "ledger" not in self.market._fields, "the field ledger would be saved under the name of the accounts"
+        self._phase = self.market.phase if len(self.phases) > 1 else np.zeros(num_envs, np.int64)
         self._ledger = np.zeros((num_envs, self.count_accounts()))
-        self._buffers = (_Buffers(self), _Buffers(self))
+        self.buffers = (PhasedBuffers(self, self._ledger), PhasedBuffers(self, self._ledger))
         self._opening = _Opening(self)
         self._turn = 0
         self._over = np.zeros(num_envs, np.bool_)
@@ -136,41 +142,27 @@ class PhasedGame(Game):
             What each account received.
         """
 
-    # --- the rest is common
+    # --- what a market may replace
 
-    def reset(
-        self,
-        seeds: NDArray[np.uint64],
-        streams: NDArray[np.uint64] | None = None,
-        instances: NDArray[np.uint64] | None = None,
-    ) -> tuple[Arrays, Arrays]:
-        """Start episode 0 of every market; see `Game.reset`."""
-        market = self.market
-        market.seed[:] = self.checked_seeds(seeds)
-        market.stream[:] = self.checked_seeds(np.arange(self.num_envs) if streams is None else streams)
-        fixed = getattr(self.config, "instance", None)
-        market.instance[:] = self.checked_seeds(seeds if instances is None else instances) if fixed is None else fixed
-        market.episode[:] = 0
-        self._over[:] = False
-        self._restart(np.ones(self.num_envs, np.bool_))
-        return self._show()
+    def play_step(self, actions: Arrays, into: int) -> None:
+        """Play every market on until a learning role is asked again, and reset those that end.
 
-    def next_episode(self) -> tuple[Arrays, Arrays]:
-        """Put every market that has been stepped at the start of its next episode."""
-        self._go_on(self.market.cycles > 0)
-        return self._show()
+        A market with a compiled driver that does all of this may call that instead.
 
-    def step(self, actions: Arrays) -> Step:
-        """Play every market on until a learning role is asked again; see `Game.step`."""
-        given = {role: self._checked(role, actions) for role in self.controlled_roles}
-        self._turn = 1 - self._turn
-        buffers = self._buffers[self._turn]
+        Parameters
+        ----------
+        actions : dict of ndarray
+            The checked actions of every learning role, as in `play_phase`.
+        into : int
+            Index of the `buffers` to write into.
+        """
+        buffers = self.buffers[into]
         final_state = buffers.final_state(self)
         for rewards in buffers.rewards.values():
             rewards.fill(0.0)
         terminated, truncated = buffers.terminated, buffers.truncated
         terminated.fill(False)
-        self._advance(np.ones(self.num_envs, np.bool_), given, buffers.rewards, terminated)
+        self._advance(np.ones(self.num_envs, np.bool_), actions, buffers.rewards, terminated)
         cycles = self.market.cycles
         cycles += 1
         if self.config.max_cycles is not None:
@@ -185,18 +177,55 @@ class PhasedGame(Game):
             if self.autoreset and not (self.single_episode and self._over.all()):
                 self._go_on(ended)
         self.write_observations(buffers.observations)
-        self._write_active(buffers.active)
-        return buffers.step
+        self.write_active(buffers.active)
 
-    def _checked(self, role: str, actions: Arrays) -> NDArray[Any]:
+    def write_active(self, active: Arrays) -> None:
+        """Write whose action the next step uses, bool (batch, agents): everybody in the roles of the present phase."""
+        for role, mask in active.items():
+            mask[...] = (self._phase == self._phase_of[role])[:, None]
+
+    # --- the rest is common
+
+    def reset(
+        self,
+        seeds: NDArray[np.uint64],
+        streams: NDArray[np.uint64] | None = None,
+        instances: NDArray[np.uint64] | None = None,
+    ) -> tuple[Arrays, Arrays]:
+        """Start episode 0 of every market; see `Game.reset`."""
+        market = self.market
+        market.seed[:] = self.checked_seeds(seeds)
+        market.stream[:] = self.checked_seeds(np.arange(self.num_envs) if streams is None else streams)
+        if self.instanced:
+            fixed = self.config.instance
+            given = self.checked_seeds(seeds if instances is None else instances)
+            market.instance[:] = given if fixed is None else fixed
+        market.episode[:] = 0
+        self._over[:] = False
+        self._restart(np.ones(self.num_envs, np.bool_))
+        return self._show()
+
+    def next_episode(self) -> tuple[Arrays, Arrays]:
+        """Put every market that has been stepped at the start of its next episode."""
+        self._go_on(self.market.cycles > 0)
+        return self._show()
+
+    def step(self, actions: Arrays) -> Step:
+        """Play every market on until a learning role is asked again; see `Game.step`."""
+        given = {role: check(role, actions) for role, check in self._checks.items()}
+        self._turn = 1 - self._turn
+        self.play_step(given, self._turn)
+        return self.buffers[self._turn].step
+
+    def _check_of(self, role: str) -> Callable[[str, Arrays], NDArray[Any]]:
         box = isinstance(self.roles[role].action_space, gymnasium.spaces.Box)
-        return self.checked_reals(role, actions) if box else self.checked_actions(role, actions)
+        return self.checked_reals if box else self.checked_actions
 
     def _advance(
         self, playing: NDArray[np.bool_], given: Arrays, rewards: Arrays, terminated: NDArray[np.bool_]
     ) -> None:
         """Play the markets ``playing`` from the phases they are in to the next one that asks a learning role."""
-        phase = self.market.phase
+        phase = self._phase
         while playing.any():
             k = int(phase[int(playing.argmax())])
             mask = playing & (phase == k)
@@ -212,7 +241,7 @@ class PhasedGame(Game):
             elif role not in self.native:
                 if role not in self._players:
                     self._players[role] = self.scripted(self.roles[role].scripted, role)
-                actions[role] = self._checked(role, {role: self._players[role]()})
+                actions[role] = self._check_of(role)(role, {role: self._players[role]()})
         return actions
 
     def _go_on(self, mask: NDArray[np.bool_]) -> None:
@@ -222,21 +251,17 @@ class PhasedGame(Game):
 
     def _restart(self, mask: NDArray[np.bool_]) -> None:
         self.openings += 1
-        self.market.phase[mask] = 0
+        self._phase[mask] = 0
         self.market.cycles[mask] = 0
         self.open_markets(mask)
         opening = self._opening
-        self._advance(mask & ~self._asked[self.market.phase], {}, opening.rewards, opening.terminated)
+        self._advance(mask & ~self._asked[self._phase], {}, opening.rewards, opening.terminated)
 
     def _show(self) -> tuple[Arrays, Arrays]:
-        buffers = self._buffers[self._turn]
+        buffers = self.buffers[self._turn]
         self.write_observations(buffers.observations)
-        self._write_active(buffers.active)
+        self.write_active(buffers.active)
         return buffers.step.observations, buffers.step.active
-
-    def _write_active(self, active: Arrays) -> None:
-        for role, mask in active.items():
-            mask[...] = (self.market.phase == self._phase_of[role])[:, None]
 
     def save(self) -> dict[str, NDArray[Any]]:
         """Return copies of the arrays that the markets are made of."""
@@ -283,10 +308,28 @@ class _Opening:
         self.terminated = np.zeros(game.num_envs, np.bool_)
 
 
-class _Buffers(StepBuffers):
-    """Output arrays of one step and the `Step` that shows them, made once."""
+class PhasedBuffers(StepBuffers):
+    """Output arrays of one step and the `Step` that shows them, made once.
 
-    def __init__(self, game: PhasedGame) -> None:
+    Parameters
+    ----------
+    game : PhasedGame
+        The game that writes into them.
+    ledger : ndarray of float64, shape (batch, accounts)
+        The game's accounts, of which there is one array.
+
+    Attributes
+    ----------
+    observations, final_observations, rewards, active : dict of ndarray
+        By learning role, as in `Step`.
+    terminated, truncated : ndarray of bool, shape (batch,)
+        As in `Step`.
+    metrics : ndarray of float64, shape (batch, metrics)
+        In the order of the game's `metric_names`.
+    """
+
+    def __init__(self, game: PhasedGame, ledger: NDArray[np.float64]) -> None:
+        self.ledger = ledger
         n, roles = game.num_envs, {role: game.roles[role] for role in game.controlled_roles}
         seen = {name: (n, role.count, *role.observation_space.shape) for name, role in roles.items()}
         self.observations: Arrays = {name: np.zeros(shape, np.float32) for name, shape in seen.items()}

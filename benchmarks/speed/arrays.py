@@ -52,7 +52,7 @@ class KernelAuction:
         self._steps = config.step_ticks()
         actions = np.zeros((num_envs, 1), np.int64)
         self._step = machine_code(
-            drivers.step_auctioneer, self._game.auctions, self._params, self._steps, actions, self.outputs
+            drivers.step_auctioneer, self._game.market, self._params, self._steps, actions, self.outputs
         )
 
     def reset(self, seeds: NDArray[np.uint64]) -> None:
@@ -62,7 +62,7 @@ class KernelAuction:
 
     def step(self, actions: NDArray[np.int64]) -> None:
         """Play one tick of every market."""
-        self._step(self._game.auctions, self._params, self._steps, actions, self.outputs)
+        self._step(self._game.market, self._params, self._steps, actions, self.outputs)
 
 
 def assert_agreement(engine: Engine, config: DoubleDutchConfig, num_envs: int, steps: int, seed: int = 0) -> int:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ioa_marl.envs.core import Arrays, Game, PolicyFactory, Role, Step, StepBuffers
+from ioa_marl.envs.core import Arrays, PolicyFactory, Role
 from ioa_marl.envs.double_dutch.policies import POLICIES
+from ioa_marl.envs.phased import PhasedBuffers, PhasedGame, check_common
 from ioa_marl.envs.spaces import unit_box
 from ioa_marl.foundations.compile import machine_code
-from ioa_marl.foundations.parameters import check_integer, require
-from ioa_marl.foundations.records import plain_view
+from ioa_marl.foundations.parameters import require
 from ioa_marl.markets.double_dutch import drivers
 from ioa_marl.markets.double_dutch.auction import PRESETS, DoubleDutchParams, allocate_state
 from ioa_marl.markets.double_dutch.clairvoyant import clairvoyant_bounds
-from ioa_marl.markets.double_dutch.kernels import Metrics
+from ioa_marl.markets.double_dutch.kernels import AuctionState, Metrics
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,17 @@ class DoubleDutchConfig(DoubleDutchParams):
     def __post_init__(self) -> None:
         """Check the settings that the auction does not know."""
         super().__post_init__()
+        check_common(self)
         require(self.observation in ("paper", "extended"), "observation", self.observation, "paper or extended")
-        if self.max_cycles is not None:
-            check_integer(self, "max_cycles", 1, 10**9)
 
 
-class DoubleDutchGame(Game):
+BIDDERS = ("buyer", "seller")
+"""Roles of the bidders, by side."""
+_UNASKED = {"auctioneer": 1, "buyer": 0, "seller": 0}
+"""Agents in the arrays that stand for those of a role that does not learn; bidders see what the auctioneer sees."""
+
+
+class DoubleDutchGame(PhasedGame):
     """Two clocks look for the price at which fixed agents buy computing from aerial agents.
 
     ## Description
@@ -179,7 +185,13 @@ class DoubleDutchGame(Game):
     board_metrics: ClassVar[tuple[str, ...]] = ("efficiency", "messages", "ticks")
     policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
 
+    pictures: ClassVar[str] = "ioa_marl.envs.double_dutch.render"
+    # Who of them is asked depends on how the auction goes: the driver plays on until somebody is.
+    phases: ClassVar[tuple[tuple[str, ...], ...]] = (("auctioneer", *BIDDERS),)
+    native: ClassVar[frozenset[str]] = frozenset(phases[0])
+
     config: DoubleDutchConfig
+    market: AuctionState
 
     def __init__(
         self,
@@ -189,28 +201,38 @@ class DoubleDutchGame(Game):
         autoreset: bool = True,
     ) -> None:
         super().__init__(config, num_envs, controlled_roles, autoreset)
-        self._bidders = max(config.buyers, config.sellers)
         self._params = config.record(
             self.controlled_roles, config.max_cycles, config.observation == "extended", autoreset
         )
-        # Where the state has to be looked at before it is gone, markets are reset after the kernel.
-        self._params_without_reset = self._params.copy()
-        self._params_without_reset["autoreset"] = False
         self._steps = config.step_ticks()
-        self.auctions = allocate_state(num_envs, self._bidders)
-        self._features = self.roles["auctioneer"].observation_space.shape[0]
-        self._only_auctioneer = self.controlled_roles == ("auctioneer",)
-        self._ledger = np.zeros((num_envs, config.buyers + config.sellers + 1))
-        self._buffers = [_Buffers(self, self._ledger), _Buffers(self, self._ledger)]
-        self._turn = 0
-        self.openings = 0
-        """Times that auctions were opened or replaced from outside; with the episode it tells when bids are new."""
-        self._no_auctioneer = np.zeros((num_envs, 1), np.int64)
-        self._choices = np.zeros((num_envs, 2, self._bidders), np.int64)
-        self._step_auctioneer = machine_code(
-            drivers.step_auctioneer, self.auctions, self._params, self._steps, self._no_auctioneer,
-            self._buffers[0].outputs,
-        )  # fmt: skip
+        bidders = self.market.order.shape[2]
+        self._choices = np.zeros((num_envs, 2, bidders), np.int64)
+        self._utilities = np.zeros((num_envs, 2, bidders), np.float32)
+        # In place of the arrays of roles that do not learn.
+        features = {name: role.observation_space.shape[0] for name, role in self.roles.items()}
+        self._no_steps = np.zeros((num_envs, 1), np.int64)
+        self._no_reward = np.zeros((num_envs, 1), np.float32)
+        self._unseen = [np.zeros((num_envs, n, features[role]), np.float32) for role, n in _UNASKED.items()]
+        self._unasked = [np.zeros((num_envs, n), np.bool_) for n in _UNASKED.values()]
+        self._outputs: list[drivers.StepOutputs] = []
+        if self.controlled_roles == ("auctioneer",):
+            self._outputs = [self._outputs_of(buffers) for buffers in self.buffers]
+            self._step_auctioneer = machine_code(
+                drivers.step_auctioneer, self.market, self._params, self._steps, self._no_steps, self._outputs[0]
+            )
+
+    def _outputs_of(self, buffers: PhasedBuffers) -> drivers.StepOutputs:
+        """Return the arrays that a step writes where only the auctioneer learns, who is then asked in every step."""
+        buffers.active["auctioneer"].fill(True)
+        return drivers.StepOutputs(
+            terminated=buffers.terminated,
+            truncated=buffers.truncated,
+            observation=buffers.observations["auctioneer"],
+            reward=buffers.rewards["auctioneer"],
+            final_observation=buffers.final_observations["auctioneer"],
+            metrics=_as_records(buffers.metrics),
+            ledger=buffers.ledger,
+        )
 
     @classmethod
     def make_roles(cls, config: DoubleDutchConfig) -> dict[str, Role]:
@@ -224,13 +246,13 @@ class DoubleDutchGame(Game):
             "seller": Role("seller", config.sellers, unit[1], spaces.Discrete(2), "truthful"),
         }
 
-    def reset(self, seeds: NDArray[np.uint64], streams: NDArray[np.uint64] | None = None) -> tuple[Arrays, Arrays]:
-        """Start episode 0 of every market; see `Game.reset`."""
-        self.auctions.seed[:] = self.checked_seeds(seeds)
-        streams = np.arange(self.num_envs, dtype=np.uint64) if streams is None else streams
-        self.auctions.stream[:] = self.checked_seeds(streams)
-        self.auctions.episode[:] = 0
-        return self._open(True, np.ones(self.num_envs, np.bool_))
+    def allocate(self) -> AuctionState:
+        """Return the zeroed arrays of the batch."""
+        return allocate_state(self.num_envs, max(self.config.buyers, self.config.sellers))
+
+    def count_accounts(self) -> int:
+        """Return the number of accounts in the ledger: buyers, sellers and, last, the auctioneer."""
+        return self.config.buyers + self.config.sellers + 1
 
     def reset_to(self, values: NDArray[np.float64], costs: NDArray[np.float64]) -> tuple[Arrays, Arrays]:
         """Start auctions over given valuations, shapes (batch, buyers) and (batch, sellers), finite and at least 0."""
@@ -241,100 +263,98 @@ class DoubleDutchGame(Game):
             require(bool(np.all(np.isfinite(given) & (given >= 0))), name, given.tolist(), "finite numbers from 0")
         for side, given in enumerate(both):
             n = given.shape[1]
-            self.auctions.size[:, side] = n
-            self.auctions.valuation[:, side] = 0.0
-            self.auctions.valuation[:, side, :n] = given
-            self.auctions.order[:, side, :n] = np.arange(n)
-        return self._open(False, np.ones(self.num_envs, np.bool_))
-
-    def _open(self, draw: bool, mask: NDArray[np.bool_]) -> tuple[Arrays, Arrays]:
+            self.market.size[:, side] = n
+            self.market.valuation[:, side] = 0.0
+            self.market.valuation[:, side, :n] = given
+            self.market.order[:, side, :n] = np.arange(n)
         self.openings += 1
-        drivers.open_markets(self.auctions, self._params, draw, mask)
-        return self._observe()
+        drivers.open_markets(self.market, self._params, False, np.ones(self.num_envs, np.bool_))
+        return self._show()
 
-    def _observe(self) -> tuple[Arrays, Arrays]:
-        buffers = self._buffers[self._turn]
-        drivers.observe_markets(self.auctions, self._params, buffers.outputs.observation)
-        if not self._only_auctioneer:
-            drivers.observe_all_bidders(self.auctions, self._params, buffers.outputs.observation, buffers.bidders)
-        return buffers.step.observations, buffers.step.active
+    def open_markets(self, mask: NDArray[np.bool_]) -> None:
+        """Draw and open the present episode of the markets ``mask``, bool (batch,)."""
+        drivers.open_markets(self.market, self._params, True, mask)
 
-    def next_episode(self) -> tuple[Arrays, Arrays]:
-        """Put every market that has been stepped at the start of its next episode."""
-        stepped = self.auctions.cycles > 0
-        self.auctions.episode[stepped] += np.uint64(1)
-        return self._open(True, stepped)
+    def play_step(self, actions: Arrays, into: int) -> None:
+        """Play one tick, or on to the next question to a learning role; see `PhasedGame.play_step`.
 
-    def step(self, actions: Arrays) -> Step:
-        """Play one tick, or on to the next question to a learning role; see `Game.step`."""
-        if self._only_auctioneer:
-            steps = self.checked_actions("auctioneer", actions)
-            self._turn = 1 - self._turn
-            buffers = self._buffers[self._turn]
-            params = self._params_without_reset if self.final_states else self._params
-            self._step_auctioneer(self.auctions, params, self._steps, steps, buffers.outputs)
-            self._keep_final_states(buffers)
-            return buffers.step
-        checked = {role: self.checked_actions(role, actions) for role in self.controlled_roles}
-        for side, role in enumerate(("buyer", "seller")):
-            if role in checked:
-                self._choices[:, side, : self.roles[role].count] = checked[role]
-        self._turn = 1 - self._turn
-        buffers = self._buffers[self._turn]
-        steps = checked.get("auctioneer", self._no_auctioneer)
-        drivers.step_roles(
-            self.auctions, self._params_without_reset if self.final_states else self._params,
-            self._steps, steps, self._choices, buffers.outputs, buffers.bidders,
+        Where only the auctioneer learns, and nobody wants the state that an episode ends in, one compiled call does
+        everything.
+        """
+        if self._outputs and not self.final_states:
+            steps, outputs = actions["auctioneer"], self._outputs[into]
+            self._step_auctioneer(self.market, self._params, self._steps, steps, outputs)
+        else:
+            super().play_step(actions, into)
+
+    def play_phase(
+        self,
+        phase: int,
+        mask: NDArray[np.bool_],
+        actions: Arrays,
+        rewards: Arrays,
+        terminated: NDArray[np.bool_],
+    ) -> None:
+        """Play the markets ``mask`` until a learning role is asked again; see `PhasedGame.play_phase`."""
+        for side, role in enumerate(BIDDERS):
+            if role in actions:
+                self._choices[:, side, : self.roles[role].count] = actions[role]
+        steps = actions.get("auctioneer", self._no_steps)
+        reward = rewards.get("auctioneer", self._no_reward)
+        self._play_markets(
+            self.market, self._params, self._steps, mask, steps, self._choices, reward, self._utilities, terminated
+        )
+        for side, role in enumerate(BIDDERS):
+            if role in rewards:
+                rewards[role][...] = self._utilities[:, side, : self.roles[role].count]
+
+    def write_observations(self, observations: Arrays) -> None:
+        """Write what agents see, float32 (batch, agents, features); see `PhasedGame.write_observations`."""
+        self._observe_markets(self.market, self._params, *self._with(self._unseen, observations))
+
+    def write_active(self, active: Arrays) -> None:
+        """Write whose action the next step uses, bool (batch, agents); see `PhasedGame.write_active`."""
+        self._write_active(self.market, self._params, *self._with(self._unasked, active))
+
+    def write_metrics(self, mask: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
+        """Write metrics and ledger of the episodes that end; see `PhasedGame.write_metrics`."""
+        drivers.end_episodes(self.market, self._params, mask, _as_records(metrics), ledger)
+
+    def _with(self, otherwise: list[NDArray[Any]], given: Arrays) -> list[NDArray[Any]]:
+        """Return the arrays of all roles, in order: those given, and for roles that do not learn others."""
+        return [given.get(role, array) for role, array in zip(_UNASKED, otherwise, strict=True)]
+
+    @cached_property
+    def _play_markets(self) -> Callable[..., None]:
+        every = np.ones(self.num_envs, np.bool_)
+        return machine_code(
+            drivers.play_markets, self.market, self._params, self._steps, every, self._no_steps, self._choices,
+            self._no_reward, self._utilities, every,
         )  # fmt: skip
-        self._keep_final_states(buffers)
-        return buffers.step
 
-    def _keep_final_states(self, buffers: _Buffers) -> None:
-        """Write the states that episodes ended in, if they are wanted, and then reset these markets."""
-        final_state = buffers.final_state(self)
-        ended = buffers.outputs.terminated | buffers.outputs.truncated
-        if final_state is None or not ended.any():
-            return
-        final_state[...] = self.state()
-        if self.autoreset:
-            self.auctions.episode[ended] += np.uint64(1)
-            drivers.open_markets(self.auctions, self._params, True, ended)
-            self._observe()
+    @cached_property
+    def _observe_markets(self) -> Callable[..., None]:
+        return machine_code(drivers.observe_markets, self.market, self._params, *self._unseen)
+
+    @cached_property
+    def _write_active(self) -> Callable[..., None]:
+        return machine_code(drivers.write_active, self.market, self._params, *self._unasked)
 
     def state(self) -> NDArray[np.float32]:
         """Return clocks, turn and every bidder's valuation and acceptance, (batch, 6 + 2·(buyers + sellers))."""
-        a, c = self.auctions, self.config
-        out = np.zeros((self.num_envs, 6 + 2 * (c.buyers + c.sellers)), np.float32)
-        cap = round(c.buyer_clock / c.tick)
-        out[:, 0] = a.side
-        out[:, 1] = a.ticks / c.max_ticks
-        out[:, 2:4] = a.clock / cap
-        out[:, 4:6] = a.winners / (c.buyers, c.sellers)
+        market, config = self.market, self.config
+        out = np.zeros((self.num_envs, 6 + 2 * (config.buyers + config.sellers)), np.float32)
+        cap = round(config.buyer_clock / config.tick)
+        out[:, 0] = market.side
+        out[:, 1] = market.ticks / config.max_ticks
+        out[:, 2:4] = market.clock / cap
+        out[:, 4:6] = market.winners / (config.buyers, config.sellers)
         at = 6
-        for side, n in enumerate((c.buyers, c.sellers)):
-            out[:, at : at + n] = a.valuation[:, side, :n] / c.buyer_clock
-            out[:, at + n : at + 2 * n] = a.accepted_at[:, side, :n] >= 0
+        for side, n in enumerate((config.buyers, config.sellers)):
+            out[:, at : at + n] = market.valuation[:, side, :n] / config.buyer_clock
+            out[:, at + n : at + 2 * n] = market.accepted_at[:, side, :n] >= 0
             at += 2 * n
         return np.clip(out, 0.0, 1.0)
-
-    def save(self) -> dict[str, NDArray[Any]]:
-        """Return copies of the arrays that the auctions are made of."""
-        return {name: array.copy() for name, array in self._arrays().items()}
-
-    def _arrays(self) -> dict[str, NDArray[Any]]:
-        auctions = {name: plain_view(array) for name, array in self.auctions._asdict().items()}
-        return {**auctions, "ledger": self._ledger}
-
-    def restore(self, saved: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Arrays]:
-        """Go on from what `save` returned."""
-        for name, array in self._arrays().items():
-            array[...] = saved[name]
-        self.openings += 1
-        return self._observe()
-
-    def ledger(self) -> NDArray[np.float64]:
-        """Return the receipts of buyers, sellers and, last, the auctioneer, (batch, buyers + sellers + 1)."""
-        return self._ledger.copy()
 
     @classmethod
     def reference(
@@ -343,56 +363,9 @@ class DoubleDutchGame(Game):
         """Return the clairvoyant bound of the auctioneer's return, per market; ``max_cycles`` is not considered."""
         game = cls(config, len(seeds))
         game.reset(seeds, streams)
-        return {"auctioneer": clairvoyant_bounds(game.auctions, config)}
-
-    def render(self, mode: str, index: int = 0) -> Any:
-        """Draw market ``index``; see `Game.render`."""
-        from ioa_marl.envs.double_dutch import render
-
-        return render.render(self, mode, index)
+        return {"auctioneer": clairvoyant_bounds(game.market, config)}
 
 
-class _Buffers(StepBuffers):
-    """Output arrays of one step and the `Step` that shows them, made once."""
-
-    def __init__(self, game: DoubleDutchGame, ledger: NDArray[np.float64]) -> None:
-        n, roles = game.num_envs, game.roles
-        features = roles["auctioneer"].observation_space.shape[0]
-        counts = {name: role.count for name, role in roles.items()}
-        bidders = max(counts["buyer"], counts["seller"])
-        self.outputs = drivers.StepOutputs(
-            terminated=np.zeros(n, np.bool_),
-            truncated=np.zeros(n, np.bool_),
-            observation=np.zeros((n, 1, features), np.float32),
-            reward=np.zeros((n, 1), np.float32),
-            final_observation=np.zeros((n, 1, features), np.float32),
-            metrics=Metrics.zeros(n),
-            ledger=ledger,
-        )
-        only_auctioneer = game.controlled_roles == ("auctioneer",)
-        rows = 0 if only_auctioneer else n
-        shape = (rows, 2, bidders)
-        self.bidders = drivers.BidderOutputs(
-            observation=np.zeros((*shape, features + drivers.BIDDER_EXTRAS), np.float32),
-            reward=np.zeros(shape, np.float32),
-            final_observation=np.zeros((*shape, features + drivers.BIDDER_EXTRAS), np.float32),
-            active=np.zeros(shape, np.bool_),
-            auctioneer_active=np.ones((n, 1), np.bool_),
-        )
-        out, seen = self.outputs, self.bidders
-
-        def by_role(auctioneer: NDArray[Any], both: NDArray[Any]) -> Arrays:
-            arrays = {"auctioneer": auctioneer}
-            for side, role in enumerate(("buyer", "seller")):
-                arrays[role] = both[:, side, : counts[role]]
-            return {role: arrays[role] for role in game.controlled_roles}
-
-        self.step = Step(
-            observations=by_role(out.observation, seen.observation),
-            rewards=by_role(out.reward, seen.reward),
-            terminated=out.terminated,
-            truncated=out.truncated,
-            active=by_role(seen.auctioneer_active, seen.active),
-            final_observations=by_role(out.final_observation, seen.final_observation),
-            metrics=dict(zip(game.metric_names, plain_view(out.metrics).T, strict=True)),
-        )
+def _as_records(metrics: NDArray[np.float64]) -> NDArray[Any]:
+    """Return contiguous metrics (batch, metrics) as `Metrics` (batch,), sharing memory."""
+    return metrics.view(Metrics.dtype())[:, 0]

@@ -52,8 +52,8 @@ class TwoPhase:
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, 1) step indices."""
-        auctions = self._game.auctions
-        started = np.take_along_axis(auctions.winners, auctions.side[:, None], axis=1) > 0
+        market = self._game.market
+        started = np.take_along_axis(market.winners, market.side[:, None], axis=1) > 0
         return np.where(started, self._fine, self._coarse)
 
 
@@ -63,19 +63,19 @@ class Clairvoyant:
     def __init__(self, game: DoubleDutchGame) -> None:
         self._game = game
         self._plans: list[ClairvoyantPlan | None] = [None] * game.num_envs
-        self._solved: list[tuple[int, int] | None] = [None] * game.num_envs
+        self._solved: list[tuple[bytes, bytes] | None] = [None] * game.num_envs
 
     def __call__(self) -> NDArray[np.int64]:
-        """Return (batch, 1) step indices, solving each market once per episode."""
-        auctions = self._game.auctions
+        """Return (batch, 1) step indices, solving a market anew where the bids are new."""
+        market = self._game.market
         actions = np.zeros((self._game.num_envs, 1), np.int64)
         for b in range(self._game.num_envs):
-            key = (self._game.openings, int(auctions.episode[b]))
+            key = (market.size[b].tobytes(), market.valuation[b].tobytes())
             plan = self._plans[b]
             if plan is None or self._solved[b] != key:
-                plan = self._plans[b] = clairvoyant_plan(auctions, b, self._game.config)
+                plan = self._plans[b] = clairvoyant_plan(market, b, self._game.config)
                 self._solved[b] = key
-            actions[b, 0] = plan.action(auctions.side[b], auctions.clock[b, 0], auctions.clock[b, 1])
+            actions[b, 0] = plan.action(market.side[b], market.clock[b, 0], market.clock[b, 1])
         return actions
 
 
@@ -88,8 +88,8 @@ class Truthful:
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, bidders) with 1 for accept."""
-        limits = self._game.auctions.threshold[:, self._side, : self._count]
-        clock = self._game.auctions.clock[:, self._side, None]
+        limits = self._game.market.threshold[:, self._side, : self._count]
+        clock = self._game.market.clock[:, self._side, None]
         accept = clock <= limits if self._side == BUYERS else clock >= limits
         return accept.astype(np.int64)
 
@@ -104,8 +104,8 @@ class Shaded(Truthful):
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, bidders) with 1 for accept."""
-        reported = self._game.auctions.valuation[:, self._side, : self._count] * self._factor
-        clock = self._game.auctions.clock[:, self._side, None] * self._game.config.tick
+        reported = self._game.market.valuation[:, self._side, : self._count] * self._factor
+        clock = self._game.market.clock[:, self._side, None] * self._game.config.tick
         accept = clock <= reported if self._side == BUYERS else clock >= reported
         return accept.astype(np.int64)
 

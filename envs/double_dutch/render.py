@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.envs import rendering
-from ioa_marl.foundations.parameters import require
 from ioa_marl.foundations.records import plain_view
 from ioa_marl.markets.double_dutch.kernels import BUYERS, SELLERS, Metrics
 
@@ -111,7 +110,7 @@ def _plural(count: int, noun: str) -> str:
 
 
 def _side(game: DoubleDutchGame, b: int, side: int) -> _Side:
-    state, tick = game.auctions, game.config.tick
+    state, tick = game.market, game.config.tick
     n, winners = int(state.size[b, side]), int(state.winners[b, side])
     accepting = state.order[b, side, :n]
     valuation = state.valuation[b, side, accepting]
@@ -131,7 +130,7 @@ def _side(game: DoubleDutchGame, b: int, side: int) -> _Side:
 
 
 def _view(game: DoubleDutchGame, index: int) -> _View:
-    state = game.auctions
+    state = game.market
     totals = dict(zip(Metrics.names(), plain_view(state.totals)[index].tolist(), strict=True))
     buyers, sellers = _side(game, index, BUYERS), _side(game, index, SELLERS)
     pairs = min(len(buyers.valuations), len(sellers.valuations))
@@ -147,27 +146,6 @@ def _view(game: DoubleDutchGame, index: int) -> _View:
         efficient_trades=int((buyers.valuations[:pairs] > sellers.valuations[:pairs]).sum()),
         totals=totals,
     )
-
-
-def render(game: DoubleDutchGame, mode: str, index: int = 0) -> Any:
-    """Draw an auction.
-
-    Parameters
-    ----------
-    game : DoubleDutchGame
-        Batch of auctions.
-    mode : {"ansi", "rgb_array"}
-        Text, or an image.
-    index : int, default 0
-        Which auction of the batch.
-
-    Returns
-    -------
-    str or ndarray of uint8, shape (720, 1080, 3)
-        Text of at most 100 columns, or the image.
-    """
-    require(mode in ("ansi", "rgb_array"), "mode", mode, "ansi or rgb_array")
-    return text(game, index) if mode == "ansi" else rendering.figure_to_array(figure(game, index))
 
 
 def figure(game: DoubleDutchGame, index: int = 0) -> Figure:

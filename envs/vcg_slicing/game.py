@@ -389,8 +389,9 @@ class VCGSlicingGame(PhasedGame):
             self.supply(CRITIC.role, state["critic"])
         super().__setstate__(state)
 
-    def _write_active(self, active: Arrays) -> None:
-        super()._write_active(active)
+    def write_active(self, active: Arrays) -> None:
+        """Write whose action the next step uses, bool (batch, agents); see `PhasedGame.write_active`."""
+        super().write_active(active)
         if self.config.fewest_providers is not None:
             present = self.market.present[:, None] > np.arange(self.config.providers)
             for mask in active.values():

@@ -131,7 +131,7 @@ def first_returns(act, seeds=1, markets=1000):
 def best_returns():
     """Return what the programme's policy earns."""
     choose = Programme(DUTCH).policy()
-    return first_returns(lambda game: choose(game.game.auctions.side, game.game.auctions.clock).reshape(1, -1, 1))[0]
+    return first_returns(lambda game: choose(game.game.market.side, game.game.market.clock).reshape(1, -1, 1))[0]
 
 
 @functools.cache

@@ -55,7 +55,7 @@ def test_picture_is_the_one_that_the_script_draws(gallery, market, tmp_path):
 
 def test_picture_is_of_a_market_that_is_under_way(gallery):
     game = gallery.play("double_dutch", gallery.GALLERY["double_dutch"])
-    assert game.auctions.winners[0].min() == 3
+    assert game.market.winners[0].min() == 3
     assert "s' turn" in game.render("ansi")
 
 

@@ -109,7 +109,7 @@ def test_image_shows_the_clocks_closing_in() -> None:
     game.reset_to(np.array([[50.0, *[35.0] * 9]]), np.array([[30.0, *[70.0] * 9]]))
     first_buyer, first_seller = rows_of_clocks(game)
     play(game, 10)
-    assert game.auctions.winners[0, 0] == 0
+    assert game.market.winners[0, 0] == 0
     buyer, seller = rows_of_clocks(game)
     assert first_buyer < buyer
     assert seller == first_seller  # the seller clock stands while the buyer clock falls
@@ -123,7 +123,7 @@ def test_figure_is_in_the_units_of_the_auction() -> None:
     curves = {tuple(line.get_ydata()) for line in axes.lines}
     assert (60.0, 60.0, 50.0, 50.0, 20.0, 20.0) in curves
     assert (10.0, 10.0, 30.0, 30.0, 40.0, 40.0) in curves
-    state = game.auctions
+    state = game.market
     tick = game.config.tick
     points = [line for line in axes.lines if line.get_marker() == "o"]
     drawn = sorted((x, y) for line in points for x, y in line.get_xydata().tolist() if y == y)
@@ -144,17 +144,17 @@ def test_figure_is_in_the_units_of_the_auction() -> None:
 def test_dark_area_is_the_welfare_realised() -> None:
     game = make()
     play(game, 40)
-    assert game.auctions.totals[0].welfare > 0.0
+    assert game.market.totals[0].welfare > 0.0
     buyers, sellers = render._view(game, 0).sides
     area = buyers.valuations[buyers.trades].sum() - sellers.valuations[sellers.trades].sum()
-    assert area == pytest.approx(game.auctions.totals[0].welfare)
+    assert area == pytest.approx(game.market.totals[0].welfare)
 
 
 def test_text_says_how_the_auction_stands() -> None:
     game = make()
-    while game.auctions.winners[0].min() < 2:
+    while game.market.winners[0].min() < 2:
         play(game, 1)
-    text, state = game.render("ansi"), game.auctions
+    text, state = game.render("ansi"), game.market
     tick = game.config.tick
     for side, name in enumerate(("buyer", "seller")):
         assert f" {state.clock[0, side] * tick:.2f} " in row(text, f"{name} clock")
@@ -177,7 +177,7 @@ def test_closed_auction_says_its_price() -> None:
     game = make()
     assert play(game, 1000)
     text = game.render("ansi")
-    price, trades = game.auctions.totals[0].price, int(game.auctions.totals[0].trades)
+    price, trades = game.market.totals[0].price, int(game.market.totals[0].trades)
     assert "closed" in text
     assert "s' turn" not in text
     assert f"{trades} trades at the clearing price {price:.2f}" in text

@@ -1,7 +1,8 @@
 """Batched drivers of the double Dutch auction: step many markets, encode what agents see, reset finished ones.
 
-`step_auctioneer` is the short path for the usual case (only the auctioneer learns); `step_roles` serves every
-other choice of learning roles. Both run the same scalar kernels. Outputs go into preallocated arrays.
+`step_auctioneer` is the short path for the usual case (only the auctioneer learns), a whole step in one call;
+`play_markets` and what follows an episode's end serve every other choice of learning roles. Both run the same scalar
+kernels. Outputs go into preallocated arrays.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import numpy as np
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.foundations.scaling import unit
 from ioa_marl.markets.double_dutch.kernels import (
+    BUYERS,
+    SELLERS,
     Array,
     AuctionState,
     DoubleDutchRecord,
@@ -50,53 +53,36 @@ class StepOutputs(NamedTuple):
     """float64 (batch, buyers + sellers + 1): what each account received; the auctioneer's is last."""
 
 
-class BidderOutputs(NamedTuple):
-    """What a step writes for the bidders of both sides, padded to the larger one."""
-
-    observation: Array
-    """float32 (batch, 2, bidders, features)."""
-    reward: Array
-    """float32 (batch, 2, bidders)."""
-    final_observation: Array
-    """float32 (batch, 2, bidders, features)."""
-    active: Array
-    """bool (batch, 2, bidders): who is asked in the next step."""
-    auctioneer_active: Array
-    """bool (batch, 1)."""
-
-
 @kernel
-def observe_auctioneer(b: int, state: AuctionState, params: Array, out: Array, row: int, agent: int) -> None:
+def observe_auctioneer(b: int, state: AuctionState, params: Array, out: Array) -> None:
     """Write {Ψ, t, C_b, C_s, |J_b|, |K_s|} scaled to [0, 1], and the extended features if they are on."""
     p: DoubleDutchRecord = params[0]
     cap = float(p.buyer_start)
-    out[row, agent, 0] = np.float32(state.side[b])
-    out[row, agent, 1] = unit(state.ticks[b] / p.max_ticks)
-    out[row, agent, 2] = unit(state.clock[b, 0] / cap)
-    out[row, agent, 3] = unit(state.clock[b, 1] / cap)
-    out[row, agent, 4] = unit(state.winners[b, 0] / p.max_buyers)
-    out[row, agent, 5] = unit(state.winners[b, 1] / p.max_sellers)
+    out[b, 0, 0] = np.float32(state.side[b])
+    out[b, 0, 1] = unit(state.ticks[b] / p.max_ticks)
+    out[b, 0, 2] = unit(state.clock[b, 0] / cap)
+    out[b, 0, 3] = unit(state.clock[b, 1] / cap)
+    out[b, 0, 4] = unit(state.winners[b, 0] / p.max_buyers)
+    out[b, 0, 5] = unit(state.winners[b, 1] / p.max_sellers)
     if p.extended:
         for side in range(2):
-            out[row, agent, 6 + side] = unit(abs(state.clock[b, side] - state.recent[b, side, 0]) / cap)
-            out[row, agent, 8 + side] = unit(state.recent[b, side, 1] / cap)
-        out[row, agent, 10] = unit(state.size[b, 0] / p.max_buyers)
-        out[row, agent, 11] = unit(state.size[b, 1] / p.max_sellers)
+            out[b, 0, 6 + side] = unit(abs(state.clock[b, side] - state.recent[b, side, 0]) / cap)
+            out[b, 0, 8 + side] = unit(state.recent[b, side, 1] / cap)
+        out[b, 0, 10] = unit(state.size[b, 0] / p.max_buyers)
+        out[b, 0, 11] = unit(state.size[b, 1] / p.max_sellers)
 
 
 @kernel
-def observe_bidders(b: int, state: AuctionState, params: Array, seen: Array, out: Array) -> None:
+def observe_bidders(b: int, state: AuctionState, params: Array, side: int, seen: Array, out: Array) -> None:
     """Write for each bidder what the auctioneer has ``seen``, its valuation over the cap, and if it accepted."""
     p: DoubleDutchRecord = params[0]
     cap = p.buyer_start * p.tick
     base = seen.shape[2]
-    for side in range(2):
-        n = p.max_buyers if side == 0 else p.max_sellers
-        for i in range(n):
-            for feature in range(base):
-                out[b, side, i, feature] = seen[b, 0, feature]
-            out[b, side, i, base] = unit(state.valuation[b, side, i] / cap)
-            out[b, side, i, base + 1] = np.float32(state.accepted_at[b, side, i] >= 0)
+    for i in range(out.shape[1]):
+        for feature in range(base):
+            out[b, i, feature] = seen[b, 0, feature]
+        out[b, i, base] = unit(state.valuation[b, side, i] / cap)
+        out[b, i, base + 1] = np.float32(state.accepted_at[b, side, i] >= 0)
 
 
 @kernel
@@ -141,18 +127,19 @@ def learn(side: int, params: Array) -> bool:
 
 
 @kernel
-def write_active(b: int, state: AuctionState, params: Array, active: Array, auctioneer_active: Array) -> None:
-    """Who is asked next: the waiting bidders of a learning side at a broadcast, else the auctioneer."""
-    p: DoubleDutchRecord = params[0]
-    side = state.side[b]
-    asked = not state.deciding[b] and learn(side, params)
-    auctioneer_active[b, 0] = p.auctioneer_learns and not asked
-    for i in range(active.shape[2]):
-        active[b, 0, i] = False
-        active[b, 1, i] = False
-    if asked:
+def is_asked(b: int, state: AuctionState, params: Array, side: int) -> bool:
+    """Whether the waiting bidders of a side, which learns, are asked in the next step."""
+    return bool(not state.deciding[b] and state.side[b] == side and learn(side, params))
+
+
+@kernel
+def write_asked(b: int, state: AuctionState, params: Array, side: int, active: Array) -> None:
+    """Write which bidders of a side are asked next, bool (batch, bidders of the side)."""
+    for i in range(active.shape[1]):
+        active[b, i] = False
+    if is_asked(b, state, params, side):
         for m in range(state.winners[b, side], state.size[b, side]):
-            active[b, side, state.order[b, side, m]] = True
+            active[b, state.order[b, side, m]] = True
 
 
 @kernel
@@ -211,28 +198,43 @@ def open_markets(state: AuctionState, params: Array, draw: bool, mask: Array) ->
 
 
 @kernel
-def observe_markets(state: AuctionState, params: Array, observation: Array) -> None:
-    """Write the auctioneer's observation of every market."""
-    for b in range(state.clock.shape[0]):
-        observe_auctioneer(b, state, params, observation, b, 0)
+def observe_markets(state: AuctionState, params: Array, auctioneers: Array, buyers: Array, sellers: Array) -> None:
+    """Write what the agents of all markets see, float32 (batch, agents, features) each.
+
+    The arrays of the bidders may have fewer agents than there are; the auctioneers' is needed for theirs.
+    """
+    for b in range(auctioneers.shape[0]):
+        observe_auctioneer(b, state, params, auctioneers)
+        observe_bidders(b, state, params, BUYERS, auctioneers, buyers)
+        observe_bidders(b, state, params, SELLERS, auctioneers, sellers)
 
 
 @kernel
-def observe_all_bidders(state: AuctionState, params: Array, seen: Array, bidders: BidderOutputs) -> None:
-    """Write observations and activity of all bidders of all markets."""
-    for b in range(state.clock.shape[0]):
-        observe_bidders(b, state, params, seen, bidders.observation)
-        write_active(b, state, params, bidders.active, bidders.auctioneer_active)
+def write_active(state: AuctionState, params: Array, auctioneers: Array, buyers: Array, sellers: Array) -> None:
+    """Write who is asked next, the waiting bidders of a learning side at a broadcast, else the auctioneer.
+
+    All are bool (batch, agents); those of a side that does not learn may have no agents.
+    """
+    for b in range(auctioneers.shape[0]):
+        auctioneers[b, 0] = not (is_asked(b, state, params, BUYERS) or is_asked(b, state, params, SELLERS))
+        write_asked(b, state, params, BUYERS, buyers)
+        write_asked(b, state, params, SELLERS, sellers)
+
+
+@kernel
+def price_cut_off(b: int, state: AuctionState, params: Array) -> None:
+    """Complete the totals of an episode that a limit of steps ends: those of the clocks as they stand."""
+    price_at_clocks(b, state, params)
+    complete_totals(b, state)
 
 
 @kernel
 def cut_off(b: int, state: AuctionState, params: Array) -> bool:
-    """Whether the cycle limit ends the episode now; its totals are then those of the clocks as they stand."""
+    """Whether the limit of steps ends the episode now; its totals are then complete."""
     p: DoubleDutchRecord = params[0]
     if state.cycles[b] < p.max_cycles:
         return False
-    price_at_clocks(b, state, params)
-    complete_totals(b, state)
+    price_cut_off(b, state, params)
     return True
 
 
@@ -250,44 +252,61 @@ def step_auctioneer(state: AuctionState, params: Array, step_ticks: Array, actio
         if closed or truncated:
             write_metrics(b, state, out.metrics)
             write_ledger(b, state, params, out.ledger)
-            observe_auctioneer(b, state, params, out.final_observation, b, 0)
+            observe_auctioneer(b, state, params, out.final_observation)
             if p.autoreset:
                 next_episode(b, state, params)
-        observe_auctioneer(b, state, params, out.observation, b, 0)
+        observe_auctioneer(b, state, params, out.observation)
 
 
 @kernel
-def step_roles(
+def play_markets(
     state: AuctionState,
     params: Array,
     step_ticks: Array,
+    mask: Array,
     actions: Array,
     choices: Array,
-    out: StepOutputs,
-    bidders: BidderOutputs,
+    reward: Array,
+    utilities: Array,
+    terminated: Array,
 ) -> None:
-    """One step of every market for any learning roles; ``choices`` (batch, 2, bidders) are the bidders'."""
-    p: DoubleDutchRecord = params[0]
-    for b in range(actions.shape[0]):
-        step = step_ticks[actions[b, 0]]
-        reward, closed = play_roles(b, state, params, step, choices)
-        state.cycles[b] += 1
-        truncated = not closed and cut_off(b, state, params)
-        out.reward[b, 0] = np.float32(reward)
-        out.terminated[b] = closed
-        out.truncated[b] = truncated
+    """Play the markets ``mask`` until a learning role is asked again.
+
+    Parameters
+    ----------
+    step_ticks : ndarray of int64, shape (steps,)
+        The auctioneer's steps [ticks].
+    mask : ndarray of bool, shape (batch,)
+        Markets to play.
+    actions : ndarray of int64, shape (batch, 1)
+        Indices of the auctioneers' steps.
+    choices : ndarray of int64, shape (batch, 2, bidders)
+        1 where a bidder accepts; read where its side learns.
+    reward : ndarray of float32, shape (batch, 1)
+        Where the auctioneers' rewards go.
+    utilities : ndarray of float32, shape (batch, 2, bidders)
+        Where the bidders' rewards go: their utilities where an auction closed, else 0.
+    terminated : ndarray of bool, shape (batch,)
+        Where it goes whether an auction closed.
+    """
+    for b in range(mask.shape[0]):
         for side in range(2):
-            for i in range(bidders.reward.shape[2]):
-                bidders.reward[b, side, i] = np.float32(0.0)
-        if closed or truncated:
-            write_metrics(b, state, out.metrics)
-            write_ledger(b, state, params, out.ledger)
+            for i in range(utilities.shape[2]):
+                utilities[b, side, i] = np.float32(0.0)
+        if mask[b]:
+            gained, closed = play_roles(b, state, params, step_ticks[actions[b, 0]], choices)
+            reward[b, 0] = np.float32(gained)
+            terminated[b] = closed
             if closed:
-                write_utilities(b, state, bidders.reward)
-            observe_auctioneer(b, state, params, out.final_observation, b, 0)
-            observe_bidders(b, state, params, out.final_observation, bidders.final_observation)
-            if p.autoreset:
-                next_episode(b, state, params)
-        observe_auctioneer(b, state, params, out.observation, b, 0)
-        observe_bidders(b, state, params, out.observation, bidders.observation)
-        write_active(b, state, params, bidders.active, bidders.auctioneer_active)
+                write_utilities(b, state, utilities)
+
+
+@kernel
+def end_episodes(state: AuctionState, params: Array, mask: Array, metrics: Array, ledger: Array) -> None:
+    """Write `Metrics` (batch,) and the ledger (batch, accounts) of episodes that end: closed auctions or cut off."""
+    for b in range(mask.shape[0]):
+        if mask[b]:
+            if not state.closed[b]:
+                price_cut_off(b, state, params)
+            write_metrics(b, state, metrics)
+            write_ledger(b, state, params, ledger)

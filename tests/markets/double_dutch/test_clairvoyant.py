@@ -136,9 +136,9 @@ def random_policies(game, rng):
     for _ in range(6):
         yield lambda: rng.integers(0, n, shape)
         table = rng.integers(0, n, (2, 5, 5))
-        clock = game.auctions.clock
+        clock = game.market.clock
         yield lambda table=table, clock=clock: table[
-            game.auctions.side, np.clip(clock[:, 0] // 65, 0, 4), np.clip(clock[:, 1] // 65, 0, 4)
+            game.market.side, np.clip(clock[:, 0] // 65, 0, 4), np.clip(clock[:, 1] // 65, 0, 4)
         ][:, None]
     yield game.scripted("two_phase", "auctioneer")
 
@@ -178,8 +178,8 @@ def test_oracle_attains_the_reference(name):
     config = DoubleDutchGame.make_config(name)
     game = DoubleDutchGame(config, markets)
     game.reset(np.full(markets, 5, np.uint64))
-    bound = clairvoyant_bounds(game.auctions, config)
-    exact = [clairvoyant_plan(game.auctions, b, config).exact for b in range(markets)]
+    bound = clairvoyant_bounds(game.market, config)
+    exact = [clairvoyant_plan(game.market, b, config).exact for b in range(markets)]
     assert all(exact)
     assert first_returns(game, game.scripted("oracle", "auctioneer")) == pytest.approx(bound, abs=1e-9)
 
@@ -191,7 +191,7 @@ def test_oracle_plans_anew_for_every_episode_and_every_given_market():
     for values, costs in (([50.0, 45.0], [10.0, 12.0]), ([70.0, 20.0], [5.0, 60.0]), ([30.0, 31.0], [29.0, 1.0])):
         game.reset(np.zeros(1, np.uint64))
         game.reset_to(np.array([values]), np.array([costs]))
-        bound = clairvoyant_bounds(game.auctions, config)
+        bound = clairvoyant_bounds(game.market, config)
         assert first_returns(game, oracle) == pytest.approx(bound, abs=1e-9)
 
 

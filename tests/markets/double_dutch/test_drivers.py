@@ -90,7 +90,7 @@ def finished(game, choose, steps=400):
 
 def by_clocks(game):
     """An auctioneer whose step depends on the clocks alone, however its decisions are split into steps."""
-    clock, side = game.auctions.clock.astype(np.int64), game.auctions.side
+    clock, side = game.market.clock.astype(np.int64), game.market.side
     chosen = (clock[:, 0] * 7 + clock[:, 1] * 3 + side) % len(game.config.steps)
     return {"auctioneer": chosen[:, None]}
 
@@ -173,7 +173,7 @@ def test_every_way_of_splitting_the_roles_plays_the_same_truthful_auction(seed):
 def test_bidders_who_learn_with_a_scripted_auctioneer_play_as_in_a_lone_auction(step):
     game = new_game(20, ("buyer", "seller"), scripted_step=step, autoreset=False)
     start(game, 21)
-    auctions, tick = game.auctions, game.config.tick
+    auctions, tick = game.market, game.config.tick
     sides = [[_valuations(auctions, b, side) for b in range(20)] for side in range(2)]
     metrics, ledger, rewards = finished_in_turn(game)
     for b in range(20):
@@ -245,7 +245,7 @@ def test_money_is_conserved_and_follows_the_trades(seed, controlled_roles):
 def test_clocks_are_monotone_and_each_bidder_accepts_at_most_once(seed, controlled_roles):
     game = new_game(6, controlled_roles, autoreset=False, max_cycles=None)
     start(game, seed)
-    auctions, rng = game.auctions, np.random.default_rng(seed % 2**32)
+    auctions, rng = game.market, np.random.default_rng(seed % 2**32)
     playing = np.ones(6, bool)
     for _ in range(2000):
         before = game.save()
@@ -275,7 +275,7 @@ def _assert_priced_between(game, step, ended, before):
     price, trades = step.metrics["price"][ended], step.metrics["trades"][ended]
     assert np.all(price <= before["clock"][ended, 0] * tick + 1e-9)
     assert np.all(price >= before["clock"][ended, 1] * tick - 1e-9)
-    assert np.array_equal(trades, game.auctions.winners[ended].min(axis=1))
+    assert np.array_equal(trades, game.market.winners[ended].min(axis=1))
     accepted = before["accepted_at"][ended] * tick
     waiting = before["accepted_at"][ended] < 0
     assert np.all(waiting[:, 0] | (accepted[:, 0] >= price[:, None] - 1e-9))
@@ -293,7 +293,7 @@ def test_only_waiting_bidders_of_the_asked_side_are_active_or_else_the_auctionee
         if "auctioneer" in controlled_roles:
             assert np.array_equal(active["auctioneer"][:, 0], ~(asked[0] | asked[1]))
         for side, array in enumerate(bidders):
-            accepted = game.auctions.accepted_at[:, side, : array.shape[1]] >= 0
+            accepted = game.market.accepted_at[:, side, : array.shape[1]] >= 0
             assert not np.any(array & accepted)
         active = game.step(random_actions(game, rng)).active
 

@@ -48,7 +48,7 @@ def test_given_bids_are_played_as_in_a_lone_auction(values, costs, index):
     got = {name: array[0] for name, array in step.metrics.items()}
     for name in ("price", "trades", "ticks", "messages", "efficiency", "clock_surplus", "regret", "welfare"):
         assert got[name] == pytest.approx(getattr(lone, name), abs=1e-9), name
-    assert np.flatnonzero(game.auctions.accepted_at[0, 0] >= 0).size == lone.accepted[0]
+    assert np.flatnonzero(game.market.accepted_at[0, 0] >= 0).size == lone.accepted[0]
 
 
 def test_given_bids_leave_nothing_of_those_before_them():
@@ -128,13 +128,13 @@ def test_truncation_says_so_and_the_next_episode_is_the_one_that_would_have_come
         step = short.step(constant(short, 0))
         assert np.all(step.truncated == (count % 5 == 0))
         assert not step.terminated.any()
-    assert np.all(short.auctions.episode == 4)
+    assert np.all(short.market.episode == 4)
     until = new_game(4, autoreset=False)
     start(until, 2)
     for _ in range(4):
         until.step(constant(until, 0))
         until.next_episode()
-    assert np.array_equal(until.auctions.valuation, short.auctions.valuation)
+    assert np.array_equal(until.market.valuation, short.market.valuation)
 
 
 def test_a_truncated_auction_settles_nothing():
@@ -170,7 +170,7 @@ def test_without_automatic_reset_the_last_state_stays_and_the_episodes_are_the_s
         assert np.array_equal(one.final_observations["auctioneer"], one.observations["auctioneer"])
         observations, _ = own.next_episode()
         assert np.array_equal(observations["auctioneer"], other.observations["auctioneer"])
-        assert np.array_equal(own.auctions.valuation, automatic.auctions.valuation)
+        assert np.array_equal(own.market.valuation, automatic.market.valuation)
 
 
 def test_final_observation_is_the_true_successor():
@@ -213,7 +213,7 @@ def test_scripted_auctioneer_plays_what_its_role_says_it_plays():
 def test_bidders_who_are_not_there_have_no_valuation():
     game = new_game(60, ("buyer", "seller"), buyers=6, sellers=4, min_buyers=1, min_sellers=1)
     observations, _ = start(game, 5)
-    absent = np.arange(6) >= game.auctions.size[:, :1]
+    absent = np.arange(6) >= game.market.size[:, :1]
     assert absent.any()
     assert not observations["buyer"][absent, 6].any()
     assert observations["buyer"][~absent, 6].all()

@@ -22,7 +22,7 @@ def drawn(config, markets=4000, seed=3):
     """Auctions of episode 0 of the streams 0, 1, 2, … of one seed."""
     game = DoubleDutchGame(config, markets)
     game.reset(np.full(markets, seed, np.uint64))
-    return game.auctions
+    return game.market
 
 
 def make(**changes):
@@ -142,7 +142,7 @@ def test_streams_seeds_and_episodes_are_different_markets():
     game.reset(np.full(50, 1, np.uint64))
     game.step({"auctioneer": np.zeros((50, 1), np.int64)})
     game.next_episode()
-    assert not np.any(first == game.auctions.valuation)
+    assert not np.any(first == game.market.valuation)
 
 
 def test_a_seller_who_costs_more_than_any_buyer_earns_stays_away():
@@ -254,7 +254,7 @@ def test_values_far_above_the_clocks_are_accepted_at_once_or_refused():
     game = DoubleDutchGame(config, autoreset=False)
     game.reset(np.zeros(1, np.uint64))
     game.step({"auctioneer": np.zeros((1, 1), np.int64)})
-    assert game.auctions.winners[0, 0] == config.buyers
+    assert game.market.winners[0, 0] == config.buyers
 
 
 def test_frozen_parameters_compare_and_hash_by_value():
