@@ -32,8 +32,8 @@ class PhasedGame(Game):
     others run inside the step before, at the opening inside the reset. A reward is paid in the step in which it
     arises; where its agent is not active in that step, it belongs to the agent's last action.
 
-    A market supplies the six methods from `allocate` to `write_metrics`, as thin calls of its compiled drivers. A market
-    whose roles do not always act one after the other has a single phase: its driver plays on until a controlled role has
+    A market supplies the six methods from `allocate` to `write_metrics`, as thin calls of its compiled drivers. Where
+    roles do not always act one after the other, it has a single phase: its driver plays on until a controlled role has
     to act, and `write_active` says which.
 
     Attributes

@@ -46,12 +46,8 @@ class Market(NamedTuple):
     """uint64 (batch,)."""
     stream: NDArray[Any]
     """uint64 (batch,)."""
-    instance: NDArray[Any]
-    """uint64 (batch,): unused; nothing here lasts longer than an episode."""
     episode: NDArray[Any]
     """uint64 (batch,)."""
-    phase: NDArray[Any]
-    """int64 (batch,): always 0, since there is one phase."""
     cycles: NDArray[Any]
     """int64 (batch,): customers who have come in this episode."""
     valuation: NDArray[Any]
@@ -128,9 +124,9 @@ class PostedPriceGame(PhasedGame):
     def allocate(self) -> Market:
         """Return the zeroed arrays of the batch."""
         n = self.num_envs
-        keys = [np.zeros(n, np.uint64) for _ in range(4)]
+        keys = [np.zeros(n, np.uint64) for _ in range(3)]
         valuation = np.zeros((n, self.config.customers), np.int64)
-        return Market(*keys, *np.zeros((2, n), np.int64), valuation, np.zeros(n, np.int64), np.zeros(n))
+        return Market(*keys, np.zeros(n, np.int64), valuation, np.zeros(n, np.int64), np.zeros(n))
 
     def count_accounts(self) -> int:
         """Return 2 accounts: the seller, and all customers together."""
