@@ -12,7 +12,7 @@ from ioa_marl.foundations.compile import machine_code
 from ioa_marl.foundations.records import plain_view
 from ioa_marl.markets.double_dutch import drivers
 from ioa_marl.markets.double_dutch.drivers import StepOutputs
-from ioa_marl.markets.double_dutch.kernels import Metrics
+from ioa_marl.markets.double_dutch.state import Metrics
 
 
 class Engine(Protocol):

@@ -14,7 +14,7 @@ from arrays import allocate_outputs
 from numpy.typing import NDArray
 
 from ioa_marl.envs.double_dutch.game import DoubleDutchConfig
-from ioa_marl.markets.double_dutch.auction import allocate_state
+from ioa_marl.markets.double_dutch.state import allocate_state
 
 SOURCE = Path(__file__).parent / "double_dutch.c"
 FLAGS = ("-O3", "-ffp-contract=off", "-fPIC", "-shared")

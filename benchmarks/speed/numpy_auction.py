@@ -15,7 +15,7 @@ from arrays import allocate_outputs
 from numpy.typing import NDArray
 
 from ioa_marl.envs.double_dutch.game import DoubleDutchConfig
-from ioa_marl.markets.double_dutch.auction import allocate_state
+from ioa_marl.markets.double_dutch.state import allocate_state
 
 Words = NDArray[np.uint64]
 Rows = NDArray[np.intp]

@@ -18,9 +18,9 @@ from ioa_marl.envs.spaces import unit_box
 from ioa_marl.foundations.compile import machine_code
 from ioa_marl.foundations.parameters import require
 from ioa_marl.markets.double_dutch import drivers
-from ioa_marl.markets.double_dutch.auction import PRESETS, DoubleDutchParams, allocate_state
+from ioa_marl.markets.double_dutch.auction import PRESETS, DoubleDutchParams
 from ioa_marl.markets.double_dutch.clairvoyant import clairvoyant_bounds
-from ioa_marl.markets.double_dutch.kernels import AuctionState, Metrics
+from ioa_marl.markets.double_dutch.state import AuctionState, Metrics, allocate_state
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs import rendering
 from ioa_marl.foundations.records import plain_view
-from ioa_marl.markets.double_dutch.kernels import BUYERS, SELLERS, Metrics
+from ioa_marl.markets.double_dutch.kernels import BUYERS, SELLERS
+from ioa_marl.markets.double_dutch.state import Metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

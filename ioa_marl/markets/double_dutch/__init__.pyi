@@ -8,9 +8,6 @@ from .auction import (
     DoubleDutchParams as DoubleDutchParams,
 )
 from .auction import (
-    allocate_state as allocate_state,
-)
-from .auction import (
     preset as preset,
 )
 from .auction import (
@@ -54,4 +51,7 @@ from .rivals import (
 )
 from .rivals import (
     trade_reduction as trade_reduction,
+)
+from .state import (
+    allocate_state as allocate_state,
 )

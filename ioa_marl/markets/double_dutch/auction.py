@@ -17,14 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ioa_marl.foundations.parameters import ParameterError, check_integer, check_number, make_preset, require
-from ioa_marl.markets.double_dutch.kernels import (
-    MAX_CLOCK,
-    AuctionState,
-    DoubleDutchRecord,
-    Metrics,
-    open_auction,
-    run_auction,
-)
+from ioa_marl.markets.double_dutch.kernels import MAX_CLOCK, open_auction, run_auction
+from ioa_marl.markets.double_dutch.state import AuctionState, DoubleDutchRecord, allocate_state
 
 LARGEST_SUM = 1e9
 """Largest amount of money, and largest weight of a reward, that is accepted."""
@@ -209,29 +203,18 @@ class DoubleDutchParams:
         aerial_time = self.cycles_per_mbit * self.lot / self.aerial_speed
         log_low, log_high = np.log(self.width)
         return DoubleDutchRecord.row(
-            psi=self.psi,
-            tick=self.tick,
-            regret_weight=self.regret_weight,
-            welfare_weight=self.welfare_weight,
-            message_weight=self.message_weight,
-            trade_weight=self.trade_weight,
-            level_low=self.level[0],
-            level_high=self.level[1],
-            log_width_low=log_low,
-            log_width_high=log_high,
-            value_low=self.value_spread[0],
-            value_high=self.value_spread[1],
-            cost_low=self.cost_spread[0],
-            cost_high=self.cost_spread[1],
-            lot=self.lot,
+            psi=self.psi, tick=self.tick, lot=self.lot,
+            regret_weight=self.regret_weight, welfare_weight=self.welfare_weight,
+            message_weight=self.message_weight, trade_weight=self.trade_weight,
+            level_low=self.level[0], level_high=self.level[1], log_width_low=log_low, log_width_high=log_high,
+            value_low=self.value_spread[0], value_high=self.value_spread[1],
+            cost_low=self.cost_spread[0], cost_high=self.cost_spread[1],
             buyer_penalty=self.buyer_delay_weight * math.log1p(aerial_time),
-            compute_cost=self._compute_cost(),
+            compute_cost=self._compute_cost(), delay_cost=self._delay_cost(),
             hover_cost=self.hover_energy_price * (self.relay_time + aerial_time),
-            delay_cost=self._delay_cost(),
             min_buyers=self.buyers if self.min_buyers is None else self.min_buyers,
-            max_buyers=self.buyers,
             min_sellers=self.sellers if self.min_sellers is None else self.min_sellers,
-            max_sellers=self.sellers,
+            max_buyers=self.buyers, max_sellers=self.sellers,
             buyer_start=round(self.buyer_clock / self.tick),
             seller_start=round(self.seller_clock / self.tick),
             max_ticks=self.max_ticks,
@@ -241,9 +224,8 @@ class DoubleDutchParams:
             auctioneer_learns="auctioneer" in controlled_roles,
             buyers_learn="buyer" in controlled_roles,
             sellers_learn="seller" in controlled_roles,
-            extended=extended,
-            autoreset=autoreset,
-        )
+            extended=extended, autoreset=autoreset,
+        )  # fmt: skip
 
     def step_ticks(self) -> NDArray[np.int64]:
         """Return the auctioneer's steps in ticks."""
@@ -265,29 +247,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "exchange": {"buyers": 1000, "sellers": 1000, "max_ticks": 2400},
 }
 """What each preset changes of the defaults."""
-
-
-def allocate_state(batch: int, bidders: int) -> AuctionState:
-    """Return a zeroed state for ``batch`` auctions with up to ``bidders`` bidders a side."""
-    return AuctionState(
-        seed=np.zeros(batch, np.uint64),
-        stream=np.zeros(batch, np.uint64),
-        episode=np.zeros(batch, np.uint64),
-        size=np.zeros((batch, 2), np.int32),
-        clock=np.zeros((batch, 2), np.int32),
-        side=np.zeros(batch, np.int64),
-        ticks=np.zeros(batch, np.int64),
-        deciding=np.zeros(batch, np.bool_),
-        closed=np.zeros(batch, np.bool_),
-        cycles=np.zeros(batch, np.int64),
-        winners=np.zeros((batch, 2), np.int32),
-        recent=np.zeros((batch, 2, 2), np.int32),
-        order=np.zeros((batch, 2, bidders), np.int32),
-        threshold=np.zeros((batch, 2, bidders), np.int32),
-        valuation=np.zeros((batch, 2, bidders)),
-        accepted_at=np.zeros((batch, 2, bidders), np.int32),
-        totals=Metrics.zeros(batch),
-    )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets.double_dutch.auction import DoubleDutchParams
-from ioa_marl.markets.double_dutch.kernels import Array, AuctionState, DoubleDutchRecord, open_auction, play_tick
+from ioa_marl.markets.double_dutch.kernels import open_auction, play_tick
+from ioa_marl.markets.double_dutch.state import Array, AuctionState, DoubleDutchRecord
 
 SEARCH_LIMIT = 20_000
 """Nodes that the best-first search may expand in one market before it settles for a bound."""

@@ -16,9 +16,6 @@ from ioa_marl.foundations.scaling import unit
 from ioa_marl.markets.double_dutch.kernels import (
     BUYERS,
     SELLERS,
-    Array,
-    AuctionState,
-    DoubleDutchRecord,
     broadcast,
     complete_totals,
     draw_bids,
@@ -28,6 +25,7 @@ from ioa_marl.markets.double_dutch.kernels import (
     play_tick,
     price_at_clocks,
 )
+from ioa_marl.markets.double_dutch.state import Array, AuctionState, DoubleDutchRecord
 
 AUCTIONEER_FEATURES = 6
 AUCTIONEER_FEATURES_EXTENDED = 12
@@ -120,7 +118,7 @@ def write_utilities(b: int, state: AuctionState, out: Array) -> None:
 
 
 @kernel
-def learn(side: int, params: Array) -> bool:
+def side_learns(side: int, params: Array) -> bool:
     """Whether the bidders of a side act in steps of the environment."""
     p: DoubleDutchRecord = params[0]
     return bool(p.buyers_learn if side == 0 else p.sellers_learn)
@@ -129,7 +127,7 @@ def learn(side: int, params: Array) -> bool:
 @kernel
 def is_asked(b: int, state: AuctionState, params: Array, side: int) -> bool:
     """Whether the waiting bidders of a side, which learns, are asked in the next step."""
-    return bool(not state.deciding[b] and state.side[b] == side and learn(side, params))
+    return bool(not state.deciding[b] and state.side[b] == side and side_learns(side, params))
 
 
 @kernel
@@ -159,11 +157,11 @@ def play_roles(b: int, state: AuctionState, params: Array, step: int, choices: A
     p: DoubleDutchRecord = params[0]
     total = 0.0
     closed = False
-    bidders_fresh = not state.deciding[b] and learn(state.side[b], params)
+    bidders_fresh = not state.deciding[b] and side_learns(state.side[b], params)
     auctioneer_fresh = not bidders_fresh
     while not closed:
         if not state.deciding[b]:
-            bidders_learn = learn(state.side[b], params)
+            bidders_learn = side_learns(state.side[b], params)
             if bidders_learn and not bidders_fresh:
                 break
             if p.auctioneer_learns and not bidders_learn and not auctioneer_fresh:

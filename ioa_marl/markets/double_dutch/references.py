@@ -11,15 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.foundations.records import plain_view
 from ioa_marl.foundations.seeds import CALIBRATION_SEED
-from ioa_marl.markets.double_dutch.auction import DoubleDutchParams, allocate_state
-from ioa_marl.markets.double_dutch.kernels import (
-    Array,
-    AuctionState,
-    Metrics,
-    draw_bids,
-    open_auction,
-    play_tick,
-)
+from ioa_marl.markets.double_dutch.auction import DoubleDutchParams
+from ioa_marl.markets.double_dutch.kernels import draw_bids, open_auction, play_tick
+from ioa_marl.markets.double_dutch.state import Array, AuctionState, Metrics, allocate_state
 
 
 @kernel

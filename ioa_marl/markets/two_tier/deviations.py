@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.foundations.compile import kernel, machine_code
-from ioa_marl.markets.double_dutch.auction import allocate_state as allocate_auction
-from ioa_marl.markets.double_dutch.kernels import Array, AuctionState
+from ioa_marl.markets.double_dutch.state import Array, AuctionState
+from ioa_marl.markets.double_dutch.state import allocate_state as allocate_auction
 from ioa_marl.markets.stackelberg.drivers import reshape_markets
 from ioa_marl.markets.stackelberg.kernels import FIXED, leader_count, leader_profit
 from ioa_marl.markets.two_tier import kernels as k

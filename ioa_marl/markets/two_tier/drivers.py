@@ -5,7 +5,7 @@ from __future__ import annotations
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.foundations.scaling import unit
 from ioa_marl.markets.double_dutch import kernels as a
-from ioa_marl.markets.double_dutch.kernels import Array
+from ioa_marl.markets.double_dutch.state import Array
 from ioa_marl.markets.stackelberg import drivers as pricing
 from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE, MarketState, settle
 from ioa_marl.markets.two_tier import kernels as k

@@ -20,14 +20,13 @@ from ioa_marl.foundations.compile import kernel
 from ioa_marl.foundations.philox import philox_block, to_unit
 from ioa_marl.markets.double_dutch import kernels as a
 from ioa_marl.markets.double_dutch.kernels import (
-    Array,
-    AuctionState,
     aerial_cost,
     clear_totals,
     fixed_valuation,
     open_auction,
     play_tick,
 )
+from ioa_marl.markets.double_dutch.state import Array, AuctionState
 from ioa_marl.markets.stackelberg.kernels import FIXED, MarketState, leader_count
 
 LOT, RELAY_COST, FIXED_DELAY_WEIGHT, AERIAL_DELAY_WEIGHT, HOVER_PRICE, AERIAL_RELAY = range(6)

@@ -25,9 +25,9 @@ from ioa_marl.foundations.parameters import (
     require,
 )
 from ioa_marl.foundations.seeds import as_seeds
-from ioa_marl.markets.double_dutch import auction as double_dutch
 from ioa_marl.markets.double_dutch import kernels as a
 from ioa_marl.markets.double_dutch.auction import DoubleDutchParams
+from ioa_marl.markets.double_dutch.state import allocate_state as allocate_auction
 from ioa_marl.markets.stackelberg import params as stackelberg
 from ioa_marl.markets.stackelberg.params import ACTUATOR_RATIO, StackelbergParams
 from ioa_marl.markets.two_tier import drivers as batch
@@ -314,7 +314,7 @@ def allocate_market(params: TwoTierParams, markets: int) -> k.Market:
         received=np.zeros((markets, aerial + 1)),
         sums=np.zeros((markets, k.N_SUMS)),
     )
-    return k.Market(pricing, tier, double_dutch.allocate_state(markets, bidders))
+    return k.Market(pricing, tier, allocate_auction(markets, bidders))
 
 
 def draw_markets(

@@ -130,6 +130,23 @@ def test_a_market_of_a_batch_is_the_same_market_alone_also_after_resets(controll
     assert ends > 8
 
 
+@pytest.mark.parametrize("max_cycles", [None, 9])
+def test_the_one_call_of_a_lone_auctioneer_plays_what_the_phases_play(max_cycles):
+    in_one_call, by_phases = (new_game(5, max_cycles=max_cycles) for _ in range(2))
+    by_phases.final_states = True  # which the one call does not give
+    rng, ends = np.random.default_rng(21), 0
+    for game in (in_one_call, by_phases):
+        start(game, 8)
+    for _ in range(200):
+        actions = random_actions(in_one_call, rng)
+        one, other = record(in_one_call, actions), record(by_phases, actions)
+        assert_same(one, other)
+        ends += one["terminated"].sum() + one["truncated"].sum()
+    assert ends > 10
+    for name, array in in_one_call.save().items():
+        assert array.tobytes() == by_phases.save()[name].tobytes(), name
+
+
 @any_learning
 def test_a_restored_game_goes_on_bit_for_bit(controlled_roles):
     game, rng = new_game(5, controlled_roles), np.random.default_rng(7)
