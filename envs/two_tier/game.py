@@ -14,6 +14,7 @@ from ioa_marl.envs.core import Arrays, PolicyFactory, Role
 from ioa_marl.envs.phased import PhasedGame, check_common
 from ioa_marl.envs.spaces import unit_box
 from ioa_marl.envs.two_tier.policies import POLICIES
+from ioa_marl.foundations.compile import machine_code
 from ioa_marl.foundations.parameters import check_integer, check_number, require
 from ioa_marl.foundations.records import plain_view
 from ioa_marl.markets.stackelberg.equilibrium import solve_batch
@@ -21,10 +22,16 @@ from ioa_marl.markets.stackelberg.kernels import MarketState
 from ioa_marl.markets.stackelberg.observations import LEADER_FEATURES, LEADER_FEATURES_EXTENDED, observe_leaders
 from ioa_marl.markets.stackelberg.params import LEADERS
 from ioa_marl.markets.stackelberg.references import equilibrium_on_grid
-from ioa_marl.markets.two_tier import drivers as batch
-from ioa_marl.markets.two_tier import kernels as k
+from ioa_marl.markets.two_tier import drivers
 from ioa_marl.markets.two_tier.deviations import DeviationEvaluator
 from ioa_marl.markets.two_tier.params import PRESETS, TwoTierParams, allocate_market
+from ioa_marl.markets.two_tier.records import TwoTierMetrics
+
+
+def _ratio(total: NDArray[np.float64], base: NDArray[np.float64], otherwise: float) -> NDArray[np.float64]:
+    """Return one total over another, (batch,); ``otherwise`` where that is 0."""
+    some = base > 0.0
+    return np.where(some, total / np.where(some, base, 1.0), otherwise)
 
 
 @dataclass(frozen=True)
@@ -242,11 +249,7 @@ class TwoTierGame(PhasedGame):
     config_class: ClassVar[type[Any]] = TwoTierConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     default_controlled_roles: ClassVar[tuple[str, ...]] = (*LEADERS, "auctioneer")
-    metric_names: tuple[str, ...] = (
-        "mobile_regret", "fixed_regret", "auction_regret", "mobile_profit", "fixed_profit", "aerial_profit",
-        "follower_welfare", "social_welfare", "mobile_price", "fixed_price", "participation", "overloaded", "unserved",
-        "buyers", "trades", "clearing_price", "auction_return", "auction_efficiency", "messages",
-    )  # fmt: skip
+    metric_names: tuple[str, ...] = TwoTierMetrics.names()
     objectives: ClassVar[Mapping[str, str]] = {
         "mobile": "mobile_regret", "fixed": "fixed_regret", "auctioneer": "auction_regret"
     }  # fmt: skip
@@ -279,8 +282,8 @@ class TwoTierGame(PhasedGame):
         leader = LEADER_FEATURES_EXTENDED if extended else LEADER_FEATURES
         features = {
             "mobile": leader,
-            "fixed": leader + (batch.FIXED_EXTRAS if extended else 0),
-            "auctioneer": batch.AUCTIONEER_FEATURES_EXTENDED if extended else batch.AUCTIONEER_FEATURES,
+            "fixed": leader + (drivers.FIXED_EXTRAS if extended else 0),
+            "auctioneer": drivers.AUCTIONEER_FEATURES_EXTENDED if extended else drivers.AUCTIONEER_FEATURES,
         }
         price, steps = spaces.Discrete(config.price_levels), [len(config.steps)] * 2
         return {
@@ -292,13 +295,18 @@ class TwoTierGame(PhasedGame):
         }
 
     def allocate(self) -> MarketState:
-        """Return the zeroed arrays of the batch."""
+        """Return the zeroed arrays of the drivers."""
         config, n = self.config, self.num_envs
         self.whole = allocate_market(config, n)
         """Both tiers and what connects them; `market` is the pricing tier."""
         self.settings = config.settings()
-        """Parameter vectors of the kernels."""
+        """The parameters as kernels read them."""
         self._pricing = config.pricing()
+        features = np.zeros((n, 1, 1), np.float32)
+        self._observe_leaders = machine_code(
+            observe_leaders, self.whole.pricing, self.settings.pricing, 0, False, features
+        )
+        self._observe_auctioneer = machine_code(drivers.observe_auctioneer, self.whole, self.settings, False, features)
         self._bench: DeviationEvaluator | None = None
         self._equilibrium = np.zeros((n, 2, max(config.mobile, config.fixed)), np.int64)
         self._solved = np.full((n, 3), -1, np.int64)
@@ -307,10 +315,10 @@ class TwoTierGame(PhasedGame):
 
     def count_accounts(self) -> int:
         """Return the number of accounts in the ledger."""
-        return int(self.market.accounts.shape[1] - 1 + self.whole.tier.received.shape[1])
+        return int(self.market.accounts.shape[1] - 1 + self.whole.tier.accounts.shape[1])
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        tier = {f"tier_{name}": array for name, array in self.whole.tier._asdict().items()}
+        tier = {f"tier_{name}": plain_view(array) for name, array in self.whole.tier._asdict().items()}
         auction = {f"auction_{name}": plain_view(array) for name, array in self.whole.auction._asdict().items()}
         return {**super()._arrays(), **tier, **auction}
 
@@ -322,7 +330,7 @@ class TwoTierGame(PhasedGame):
 
     def open_markets(self, mask: NDArray[np.bool_]) -> None:
         """Draw and open the present episode of the markets ``mask``, bool (batch,)."""
-        batch.open_markets(self.whole, self.settings, mask)
+        drivers.open_markets(self.whole, self.settings, mask)
 
     def play_phase(
         self,
@@ -335,9 +343,9 @@ class TwoTierGame(PhasedGame):
         """Play one phase of the markets ``mask``; see `PhasedGame.play_phase`."""
         levels = self.config.price_levels
         if phase == 0:
-            batch.post_prices(self.whole, self.settings, mask, levels, actions["mobile"], actions["fixed"])
+            drivers.post_prices(self.whole, self.settings, mask, levels, actions["mobile"], actions["fixed"])
             return
-        batch.hold_auctions(self.whole, self.settings, mask, actions["auctioneer"], terminated)
+        drivers.hold_auctions(self.whole, self.settings, mask, actions["auctioneer"], terminated)
         for side, role in enumerate(LEADERS):
             if role in rewards:
                 profit = self.market.profit[mask, side, : self.roles[role].count]
@@ -350,11 +358,11 @@ class TwoTierGame(PhasedGame):
         extended, settings = self.config.observation == "extended", self.settings
         for side, role in enumerate(LEADERS):
             if role in observations:
-                observe_leaders(self.market, settings.pricing, side, extended, observations[role])
+                self._observe_leaders(self.market, settings.pricing, side, extended, observations[role])
         if extended and "fixed" in observations:
-            batch.observe_fixed(self.whole, settings, LEADER_FEATURES_EXTENDED, observations["fixed"])
+            drivers.observe_fixed(self.whole, settings, LEADER_FEATURES_EXTENDED, observations["fixed"])
         if "auctioneer" in observations:
-            batch.observe_auctioneer(self.whole, settings, extended, observations["auctioneer"])
+            self._observe_auctioneer(self.whole, settings, extended, observations["auctioneer"])
 
     def equilibrium_to_play(self) -> NDArray[np.int64]:
         """Return the prices that `oracle` posts, as indices, shape (batch, 2, leaders)."""
@@ -374,46 +382,34 @@ class TwoTierGame(PhasedGame):
         market, tier = self.market, self.whole.tier
         others = market.accounts.shape[1] - 1
         ledger[mask, :others] = market.accounts[mask, :-1]
-        ledger[mask, others:] = tier.received[mask]
-        figures = self._figures()
+        ledger[mask, others:] = tier.accounts[mask]
+        values = self._means()
         for name in self.objectives.values():
-            figures[name] = np.full(self.num_envs, np.nan)
+            values[name] = np.nan
         for b in np.flatnonzero(mask).tolist() if self.full_metrics else ():
             deviation_evaluator = self.deviation_evaluator()
             deviation_evaluator.take(self.whole, b)
-            figures["auction_regret"][b] = deviation_evaluator.auction_regret()
-            figures["mobile_regret"][b], figures["fixed_regret"][b] = deviation_evaluator.leader_regrets()
-        for column, name in enumerate(self.metric_names):
-            metrics[mask, column] = figures[name][mask]
+            values[b].auction_regret = deviation_evaluator.auction_regret()
+            values[b].mobile_regret, values[b].fixed_regret = deviation_evaluator.leader_regrets()
+        metrics[mask] = plain_view(values)[mask]
 
-    def _figures(self) -> dict[str, NDArray[np.float64]]:
-        """Return the means over the settled rounds, (batch,) each."""
-        config, sums = self.config, self.whole.tier.sums
-        mean = sums / np.maximum(self.market.round, 1)[:, None]
-        profits = mean[:, k.MOBILE_PROFIT] + mean[:, k.FIXED_PROFIT] + mean[:, k.AERIAL_PROFIT]
-
-        def ratio(column: int, by: int, otherwise: float) -> NDArray[np.float64]:
-            some = sums[:, by] > 0.0
-            return np.where(some, sums[:, column] / np.where(some, sums[:, by], 1.0), otherwise)
-
-        return {
-            "mobile_profit": mean[:, k.MOBILE_PROFIT],
-            "fixed_profit": mean[:, k.FIXED_PROFIT],
-            "aerial_profit": mean[:, k.AERIAL_PROFIT],
-            "follower_welfare": mean[:, k.FOLLOWER_WELFARE],
-            "social_welfare": mean[:, k.FOLLOWER_WELFARE] + profits,
-            "mobile_price": mean[:, k.MOBILE_PRICE],
-            "fixed_price": mean[:, k.FIXED_PRICE],
-            "participation": mean[:, k.PARTICIPATION] / config.wireless,
-            "overloaded": mean[:, k.OVERLOADED] / config.fixed,
-            "unserved": ratio(k.UNSERVED, k.LOAD, 0.0),
-            "buyers": mean[:, k.N_BUYERS],
-            "trades": mean[:, k.N_TRADES],
-            "clearing_price": ratio(k.CLEARING_PRICE, k.CLEARED, 0.0),
-            "auction_return": mean[:, k.AUCTION_RETURN],
-            "auction_efficiency": ratio(k.AUCTION_WELFARE, k.AUCTION_OPTIMUM, 1.0),
-            "messages": mean[:, k.MESSAGES],
-        }
+    def _means(self) -> NDArray[Any]:
+        """Return what the settled rounds came to in the mean, `TwoTierMetrics` (batch,), regrets left out."""
+        config, totals, rounds = self.config, self.whole.tier.totals, np.maximum(self.market.round, 1)
+        values = TwoTierMetrics.zeros(self.num_envs)
+        for name in (
+            "mobile_profit", "fixed_profit", "aerial_profit", "follower_welfare", "mobile_price", "fixed_price",
+            "buyers", "trades", "auction_return", "messages",
+        ):  # fmt: skip
+            values[name] = totals[name] / rounds
+        profits = values["mobile_profit"] + values["fixed_profit"] + values["aerial_profit"]
+        values["social_welfare"] = values["follower_welfare"] + profits
+        values["participation"] = totals["purchases"] / rounds / config.wireless
+        values["overloaded"] = totals["overloaded"] / rounds / config.fixed
+        values["unserved"] = _ratio(totals["unserved_load"], totals["load"], 0.0)
+        values["clearing_price"] = _ratio(totals["clearing_price"], totals["auctions_with_trade"], 0.0)
+        values["auction_efficiency"] = _ratio(totals["auction_welfare"], totals["optimal_welfare"], 1.0)
+        return values
 
     def state(self) -> NDArray[np.float32]:
         """Return what the whole market is, (batch, features), scaled to [0, 1].
@@ -429,7 +425,7 @@ class TwoTierGame(PhasedGame):
             count = getattr(config, role)
             parts += [x[:, side, :count] / config.price_cap for x in (market.price, market.cost)]
             parts.append(market.sales[:, side, :count] / load)
-        parts += [tier.capacity / load, tier.load / load, market.offloading_ratio, tier.served, tier.ask / bid]
+        parts += [tier.capacity / load, tier.load / load, market.offloading_ratio, tier.served_fraction, tier.ask / bid]
         for side, count in enumerate((config.fixed, config.aerial)):
             parts.append(auction.valuation[:, side, :count] / bid)
         totals = auction.totals[:, None]

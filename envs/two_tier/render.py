@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ioa_marl.envs import rendering as r
-from ioa_marl.markets.double_dutch import kernels as a
-from ioa_marl.markets.two_tier import kernels as k
+from ioa_marl.envs import rendering
+from ioa_marl.markets.double_dutch.kernels import BUYERS, SELLERS
+from ioa_marl.markets.stackelberg.params import LEADERS
+from ioa_marl.markets.two_tier.kernels import NOBODY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 100
 """Width of the text."""
-_SIDES = ("mobile", "fixed")
-_COLOURS = (r.BLUE, r.ORANGE)
+_COLOURS = (rendering.BLUE, rendering.ORANGE)
 _MOST_NAMED = 24
 """With more leaders than this, only some are named on an axis, and the text shows the first of them."""
 
@@ -104,15 +104,15 @@ def _view(game: TwoTierGame, b: int) -> _View:
     load, capacity = tier.load[b].copy(), tier.capacity[b].copy()
     trades = 0 if posted else int(auction.totals[b].trades)
     shown, trading = [], []
-    for side in (a.BUYERS, a.SELLERS):
+    for side in (BUYERS, SELLERS):
         bidders = auction.order[b, side, : auction.size[b, side]]
         valuations = auction.valuation[b, side, bidders]
-        keenest = np.argsort(-valuations if side == a.BUYERS else valuations, kind="stable")
+        keenest = np.argsort(-valuations if side == BUYERS else valuations, kind="stable")
         shown.append(valuations[keenest])
         trading.append(keenest < trades)  # the first acceptors trade
     return _View(
         round=int(market.round[b]), rounds=config.rounds, posted=posted, **sides, load=load, capacity=capacity,
-        passed=np.where((tier.partner[b] != k.NOBODY) & (not posted), config.lot, 0.0),
+        passed=np.where((tier.partner[b] != NOBODY) & (not posted), config.lot, 0.0),
         lot=config.lot, highest_bid=config.price_cap * config.lot,
         values=shown[0], asks=shown[1], value_trades=trading[0], ask_trades=trading[1],
         clocks=(auction.clock[b, 0] * config.tick, auction.clock[b, 1] * config.tick),
@@ -141,13 +141,13 @@ def figure(game: TwoTierGame, index: int = 0) -> Figure:
     Figure
         1080 × 720 pixels.
     """
-    view, drawn = _view(game, index), r.new_figure()
+    view, drawn = _view(game, index), rendering.new_figure()
     _draw_header(drawn, view)
     top = max(max(map(float, (*view.price[0], *view.price[1], *view.cost[0], *view.cost[1]))) * 1.15, 0.1)
     for side, x in enumerate((0.065, 0.325)):
         axes = drawn.add_axes((x, 0.475, 0.225, 0.265))
-        r.style_axes(axes, "", "unit price" if side == 0 else "")
-        axes.set_title(f"{_SIDES[side]} agents", fontsize=11.5, color=_COLOURS[side], fontweight="bold", loc="left")
+        rendering.style_axes(axes, "", "unit price" if side == 0 else "")
+        axes.set_title(f"{LEADERS[side]} agents", fontsize=11.5, color=_COLOURS[side], fontweight="bold", loc="left")
         axes.set_ylim(0.0, top)
         _draw_prices(axes, view, side)
     _draw_loads(drawn, view)
@@ -157,13 +157,13 @@ def figure(game: TwoTierGame, index: int = 0) -> Figure:
 
 
 def _draw_header(drawn: Figure, view: _View) -> None:
-    chip = r.ORANGE if view.posted else r.INK
-    drawn.text(0.03, 0.957, "Two-tier market", fontsize=19, fontweight="bold", color=r.INK, va="center")
+    chip = rendering.ORANGE if view.posted else rendering.INK
+    drawn.text(0.03, 0.957, "Two-tier market", fontsize=19, fontweight="bold", color=rendering.INK, va="center")
     drawn.text(
-        0.97, 0.957, view.headline, fontsize=13, fontweight="bold", color=r.PAPER, ha="right", va="center",
+        0.97, 0.957, view.headline, fontsize=13, fontweight="bold", color=rendering.PAPER, ha="right", va="center",
         bbox={"boxstyle": "round,pad=0.45", "facecolor": chip, "edgecolor": chip},
     )  # fmt: skip
-    drawn.text(0.03, 0.912, view.sentence, fontsize=12, color=r.MUTED, va="center")
+    drawn.text(0.03, 0.912, view.sentence, fontsize=12, color=rendering.MUTED, va="center")
     y = 0.85
     figures = (
         ("mobile profit", f"{view.profit[0].sum():,.1f}"), ("fixed profit", f"{view.profit[1].sum():,.1f}"),
@@ -173,7 +173,7 @@ def _draw_header(drawn: Figure, view: _View) -> None:
     )  # fmt: skip
     for i, (label, value) in enumerate(figures):
         shown = "–" if view.opening or (view.posted and i != 4) else value.replace("-", "−")
-        r.tile(drawn, 0.03 + 0.137 * i, y, label, shown)
+        rendering.tile(drawn, 0.03 + 0.137 * i, y, label, shown)
 
 
 def _name_agents(axes: Axes, count: int) -> None:
@@ -184,50 +184,50 @@ def _name_agents(axes: Axes, count: int) -> None:
 def _draw_prices(axes: Axes, view: _View, side: int) -> None:
     """Draw each leader's price as a bar from its unit cost up; a price below cost is a loss, in pink."""
     price, cost, at = view.price[side], view.cost[side], np.arange(len(view.price[side]))
-    axes.bar(at, cost, width=0.7, color=r.GRID)
+    axes.bar(at, cost, width=0.7, color=rendering.GRID)
     _name_agents(axes, len(at))
     if view.opening:
         return
-    colours = [_COLOURS[side] if gain else r.PINK for gain in price >= cost]
+    colours = [_COLOURS[side] if gain else rendering.PINK for gain in price >= cost]
     axes.bar(at, price - cost, bottom=cost, width=0.7, color=colours, alpha=0.85)
-    axes.axhline(float(price.mean()), color=r.INK, linewidth=1.1, linestyle=(0, (4, 3)))
+    axes.axhline(float(price.mean()), color=rendering.INK, linewidth=1.1, linestyle=(0, (4, 3)))
     axes.annotate(
         f"mean {price.mean():.2f}", (1.0, float(price.mean())), xycoords=("axes fraction", "data"), xytext=(0, 3),
-        textcoords="offset points", ha="right", va="bottom", fontsize=9, color=r.INK,
-        bbox={"facecolor": r.PAPER, "edgecolor": "none", "pad": 1.0, "alpha": 0.75},
+        textcoords="offset points", ha="right", va="bottom", fontsize=9, color=rendering.INK,
+        bbox={"facecolor": rendering.PAPER, "edgecolor": "none", "pad": 1.0, "alpha": 0.75},
     )  # fmt: skip
 
 
 def _draw_loads(drawn: Figure, view: _View) -> None:
     axes = drawn.add_axes((0.065, 0.135, 0.485, 0.235))
-    r.style_axes(axes, "fixed agent", "load, Mbit")
+    rendering.style_axes(axes, "fixed agent", "load, Mbit")
     own, at = np.minimum(view.load, view.capacity), np.arange(len(view.load))
-    axes.bar(at, own, width=0.7, color=r.ORANGE, alpha=0.85)
-    axes.bar(at, view.passed, bottom=own, width=0.7, color=r.GREEN, alpha=0.85)
+    axes.bar(at, own, width=0.7, color=rendering.ORANGE, alpha=0.85)
+    axes.bar(at, view.passed, bottom=own, width=0.7, color=rendering.GREEN, alpha=0.85)
     # Before the auction nobody knows how much of the excess finds a seller.
-    face, hatch = (r.PAPER, "////") if view.posted else (r.PINK, "")
+    face, hatch = (rendering.PAPER, "////") if view.posted else (rendering.PINK, "")
     some = view.unserved > 1e-9
     axes.bar(
-        at[some], view.unserved[some], bottom=(own + view.passed)[some], width=0.7, facecolor=face, edgecolor=r.PINK,
-        hatch=hatch,
+        at[some], view.unserved[some], bottom=(own + view.passed)[some], width=0.7, facecolor=face,
+        edgecolor=rendering.PINK, hatch=hatch,
     )  # fmt: skip
     top = float(view.load.max()) * 1.18 or 4.0 * view.lot
     axes.set_ylim(0.0, top)
     _name_agents(axes, len(at))
     width = float(np.clip(26.0 / len(at), 0.8, 2.6))
     within = view.capacity <= top
-    axes.hlines(view.capacity[within], at[within] - 0.46, at[within] + 0.46, color=r.INK, linewidth=width)
+    axes.hlines(view.capacity[within], at[within] - 0.46, at[within] + 0.46, color=rendering.INK, linewidth=width)
     if len(at) <= _MOST_NAMED:
         for j in at[~within]:
-            axes.text(j, top, "▲", ha="center", va="top", fontsize=8, color=r.INK)
+            axes.text(j, top, "▲", ha="center", va="top", fontsize=8, color=rendering.INK)
 
 
 def _draw_auction(drawn: Figure, view: _View) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes = drawn.add_axes((0.625, 0.135, 0.25, 0.605))
-    r.style_axes(axes, "lots", "price per lot")
-    axes.set_title("auction of excess load", fontsize=11.5, color=r.GREEN, fontweight="bold", loc="left")
+    rendering.style_axes(axes, "lots", "price per lot")
+    axes.set_title("auction of excess load", fontsize=11.5, color=rendering.GREEN, fontweight="bold", loc="left")
     lots = max(1, len(view.values), len(view.asks))
     axes.set_xlim(0, lots)
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
@@ -235,42 +235,44 @@ def _draw_auction(drawn: Figure, view: _View) -> None:
     axes.set_ylim(0.0, max(prices, default=0.0) * 1.12 or view.highest_bid)
     pairs = min(len(view.values), len(view.asks))
     gains = int((view.values[:pairs] > view.asks[:pairs]).sum())
-    x, upper = r.staircase(view.values[:gains])
-    axes.fill_between(x, r.staircase(view.asks[:gains])[1], upper, color=r.GREEN, alpha=0.15, lw=0)
+    x, upper = rendering.staircase(view.values[:gains])
+    axes.fill_between(x, rendering.staircase(view.asks[:gains])[1], upper, color=rendering.GREEN, alpha=0.15, lw=0)
     for valuations, colour, trading in (
-        (view.values, r.ORANGE, view.value_trades), (view.asks, r.BLUE, view.ask_trades)
+        (view.values, rendering.ORANGE, view.value_trades), (view.asks, rendering.BLUE, view.ask_trades)
     ):  # fmt: skip
-        axes.plot(*r.staircase(valuations), color=colour, linewidth=2.2, solid_capstyle="butt", zorder=3)
+        axes.plot(*rendering.staircase(valuations), color=colour, linewidth=2.2, solid_capstyle="butt", zorder=3)
         at, size = np.arange(len(valuations)) + 0.5, float(np.clip(150.0 / lots, 3.0, 8.0))
-        for chosen, face in ((trading, colour), (~trading, r.PAPER)):
+        for chosen, face in ((trading, colour), (~trading, rendering.PAPER)):
             axes.plot(
                 at[chosen], valuations[chosen], linestyle="none", marker="o", markersize=size, zorder=5,
                 markerfacecolor=face, markeredgecolor=colour, markeredgewidth=1.5,
             )  # fmt: skip
     if view.trades:
-        axes.axhline(view.clearing, color=r.INK, linewidth=2.0, zorder=4)
-        r.tag(axes, view.clearing, view.clearing, f"clearing\nprice\n{view.clearing:,.2f}", r.INK, True)
+        axes.axhline(view.clearing, color=rendering.INK, linewidth=2.0, zorder=4)
+        rendering.tag(axes, view.clearing, view.clearing, f"clearing\nprice\n{view.clearing:,.2f}", rendering.INK, True)
     elif not prices:
-        axes.text(0.5, 0.5, "no bidders", transform=axes.transAxes, ha="center", color=r.MUTED, fontsize=12)
+        axes.text(0.5, 0.5, "no bidders", transform=axes.transAxes, ha="center", color=rendering.MUTED, fontsize=12)
 
 
 def _draw_legend(drawn: Figure, view: _View) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    waiting: dict[str, Any] = {"facecolor": r.PAPER, "hatch": "////"} if view.posted else {"facecolor": r.PINK}
+    waiting: dict[str, Any] = (
+        {"facecolor": rendering.PAPER, "hatch": "////"} if view.posted else {"facecolor": rendering.PINK}
+    )
     point: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 6}
     entries = [
-        Patch(facecolor=r.GRID, label="unit cost"),
-        Patch(facecolor=r.ORANGE, alpha=0.85, label="computed by itself"),
-        Patch(facecolor=r.GREEN, alpha=0.85, label="bought in the auction"),
-        Patch(edgecolor=r.PINK, label="excess" if view.posted else "not served", **waiting),
-        Line2D([], [], color=r.INK, lw=2.4, label="capacity (▲ beyond)"),
-        Line2D([], [], color=r.ORANGE, lw=2.2, label="buyers' values"),
-        Line2D([], [], color=r.BLUE, lw=2.2, label="sellers' costs"),
-        Line2D([], [], color=r.INK, label="trades", **point),
+        Patch(facecolor=rendering.GRID, label="unit cost"),
+        Patch(facecolor=rendering.ORANGE, alpha=0.85, label="computed by itself"),
+        Patch(facecolor=rendering.GREEN, alpha=0.85, label="bought in the auction"),
+        Patch(edgecolor=rendering.PINK, label="excess" if view.posted else "not served", **waiting),
+        Line2D([], [], color=rendering.INK, lw=2.4, label="capacity (▲ beyond)"),
+        Line2D([], [], color=rendering.ORANGE, lw=2.2, label="buyers' values"),
+        Line2D([], [], color=rendering.BLUE, lw=2.2, label="sellers' costs"),
+        Line2D([], [], color=rendering.INK, label="trades", **point),
     ]
-    r.legend(drawn, entries, y=0.008, fontsize=9.0, handlelength=1.4, columnspacing=1.2, handletextpad=0.5)
+    rendering.legend(drawn, entries, y=0.008, fontsize=9.0, handlelength=1.4, columnspacing=1.2, handletextpad=0.5)
 
 
 def text(game: TwoTierGame, index: int = 0) -> str:
@@ -290,7 +292,7 @@ def text(game: TwoTierGame, index: int = 0) -> str:
     """
     view = _view(game, index)
     lines = [f"Two-tier market  ·  {view.headline}", view.sentence, ""]
-    for side, name in enumerate(_SIDES):
+    for side, name in enumerate(LEADERS):
         count = min(len(view.price[side]), _MOST_NAMED // 2)
         rows = [[name, "price", "cost", "sold", "profit"]]
         extra = ["load", "capacity", "passed on", "not served"] if side else []
@@ -299,7 +301,7 @@ def text(game: TwoTierGame, index: int = 0) -> str:
             cells = [view.price[side][x], view.cost[side][x], view.sales[side][x], view.profit[side][x]]
             cells += [view.load[x], view.capacity[x], view.passed[x], view.unserved[x]] if side else []
             rows.append([f"  {x}", *(f"{cell:,.2f}" for cell in cells)])
-        lines += [line[:COLUMNS] for line in r.text_table(rows)]
+        lines += [line[:COLUMNS] for line in rendering.text_table(rows)]
         if count < len(view.price[side]):
             lines.append(f"  … {len(view.price[side]) - count:,} more, mean price {view.price[side].mean():,.2f}")
         lines.append("")
@@ -311,7 +313,7 @@ def _auction_lines(view: _View) -> list[str]:
     scale = "0.00" + f"{top:,.2f}".rjust(width - 4)
     lines = [" " * 29 + scale]
     for name, valuations in (("buyers' values", view.values), ("sellers' costs", view.asks)):
-        row = r.text_density(valuations, 0.0, top, width)
+        row = rendering.text_density(valuations, 0.0, top, width)
         lines.append(f"{name:<20}{len(valuations):>6,} ▕{row}▏")
     profit, welfare = sum(float(x.sum()) for x in view.profit), view.welfare
     last = [

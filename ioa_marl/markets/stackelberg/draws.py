@@ -32,7 +32,8 @@ def _around(word: Any, mean: float, spread: float) -> float:
 
 
 @kernel
-def _between(word: Any, low: float, high: float) -> float:
+def between(word: Any, low: float, high: float) -> float:
+    """Return a uniform number between two bounds, from a word of the generator."""
     return low + (high - low) * to_unit(word)
 
 
@@ -59,7 +60,7 @@ def _set_wireless(b: int, n: int, half: int, words: Any, state: MarketState, par
         # Energy price and noise power are the wireless agent's own, the same for both of its links.
         t.mobile_energy = _around(w1, p.mobile_energy, p.spread)
         t.fixed_energy = _around(w1, p.fixed_energy, p.spread)
-        state.relay_time[b, n] = _between(w2, p.relay_time_low, p.relay_time_high)
+        state.relay_time[b, n] = between(w2, p.relay_time_low, p.relay_time_high)
         # Which mobile agent is a matter of names; which fixed agent is shuffled against it.
         state.reach[b, MOBILE, n] = n % p.mobile
         state.reach[b, FIXED, n] = n
@@ -73,7 +74,7 @@ def _set_leader(b: int, side: int, leader: int, words: Any, state: MarketState, 
     speed = _around(w0, p.mobile_speed if side == MOBILE else p.fixed_speed, p.spread)
     state.time_per_mbit[b, side, leader] = computing_time(1.0, p.cycles_per_mbit, speed)
     if side == MOBILE:
-        state.idle_share[b, leader] = _between(w1, p.lowest_idle, 1.0)
+        state.idle_share[b, leader] = between(w1, p.lowest_idle, 1.0)
     else:
         aerial_speed = _around(w1, p.aerial_speed, p.spread)
         state.aerial_time_per_mbit[b, leader] = computing_time(1.0, p.cycles_per_mbit, aerial_speed)
@@ -137,7 +138,7 @@ def open_episode(b: int, state: MarketState, params: Array, redraw: bool) -> Non
         high = p.mobile_cost_high if side == MOBILE else p.fixed_cost_high
         for leader in range(leader_count(side, params)):
             w0, _, _, _ = philox_block(state.seed[b], state.stream[b], leader + 1, state.episode[b], OF_COST + side)
-            state.cost[b, side, leader] = _between(w0, low, high)
+            state.cost[b, side, leader] = between(w0, low, high)
     _clear_episode(b, state, params)
     if redraw or state.episode[b] == 0 or p.dynamics:
         open_round(b, state, params)

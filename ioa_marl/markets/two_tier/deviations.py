@@ -19,7 +19,6 @@ from ioa_marl.markets.double_dutch.state import Array, AuctionState
 from ioa_marl.markets.double_dutch.state import allocate_state as allocate_auction
 from ioa_marl.markets.stackelberg.drivers import reshape_markets
 from ioa_marl.markets.stackelberg.kernels import FIXED, leader_count, leader_profit
-from ioa_marl.markets.two_tier import kernels as k
 from ioa_marl.markets.two_tier.kernels import (
     NOBODY,
     Market,
@@ -63,7 +62,7 @@ def _price_search(
         if side == FIXED:
             trades, clearing = False, 0.0
             # Only a buyer's profit depends on the auction.
-            if load - tier.capacity[0, leader] >= settings.numbers[k.LOT]:
+            if load - tier.capacity[0, leader] >= settings.tier[0].lot:
                 enter_bidders(0, market, settings, trial, 0, leader, own, load)
                 run_auction(trial, 0, settings, buyer_step, seller_step)
                 trades, clearing = trade_of(trial, 0, leader) != NOBODY, trial.totals[0].price
@@ -117,8 +116,8 @@ def return_to_settled(market: Market) -> None:
     for side in range(2):
         for leader in range(state.price.shape[2]):
             state.price[0, side, leader] = tier.settled_price[0, side, leader]
-    for j in range(tier.settled_share.shape[1]):
-        state.offloading_ratio[0, j] = tier.settled_share[0, j]
+    for j in range(tier.settled_ratio.shape[1]):
+        state.offloading_ratio[0, j] = tier.settled_ratio[0, j]
 
 
 @kernel

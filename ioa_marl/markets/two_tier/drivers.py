@@ -4,42 +4,58 @@ from __future__ import annotations
 
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.foundations.scaling import unit
-from ioa_marl.markets.double_dutch import kernels as a
+from ioa_marl.markets.double_dutch.kernels import BUYERS, SELLERS
 from ioa_marl.markets.double_dutch.state import Array
-from ioa_marl.markets.stackelberg import drivers as pricing
+from ioa_marl.markets.stackelberg.drivers import answer_markets, reshape_markets
+from ioa_marl.markets.stackelberg.drivers import open_markets as open_pricing
 from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE, MarketState, settle
-from ioa_marl.markets.two_tier import kernels as k
+from ioa_marl.markets.two_tier.kernels import (
+    NOBODY,
+    Market,
+    Settings,
+    add_up,
+    clear_episode,
+    draw_costs,
+    draw_technology,
+    enter_bidders,
+    expect,
+    pass_lots_on,
+    pay_for_lots,
+    record_auction,
+    run_auction,
+    write_loads,
+)
 
 AUCTIONEER_FEATURES, AUCTIONEER_FEATURES_EXTENDED = 9, 15
 FIXED_EXTRAS = 4
 """Features that a fixed agent has beyond those of the pricing tier, if they are extended."""
 
 
-def open_markets(market: k.Market, settings: k.Settings, mask: Array) -> None:
+def open_markets(market: Market, settings: Settings, mask: Array) -> None:
     """Draw and open the present episode of the markets ``mask``, bool (batch,)."""
-    pricing.open_markets(market.pricing, settings.pricing, False, mask)
+    open_pricing(market.pricing, settings.pricing, False, mask)
     _open_tiers(market, settings, mask)
-    pricing.reshape_markets(market.pricing, settings.pricing, mask)
+    reshape_markets(market.pricing, settings.pricing, mask)
 
 
 @kernel
-def _open_tiers(market: k.Market, settings: k.Settings, mask: Array) -> None:
+def _open_tiers(market: Market, settings: Settings, mask: Array) -> None:
     for b in range(mask.shape[0]):
         if mask[b]:
             if market.pricing.episode[b] == 0:
-                k.draw_technology(b, market, settings)
-            k.draw_costs(b, market, settings)
-            k.clear_episode(b, market, settings)
-            k.expect(b, market)
+                draw_technology(b, market, settings)
+            draw_costs(b, market, settings)
+            clear_episode(b, market, settings)
+            expect(b, market)
 
 
-def post_prices(market: k.Market, settings: k.Settings, mask: Array, levels: int, mobile: Array, fixed: Array) -> None:
+def post_prices(market: Market, settings: Settings, mask: Array, levels: int, mobile: Array, fixed: Array) -> None:
     """Post prices, let the wireless agents answer and enter the auction's bidders.
 
     ``mobile`` and ``fixed`` are int64 (batch, leaders of the side): index m is the price p̄ m/(levels − 1).
     """
     _set_prices(market.pricing, settings.pricing[0].price_cap, mask, levels, mobile, fixed)
-    pricing.answer_markets(market.pricing, settings.pricing, mask)
+    answer_markets(market.pricing, settings.pricing, mask)
     _enter_markets(market, settings, mask)
 
 
@@ -54,51 +70,51 @@ def _set_prices(state: MarketState, cap: float, mask: Array, levels: int, mobile
 
 
 @kernel
-def _enter_markets(market: k.Market, settings: k.Settings, mask: Array) -> None:
+def _enter_markets(market: Market, settings: Settings, mask: Array) -> None:
     for b in range(mask.shape[0]):
         if mask[b]:
-            k.write_loads(b, market, settings)
-            k.enter_bidders(b, market, settings, market.auction, b, k.NOBODY, 0.0, 0.0)
+            write_loads(b, market, settings)
+            enter_bidders(b, market, settings, market.auction, b, NOBODY, 0.0, 0.0)
 
 
-def hold_auctions(market: k.Market, settings: k.Settings, mask: Array, pairs: Array, terminated: Array) -> None:
+def hold_auctions(market: Market, settings: Settings, mask: Array, pairs: Array, terminated: Array) -> None:
     """Run the auctions and settle the round; ``terminated``, bool (batch,), is set after the last one.
 
     ``pairs`` int64 (batch, 1, 2) indexes the steps of the buyer clock and of the seller clock. Afterwards the wireless
     agents expect the α of this round.
     """
     _run_auctions(market, settings, mask, pairs)
-    pricing.reshape_markets(market.pricing, settings.pricing, mask)
+    reshape_markets(market.pricing, settings.pricing, mask)
     _settle_rounds(market, settings, mask, terminated)
-    pricing.reshape_markets(market.pricing, settings.pricing, mask)
+    reshape_markets(market.pricing, settings.pricing, mask)
 
 
 @kernel
-def _run_auctions(market: k.Market, settings: k.Settings, mask: Array, pairs: Array) -> None:
+def _run_auctions(market: Market, settings: Settings, mask: Array, pairs: Array) -> None:
     for b in range(mask.shape[0]):
         if mask[b]:
             for side in range(2):
                 market.tier.pair[b, side] = pairs[b, 0, side]
-            k.run_auction(market.auction, b, settings, settings.steps[pairs[b, 0, 0]], settings.steps[pairs[b, 0, 1]])
-            k.record_auction(b, market)
-            k.pass_lots_on(b, market, settings)
+            run_auction(market.auction, b, settings, settings.steps[pairs[b, 0, 0]], settings.steps[pairs[b, 0, 1]])
+            record_auction(b, market)
+            pass_lots_on(b, market, settings)
 
 
 @kernel
-def _settle_rounds(market: k.Market, settings: k.Settings, mask: Array, terminated: Array) -> None:
+def _settle_rounds(market: Market, settings: Settings, mask: Array, terminated: Array) -> None:
     """Latencies, payments and profits of the round, whose α the followers' curves are shaped for."""
     for b in range(mask.shape[0]):
         if mask[b]:
             settle(b, market.pricing, settings.pricing)
-            k.pay_for_lots(b, market, settings)
-            k.add_up(b, market, settings)
-            k.expect(b, market)
+            pay_for_lots(b, market, settings)
+            add_up(b, market, settings)
+            expect(b, market)
             market.pricing.round[b] += 1
             terminated[b] = market.pricing.round[b] >= settings.pricing[0].rounds
 
 
 @kernel
-def observe_auctioneer(market: k.Market, settings: k.Settings, extended: bool, out: Array) -> None:
+def observe_auctioneer(market: Market, settings: Settings, extended: bool, out: Array) -> None:
     """Write what the auctioneer sees, float32 (batch, 1, features): this round's bidders, and the last auction.
 
     Round, buyers, sellers, highest and mean income p_j w of the buyers, last clearing price, trades and final clocks;
@@ -107,18 +123,18 @@ def observe_auctioneer(market: k.Market, settings: k.Settings, extended: bool, o
     auction, tier, rules = market.auction, market.tier, settings.auction[0]
     buyers, sellers = float(rules.max_buyers), float(rules.max_sellers)
     start, last_step = float(rules.buyer_start), max(settings.steps.shape[0] - 1, 1)
-    cap, lot = start * rules.tick, settings.numbers[k.LOT]
+    cap, lot = start * rules.tick, settings.tier[0].lot
     for b in range(out.shape[0]):
         highest, total = 0.0, 0.0
-        for m in range(auction.size[b, a.BUYERS]):
+        for m in range(auction.size[b, BUYERS]):
             # Acceptance has put some in front, but buyers they all are.
-            income = market.pricing.price[b, FIXED, auction.order[b, a.BUYERS, m]] * lot
+            income = market.pricing.price[b, FIXED, auction.order[b, BUYERS, m]] * lot
             highest, total = max(highest, income), total + income
         out[b, 0, 0] = unit(market.pricing.round[b] / settings.pricing[0].rounds)
-        out[b, 0, 1] = unit(auction.size[b, a.BUYERS] / buyers)
-        out[b, 0, 2] = unit(auction.size[b, a.SELLERS] / sellers)
+        out[b, 0, 1] = unit(auction.size[b, BUYERS] / buyers)
+        out[b, 0, 2] = unit(auction.size[b, SELLERS] / sellers)
         out[b, 0, 3] = unit(highest / cap)
-        out[b, 0, 4] = unit(total / max(auction.size[b, a.BUYERS], 1) / cap)
+        out[b, 0, 4] = unit(total / max(auction.size[b, BUYERS], 1) / cap)
         out[b, 0, 5] = unit(auction.totals[b].price / cap)
         out[b, 0, 6] = unit(auction.totals[b].trades / min(buyers, sellers))
         for side in range(2):
@@ -130,7 +146,7 @@ def observe_auctioneer(market: k.Market, settings: k.Settings, extended: bool, o
 
 
 @kernel
-def observe_fixed(market: k.Market, settings: k.Settings, first: int, out: Array) -> None:
+def observe_fixed(market: Market, settings: Settings, first: int, out: Array) -> None:
     """Write from feature ``first`` on what a fixed agent also knows: float32 (batch, fixed, features).
 
     Own capacity over the load in its reach, the share α that it passed on, the part of its load that was served, and
@@ -144,8 +160,8 @@ def observe_fixed(market: k.Market, settings: k.Settings, first: int, out: Array
             load = 0.0
             for q in range(state.start[b, FIXED, j], state.start[b, FIXED, j + 1]):
                 load += state.traits[b, state.member[b, FIXED, q]].load
-            paid = market.auction.totals[b].price if tier.partner[b, j] != k.NOBODY else 0.0
+            paid = market.auction.totals[b].price if tier.partner[b, j] != NOBODY else 0.0
             out[b, j, first] = unit(tier.capacity[b, j] / load if load > 0.0 else 1.0)
             out[b, j, first + 1] = unit(state.offloading_ratio[b, j])
-            out[b, j, first + 2] = unit(tier.served[b, j])
+            out[b, j, first + 2] = unit(tier.served_fraction[b, j])
             out[b, j, first + 3] = unit(paid / cap)

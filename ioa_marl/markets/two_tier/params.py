@@ -25,13 +25,15 @@ from ioa_marl.foundations.parameters import (
     require,
 )
 from ioa_marl.foundations.seeds import as_seeds
-from ioa_marl.markets.double_dutch import kernels as a
 from ioa_marl.markets.double_dutch.auction import DoubleDutchParams
+from ioa_marl.markets.double_dutch.kernels import MAX_CLOCK
+from ioa_marl.markets.double_dutch.kernels import 
 from ioa_marl.markets.double_dutch.state import allocate_state as allocate_auction
 from ioa_marl.markets.stackelberg import params as stackelberg
 from ioa_marl.markets.stackelberg.params import ACTUATOR_RATIO, StackelbergParams
-from ioa_marl.markets.two_tier import drivers as batch
-from ioa_marl.markets.two_tier import kernels as k
+from ioa_marl.markets.two_tier.drivers import open_markets
+from ioa_marl.markets.two_tier.kernels import ABSENT, NOBODY, Market, Settings, TierState
+from ioa_marl.markets.two_tier.records import TierTotals, TwoTierRecord
 
 LARGEST = 1e9
 """Largest size of any amount that is accepted."""
@@ -169,7 +171,7 @@ class TwoTierParams:
         require(usable, "steps", self.steps, "positive numbers, increasing")
         for step in self.steps:
             ratio = step / self.tick
-            whole = math.isfinite(ratio) and abs(ratio - round(ratio)) < 1e-9 and ratio < a.MAX_CLOCK
+            whole = math.isfinite(ratio) and abs(ratio - round(ratio)) < 1e-9 and ratio < MAX_CLOCK
             require(whole, "steps", step, f"multiples of tick={self.tick:g}")
         listed = ", ".join(f"{step:g}" for step in self.steps)
         for name in ("scripted_buyer_step", "scripted_seller_step"):
@@ -178,7 +180,7 @@ class TwoTierParams:
     def _check_clock(self) -> None:
         """Check that the highest possible bid, where the buyer clock starts, is a number of ticks."""
         ratio = self.price_cap * self.lot / self.tick
-        whole = abs(ratio - round(ratio)) < 1e-9 * max(ratio, 1.0) and 1.0 <= round(ratio) < a.MAX_CLOCK
+        whole = abs(ratio - round(ratio)) < 1e-9 * max(ratio, 1.0) and 1.0 <= round(ratio) < MAX_CLOCK
         require(
             whole, "tick", self.tick,
             f"a whole part of price_cap · lot = {self.price_cap * self.lot:g}, where the buyer clock starts",
@@ -199,7 +201,7 @@ class TwoTierParams:
             )  # fmt: skip
 
     def pricing(self) -> StackelbergParams:
-        """Return the parameters of the pricing tier; nothing is passed on until the auction tier says so."""
+        """Return the parameters of the pricing tier; α is 0 until the auction tier sets it."""
         return StackelbergParams(**{name: getattr(self, name) for name in SHARED}, aerial_share=0.0)
 
     def auction(self) -> DoubleDutchParams:
@@ -212,7 +214,7 @@ class TwoTierParams:
             tick=self.tick,
             steps=self.steps,
             scripted_step=self.steps[0],
-            max_ticks=a.MAX_CLOCK,
+            max_ticks=MAX_CLOCK,
             psi=self.psi,
             regret_weight=self.regret_weight,
             welfare_weight=self.welfare_weight,
@@ -224,29 +226,37 @@ class TwoTierParams:
         """Return the indices of the two clocks' steps when no agent plays the auctioneer."""
         return self.steps.index(self.scripted_buyer_step), self.steps.index(self.scripted_seller_step)
 
-    def settings(self) -> k.Settings:
-        """Return the parameter vectors of the kernels."""
+    def settings(self) -> Settings:
+        """Return the parameters as kernels read them."""
         pricing, auction = self.pricing(), self.auction()
-        return k.Settings(
+        return Settings(
             pricing=pricing.record(),
             auction=auction.record(),
             steps=auction.step_ticks(),
-            numbers=self.numbers(),
+            tier=self.record(),
         )
 
-    def numbers(self) -> NDArray[np.float64]:
-        """Return the float parameter vector of what connects the tiers."""
-        out = np.zeros(k.N_NUMBERS)
-        out[k.LOT], out[k.RELAY_COST] = self.lot, self.relay_cost
-        out[k.FIXED_DELAY_WEIGHT], out[k.AERIAL_DELAY_WEIGHT] = self.fixed_delay_weight, self.aerial_delay_weight
-        out[k.HOVER_PRICE], out[k.AERIAL_RELAY] = self.hover_energy_price, sum(self.relay_time) / 2.0
-        out[k.LOG_CAPACITY_LOW], out[k.LOG_CAPACITY_HIGH] = np.log(self.capacity)
-        pace = self.cycles_per_mbit / self.aerial_speed
-        out[k.PACE_LOW], out[k.PACE_HIGH] = pace / (1.0 + self.spread), pace / (1.0 - self.spread)
-        out[k.COST_LOW], out[k.COST_HIGH] = self.aerial_cost
-        out[k.HOVER_LOW], out[k.HOVER_HIGH] = self.hover_power
-        out[k.WIND_LOW], out[k.WIND_HIGH] = self.wind
-        return out
+    def record(self) -> NDArray[Any]:
+        """Return what connects the tiers as kernels read it: an array of one `TwoTierRecord`."""
+        log_capacity, time_per_mbit = np.log(self.capacity), self.cycles_per_mbit / self.aerial_speed
+        return TwoTierRecord.row(
+            lot=self.lot,
+            relay_cost=self.relay_cost,
+            fixed_delay_weight=self.fixed_delay_weight,
+            aerial_delay_weight=self.aerial_delay_weight,
+            hover_energy_price=self.hover_energy_price,
+            relay_time=sum(self.relay_time) / 2.0,
+            log_capacity_low=log_capacity[0],
+            log_capacity_high=log_capacity[1],
+            time_per_mbit_low=time_per_mbit / (1.0 + self.spread),
+            time_per_mbit_high=time_per_mbit / (1.0 - self.spread),
+            cost_low=self.aerial_cost[0],
+            cost_high=self.aerial_cost[1],
+            hover_power_low=self.hover_power[0],
+            hover_power_high=self.hover_power[1],
+            wind_low=self.wind[0],
+            wind_high=self.wind[1],
+        )
 
 
 def _per_leader(number: int, **changes: Any) -> dict[str, Any]:
@@ -290,31 +300,32 @@ def preset(name: str, **changes: Any) -> TwoTierParams:
     return make_preset(TwoTierParams, PRESETS, name, changes)
 
 
-def allocate_market(params: TwoTierParams, markets: int) -> k.Market:
+def allocate_market(params: TwoTierParams, markets: int) -> Market:
     """Return a zeroed batch of ``markets``."""
     fixed, aerial, bidders = params.fixed, params.aerial, max(params.fixed, params.aerial)
     pricing = stackelberg.allocate_state(params.pricing(), markets)
-    tier = k.TierState(
+    tier = TierState(
         capacity=np.zeros((markets, fixed)),
-        pace=np.zeros((markets, aerial)),
-        delay=np.zeros((markets, 2)),
+        time_per_mbit=np.zeros((markets, aerial)),
+        mean_fixed_time=np.zeros(markets),
+        mean_aerial_time=np.zeros(markets),
         unit_cost=np.zeros((markets, aerial)),
         hover_power=np.zeros((markets, aerial)),
         cost=np.zeros((markets, aerial)),
         ask=np.zeros((markets, aerial)),
         load=np.zeros((markets, fixed)),
-        served=np.zeros((markets, fixed)),
-        partner=np.full((markets, fixed), k.NOBODY, np.int64),
+        served_fraction=np.zeros((markets, fixed)),
+        partner=np.full((markets, fixed), NOBODY, np.int64),
         pair=np.zeros((markets, 2), np.int64),
         settled_price=np.zeros(pricing.price.shape),
-        settled_share=np.zeros((markets, fixed)),
-        bids=np.full((markets, params.rounds, 2, bidders), k.ABSENT),
+        settled_ratio=np.zeros((markets, fixed)),
+        bids=np.full((markets, params.rounds, 2, bidders), ABSENT),
         returns=np.zeros((markets, params.rounds)),
         aerial_profit=np.zeros((markets, aerial)),
-        received=np.zeros((markets, aerial + 1)),
-        sums=np.zeros((markets, k.N_SUMS)),
+        accounts=np.zeros((markets, aerial + 1)),
+        totals=TierTotals.zeros(markets),
     )
-    return k.Market(pricing, tier, allocate_auction(markets, bidders))
+    return Market(pricing, tier, allocate_auction(markets, bidders))
 
 
 def draw_markets(
@@ -322,7 +333,7 @@ def draw_markets(
     seeds: ArrayLike,
     streams: ArrayLike | None = None,
     instances: ArrayLike | None = None,
-) -> k.Market:
+) -> Market:
     """Return opened markets: the first episode of each seed.
 
     Parameters
@@ -339,5 +350,5 @@ def draw_markets(
     market.pricing.seed[:] = given
     market.pricing.stream[:] = np.arange(len(given)) if streams is None else as_seeds("streams", streams)
     market.pricing.instance[:] = given if instances is None else as_seeds("instances", instances)
-    batch.open_markets(market, params.settings(), np.ones(len(given), np.bool_))
+    open_markets(market, params.settings(), np.ones(len(given), np.bool_))
     return market

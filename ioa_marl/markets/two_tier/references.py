@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.foundations.seeds import CALIBRATION_SEED
-from ioa_marl.markets.two_tier import drivers as batch
+from ioa_marl.markets.two_tier import drivers
 from ioa_marl.markets.two_tier.deviations import DeviationEvaluator
 from ioa_marl.markets.two_tier.kernels import Market
 from ioa_marl.markets.two_tier.params import TwoTierParams, draw_markets
@@ -53,10 +53,10 @@ class _Stage:
     def play(self, rounds: int, mobile: NDArray[np.int64], fixed: NDArray[np.int64], pair: tuple[int, int]) -> Market:
         """Play the first ``rounds`` rounds of the episode; price indices are (batch, leaders)."""
         pairs = np.ascontiguousarray(np.broadcast_to(np.array(pair, np.int64), (len(self._all), 1, 2)))
-        batch.open_markets(self.market, self._settings, self._all)
+        drivers.open_markets(self.market, self._settings, self._all)
         for _ in range(rounds):
-            batch.post_prices(self.market, self._settings, self._all, self.levels, mobile, fixed)
-            batch.hold_auctions(self.market, self._settings, self._all, pairs, self._ended)
+            drivers.post_prices(self.market, self._settings, self._all, self.levels, mobile, fixed)
+            drivers.hold_auctions(self.market, self._settings, self._all, pairs, self._ended)
         return self.market
 
 

@@ -181,7 +181,7 @@ def test_a_fixed_agent_can_also_know_its_capacity_and_what_it_passed_on():
         reach = np.bincount(market.reach[b, 1], weights=market.traits["load"][b], minlength=10)
         np.testing.assert_allclose(seen[b, :, 11], np.minimum(tier.capacity[b] / reach, 1.0), rtol=1e-5)
     np.testing.assert_allclose(seen[..., 12], market.offloading_ratio, rtol=1e-6)
-    np.testing.assert_allclose(seen[..., 13], tier.served, rtol=1e-6)
+    np.testing.assert_allclose(seen[..., 13], tier.served_fraction, rtol=1e-6)
     bought = tier.partner >= 0
     assert bought.any()
     assert (seen[..., 14][bought] > 0.0).all()

@@ -6,7 +6,7 @@ import pytest
 from ioa_marl.envs.two_tier import render
 from ioa_marl.envs.two_tier.game import TwoTierGame
 from ioa_marl.foundations.parameters import ParameterError
-from ioa_marl.markets.double_dutch import kernels as a
+from ioa_marl.markets.double_dutch.kernels import BUYERS
 
 
 def played(steps, preset="paper", num_envs=1, **changes):
@@ -64,7 +64,7 @@ def test_the_auction_is_drawn_in_its_own_units_with_the_clearing_price():
     curves = [tuple(line.get_ydata()) for line in axes.lines]
     for side in range(2):
         bidders = auction.order[0, side, : auction.size[0, side]]
-        valuations = np.sort(auction.valuation[0, side, bidders])[:: -1 if side == a.BUYERS else 1]
+        valuations = np.sort(auction.valuation[0, side, bidders])[:: -1 if side == BUYERS else 1]
         assert tuple(np.repeat(valuations, 2)) in curves
     price = auction.totals[0].price
     assert (price, price) in [curve for curve in curves if len(curve) == 2]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ioa_marl.markets.two_tier import drivers as batch
+from ioa_marl.markets.two_tier import drivers
 from ioa_marl.markets.two_tier.deviations import DeviationEvaluator
 from ioa_marl.markets.two_tier.params import TwoTierParams, draw_markets, preset
 from ioa_marl.markets.two_tier.references import best_fixed_pair, best_posted_pair
@@ -36,8 +36,8 @@ class History:
         everywhere, ended = np.ones(copies, np.bool_), np.zeros(copies, np.bool_)
         for r in range(rounds):
             prices = [np.ascontiguousarray(x[:, r]) for x in played[:2]]
-            batch.post_prices(market, params.settings(), everywhere, LEVELS, *prices)
-            batch.hold_auctions(
+            drivers.post_prices(market, params.settings(), everywhere, LEVELS, *prices)
+            drivers.hold_auctions(
                 market, params.settings(), everywhere, np.ascontiguousarray(played[2][:, r, None]), ended
             )
         return market
@@ -85,7 +85,7 @@ def test_regrets_are_those_of_settled_rounds():
     evaluator.take(market, 0)
     before = [*evaluator.leader_regrets(), evaluator.auction_regret()]
     prices = [np.full((1, 3), 20), np.full((1, 3), 1)]
-    batch.post_prices(market, SMALL.settings(), np.ones(1, np.bool_), LEVELS, *prices)
+    drivers.post_prices(market, SMALL.settings(), np.ones(1, np.bool_), LEVELS, *prices)
     evaluator.take(market, 0)
     assert [*evaluator.leader_regrets(), evaluator.auction_regret()] == pytest.approx(before, abs=1e-12)
 
@@ -136,8 +136,8 @@ def auctions_at_scripted_prices(params, markets, pair):
     prices = [cost_plus_indices(params, 51, cost[:, side, :count], margin) for side, count, margin in sides]
     pairs = np.ascontiguousarray(np.broadcast_to(pair, (markets, 1, 2)), np.int64)
     for _ in range(params.rounds):
-        batch.post_prices(market, params.settings(), everywhere, 51, *prices)
-        batch.hold_auctions(market, params.settings(), everywhere, pairs, ended)
+        drivers.post_prices(market, params.settings(), everywhere, 51, *prices)
+        drivers.hold_auctions(market, params.settings(), everywhere, pairs, ended)
     return market.tier.returns.mean()
 
 
@@ -162,8 +162,8 @@ def test_the_best_pair_of_prices_leaves_less_regret_than_others():
         pairs = np.ascontiguousarray(np.broadcast_to(params.scripted_pair(), (20, 1, 2)), np.int64)
         for _ in range(rounds):
             prices = [np.full((20, 10), index) for index in (mobile, fixed)]
-            batch.post_prices(market, params.settings(), everywhere, 51, *prices)
-            batch.hold_auctions(market, params.settings(), everywhere, pairs, ended)
+            drivers.post_prices(market, params.settings(), everywhere, 51, *prices)
+            drivers.hold_auctions(market, params.settings(), everywhere, pairs, ended)
         evaluator, total = DeviationEvaluator(params, 51), 0.0
         for b in range(20):
             evaluator.take(market, b)

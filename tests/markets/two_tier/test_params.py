@@ -11,7 +11,7 @@ from scipy.stats import kstest
 
 from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.foundations.records import plain_view
-from ioa_marl.markets.two_tier import drivers as batch
+from ioa_marl.markets.two_tier import drivers
 from ioa_marl.markets.two_tier.params import PRESETS, SHARED, TwoTierParams, draw_markets, preset
 
 INF, NAN = float("inf"), float("nan")
@@ -101,7 +101,7 @@ def test_costs_of_aerial_agents_have_the_documented_ranges():
     # Wind is common to all aerial agents of an episode.
     assert np.corrcoef(t.hover_power[:, 0], t.hover_power[:, 1])[0, 1] > 0.3
     pace = PAPER.cycles_per_mbit / PAPER.aerial_speed
-    assert ((t.pace >= pace / 1.1 - 1e-12) & (t.pace <= pace / 0.9 + 1e-12)).all()
+    assert ((t.time_per_mbit >= pace / 1.1 - 1e-12) & (t.time_per_mbit <= pace / 0.9 + 1e-12)).all()
 
 
 @settings(max_examples=40, deadline=None)
@@ -123,11 +123,11 @@ def test_no_nan_or_infinity_for_any_parameters_that_are_accepted(
     rng, everywhere, terminated = np.random.default_rng(seed), np.ones(1, np.bool_), np.zeros(1, np.bool_)
     for _ in range(2):
         prices = [rng.integers(51, size=(1, count)) for count in (mobile, fixed)]
-        batch.post_prices(market, params.settings(), everywhere, 51, *prices)
-        batch.hold_auctions(market, params.settings(), everywhere, rng.integers(2, size=(1, 1, 2)), terminated)
+        drivers.post_prices(market, params.settings(), everywhere, 51, *prices)
+        drivers.hold_auctions(market, params.settings(), everywhere, rng.integers(2, size=(1, 1, 2)), terminated)
     assert terminated[0]
     infinite = (id(market.pricing.curve), id(market.pricing.segments))  # a segment may be empty
     arrays = [plain_view(x) for part in market for x in part if id(x) not in infinite]
     assert all(np.isfinite(x).all() for x in arrays)
-    total = market.pricing.accounts[0].sum() + market.tier.received[0].sum()
+    total = market.pricing.accounts[0].sum() + market.tier.accounts[0].sum()
     assert math.isclose(total, 0.0, abs_tol=1e-9)

@@ -12,7 +12,7 @@ from ioa_marl.foundations.records import plain_view
 from ioa_marl.markets.double_dutch.auction import simulate
 from ioa_marl.markets.stackelberg.drivers import reshape_markets
 from ioa_marl.markets.stackelberg.kernels import list_members
-from ioa_marl.markets.two_tier import drivers as batch
+from ioa_marl.markets.two_tier import drivers
 from ioa_marl.markets.two_tier.params import PRESETS, TwoTierParams, draw_markets, preset
 
 LEVELS = 51
@@ -27,9 +27,9 @@ def play(params, market, mobile, fixed, pairs):
         np.ascontiguousarray(np.broadcast_to(x, (size, n)), np.int64)
         for x, n in ((mobile, params.mobile), (fixed, params.fixed))
     ]
-    batch.post_prices(market, kernel_settings, everywhere, LEVELS, *prices)
+    drivers.post_prices(market, kernel_settings, everywhere, LEVELS, *prices)
     chosen = np.ascontiguousarray(np.broadcast_to(pairs, (size, 2)), np.int64)[:, None]
-    batch.hold_auctions(market, kernel_settings, everywhere, chosen, terminated)
+    drivers.hold_auctions(market, kernel_settings, everywhere, chosen, terminated)
     return terminated
 
 
@@ -61,7 +61,7 @@ def accounts(params):
 
 
 def received(market):
-    return np.concatenate([market.pricing.accounts[0, :-1], market.tier.received[0]])
+    return np.concatenate([market.pricing.accounts[0, :-1], market.tier.accounts[0]])
 
 
 def loads_by_hand(params, market):
@@ -89,7 +89,7 @@ def follow_by_hand(params, market, wants):
         money["mobile", i] += to_mobile
         money["fixed", j] += to_fixed
         cost["mobile", i] += share * load * s.cost[0, 0, i]
-        passed, pace = (params.lot / wants[j], t.pace[0, partner[j]]) if j in partner else (0.0, 0.0)
+        passed, pace = (params.lot / wants[j], t.time_per_mbit[0, partner[j]]) if j in partner else (0.0, 0.0)
         _, qoe, energy = utility(params, market, n, share, passed, pace, 0.0, 0.0)
         welfare[n] = qoe * (share + (1 - share) * served) - energy - to_mobile - to_fixed
     for j in range(params.fixed):
@@ -98,7 +98,7 @@ def follow_by_hand(params, market, wants):
         money["fixed", j] -= price
         money["aerial", k] += price
         cost["fixed", j] += params.relay_cost
-        hover = params.hover_energy_price * (sum(params.relay_time) / 2 + t.pace[0, k] * params.lot)
+        hover = params.hover_energy_price * (sum(params.relay_time) / 2 + t.time_per_mbit[0, k] * params.lot)
         cost["aerial", k] += t.unit_cost[0, k] * params.lot + hover * t.hover_power[0, k]
     return money, cost, welfare
 
@@ -143,11 +143,11 @@ def test_a_buyer_values_a_lot_by_equation_33_and_a_seller_by_equation_34():
     random_round(PAPER, market, np.random.default_rng(0))
     s, t = market.pricing, market.tier
     for j in market.auction.order[0, 0, : market.auction.size[0, 0]]:
-        computing = t.pace[0].mean() * PAPER.lot  # the partner is not known yet
+        computing = t.time_per_mbit[0].mean() * PAPER.lot  # the partner is not known yet
         value = s.price[0, 1, j] * PAPER.lot - PAPER.fixed_delay_weight * math.log(computing + 1) - PAPER.relay_cost
         assert t.bids[0, 0, 0, j] == pytest.approx(max(value, 0.0))
     for k in market.auction.order[0, 1, : market.auction.size[0, 1]]:
-        energy = t.hover_power[0, k] * (0.1 + t.pace[0, k] * PAPER.lot)
+        energy = t.hover_power[0, k] * (0.1 + t.time_per_mbit[0, k] * PAPER.lot)
         delay = (s.time_per_mbit[0, 1].mean() * PAPER.lot) ** 2
         value = t.unit_cost[0, k] * PAPER.lot + PAPER.hover_energy_price * energy + PAPER.aerial_delay_weight * delay
         assert t.bids[0, 0, 1, k] == pytest.approx(value)
@@ -204,7 +204,7 @@ def test_followers_expect_last_rounds_shares_and_answer_better_than_any_of_ten_t
         s = market.pricing
         for n in range(PAPER.wireless):
             i, j = s.reach[0, :, n]
-            aerial = market.tier.pace[0].mean()
+            aerial = market.tier.time_per_mbit[0].mean()
             known = (expected[j], aerial, s.price[0, 0, i], s.price[0, 1, j])
             best = utility(PAPER, market, n, shares, *known)[0].max()
             if s.buys[0, n]:
@@ -228,13 +228,13 @@ def test_money_is_conserved_resources_suffice_and_nobody_trades_at_a_loss(seed, 
     for _ in range(2):
         play(PAPER, market, np.array([prices[:10]]), np.array([prices[10:]]), pair)
         s, t = market.pricing, market.tier
-        assert s.accounts[0, :-1].sum() + t.received[0].sum() == pytest.approx(0.0, abs=1e-9)
+        assert s.accounts[0, :-1].sum() + t.accounts[0].sum() == pytest.approx(0.0, abs=1e-9)
         assert s.accounts[0, -1] == pytest.approx(0.0, abs=1e-9)
-        assert t.received[0, -1] == 0.0  # the auctioneer keeps nothing: strong budget balance
+        assert t.accounts[0, -1] == 0.0  # the auctioneer keeps nothing: strong budget balance
         assert ((s.share[0] >= 0.0) & (s.share[0] <= 1.0)).all()
         assert ((s.offloading_ratio[0] >= 0.0) & (s.offloading_ratio[0] <= 1.0)).all()
         trades = t.partner[0] >= 0
-        computed = t.served[0] * t.load[0] - PAPER.lot * trades
+        computed = t.served_fraction[0] * t.load[0] - PAPER.lot * trades
         assert (computed <= t.capacity[0] + 1e-9).all()
         assert len(set(t.partner[0][trades])) == trades.sum() == market.auction.totals[0].trades
         price = market.auction.totals[0].price
@@ -271,7 +271,7 @@ def copied(market):
 def test_renumbering_the_aerial_agents_renumbers_the_outcome():
     market = draw_markets(PAPER, [11])
     other, order = copied(market), np.random.default_rng(0).permutation(10)
-    for name in ("pace", "unit_cost", "hover_power", "cost", "ask"):
+    for name in ("time_per_mbit", "unit_cost", "hover_power", "cost", "ask"):
         getattr(other.tier, name)[:] = getattr(market.tier, name)[:, order]
     for one in (market, other):
         play(PAPER, one, 9, np.tile([13, 14], 5), (3, 5))
@@ -321,12 +321,12 @@ def test_the_instance_fixes_capacities_and_the_episode_only_costs():
     market = draw_markets(PAPER, [1, 2, 3], instances=[4, 4, 9])
     t = market.tier
     np.testing.assert_array_equal(t.capacity[0], t.capacity[1])
-    np.testing.assert_array_equal(t.pace[0], t.pace[1])
+    np.testing.assert_array_equal(t.time_per_mbit[0], t.time_per_mbit[1])
     assert (t.capacity[0] != t.capacity[2]).any()
     assert (t.ask[0] != t.ask[1]).all()
     before = t.ask.copy(), t.capacity.copy()
     market.pricing.episode[:] = 1
-    batch.open_markets(market, PAPER.settings(), np.ones(3, np.bool_))
+    drivers.open_markets(market, PAPER.settings(), np.ones(3, np.bool_))
     assert (t.ask != before[0]).all()
     np.testing.assert_array_equal(t.capacity, before[1])
 
@@ -343,4 +343,4 @@ def test_every_preset_trades(name):
     market = draw_markets(params, [0])
     for _ in range(3):
         play(params, market, 9, 14, (7, 5))
-    assert market.tier.sums[0, 9] >= 3
+    assert market.tier.totals["trades"][0] >= 3

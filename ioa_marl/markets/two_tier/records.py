@@ -1,0 +1,126 @@
+"""Records of the two-tier market: what its kernels read and write by name."""
+
+from __future__ import annotations
+
+from ioa_marl.foundations.records import Record
+
+
+class TwoTierRecord(Record):
+    """Parameters of what connects the tiers, as kernels read them; see `TwoTierParams` for their meaning."""
+
+    lot: float
+    """Lot size w [Mbit]."""
+    relay_cost: float
+    """Cost γ E_up of passing one lot on [units]."""
+    fixed_delay_weight: float
+    """Weight θ_j of a fixed agent's delay penalty [units]."""
+    aerial_delay_weight: float
+    """Weight θ_k of an aerial agent's squared delay [units/s²]."""
+    hover_energy_price: float
+    """Cost γ_k of hover energy [units/J]."""
+    relay_time: float
+    """Mean t_k_up from a fixed to an aerial agent [s]."""
+    log_capacity_low: float
+    """Logarithm of the least capacity κ_j [Mbit]."""
+    log_capacity_high: float
+    """Logarithm of the largest capacity κ_j [Mbit]."""
+    time_per_mbit_low: float
+    """Least λ/μ of an aerial agent [s/Mbit]."""
+    time_per_mbit_high: float
+    """Largest λ/μ of an aerial agent [s/Mbit]."""
+    cost_low: float
+    """Least unit cost of an aerial agent's computing [units/Mbit]."""
+    cost_high: float
+    """Largest unit cost of an aerial agent's computing [units/Mbit]."""
+    hover_power_low: float
+    """Least hover power in calm air [W]."""
+    hover_power_high: float
+    """Largest hover power in calm air [W]."""
+    wind_low: float
+    """Least factor by which wind raises hover powers."""
+    wind_high: float
+    """Largest factor by which wind raises hover powers."""
+
+
+class TierTotals(Record):
+    """Sums over the settled rounds of an episode."""
+
+    mobile_profit: float
+    """Profits of the mobile agents [units]."""
+    fixed_profit: float
+    """Profits of the fixed agents [units]."""
+    aerial_profit: float
+    """Profits of the aerial agents [units]."""
+    follower_welfare: float
+    """Utilities of the wireless agents [units]."""
+    mobile_price: float
+    """Mean prices posted by the mobile agents [units/Mbit]."""
+    fixed_price: float
+    """Mean prices posted by the fixed agents [units/Mbit]."""
+    purchases: float
+    """Wireless agents that bought."""
+    overloaded: float
+    """Fixed agents with excess load."""
+    buyers: float
+    """Buyers in the auctions."""
+    trades: float
+    """Trades in the auctions."""
+    auctions_with_trade: float
+    """Rounds with a trade."""
+    clearing_price: float
+    """Clearing prices of the rounds with a trade [units per lot]."""
+    auction_return: float
+    """Returns of the auctioneer."""
+    auction_welfare: float
+    """Welfares of the auctions [units]."""
+    optimal_welfare: float
+    """Optimal welfares of the auctions [units]."""
+    messages: float
+    """Listeners summed over the broadcasts."""
+    load: float
+    """Load that the wireless agents want from the fixed agents [Mbit]."""
+    unserved_load: float
+    """What of it was not served [Mbit]."""
+
+
+class TwoTierMetrics(Record):
+    """Metrics of an episode; see `TwoTierGame`."""
+
+    mobile_regret: float
+    """What the mobile agents gain at most, each by another price in the last round [units]."""
+    fixed_regret: float
+    """What the fixed agents gain at most, each by another price in the last round [units]."""
+    auction_regret: float
+    """Mean over rounds of the best pair's return less the return achieved."""
+    mobile_profit: float
+    """Total profit of the mobile agents per round [units]."""
+    fixed_profit: float
+    """Total profit of the fixed agents per round [units]."""
+    aerial_profit: float
+    """Total profit of the aerial agents per round [units]."""
+    follower_welfare: float
+    """Total utility of the wireless agents per round [units]."""
+    social_welfare: float
+    """The same with all profits [units]."""
+    mobile_price: float
+    """Mean price posted by mobile agents [units/Mbit]."""
+    fixed_price: float
+    """Mean price posted by fixed agents [units/Mbit]."""
+    participation: float
+    """Share of wireless agents that buy."""
+    overloaded: float
+    """Share of fixed agents with excess load."""
+    unserved: float
+    """Share of the fixed agents' load that is not served."""
+    buyers: float
+    """Buyers per round."""
+    trades: float
+    """Trades per round."""
+    clearing_price: float
+    """Mean price of the rounds with a trade, 0 without one [units per lot]."""
+    auction_return: float
+    """Return of the auctioneer per round."""
+    auction_efficiency: float
+    """Welfare of all auctions over its maximum, 1 where that is 0."""
+    messages: float
+    """Listeners summed over the broadcasts of a round."""
