@@ -27,7 +27,6 @@ from ioa_marl.foundations.parameters import (
 from ioa_marl.foundations.seeds import as_seeds
 from ioa_marl.markets.double_dutch.auction import DoubleDutchParams
 from ioa_marl.markets.double_dutch.kernels import MAX_CLOCK
-from ioa_marl.markets.double_dutch.kernels import 
 from ioa_marl.markets.double_dutch.state import allocate_state as allocate_auction
 from ioa_marl.markets.stackelberg import params as stackelberg
 from ioa_marl.markets.stackelberg.params import ACTUATOR_RATIO, StackelbergParams
