@@ -18,7 +18,8 @@ import numpy as np
 from figures import draw_deviation, draw_pairs
 from numpy.typing import NDArray
 
-from ioa_marl.envs.vcg_slicing.game import VCGSlicingConfig, VCGSlicingGame
+from ioa_marl.envs.vcg_slicing.config import VCGSlicingConfig
+from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
 from ioa_marl.evaluation.audits.vcg_slicing.bid_play import BidPlay, play_bids
 from ioa_marl.evaluation.audits.vcg_slicing.dual_currency import (
     DeviationCurve,

@@ -10,7 +10,7 @@ import numpy as np
 from measure import Effort, Figure, Run, interleave, micro, ratios
 
 from ioa_marl.foundations.compile import machine_code
-from ioa_marl.markets.vcg_slicing.optimum import (
+from ioa_marl.markets.vcg_slicing.solver import (
     TOLERANCE,
     Optima,
     allocate_optima,

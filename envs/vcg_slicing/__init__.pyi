@@ -1,4 +1,4 @@
-from .game import (
+from .config import (
     VCGSlicingConfig as VCGSlicingConfig,
 )
 from .game import (

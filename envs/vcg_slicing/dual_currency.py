@@ -14,8 +14,9 @@ from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.markets.vcg_slicing.baselines import utilities
 from ioa_marl.markets.vcg_slicing.dual_currency import bank as books
 from ioa_marl.markets.vcg_slicing.dual_currency import equations, utility_fit
-from ioa_marl.markets.vcg_slicing.kernels import SOLVED, draw_fluctuations
-from ioa_marl.markets.vcg_slicing.optimum import allocate_optima
+from ioa_marl.markets.vcg_slicing.kernels import draw_fluctuations
+from ioa_marl.markets.vcg_slicing.records import SOLVED
+from ioa_marl.markets.vcg_slicing.solver import allocate_optima
 from ioa_marl.markets.vcg_slicing.workspace import RESOURCES
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 BANK_VSP_FEATURES = 8
-"""What a provider sees where there is a bank."""
+"""Features that a provider observes where there is a bank."""
 FIRST_STEPS, STEPS = 200, 4
 """Steps of regression of the networks on the bills from before the episode, and in every round."""
 
@@ -59,11 +60,11 @@ class DualCurrency:
         self._voi_estimator: VoIEstimator | None = None
         if game.config.voi == "network":
             self._voi_estimator = make_voi_estimator(batch, n)
-        asked = game.config.externality == "critic"
-        self._seen, self._seen_next = (self._room() if asked else {} for _ in range(2))
+        critic = game.config.externality == "critic"
+        self._before, self._after = (self._allocate_observations() if critic else {} for _ in range(2))
 
-    def _room(self) -> Arrays:
-        """Return arrays for what everybody sees who acts."""
+    def _allocate_observations(self) -> Arrays:
+        """Return arrays for the observations of the roles that act."""
         roles = {name: self._game.roles[name] for name in self._game.controlled_roles}
         return {
             name: np.zeros((self._game.num_envs, role.count, *(role.observation_space.shape or ())), np.float32)
@@ -96,7 +97,7 @@ class DualCurrency:
             books.open_books(bank, b, config, count, past, utility, market.utility[b, :count])
         books.infer_rates(bank, rows)
         if config.externality == "exact" or config.voi == "exact":
-            self._game.solve_optima(mask)
+            self._game.optima.solve(mask)
         if config.externality == "exact":
             bank.best[rows], bank.without[rows] = market.ideal[rows], market.others[rows]
         elif config.externality == "estimated":
@@ -114,7 +115,7 @@ class DualCurrency:
         rate = np.where(present[..., None], rate, 0.0)
         for b in rows:
             solution.price[0] = bank.price[b]
-            self._game.solve_again(worth, rate, int(b), solution)
+            self._game.optima.resolve(worth, rate, int(b), solution)
             bank.price[b] = solution.price[0]
             bank.best[b], bank.without[b] = solution.utility[0], solution.others[0]
 
@@ -123,20 +124,20 @@ class DualCurrency:
         assert self._voi_estimator is not None
         count = self._game.market.present[rows, None, None, None]
         self._voi_estimator.learn(
-            rows, bank.bill_held[rows] * count, bank.bill_change[rows], bank.bill_utility[rows] / config.worth[1],
+            rows, bank.bill_before[rows] * count, bank.bill_change[rows], bank.bill_utility[rows] / config.worth[1],
             books.known_bills(bank, rows), steps,
         )  # fmt: skip
 
     def take_bids(self, mask: NDArray[np.bool_], actions: NDArray[np.int64] | None) -> None:
-        """Estimate the pool, take the bids (truthful ones where nobody asks the providers), lend, and fix the noise."""
+        """Estimate the pool, take the bids (truthful ones where providers do not act), lend, and fix the noise."""
         market, config, bank = self._game.market, self._config, self.bank
         rows = np.flatnonzero(mask)
         if self._voi_estimator is None:
             bank.voi[rows] = market.ideal[rows]
         else:
-            held = market.held[rows] * market.present[rows, None, None]
-            found = self._voi_estimator.estimate(rows, held, bank.change[rows]) * config.worth[1]
-            bank.voi[rows] = np.maximum(found, 0.0) * self._present[rows]
+            before = market.previous_share[rows] * market.present[rows, None, None]
+            estimate = self._voi_estimator.estimate(rows, before, bank.change[rows]) * config.worth[1]
+            bank.voi[rows] = np.maximum(estimate, 0.0) * self._present[rows]
         if config.externality == "critic":
             bank.best[rows] = bank.voi[rows]
         market.bid[rows] = (
@@ -158,7 +159,7 @@ class DualCurrency:
             # Without one taxes are not known, which matters to nobody but to bidders.
             if self.critic is None and "vsp" in self._game.controlled_roles:
                 raise ParameterError(CRITIC.setting, "critic", CRITIC.instead)
-            self._game.observe_into(self._seen)
+            self._game.write_observations(self._before)
 
     def settle(self, mask: NDArray[np.bool_], rewards: NDArray[np.float32] | None) -> None:
         """Tax the providers for the allocation that there is now, book the round, and learn from it."""
@@ -181,7 +182,7 @@ class DualCurrency:
             unit = np.where(present, market.worth[rows], 0.0).sum(axis=1) / market.present[rows]
             rewards[rows] = flows.profit / unit[:, None]
         harm = np.where(present, equations.externalities(bank.without[rows], believed), 0.0)
-        report = books.Report(market.held[rows], bank.change[rows], market.share[rows], utility, harm, market.bid[rows])
+        report = books.RoundReport(market.previous_share[rows], bank.change[rows], market.share[rows], utility, harm)
         books.book(bank, rows, report, flows, config.belief_weight)
         books.infer_rates(bank, rows)
         if config.externality == "estimated":
@@ -191,20 +192,20 @@ class DualCurrency:
             self._regress(rows, STEPS)
 
     def _criticised(self, rows: NDArray[np.intp]) -> Floats:
-        """Ask the critic for SW*₋ᵢ in all markets; returns those of ``rows``, NaN where nobody can be asked."""
+        """Ask the critic for SW*₋ᵢ in all markets; returns those of ``rows``, NaN where there is no critic."""
         market, bank = self._game.market, self.bank
         if self.critic is None:
             return np.full((len(rows), self._config.providers), np.nan)
-        self._game.observe_into(self._seen_next)
+        self._game.write_observations(self._after)
         unit = np.where(self._present, market.worth, 0.0).sum(axis=1)
         largest, largest_of_others = bank.largest / unit, bank.largest_of_others / unit[:, None]
         estimates = self.critic(
-            self._seen, self._seen_next, hold=self._hold, largest=largest, largest_of_others=largest_of_others
+            self._before, self._after, hold=self._hold, largest=largest, largest_of_others=largest_of_others
         )
         return np.asarray((estimates * unit[:, None])[rows], np.float64)
 
     def observe(self, out: NDArray[np.float32]) -> None:
-        """Write what the providers see, (batch, n, 8)."""
+        """Write the providers' observations, (batch, n, 8)."""
         market, config, bank = self._game.market, self._config, self.bank
         top = config.worth[1]
         out[..., 0] = bank.belief / top

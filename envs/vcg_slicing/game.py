@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,63 +10,19 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ioa_marl.envs.core import Arrays, PolicyFactory, Role
-from ioa_marl.envs.phased import PhasedGame, check_common
+from ioa_marl.envs.phased import PhasedGame
 from ioa_marl.envs.requirements import Requirement
 from ioa_marl.envs.spaces import unit_box
+from ioa_marl.envs.vcg_slicing.config import VCGSlicingConfig
 from ioa_marl.envs.vcg_slicing.dual_currency import BANK_VSP_FEATURES, DualCurrency
 from ioa_marl.envs.vcg_slicing.estimators import CRITIC, ExternalityEstimator
+from ioa_marl.envs.vcg_slicing.optima import GameOptima, optimal_welfare
 from ioa_marl.envs.vcg_slicing.policies import POLICIES
 from ioa_marl.foundations.compile import machine_code
-from ioa_marl.foundations.parameters import check_integer, require
 from ioa_marl.markets.vcg_slicing import kernels
-from ioa_marl.markets.vcg_slicing.kernels import (
-    SLICE_FEATURES,
-    SLICE_FEATURES_EXTENDED,
-    SOLVED,
-    VSP_FEATURES,
-    BankMetrics,
-    Metrics,
-    SlicingState,
-)
-from ioa_marl.markets.vcg_slicing.optimum import (
-    TOLERANCE,
-    Optima,
-    allocate_optima,
-    largest_gap,
-    require_certified,
-    resolve_market,
-    solve_market,
-)
-from ioa_marl.markets.vcg_slicing.params import PRESETS, SlicingParams, allocate_market
-from ioa_marl.markets.vcg_slicing.workspace import Workspace, workspace
-
-
-@dataclass(frozen=True)
-class VCGSlicingConfig(SlicingParams):
-    """Settings of the environment: those of the market, and what the agents see."""
-
-    observation: str = "paper"
-    """What a slice's agent sees: ``paper`` (6 features) or ``extended`` (12, with marginal utilities)."""
-    instance: int | None = None
-    """Which providers: number of the instance. None: that of the seed."""
-    max_cycles: int | None = None
-    """Cut episodes off after this many steps (truncation). None: only the market's own rules end them."""
-
-    def __post_init__(self) -> None:
-        """Check the settings that the market does not know."""
-        super().__post_init__()
-        check_integer(self, "providers", 2, 1_000_000)  # one alone holds everything whatever it does
-        require(
-            self.redraw == "never" or self.instance is None,
-            "instance", self.instance, f"none with redraw={self.redraw}: there is nothing that stays the same",
-        )  # fmt: skip
-        require(self.observation in ("paper", "extended"), "observation", self.observation, "paper or extended")
-        require(
-            self.redraw == "never" or self.observation == "extended",
-            "observation", self.observation,
-            f"extended with redraw={self.redraw}: shares alone say nothing about providers that are new",
-        )  # fmt: skip
-        check_common(self)
+from ioa_marl.markets.vcg_slicing.kernels import SLICE_FEATURES, SLICE_FEATURES_EXTENDED, VSP_FEATURES
+from ioa_marl.markets.vcg_slicing.params import PRESETS, allocate_market
+from ioa_marl.markets.vcg_slicing.records import BankMetrics, Metrics, SlicingState
 
 
 class VCGSlicingGame(PhasedGame):
@@ -79,7 +34,7 @@ class VCGSlicingGame(PhasedGame):
     Provider i has utility u_i(s) = β_i (1 − exp(−ξ_i·s_i)) from its slice s_i. In each round the providers report their
     worths; then every slice has an agent of the network that changes its three shares by up to 30%, and the shares of
     each resource are rescaled to sum to 1. Welfare is Σ_i u_i(s_i). The agents of the slices have to find the division
-    with the largest welfare without being told any utility function; each sees its own shares and the mean of the
+    with the largest welfare without knowing any utility function; each observes its own shares and the mean of the
     others'.
 
     Providers pay the exact Clarke payment of the round, SW*₋ᵢ − Σ_{j≠i} û_j(s): the welfare that the others could have
@@ -104,7 +59,7 @@ class VCGSlicingGame(PhasedGame):
     | `vsp` | `providers` | `truthful` | `truthful`, `shaded` (`multiplier`) |
 
     With `fewest_providers` every episode has a number of providers of its own: the agents of those who are absent are
-    never active and see zeros.
+    never active and observe zeros.
 
     A round has two phases: first the providers report, then the slices change. Truthful providers report inside the
     step. `oracle` steers to the exact optimum of the reported types; `greedy` gives the largest change where the own
@@ -190,7 +145,7 @@ class VCGSlicingGame(PhasedGame):
     are truthful, payments are computed when the episode ends: the optima without each provider stay the same, so they
     follow from sums of utilities. Where providers learn, they are computed every round.
     With a bank `payments` are taxes, `overcharged` are those whose last tax exceeds their gross profit, and there are
-    five figures more:
+    five metrics more:
 
     | Name | Meaning |
     | --- | --- |
@@ -285,10 +240,8 @@ class VCGSlicingGame(PhasedGame):
         n = config.providers
         self._record = config.record(self.controlled_roles, config.observation == "extended")
         self._changes, self._multipliers = np.array(config.changes), np.array(config.multipliers)
-        self._space, self._solution = workspace(n), allocate_optima(1, n)
+        self.optima = GameOptima(self)
         self.bank = DualCurrency(self) if config.banked else None
-        self._reports = self.learns["vsp"] and not config.banked
-        self._reported = np.zeros((num_envs if self._reports else 0, n))
         self._share_noise = np.zeros((0, n, 3)) if self.bank is None else self.bank.share_noise
         self._no_rewards = np.zeros((0, n), np.float32)
         rewards = self._opening.rewards
@@ -298,8 +251,8 @@ class VCGSlicingGame(PhasedGame):
             np.zeros((num_envs, n, 3), np.int64), self._share_noise,
             rewards.get("slice", self._no_rewards), rewards.get("vsp", self._no_rewards), mask,
         )  # fmt: skip
-        seen = np.zeros((1, 1, 1), np.float32)
-        self._observe_slices = machine_code(kernels.observe_slices, self.market, self._record, seen)
+        observations = np.zeros((1, 1, 1), np.float32)
+        self._observe_slices = machine_code(kernels.observe_slices, self.market, self._record, observations)
 
     @classmethod
     def make_roles(cls, config: VCGSlicingConfig) -> dict[str, Role]:
@@ -307,10 +260,10 @@ class VCGSlicingGame(PhasedGame):
         n = config.providers
         features = SLICE_FEATURES_EXTENDED if config.observation == "extended" else SLICE_FEATURES
         changes = spaces.MultiDiscrete([len(config.changes)] * 3)
-        seen = BANK_VSP_FEATURES if config.banked else VSP_FEATURES
+        vsp_features = BANK_VSP_FEATURES if config.banked else VSP_FEATURES
         return {
             "slice": Role("slice", n, unit_box(features), changes, "oracle"),
-            "vsp": Role("vsp", n, unit_box(seen), spaces.Discrete(len(config.multipliers)), "truthful"),
+            "vsp": Role("vsp", n, unit_box(vsp_features), spaces.Discrete(len(config.multipliers)), "truthful"),
         }
 
     def allocate(self) -> SlicingState:
@@ -340,10 +293,7 @@ class VCGSlicingGame(PhasedGame):
             if self.bank is not None:
                 self.bank.take_bids(mask, actions.get("vsp"))
             elif "vsp" in actions:
-                gap = kernels.report_types(
-                    self.market, mask, actions["vsp"], self._multipliers, self._reported, self._space, self._solution
-                )
-                require_certified(gap)
+                self.optima.take_reports(mask, actions["vsp"], self._multipliers)
             return
         if self.bank is not None:
             self.bank.before_change(mask, actions["slice"])
@@ -355,7 +305,7 @@ class VCGSlicingGame(PhasedGame):
             self.bank.settle(mask, rewards.get("vsp"))
 
     def write_observations(self, observations: Arrays) -> None:
-        """Write what agents see, float32 (batch, agents, features); see `PhasedGame.write_observations`."""
+        """Write observations, float32 (batch, agents, features); see `PhasedGame.write_observations`."""
         if "slice" in observations:
             self._observe_slices(self.market, self._record, observations["slice"])
         if "vsp" in observations:
@@ -364,10 +314,6 @@ class VCGSlicingGame(PhasedGame):
                 return
             kernels.observe_vsps(self.market, self._record, observations["vsp"])
 
-    def observe_into(self, out: Arrays) -> None:
-        """Write what the agents of the roles in ``out`` see into it, (batch, agents, features) each."""
-        self.write_observations(out)
-
     @classmethod
     def requirements(cls, config: VCGSlicingConfig) -> tuple[Requirement, ...]:
         """Return what ``externality="critic"`` asks of the slices' agent; see `Game.requirements`."""
@@ -375,13 +321,13 @@ class VCGSlicingGame(PhasedGame):
 
     def supply(self, role: str, offer: ExternalityEstimator) -> None:
         """Take the slices' agent's estimator of what the others could have without each provider."""
-        if role != CRITIC.role or not self.requirements(self.config):
-            super().supply(role, offer)
-        assert self.bank is not None
-        self.bank.critic = offer
+        if self.bank is None or self.config.externality != "critic" or role != CRITIC.role:
+            super().supply(role, offer)  # which refuses it
+        else:
+            self.bank.critic = offer
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy needs: the bank's critic as well, which is whoever plays the slices."""
+        """Return what a copy needs, among it the bank's critic, an estimator of the agent that plays the slices."""
         return super().__getstate__() | {"critic": None if self.bank is None else self.bank.critic}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -406,58 +352,10 @@ class VCGSlicingGame(PhasedGame):
         if not self.full_metrics:
             kernels.measure_quickly(self.market, self._record, mask, records, ledger)
         else:
-            self.solve_optima(mask)
+            self.optima.solve(mask)
             kernels.measure_markets(self.market, self._record, mask, records, ledger)
         if self.bank is not None:
             self.bank.measure(mask, records, ledger)
-
-    def report_keys(self) -> NDArray[np.uint64]:
-        """Return a row per market that changes whenever the reported types may have changed, (batch, words)."""
-        market = self.market
-        words = [market.instance, market.present.astype(np.uint64)]
-        if self.config.redraw == "episode":
-            words = [market.seed, market.stream, market.episode]
-        if self._reports:
-            opening = np.full(self.num_envs, self.openings)
-            moment = (market.rounds, market.phase, opening)  # reports are new in the middle of a round
-            words = [*words, market.episode, *(word.astype(np.uint64) for word in moment)]
-        return np.stack(words, axis=1)
-
-    def _groups(self, mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
-        """Return groups of markets, of those in ``mask``, that have the same reported types."""
-        rows = np.flatnonzero(mask)
-        keys = self.report_keys()[rows]
-        if self._reports:  # reports are the providers' own
-            return [rows[i : i + 1] for i in range(len(rows))]
-        _, group = np.unique(keys, axis=0, return_inverse=True)
-        return [rows[group.reshape(-1) == g] for g in range(group.max(initial=-1) + 1)]
-
-    def write_reported_optimum(self, mask: NDArray[np.bool_], shares: NDArray[np.float64]) -> None:
-        """Write the optimal shares of the reported types of the markets ``mask`` into ``shares``, (batch, n, 3)."""
-        market, solution = self.market, self._solution
-        reported = market.worth * market.multiplier
-        for group in self._groups(mask):
-            _solve(reported, market.rate, int(group[0]), False, self._space, solution)
-            shares[group] = solution.share[0]
-
-    def solve_again(self, worth: NDArray[np.float64], rate: NDArray[np.float64], b: int, out: Optima) -> None:
-        """Write the certified optima of row ``b`` of types, (batch, n) and (batch, n, 3), into ``out``.
-
-        With everybody and without each provider, starting from the prices that ``out`` has.
-        """
-        resolve_market(worth, rate, b, 0, True, TOLERANCE, self._space, out)
-        require_certified(largest_gap(True, out))
-
-    def solve_optima(self, mask: NDArray[np.bool_]) -> None:
-        """Make SW* known in the markets ``mask`` and, where providers are truthful, SW*₋ᵢ too."""
-        market, solution = self.market, self._solution
-        payments = not self._reports
-        for group in self._groups(mask & (market.known != SOLVED)):
-            _solve(market.worth, market.rate, int(group[0]), payments, self._space, solution)
-            market.optimum[group], market.ideal[group] = solution.welfare[0], solution.utility[0]
-            if payments:
-                market.others[group] = solution.others[0]
-            market.known[group] = SOLVED
 
     def state(self) -> NDArray[np.float32]:
         """Return shares, worths, rates and reports of all providers and the round, (batch, 8·providers + 1).
@@ -485,34 +383,4 @@ class VCGSlicingGame(PhasedGame):
         instances: NDArray[np.uint64] | None = None,
     ) -> dict[str, NDArray[np.float64]]:
         """Return SW*, the bound of every round's welfare, per market."""
-        record = config.record()
-        state, solution = allocate_market(1, config), allocate_optima(1, config.providers)
-        space = workspace(config.providers)
-        given = seeds if instances is None else instances
-        solved: dict[tuple[int, ...], float] = {}
-        bounds = np.zeros(len(seeds))
-        for b, (seed, stream) in enumerate(zip(seeds, streams, strict=True)):
-            instance = given[b] if config.instance is None else config.instance
-            alone = config.redraw == "episode" or config.fewest_providers is not None
-            key = (int(instance), int(seed), int(stream)) if alone else (int(instance),)
-            if key not in solved:
-                state.seed[0], state.stream[0], state.instance[0] = seed, stream, instance
-                state.present[0] = kernels.draw_count(0, state, record)
-                kernels.draw_types(0, state, record)
-                _solve(state.worth, state.rate, 0, False, space, solution)
-                solved[key] = float(solution.welfare[0])
-            bounds[b] = solved[key]
-        return {"slice": bounds}
-
-
-def _solve(
-    worth: NDArray[np.float64],
-    rate: NDArray[np.float64],
-    b: int,
-    payments: bool,
-    space: Workspace,
-    solution: Optima,
-) -> None:
-    """Write the certified optimum of market ``b`` into ``solution``; see `solve_market`."""
-    solve_market(worth, rate, b, 0, payments, TOLERANCE, space, solution)
-    require_certified(largest_gap(payments, solution))
+        return {"slice": optimal_welfare(config, seeds, streams, seeds if instances is None else instances)}

@@ -53,8 +53,8 @@ class _Towards(ABC):
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, providers, 3) indices of changes."""
-        held = self._game.market.share
-        wanted = np.log(np.maximum(self._target(), 1e-300) / np.where(held > 0.0, held, 1.0))  # 0: who is absent
+        share = self._game.market.share
+        wanted = np.log(np.maximum(self._target(), 1e-300) / np.where(share > 0.0, share, 1.0))  # 0: who is absent
         return np.searchsorted(self._boundaries, wanted)
 
     @abstractmethod
@@ -86,7 +86,7 @@ class _Remembering(_Towards):
         self._keys = np.zeros((game.num_envs, 0), np.uint64)
 
     def _target(self) -> NDArray[np.float64]:
-        keys = self._game.report_keys()
+        keys = self._game.optima.report_keys()
         stale = np.ones(len(keys), np.bool_)
         if keys.shape == self._keys.shape:
             stale = np.any(keys != self._keys, axis=1)
@@ -104,7 +104,7 @@ class Oracle(_Remembering):
     """Steer to the welfare optimum of the reported types, which are the true ones unless providers misreport."""
 
     def _renew(self, stale: NDArray[np.bool_]) -> None:
-        self._game.write_reported_optimum(stale, self._shares)
+        self._game.optima.write_reported(stale, self._shares)
 
 
 class QuantisedVCG(_Remembering):
@@ -128,10 +128,10 @@ class QuantisedVCG(_Remembering):
         different, which = np.unique(types, axis=0, return_inverse=True)  # many markets have the same providers
         shares = np.zeros((len(different), *market.rate.shape[1:]))
         for row, reports in enumerate(different):
-            found = self._solve(reports[:, 0], reports[:, 1:], self._quanta)
-            if not found.converged:
+            optimum = self._solve(reports[:, 0], reports[:, 1:], self._quanta)
+            if not optimum.converged:
                 raise ArithmeticError("a quantised optimum is not certified: too many bundles are as good as the best")
-            shares[row] = found.shares
+            shares[row] = optimum.shares
         self._shares[stale] = shares[which.reshape(-1)]
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs import rendering
 from ioa_marl.markets.vcg_slicing.baselines import utilities
-from ioa_marl.markets.vcg_slicing.kernels import NOTHING
 from ioa_marl.markets.vcg_slicing.optimum import ClarkeOutcome, WelfareOptimum, clarke_payments, welfare_optimum
+from ioa_marl.markets.vcg_slicing.records import NOTHING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ COLUMNS = 100
 RESOURCES = ("bandwidth", "computing", "cache")
 _COLOURS = (rendering.BLUE, rendering.ORANGE, rendering.GREEN)
 _DRAWN, _WRITTEN = 50, 16
-"""Most providers that are shown one by one: those that hold most at the optimum."""
+"""Most providers that are shown one by one: those with the largest shares at the optimum."""
 _PRICED = 2000
 """With more providers than this, payments would take seconds and are left out."""
 
@@ -121,20 +121,20 @@ def _view(game: VCGSlicingGame, b: int, most: int) -> _View:
     best_shares, optimum = np.zeros((n, 3)), 0.0
     payments = np.zeros(n) if not known and n <= _PRICED else None
     if known:
-        found = _optimum(worth.tobytes(), rate.tobytes())
-        best_shares, optimum = found.shares, found.welfare
+        solution = _optimum(worth.tobytes(), rate.tobytes())
+        best_shares, optimum = solution.shares, solution.welfare
         if bank is not None:
             payments = bank.charges(b)[:n] if played else None
         elif game.learns["vsp"]:
-            # The reports that are held may be those of a round that is not played yet.
+            # The newest reports may be those of a round that is not played yet.
             payments = market.payment[b, :n].copy() if played else None
         elif n <= _PRICED:
             present = market.utility[b, :n]
             payments = _clarke(worth.tobytes(), rate.tobytes()).welfare_without - (present.sum() - present)
-    held = best_shares.max(axis=1)
-    largest = np.argsort(-held, kind="stable")
+    largest_share = best_shares.max(axis=1)
+    largest = np.argsort(-largest_share, kind="stable")
     rows = largest[:most]
-    rows = rows[np.lexsort((-held[rows], best_shares[rows].argmax(axis=1)))]
+    rows = rows[np.lexsort((-largest_share[rows], best_shares[rows].argmax(axis=1)))]
     return _View(
         rounds=played,
         last=game.config.rounds,
@@ -155,7 +155,7 @@ def _view(game: VCGSlicingGame, b: int, most: int) -> _View:
 def figure(game: VCGSlicingGame, index: int = 0) -> Figure:
     """Return the picture of a market as a matplotlib figure, for saving in any format.
 
-    Left, a row for each provider and a column for each resource: bars are the shares held, marks the shares at the
+    Left, a row for each provider and a column for each resource: bars are the shares, marks the shares at the
     optimum. Right, welfare over the rounds against the optimum, and each provider's payment against its utility:
     above the diagonal a provider pays more than it gets.
 

@@ -130,7 +130,7 @@ def drop(slot: int, k: int, w: Walk) -> None:
 
 
 @kernel
-def held_by(j: int, k: int, w: Walk) -> float:
+def share_bought(j: int, k: int, w: Walk) -> float:
     """Return the share of ``k`` that ``j`` buys."""
     at = w.at
     if at.buys[j] == k:

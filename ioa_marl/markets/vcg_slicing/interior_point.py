@@ -129,7 +129,7 @@ def gather(rate: Array, b: int, count: int, target: float, correct: bool, w: Int
         p0, p1, p2 = a0 * d0, a1 * d1, a2 * d2
         q0, q1, q2 = mu * a0 * p0, mu * a1 * p1, mu * a2 * p2
         c = 1.0 / (1.0 + q0 + q1 + q2)
-        # The inverse block without differences of nearly equal numbers: d grows without bound where a share is held.
+        # The inverse block without differences of nearly equal numbers: d grows without bound for positive shares.
         h[0, 0] += d0 * (1.0 + q1 + q2) * c
         h[1, 1] += d1 * (1.0 + q0 + q2) * c
         h[2, 2] += d2 * (1.0 + q0 + q1) * c
@@ -306,7 +306,7 @@ def solve(worth: Array, rate: Array, b: int, count: int, tolerance: float, w: In
         w.report[0].iterations = iteration
         last = iteration == MAX_ITERATIONS or pairs == 0
         mean = complementarity(rate, b, count, w, 0.0) if pairs > 0 else 0.0
-        # The certificate costs as much as half a step, so it is asked for only when it may hold.
+        # The certificate costs as much as half a step, so it is computed only when it may be reached.
         if last or iteration % 8 == 0 or mean * pairs <= 100.0 * tolerance * value:
             gap = certify(worth, rate, b, count, w)
             value = w.report[0].value

@@ -8,158 +8,31 @@ for Resource Allocation in IoV: A Value of Information Perspective".
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.foundations.ledger import balance
 from ioa_marl.foundations.philox import philox_block, to_unit
-from ioa_marl.foundations.records import Record
-from ioa_marl.markets.vcg_slicing.optimum import SMALLEST_RATE, TOLERANCE, Optima, largest_gap, solve_market
-from ioa_marl.markets.vcg_slicing.workspace import RESOURCES, Workspace
-
-Array = NDArray[Any]
-
-
-class Metrics(Record):
-    """What is measured of an episode that ends; NaN where it was not computed."""
-
-    welfare: float
-    """True welfare, mean over the rounds played [utility]."""
-    welfare_ratio: float
-    """The same over the optimal welfare."""
-    final_ratio: float
-    """True welfare of the last allocation over the optimal welfare."""
-    optimal_welfare: float
-    """SW* of the true types [utility]."""
-    equal_split_ratio: float
-    """Welfare of the equal split over the optimal welfare."""
-    payments: float
-    """Payments of all providers, mean over the rounds played [utility]; with a bank taxes [money]."""
-    overcharged: float
-    """Providers whose payment at the last allocation exceeds their utility; with a bank, tax and gross profit."""
-
-
-class BankMetrics(Metrics):
-    """What is measured of an episode with a bank."""
-
-    net_profit: float
-    """Σ (G − Z), mean over the rounds played [money]."""
-    interest: float
-    """Taxes for loans, mean over the rounds played [money]."""
-    bid_ratio: float
-    """Σx over SW*, mean over the rounds played."""
-    noise: float
-    """Δ, mean over the rounds played [shares]."""
-    rate_error: float
-    """Mean absolute error of α̂ over α, at the end."""
-
-
-class SlicingRecord(Record):
-    """Parameters of the market as the kernels read them."""
-
-    worth_low: float
-    """Lower end of the range of β [utility]."""
-    worth_high: float
-    """Upper end of the range of β [utility]."""
-    rate_low: float
-    """Lower end of the range of ξ [per whole resource]."""
-    rate_high: float
-    """Upper end of the range of ξ [per whole resource]."""
-    start_low: float
-    """Lower end of the range of shares at the start [equal shares]."""
-    start_high: float
-    """Upper end of the range of shares at the start [equal shares]."""
-    floor: float
-    """Smallest share after a change, before rescaling [equal shares]."""
-    reward_scale: float
-    """Factor on the rewards ``difference`` and ``increment``."""
-    marginal_scale: float
-    """Mean β times mean ξ, the unit of observed marginal utilities [utility per whole resource]."""
-    rounds: int
-    """Rounds per episode."""
-    redraw: bool
-    """Whether types are drawn anew in every episode."""
-    slice_reward: int
-    """Reward of a slice's agent: ``DIFFERENCE``, ``INCREMENT``, ``UTILITY``, ``BIDS`` or ``OWN``."""
-    extended: bool
-    """Whether a slice's agent sees marginal utilities."""
-    learn_vsp: bool
-    """Whether the providers' reports come from agents, and payments are computed every round."""
-    fewest: int
-    """Smallest number of providers of an episode."""
-    banked: bool
-    """Whether a bank settles the rounds, see `dual_currency`."""
-
-
-DIFFERENCE, INCREMENT, UTILITY, BIDS, OWN = range(5)
-"""Values of ``SlicingRecord.slice_reward``."""
-
-NOTHING, DRAWN, SOLVED = range(3)
-"""Values of ``SlicingState.known``."""
+from ioa_marl.markets.vcg_slicing.records import (
+    BIDS,
+    DIFFERENCE,
+    DRAWN,
+    INCREMENT,
+    NOTHING,
+    OWN,
+    SlicingRecord,
+    SlicingState,
+)
+from ioa_marl.markets.vcg_slicing.solver import SMALLEST_RATE, TOLERANCE, Optima, largest_gap, solve_market
+from ioa_marl.markets.vcg_slicing.workspace import RESOURCES, Array, Workspace
 
 SLICE_FEATURES, SLICE_FEATURES_EXTENDED, VSP_FEATURES = 6, 12, 9
 
 TYPES, TYPES_OF_EPISODE, START, PRESENT, FLUCTUATION = 400, 401, 402, 403, 404
 """Purposes of the random draws: β and ξ of an instance, of an episode; shares at the start; the number of providers;
 noise of a round."""
-
-
-class SlicingState(NamedTuple):
-    """Everything that a batch of slicing markets is, as arrays that can be saved and restored."""
-
-    seed: Array
-    """uint64 (batch,): first key word of the market's random stream."""
-    stream: Array
-    """uint64 (batch,): second key word."""
-    instance: Array
-    """uint64 (batch,): which providers; key of the draw of their types."""
-    episode: Array
-    """uint64 (batch,): episodes begun so far, counted from 0."""
-    phase: Array
-    """int64 (batch,): phase of the round, see the game."""
-    cycles: Array
-    """int64 (batch,): environment steps of this episode."""
-    rounds: Array
-    """int64 (batch,): rounds played."""
-    known: Array
-    """int64 (batch,): whether the types of ``drawn`` are held (1), and their optimum as well (2)."""
-    drawn: Array
-    """uint64 (batch,): the instance whose types are held."""
-    present: Array
-    """int64 (batch,): providers of this episode, the first ones; the others have rate 0 and no share."""
-    spread: Array
-    """float64 (batch,): standard deviation of the noise on each share of the round [shares]."""
-    worth: Array
-    """float64 (batch, n): β."""
-    rate: Array
-    """float64 (batch, n, 3): ξ."""
-    multiplier: Array
-    """float64 (batch, n): reported over true β."""
-    bid: Array
-    """float64 (batch, n): intention bid [units of utility]; only with a bank."""
-    share: Array
-    """float64 (batch, n, 3): the allocation."""
-    held: Array
-    """float64 (batch, n, 3): the allocation before the last change."""
-    utility: Array
-    """float64 (batch, n): true utility of the allocation."""
-    earned: Array
-    """float64 (batch, n): Σ of utilities over the rounds played."""
-    payment: Array
-    """float64 (batch, n): Clarke payment of the last round; only where payments are asked for every round."""
-    paid: Array
-    """float64 (batch, n): Σ of payments over the rounds played; as ``payment``."""
-    others: Array
-    """float64 (batch, n): SW*₋ᵢ of the reports."""
-    ideal: Array
-    """float64 (batch, n): true utility at the optimum; only with a bank."""
-    optimum: Array
-    """float64 (batch,): SW* of the true types."""
-    history: Array
-    """float64 (batch, rounds + 1): true welfare at the start and after each round; 0 where it is not played yet."""
 
 
 @kernel
@@ -219,7 +92,7 @@ def update_utilities(b: int, state: SlicingState) -> float:
 
 @kernel
 def open_market(b: int, state: SlicingState, params: Array) -> None:
-    """Start an episode: types if they are not held yet, shares around the equal split."""
+    """Start an episode: draw its types unless they are known, and shares around the equal split."""
     p: SlicingRecord = params[0]
     n = draw_count(b, state, params)
     same = state.known[b] != NOTHING and state.drawn[b] == state.instance[b] and state.present[b] == n
@@ -241,7 +114,7 @@ def open_market(b: int, state: SlicingState, params: Array) -> None:
     rescale(b, state)
     for i in range(state.worth.shape[1]):
         for k in range(RESOURCES):
-            state.held[b, i, k] = state.share[b, i, k]
+            state.previous_share[b, i, k] = state.share[b, i, k]
     state.rounds[b] = 0
     state.spread[b] = 0.0
     for t in range(state.history.shape[1]):
@@ -270,7 +143,7 @@ def change_shares(
     lowest = p.floor / state.present[b]
     for i in range(state.present[b]):
         for k in range(RESOURCES):
-            state.held[b, i, k] = state.share[b, i, k]
+            state.previous_share[b, i, k] = state.share[b, i, k]
             changed = state.share[b, i, k] * (1.0 + changes[actions[b, i, k]])
             state.share[b, i, k] = max(changed, lowest)
         t0 += state.share[b, i, 0]
@@ -283,7 +156,9 @@ def change_shares(
 @kernel
 def welfare_without_change(b: int, i: int, state: SlicingState, floor: float, t0: float, t1: float, t2: float) -> float:
     """Welfare if agent ``i`` had chosen no change and all others what they chose; t0, t1, t2 as returned above."""
-    h0, h1, h2 = max(state.held[b, i, 0], floor), max(state.held[b, i, 1], floor), max(state.held[b, i, 2], floor)
+    h0 = max(state.previous_share[b, i, 0], floor)
+    h1 = max(state.previous_share[b, i, 1], floor)
+    h2 = max(state.previous_share[b, i, 2], floor)
     n0 = t0 + h0 - state.share[b, i, 0] * t0
     n1 = t1 + h1 - state.share[b, i, 1] * t1
     n2 = t2 + h2 - state.share[b, i, 2] * t2
@@ -489,7 +364,7 @@ def equal_split_welfare(b: int, state: SlicingState) -> float:
 
 @kernel
 def measure_quickly(state: SlicingState, params: Array, mask: Array, metrics: Array, ledger: Array) -> None:
-    """Write what is known without an optimum: welfare, and payments that were asked for every round; else NaN, 0."""
+    """Write what is known without an optimum: welfare, and payments that were computed every round; else NaN, 0."""
     p: SlicingRecord = params[0]
     for b in range(state.worth.shape[0]):
         if not mask[b]:
@@ -512,7 +387,7 @@ def measure_quickly(state: SlicingState, params: Array, mask: Array, metrics: Ar
 def measure_markets(state: SlicingState, params: Array, mask: Array, metrics: Array, ledger: Array) -> None:
     """Write metrics and receipts of the episodes that end in the markets ``mask``; their optimum must be known.
 
-    Where payments were not asked for every round, reports were the truth throughout, and the payments of all rounds
+    Where payments were not computed every round, reports were the truth throughout, and the payments of all rounds
     follow from the sums of the utilities.
     """
     p: SlicingRecord = params[0]

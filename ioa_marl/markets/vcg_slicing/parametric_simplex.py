@@ -31,11 +31,11 @@ from ioa_marl.markets.vcg_slicing.corners import (
     count_buyers,
     drop,
     first_of,
-    held_by,
     is_bought,
     join,
     log_benefit_price,
     part_from,
+    share_bought,
     tie,
     untie,
     would_buy,
@@ -111,13 +111,13 @@ def enter_without(i: int, listed: int, w: Walk) -> int:
     copy_corner(w.kept, w.at)
     at = w.at
     for k in range(RESOURCES):
-        held = 0.0
+        freed = 0.0
         if at.buys[i] == k:
-            held = part_from(i, k, w)
+            freed = part_from(i, k, w)
         for slot in range(2):
             if at.tied[slot] == i:
-                held = at.part[slot, k]
-        w.resources[k].capacity, w.resources[k].capacity_step = 1.0 - held, held
+                freed = at.part[slot, k]
+        w.resources[k].capacity, w.resources[k].capacity_step = 1.0 - freed, freed
         if not is_bought(k, w.kept):
             w.resources[k].capacity_step = 0.0
     for slot in range(2):
@@ -282,7 +282,7 @@ def _pivot(w: Walk) -> bool:
 
 @kernel
 def walk(rate: Array, b: int, listed: int, w: Walk) -> int:
-    """Lead all capacities to 1; returns the number of straight pieces, or -1 where the way was not found."""
+    """Lead all capacities to 1; returns the number of straight pieces, or -1 where the way is lost."""
     left = 1.0
     for pivot in range(MOST_PIVOTS):
         if not _direct(rate, b, w):
@@ -349,14 +349,14 @@ def settle(worth: Array, rate: Array, b: int, listed: int, w: Workspace) -> bool
         j = w.walk.near[m]
         for k in range(RESOURCES):
             if at.buys[j] == k or at.buys[j] == TIED:
-                w.inner.used[k] += held_by(j, k, w.walk)
+                w.inner.used[k] += share_bought(j, k, w.walk)
     for m in range(listed):
         j = w.walk.near[m]
         if at.buys[j] >= 0:
             y = 0.0
             for k in range(RESOURCES):
                 if at.buys[j] == k or at.buys[j] == TIED:
-                    y += rate[b, j, k] * held_by(j, k, w.walk) / w.inner.used[k] if w.inner.wanted[k] == 1 else 0.0
+                    y += rate[b, j, k] * share_bought(j, k, w.walk) / w.inner.used[k] if w.inner.wanted[k] == 1 else 0.0
             value -= worth[b, j] * math.expm1(-y)
         if at.buys[j] != ABSENT and would_buy(worth, rate, b, j, w.inner.price):
             bound += net_benefit(worth[b, j], benefit_price(rate, b, j, w.inner.price))
@@ -370,12 +370,12 @@ def hand_over(w: Workspace) -> None:
     """Write the shares of everybody, who must be listed, where the interior-point solver has them."""
     for j in range(w.walk.at.buys.shape[0]):
         for k in range(RESOURCES):
-            w.inner.share[j, k] = held_by(j, k, w.walk)
+            w.inner.share[j, k] = share_bought(j, k, w.walk)
 
 
 @kernel
 def add_near(worth: Array, rate: Array, b: int, listed: int, w: Workspace) -> int:
-    """List everybody left out who would buy at the prices found; returns how many are listed then."""
+    """List everybody left out who would buy at the prices reached; returns how many are listed then."""
     for j in range(worth.shape[1]):
         if not w.walk.listed[j] and w.walk.at.buys[j] != ABSENT and would_buy(worth, rate, b, j, w.inner.price):
             w.walk.listed[j] = True

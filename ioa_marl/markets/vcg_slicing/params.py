@@ -23,8 +23,8 @@ from ioa_marl.foundations.parameters import (
     make_preset,
     require,
 )
-from ioa_marl.markets.vcg_slicing.kernels import SlicingRecord, SlicingState
-from ioa_marl.markets.vcg_slicing.optimum import LARGEST_RATE, LARGEST_WORTH
+from ioa_marl.markets.vcg_slicing.records import SlicingRecord, SlicingState
+from ioa_marl.markets.vcg_slicing.solver import LARGEST_RATE, LARGEST_WORTH
 from ioa_marl.markets.vcg_slicing.workspace import RESOURCES
 
 SLICE_REWARDS = ("difference", "increment", "utility", "bids", "own")
@@ -222,7 +222,7 @@ def allocate_market(batch: int, params: SlicingParams) -> SlicingState:
     providers = params.providers
     words = {name: np.zeros(batch, np.uint64) for name in ("seed", "stream", "instance", "episode", "drawn")}
     whole = {name: np.zeros(batch, np.int64) for name in ("phase", "cycles", "rounds", "known", "present")}
-    pairs = {name: np.zeros((batch, providers, RESOURCES)) for name in ("rate", "share", "held")}
+    pairs = {name: np.zeros((batch, providers, RESOURCES)) for name in ("rate", "share", "previous_share")}
     single = {
         name: np.zeros((batch, providers))
         for name in ("worth", "multiplier", "bid", "utility", "earned", "paid", "payment", "others", "ideal")

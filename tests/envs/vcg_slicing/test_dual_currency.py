@@ -85,7 +85,7 @@ def test_a_round_by_hand():
     assert market.spread[0] == pytest.approx(max(bids.sum() / ideal.sum() - 1, 0) / 5, abs=1e-12)
     utility = utilities(worth, rate, market.share[0])
     # The slices' change, rescaled, then the noise of the equations on it.
-    changed = np.maximum(market.held[0] * (1 + bank.change[0]), 0.01 / 5)
+    changed = np.maximum(market.previous_share[0] * (1 + bank.change[0]), 0.01 / 5)
     noisy = equations.disturbed(changed / changed.sum(axis=0), market.spread[0], game.bank.share_noise[0])
     assert market.spread[0] > 0
     assert market.share[0] == pytest.approx(noisy, rel=1e-12)
@@ -137,7 +137,7 @@ def test_estimated_externalities_come_to_the_exact_ones():
     game = make(externality="estimated", prior_bills=40, autoreset=False)
     for _ in rounds(game, 6, policy="greedy"):
         pass
-    game.solve_optima(np.ones(2, np.bool_))
+    game.optima.solve(np.ones(2, np.bool_))
     assert np.abs(game.bank.bank.without - game.market.others).max() < 0.01 * game.market.optimum.max()
     assert np.abs(game.bank.bank.best.sum(axis=1) / game.market.optimum - 1).max() < 0.01
 

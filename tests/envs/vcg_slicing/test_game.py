@@ -161,7 +161,7 @@ def solve_markets_beyond_the_settings(game):
     for seed in range(1000):
         game.market.rate[0] = np.maximum(np.random.default_rng(seed).uniform(-2e-6, 1e-6, (10, 3)), 0)
         game.market.known[0] = 1
-        game.solve_optima(np.ones(1, np.bool_))
+        game.optima.solve(np.ones(1, np.bool_))
 
 
 def test_an_optimum_that_is_not_certified_is_no_end_of_the_scale():

@@ -12,13 +12,8 @@ from hypothesis import strategies as st
 
 from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.markets.vcg_slicing.baselines import equal_split, greedy_split, kelly_split, utilities
-from ioa_marl.markets.vcg_slicing.optimum import (
-    TOLERANCE,
-    allocate_optima,
-    clarke_payments,
-    solve_markets,
-    welfare_optimum,
-)
+from ioa_marl.markets.vcg_slicing.optimum import clarke_payments, welfare_optimum
+from ioa_marl.markets.vcg_slicing.solver import TOLERANCE, allocate_optima, solve_markets
 from ioa_marl.markets.vcg_slicing.workspace import workspace
 from tests.markets.vcg_slicing.slicing_cases import KINDS, hard_market, plain_market
 

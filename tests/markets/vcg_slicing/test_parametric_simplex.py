@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from ioa_marl.foundations.parameters import ParameterError
-from ioa_marl.markets.vcg_slicing import optimum
-from ioa_marl.markets.vcg_slicing.optimum import TOLERANCE, allocate_optima, clarke_payments, welfare_optimum
+from ioa_marl.markets.vcg_slicing.optimum import clarke_payments, welfare_optimum
+from ioa_marl.markets.vcg_slicing.solver import (
+    TOLERANCE,
+    allocate_optima,
+    resolve_market,
+    solve_market,
+    solve_separately,
+)
 from ioa_marl.markets.vcg_slicing.workspace import workspace
 from tests.markets.vcg_slicing.slicing_cases import KINDS, hard_market, plain_market
 
@@ -65,8 +71,8 @@ def test_random_markets_agree_with_those_solved_from_scratch_and_hardly_any_is(p
     cold = 0
     for seed in range(markets):
         worth, rates = plain_market(providers, seed)
-        scratch = solved(optimum.solve_separately, worth, rates)
-        found = solved(optimum.solve_market, worth, rates)
+        scratch = solved(solve_separately, worth, rates)
+        found = solved(solve_market, worth, rates)
         check_agreement(worth, rates, found, scratch)
         np.testing.assert_array_equal(found.share, scratch.share)
         assert scratch.cold[0] == 0
@@ -79,8 +85,8 @@ def test_hard_markets_agree_with_those_solved_from_scratch(kind):
     cold = problems = 0
     for seed in range(60):
         worth, rates = hard_market(kind, seed)
-        scratch = solved(optimum.solve_separately, worth, rates)
-        found = solved(optimum.solve_market, worth, rates)
+        scratch = solved(solve_separately, worth, rates)
+        found = solved(solve_market, worth, rates)
         check_agreement(worth, rates, found, scratch)
         cold, problems = cold + found.cold[0], problems + len(worth)
     if kind not in TIED_THROUGHOUT:
@@ -97,8 +103,8 @@ def test_a_changed_market_is_solved_from_the_prices_it_had(providers, change):
         rng = np.random.default_rng([seed, 1])
         worth = worth * np.exp(rng.normal(0, change, providers))
         rates = rates * np.exp(rng.normal(0, change, (providers, 3)))
-        scratch = solved(optimum.solve_separately, worth, rates)
-        found = solved(optimum.resolve_market, worth, rates, before)
+        scratch = solved(solve_separately, worth, rates)
+        found = solved(resolve_market, worth, rates, before)
         check_agreement(worth, rates, found, scratch)
         assert np.all(found.share >= 0.0)
         np.testing.assert_allclose(found.share[0].sum(axis=0), 1.0, atol=1e-12)
@@ -112,8 +118,8 @@ def test_a_changed_market_is_solved_from_the_prices_it_had(providers, change):
 def test_any_prices_will_do_to_start_from(prices):
     for seed in range(20):
         worth, rates = plain_market(10, seed)
-        scratch = solved(optimum.solve_separately, worth, rates)
-        check_agreement(worth, rates, solved(optimum.resolve_market, worth, rates, prices), scratch)
+        scratch = solved(solve_separately, worth, rates)
+        check_agreement(worth, rates, solved(resolve_market, worth, rates, prices), scratch)
 
 
 def test_a_resource_that_is_wanted_for_the_first_time_gets_a_price():
@@ -134,16 +140,16 @@ def test_a_walk_that_is_given_up_is_counted_and_its_result_is_certified_all_the_
     # Rates are in the same ratio for all, so that everybody is indifferent between all resources.
     worth, rates = hard_market("equal ratios", 4)
     n = len(worth)
-    found = solved(optimum.solve_market, worth, rates)
+    found = solved(solve_market, worth, rates)
     assert 0 < found.cold[0] <= n
-    check_agreement(worth, rates, found, solved(optimum.solve_separately, worth, rates))
+    check_agreement(worth, rates, found, solved(solve_separately, worth, rates))
 
 
 def test_providers_who_buy_nothing_beside_a_dominant_one_are_found_when_it_leaves():
     worth, rates = np.array([1e6, 1.0, 2.0]), np.array([[0.5, 0.5, 0.5], [1.0, 0.0, 2.0], [0.0, 3.0, 1.0]])
     alone = welfare_optimum(worth[1:], rates[1:]).welfare
     assert alone > 1.0
-    for solver in (optimum.solve_market, optimum.solve_separately):
+    for solver in (solve_market, solve_separately):
         assert solved(solver, worth, rates).others[0, 0] == pytest.approx(alone, rel=AGREEMENT)
 
 

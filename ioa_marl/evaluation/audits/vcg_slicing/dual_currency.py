@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.agents.base import Agent
-from ioa_marl.envs.vcg_slicing.game import VCGSlicingConfig
+from ioa_marl.envs.vcg_slicing.config import VCGSlicingConfig
 from ioa_marl.evaluation.audits.vcg_slicing.bid_play import LARGEST_BATCH, BidPlay, play_bids
 from ioa_marl.foundations.parameters import require
 

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ioa_marl.foundations.parameters import require
 from ioa_marl.markets.vcg_slicing.baselines import utilities
-from ioa_marl.markets.vcg_slicing.optimum import LARGEST_RATE, SMALLEST_RATE, checked_market, clarke_payments
+from ioa_marl.markets.vcg_slicing.optimum import checked_market, clarke_payments
+from ioa_marl.markets.vcg_slicing.solver import LARGEST_RATE, SMALLEST_RATE
 
 
 @dataclass(frozen=True)

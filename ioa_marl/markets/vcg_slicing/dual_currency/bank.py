@@ -72,7 +72,7 @@ class Bank(NamedTuple):
     """(batch,): Σ of Δ over the rounds played [shares]."""
     bill_count: NDArray[np.int64]
     """(batch,): bills written so far; the newest ones are kept, number k at k modulo their number."""
-    bill_held: Floats
+    bill_before: Floats
     """(batch, bills, n, 3): shares before each change."""
     bill_change: Floats
     """(batch, bills, n, 3): relative change that was made."""
@@ -82,8 +82,6 @@ class Bank(NamedTuple):
     """(batch, bills, n): reported utility."""
     bill_gross: Floats
     """(batch, bills, n): reported gross profit [money]."""
-    bill_bid: Floats
-    """(batch, bills, n): bids; 0 before the episode."""
     bill_loan: Floats
     """(batch, bills, n): loans; 0 before the episode."""
     bill_best: Floats
@@ -95,7 +93,7 @@ class Bank(NamedTuple):
     damping: Floats
     """(batch, n): damping of that fit."""
     price: Floats
-    """(batch, 3): prices at the optimum of the fitted utilities, from which the next round's is found."""
+    """(batch, 3): prices at the optimum of the fitted utilities, from which the next round's is solved."""
 
 
 def allocate_bank(batch: int, params: SlicingParams) -> Bank:
@@ -106,9 +104,9 @@ def allocate_bank(batch: int, params: SlicingParams) -> Bank:
     return Bank(
         **{name: np.zeros((batch, n)) for name in (*single, "largest_of_others", "damping")},
         **{name: np.zeros(batch) for name in ("total_bid", "bids_sum", "largest", "noise")},
-        **{name: np.zeros((batch, kept, n, RESOURCES)) for name in ("bill_held", "bill_change", "bill_share")},
+        **{name: np.zeros((batch, kept, n, RESOURCES)) for name in ("bill_before", "bill_change", "bill_share")},
         **{
-            f"bill_{name}": np.zeros((batch, kept, n)) for name in ("utility", "gross", "bid", "loan", "best", "harm")
+            f"bill_{name}": np.zeros((batch, kept, n)) for name in ("utility", "gross", "loan", "best", "harm")
         },
         price=np.zeros((batch, RESOURCES)),
         pairs=np.zeros((batch, len(Moments._fields), n)),
@@ -122,11 +120,14 @@ def allocate_bank(batch: int, params: SlicingParams) -> Bank:
 class Past(NamedTuple):
     """Rounds from before the episode, in which the network divided at random; (bills, n, …) each."""
 
-    held: Floats
+    before: Floats
+    """Shares before the change."""
     change: Floats
+    """Relative change of each share."""
     share: Floats
+    """Shares afterwards."""
     noise: Floats
-    """Standard normal."""
+    """Standard normal numbers, for the fluctuation of profits."""
 
 
 def draw_past(params: SlicingParams, count: int, key: tuple[int, int], episode: int) -> Past:
@@ -134,11 +135,11 @@ def draw_past(params: SlicingParams, count: int, key: tuple[int, int], episode: 
     counter = np.array([0, episode, PAST, 0], np.uint64)
     rng = np.random.Generator(np.random.Philox(key=np.array(key, np.uint64), counter=counter))
     shape = (params.prior_bills, count, RESOURCES)
-    held = rng.uniform(*params.start_spread, shape)
-    held /= held.sum(axis=1, keepdims=True)
+    before = rng.uniform(*params.start_spread, shape)
+    before /= before.sum(axis=1, keepdims=True)
     change = np.array(params.changes)[rng.integers(len(params.changes), size=shape)]
-    share = np.maximum(held * (1.0 + change), params.floor / count)
-    return Past(held, change, share / share.sum(axis=1, keepdims=True), rng.standard_normal(shape[:2]))
+    share = np.maximum(before * (1.0 + change), params.floor / count)
+    return Past(before, change, share / share.sum(axis=1, keepdims=True), rng.standard_normal(shape[:2]))
 
 
 def draw_profit_rates(params: SlicingParams, key: tuple[int, int], episode: int) -> Floats:
@@ -179,7 +180,7 @@ def open_books(
     kept = min(params.bills, params.prior_bills)
     newest = slice(params.prior_bills - kept, None)
     places = np.arange(params.prior_bills)[newest] % params.bills
-    for name, rows in (("held", past.held), ("change", past.change), ("share", past.share)):
+    for name, rows in (("before", past.before), ("change", past.change), ("share", past.share)):
         getattr(bank, f"bill_{name}")[b, places, :count] = rows[newest]
     bank.bill_utility[b, places, :count] = utility[newest]
     bank.bill_gross[b, places, :count] = gross[newest]
@@ -214,24 +215,27 @@ def infer_utilities(bank: Bank, rows: Rows, center: Floats, present: NDArray[np.
     bank.damping[rows] = damping.reshape(-1, n)
 
 
-class Report(NamedTuple):
+class RoundReport(NamedTuple):
     """What the bank learns of a round after it, (rows, n, …) each."""
 
-    held: Floats
+    before: Floats
+    """Shares before the change."""
     change: Floats
+    """Relative change of each share."""
     share: Floats
+    """Shares at which utility was reported."""
     utility: Floats
+    """Reported utility."""
     harm: Floats
     """I as the bank believed [utility]."""
-    bid: Floats
 
 
-def book(bank: Bank, rows: Rows, report: Report, flows: Flows, weight: float) -> None:
+def book(bank: Bank, rows: Rows, report: RoundReport, flows: Flows, weight: float) -> None:
     """Write the bill of a round, known from the next round on, and move the providers' beliefs."""
     place = bank.bill_count[rows] % bank.bill_utility.shape[1]
     written = {
-        "held": report.held, "change": report.change, "share": report.share, "utility": report.utility,
-        "gross": flows.gross, "bid": report.bid, "loan": flows.issued, "best": bank.best[rows], "harm": report.harm,
+        "before": report.before, "change": report.change, "share": report.share, "utility": report.utility,
+        "gross": flows.gross, "loan": flows.issued, "best": bank.best[rows], "harm": report.harm,
     }  # fmt: skip
     for name, values in written.items():
         getattr(bank, f"bill_{name}")[rows, place] = values

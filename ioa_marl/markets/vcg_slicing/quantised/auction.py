@@ -59,9 +59,9 @@ class QuantisedOptimum:
     bound: float
     """No whole allocation and no mixture has more than this."""
     converged: bool
-    """Whether ``welfare`` is certified as the optimum (of the reading asked for) to 1e-8 of itself."""
+    """Whether ``welfare`` is certified as the optimum (of the reading that was chosen) to 1e-8 of itself."""
     bundles: Bundles
-    """The bundles held: one per provider at most, or the parts of the mixtures."""
+    """The bundles allotted: one per provider at most, or the parts of the mixtures."""
     weights: NDArray[np.float64]
     """Weight of each of these bundles in its mixture, shape (bundles,); 1 in a whole allocation."""
     variables: int
@@ -179,8 +179,8 @@ def quantised_optimum(
 
     Examples
     --------
-    >>> found = quantised_optimum([100.0, 100.0], [[4.0, 1.0, 1.0], [1.0, 4.0, 1.0]], quanta=4)
-    >>> found.shares.tolist()[0][:2], found.converged
+    >>> optimum = quantised_optimum([100.0, 100.0], [[4.0, 1.0, 1.0], [1.0, 4.0, 1.0]], quanta=4)
+    >>> optimum.shares.tolist()[0][:2], optimum.converged
     ([1.0, 0.0], True)
     """
     auction, prices = _opened(worth, rates, quanta, integral, method, most_bytes)
@@ -220,9 +220,9 @@ def quantised_payments(
     without, converged = rest.copy(), solved.proven
     for i in np.flatnonzero(optimum.utilities > 0.0):  # without somebody who gets nothing, nothing changes
         others = np.arange(auction.providers) != i
-        found = solve_programme(auction, others, solved.prices, integral, method, rest[i] / auction.scale)
-        without[i] = max(found.value * auction.scale, rest[i])  # what the others have, they could have without i
-        converged = converged and found.proven
+        reduced = solve_programme(auction, others, solved.prices, integral, method, rest[i] / auction.scale)
+        without[i] = max(reduced.value * auction.scale, rest[i])  # what the others have, they could have without i
+        converged = converged and reduced.proven
     return QuantisedOutcome(optimum, without - rest, without, converged)
 
 

@@ -4,7 +4,7 @@ A provider with worth β and rates a_k per unit values a bundle m of whole units
 Let q = min_k p_k / a_k. A bundle of benefit y = a·m costs q·y plus what each unit costs more than its benefit at that
 rate, p_k − q·a_k, so its profit is at most max_y [β (1 − e^−y) − q·y] − Σ_k (p_k − q·a_k) m_k. All bundles with more
 units of the two dearer resources than this leaves room for are skipped at once; for the others, profit is concave in
-the units of the cheapest resource, with the peak in closed form. Nothing is skipped that has the profit asked for.
+the units of the cheapest resource, with the peak in closed form. Nothing is skipped that has the required profit.
 """
 
 from __future__ import annotations

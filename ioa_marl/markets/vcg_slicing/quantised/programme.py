@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import csc_array
 
-from ioa_marl.markets.vcg_slicing.optimum import CERTIFIED
 from ioa_marl.markets.vcg_slicing.quantised import kernels
+from ioa_marl.markets.vcg_slicing.solver import CERTIFIED
 from ioa_marl.markets.vcg_slicing.workspace import RESOURCES
 
 TOLERANCE = 1e-9
@@ -32,7 +32,7 @@ _FEW = 20
 _UNIT_WORTH = 100.0
 """Largest worth as HiGHS sees it: its tolerances, about 1e-7, are absolute."""
 _WHOLE = 1.0 - 1e-6
-"""Weight from which a bundle is held whole."""
+"""Weight from which a bundle counts as whole."""
 
 
 class Bundles(NamedTuple):
@@ -71,7 +71,7 @@ def _chosen(bundles: Bundles, mask: NDArray[np.bool_] | slice) -> Bundles:
 
 
 class Auction:
-    """Reported types as the solver sees them, and the bundles found to matter so far."""
+    """Reported types as the solver sees them, and the bundles that matter so far."""
 
     def __init__(self, worth: NDArray[np.float64], rates: NDArray[np.float64], quanta: int) -> None:
         self.scale = float(worth.max()) / _UNIT_WORTH
@@ -119,8 +119,8 @@ def corners(auction: Auction, shares: NDArray[np.float64]) -> Bundles:
     steps = np.array(np.meshgrid([0, 1], [0, 1], [0, 1])).reshape(RESOURCES, -1).T
     units = np.minimum(low[:, None, :] + steps[None] * up[:, None, :], auction.quanta)
     who = np.repeat(np.arange(auction.providers), len(steps))
-    found = Bundles(who, units.reshape(-1, RESOURCES))
-    return _chosen(found, np.asarray(found.units.sum(axis=1) > 0))
+    bundles = Bundles(who, units.reshape(-1, RESOURCES))
+    return _chosen(bundles, np.asarray(bundles.units.sum(axis=1) > 0))
 
 
 def _linear_programme(auction: Auction, bundles: Bundles) -> tuple[NDArray[np.float64], float, NDArray[np.float64]]:
@@ -137,15 +137,15 @@ def _linear_programme(auction: Auction, bundles: Bundles) -> tuple[NDArray[np.fl
 def _linear(auction: Auction, active: NDArray[np.bool_], prices: NDArray[np.float64]) -> Solution:
     """Solve the linear programme over all bundles of active providers, starting at prices per unit.
 
-    What is found to matter joins the pool; only that is built. The best bound of any prices met is kept. Bundles nearly
-    as good as the best are taken in as well where they are few, which saves turns.
+    Bundles that turn out to matter join the pool; only these are built. The best bound of any prices met is kept.
+    Bundles nearly as good as the best are taken in as well where they are few, which saves turns.
     """
     bound, value, size = np.inf, 0.0, 0
     bundles, weights = auction.pool, np.zeros(len(auction.pool.who))
     kept, kept_best = prices, np.zeros(auction.providers)
     count = int(active.sum())
     for turn in range(_MOST_ROUNDS):
-        best, found = auction.best(prices, active)
+        best, best_bundles = auction.best(prices, active)
         reach = float(best.sum() + prices.sum() * auction.quanta)
         if reach < bound:
             bound, kept, kept_best = reach, prices, best
@@ -154,7 +154,7 @@ def _linear(auction: Auction, active: NDArray[np.bool_], prices: NDArray[np.floa
         window = (reach - value) / count if turn > 0 else 1e-4 * reach / count
         near = auction.near(prices, best - window, active, _FEW * count)
         before = len(auction.pool.who)
-        auction.pool = _joined(auction.pool, found if near is None else _joined(found, near))
+        auction.pool = _joined(auction.pool, best_bundles if near is None else _joined(best_bundles, near))
         if turn > 0 and len(auction.pool.who) == before:
             break
         bundles = _chosen(auction.pool, active[auction.pool.who])
@@ -162,10 +162,8 @@ def _linear(auction: Auction, active: NDArray[np.bool_], prices: NDArray[np.floa
             return Solution(bundles, np.zeros(0), 0.0, 0.0, prices, best, True, 0)
         weights, value, prices = _linear_programme(auction, bundles)
         size = max(size, len(bundles.who))
-    held = weights > TOLERANCE
-    return Solution(
-        _chosen(bundles, held), weights[held], value, bound, kept, kept_best, bound - value <= CERTIFIED * bound, size
-    )
+    positive, proven = weights > TOLERANCE, bound - value <= CERTIFIED * bound
+    return Solution(_chosen(bundles, positive), weights[positive], value, bound, kept, kept_best, proven, size)
 
 
 def _whole_allocation(auction: Auction, bundles: Bundles) -> tuple[Bundles, float, bool]:
@@ -178,10 +176,10 @@ def _whole_allocation(auction: Auction, bundles: Bundles) -> tuple[Bundles, floa
     )  # fmt: skip
     if result.x is None:
         raise ArithmeticError(f"HiGHS found no whole allocation, though the empty one is: {result.message}")
-    held = np.asarray(result.x) > 0.5
-    if np.any(matrix @ held.astype(np.float64) > limit):
+    allotted = np.asarray(result.x) > 0.5
+    if np.any(matrix @ allotted.astype(np.float64) > limit):
         raise ArithmeticError("HiGHS returned an allocation that, rounded, uses more than there is")
-    return _chosen(bundles, held), float(worths[held].sum()), result.status == 0
+    return _chosen(bundles, allotted), float(worths[allotted].sum()), result.status == 0
 
 
 def _integral(auction: Auction, active: NDArray[np.bool_], relaxed: Solution, feasible: float) -> Solution:
@@ -224,8 +222,8 @@ def _full(auction: Auction, active: NDArray[np.bool_], integral: bool) -> Soluti
     weights, value, prices = _linear_programme(auction, bundles)
     best, _ = auction.best(prices, active)
     bound = float(best.sum() + prices.sum() * auction.quanta)
-    held, proven = weights > TOLERANCE, bound - value <= CERTIFIED * bound
-    weights, chosen = weights[held], _chosen(bundles, held)
+    positive, proven = weights > TOLERANCE, bound - value <= CERTIFIED * bound
+    weights, chosen = weights[positive], _chosen(bundles, positive)
     if integral:
         chosen, value, proven = _whole_allocation(auction, bundles)
         weights = np.ones(len(chosen.who))
@@ -236,7 +234,7 @@ def solve_programme(
     auction: Auction, active: NDArray[np.bool_], prices: NDArray[np.float64], integral: bool, method: str,
     feasible: float = 0.0,
 ) -> Solution:  # fmt: skip
-    """Solve the programme of the reading asked for, among active providers."""
+    """Solve the programme among active providers, as an integer programme or as printed."""
     if not active.any():
         nothing = np.zeros(auction.providers)
         return Solution(_chosen(auction.pool, slice(0)), np.zeros(0), 0.0, 0.0, prices, nothing, True, 0)

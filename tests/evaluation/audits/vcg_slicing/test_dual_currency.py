@@ -7,7 +7,8 @@ import pytest
 
 from ioa_marl.agents.baselines.random import RandomAgent, RandomConfig
 from ioa_marl.agents.baselines.scripted import ScriptedAgent, ScriptedConfig
-from ioa_marl.envs.vcg_slicing.game import VCGSlicingConfig, VCGSlicingGame
+from ioa_marl.envs.vcg_slicing.config import VCGSlicingConfig
+from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
 from ioa_marl.evaluation import protocol
 from ioa_marl.evaluation.audits.vcg_slicing import bid_play
 from ioa_marl.evaluation.audits.vcg_slicing import dual_currency as audit_dual_currency

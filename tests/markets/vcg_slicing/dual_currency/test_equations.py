@@ -198,7 +198,7 @@ def test_the_past_is_feasible_and_rates_of_the_first_providers_do_not_depend_on_
     past = draw_past(params, 4, (7, 0), 2)
     assert past.share.shape == (9, 4, 3)
     assert past.share.sum(axis=1) == pytest.approx(np.ones((9, 3)))
-    assert past.held.sum(axis=1) == pytest.approx(np.ones((9, 3)))
+    assert past.before.sum(axis=1) == pytest.approx(np.ones((9, 3)))
     few = draw_profit_rates(SlicingParams(providers=3), (5, 0), 0)
     assert np.array_equal(few, draw_profit_rates(params, (5, 0), 0)[:3])
     assert np.all((few >= 0.5) & (few <= 1.5))
