@@ -205,34 +205,41 @@ class DoubleDutchGame(PhasedGame):
             self.controlled_roles, config.max_cycles, config.observation == "extended", autoreset
         )
         self._steps = config.step_ticks()
-        bidders = self.market.order.shape[2]
-        self._choices = np.zeros((num_envs, 2, bidders), np.int64)
-        self._utilities = np.zeros((num_envs, 2, bidders), np.float32)
+        self._choices = np.zeros((num_envs, 2, self.market.order.shape[2]), np.int64)
         # In place of the arrays of roles that do not learn.
         features = {name: role.observation_space.shape[0] for name, role in self.roles.items()}
         self._no_steps = np.zeros((num_envs, 1), np.int64)
-        self._no_reward = np.zeros((num_envs, 1), np.float32)
-        self._unseen = [np.zeros((num_envs, n, features[role]), np.float32) for role, n in _UNASKED.items()]
-        self._unasked = [np.zeros((num_envs, n), np.bool_) for n in _UNASKED.values()]
-        self._outputs: list[drivers.StepOutputs] = []
-        if self.controlled_roles == ("auctioneer",):
-            self._outputs = [self._outputs_of(buffers) for buffers in self.buffers]
-            self._step_auctioneer = machine_code(
-                drivers.step_auctioneer, self.market, self._params, self._steps, self._no_steps, self._outputs[0]
-            )
+        self._unseen = {role: np.zeros((num_envs, n, features[role]), np.float32) for role, n in _UNASKED.items()}
+        self._unpaid = {role: np.zeros((num_envs, n), np.float32) for role, n in _UNASKED.items()}
+        self._unasked = {role: np.zeros((num_envs, n), np.bool_) for role, n in _UNASKED.items()}
+        self._lone_auctioneer = self.controlled_roles == ("auctioneer",)
+        self._outputs = [self._outputs_of(buffers) for buffers in self.buffers]
+        driver = drivers.step_auctioneer if self._lone_auctioneer else drivers.step_roles
+        given = (self._no_steps,) if self._lone_auctioneer else (self._no_steps, self._choices)
+        self._step_markets: Callable[..., None] = machine_code(
+            driver, self.market, self._params, self._steps, *given, *self._outputs[0]
+        )
 
-    def _outputs_of(self, buffers: PhasedBuffers) -> drivers.StepOutputs:
-        """Return the arrays that a step writes where only the auctioneer learns, who is then asked in every step."""
-        buffers.active["auctioneer"].fill(True)
-        return drivers.StepOutputs(
+    def _outputs_of(self, buffers: PhasedBuffers) -> tuple[Any, ...]:
+        """Return the arrays that the driver of a whole step writes, as its last arguments."""
+        seen = self._of_all(self._unseen, buffers.observations)
+        final = self._of_all(self._unseen, buffers.final_observations)
+        rewards = self._of_all(self._unpaid, buffers.rewards)
+        active = self._of_all(self._unasked, buffers.active)
+        common = drivers.StepOutputs(
             terminated=buffers.terminated,
             truncated=buffers.truncated,
-            observation=buffers.observations["auctioneer"],
-            reward=buffers.rewards["auctioneer"],
-            final_observation=buffers.final_observations["auctioneer"],
+            observation=seen[0],
+            reward=rewards[0],
+            final_observation=final[0],
             metrics=_as_records(buffers.metrics),
             ledger=buffers.ledger,
         )
+        if self._lone_auctioneer:
+            active[0].fill(True)  # it is asked in every step
+            return (common,)
+        bidders = (drivers.BidderOutputs(seen[side], rewards[side], final[side], active[side]) for side in (1, 2))
+        return common, active[0], *bidders
 
     @classmethod
     def make_roles(cls, config: DoubleDutchConfig) -> dict[str, Role]:
@@ -278,14 +285,22 @@ class DoubleDutchGame(PhasedGame):
     def play_step(self, actions: Arrays, into: int) -> None:
         """Play one tick, or on to the next question to a learning role; see `PhasedGame.play_step`.
 
-        Where only the auctioneer learns, and nobody wants the state that an episode ends in, one compiled call does
-        everything.
+        One compiled call does everything, but where somebody wants the state that an episode ends in.
         """
-        if self._outputs and not self.final_states:
-            steps, outputs = actions["auctioneer"], self._outputs[into]
-            self._step_auctioneer(self.market, self._params, self._steps, steps, outputs)
-        else:
+        if self.final_states:
             super().play_step(actions, into)
+            return
+        steps, outputs = actions.get("auctioneer", self._no_steps), self._outputs[into]
+        if self._lone_auctioneer:
+            self._step_markets(self.market, self._params, self._steps, steps, *outputs)
+        else:
+            self._take_choices(actions)
+            self._step_markets(self.market, self._params, self._steps, steps, self._choices, *outputs)
+
+    def _take_choices(self, actions: Arrays) -> None:
+        for side, role in enumerate(BIDDERS):
+            if role in actions:
+                self._choices[:, side, : self.roles[role].count] = actions[role]
 
     def play_phase(
         self,
@@ -296,49 +311,41 @@ class DoubleDutchGame(PhasedGame):
         terminated: NDArray[np.bool_],
     ) -> None:
         """Play the markets ``mask`` until a learning role is asked again; see `PhasedGame.play_phase`."""
-        for side, role in enumerate(BIDDERS):
-            if role in actions:
-                self._choices[:, side, : self.roles[role].count] = actions[role]
-        steps = actions.get("auctioneer", self._no_steps)
-        reward = rewards.get("auctioneer", self._no_reward)
-        self._play_markets(
-            self.market, self._params, self._steps, mask, steps, self._choices, reward, self._utilities, terminated
-        )
-        for side, role in enumerate(BIDDERS):
-            if role in rewards:
-                rewards[role][...] = self._utilities[:, side, : self.roles[role].count]
+        self._take_choices(actions)
+        steps, paid = actions.get("auctioneer", self._no_steps), self._of_all(self._unpaid, rewards)
+        self._play_markets(self.market, self._params, self._steps, mask, steps, self._choices, *paid, terminated)
 
     def write_observations(self, observations: Arrays) -> None:
         """Write what agents see, float32 (batch, agents, features); see `PhasedGame.write_observations`."""
-        self._observe_markets(self.market, self._params, *self._with(self._unseen, observations))
+        self._observe_markets(self.market, self._params, *self._of_all(self._unseen, observations))
 
     def write_active(self, active: Arrays) -> None:
         """Write whose action the next step uses, bool (batch, agents); see `PhasedGame.write_active`."""
-        self._write_active(self.market, self._params, *self._with(self._unasked, active))
+        self._write_active(self.market, self._params, *self._of_all(self._unasked, active))
 
     def write_metrics(self, mask: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
         """Write metrics and ledger of the episodes that end; see `PhasedGame.write_metrics`."""
         drivers.end_episodes(self.market, self._params, mask, _as_records(metrics), ledger)
 
-    def _with(self, otherwise: list[NDArray[Any]], given: Arrays) -> list[NDArray[Any]]:
+    def _of_all(self, otherwise: Arrays, given: Arrays) -> list[NDArray[Any]]:
         """Return the arrays of all roles, in order: those given, and for roles that do not learn others."""
-        return [given.get(role, array) for role, array in zip(_UNASKED, otherwise, strict=True)]
+        return [given.get(role, array) for role, array in otherwise.items()]
 
     @cached_property
     def _play_markets(self) -> Callable[..., None]:
         every = np.ones(self.num_envs, np.bool_)
         return machine_code(
             drivers.play_markets, self.market, self._params, self._steps, every, self._no_steps, self._choices,
-            self._no_reward, self._utilities, every,
+            *self._unpaid.values(), every,
         )  # fmt: skip
 
     @cached_property
     def _observe_markets(self) -> Callable[..., None]:
-        return machine_code(drivers.observe_markets, self.market, self._params, *self._unseen)
+        return machine_code(drivers.observe_markets, self.market, self._params, *self._unseen.values())
 
     @cached_property
     def _write_active(self) -> Callable[..., None]:
-        return machine_code(drivers.write_active, self.market, self._params, *self._unasked)
+        return machine_code(drivers.write_active, self.market, self._params, *self._unasked.values())
 
     def state(self) -> NDArray[np.float32]:
         """Return clocks, turn and every bidder's valuation and acceptance, (batch, 6 + 2·(buyers + sellers))."""

@@ -1,7 +1,8 @@
 """Batched drivers of the double Dutch auction: step many markets, encode what agents see, reset finished ones.
 
-`step_auctioneer` is the short path for the usual case (only the auctioneer learns), a whole step in one call;
-`play_markets` and what follows an episode's end serve every other choice of learning roles. Both run the same scalar
+`step_auctioneer` is the short path for the usual case (only the auctioneer learns); `step_roles` serves every other
+choice of learning roles. Both play a whole step in one call, resets included. `play_markets` plays what comes before
+an end, and `end_episodes` follows it, where somebody looks at the state between end and reset. All run the same scalar
 kernels. Outputs go into preallocated arrays.
 """
 
@@ -49,6 +50,19 @@ class StepOutputs(NamedTuple):
     """`Metrics` (batch,)."""
     ledger: Array
     """float64 (batch, buyers + sellers + 1): what each account received; the auctioneer's is last."""
+
+
+class BidderOutputs(NamedTuple):
+    """What a step writes for the bidders of a side, without agents if they do not learn."""
+
+    observation: Array
+    """float32 (batch, bidders, features)."""
+    reward: Array
+    """float32 (batch, bidders)."""
+    final_observation: Array
+    """float32 (batch, bidders, features)."""
+    active: Array
+    """bool (batch, bidders): who is asked in the next step."""
 
 
 @kernel
@@ -108,13 +122,16 @@ def write_ledger(b: int, state: AuctionState, params: Array, out: Array) -> None
 
 
 @kernel
-def write_utilities(b: int, state: AuctionState, out: Array) -> None:
-    """Utilities v_j − r* and r* − v_k of the traders, zero for everybody else."""
-    price = state.totals[b].price
-    for m in range(int(state.totals[b].trades)):
-        buyer, seller = state.order[b, 0, m], state.order[b, 1, m]
-        out[b, 0, buyer] = np.float32(state.valuation[b, 0, buyer] - price)
-        out[b, 1, seller] = np.float32(price - state.valuation[b, 1, seller])
+def pay_bidders(b: int, state: AuctionState, side: int, out: Array) -> None:
+    """Write the rewards of a side: at the end utilities v_j − r* or r* − v_k of the traders, zero for all else."""
+    for i in range(out.shape[1]):
+        out[b, i] = np.float32(0.0)
+    if state.closed[b] and out.shape[1] > 0:
+        price = state.totals[b].price
+        for m in range(int(state.totals[b].trades)):
+            i = state.order[b, side, m]
+            utility = state.valuation[b, side, i] - price if side == BUYERS else price - state.valuation[b, side, i]
+            out[b, i] = np.float32(utility)
 
 
 @kernel
@@ -196,27 +213,38 @@ def open_markets(state: AuctionState, params: Array, draw: bool, mask: Array) ->
 
 
 @kernel
-def observe_markets(state: AuctionState, params: Array, auctioneers: Array, buyers: Array, sellers: Array) -> None:
-    """Write what the agents of all markets see, float32 (batch, agents, features) each.
-
-    The arrays of the bidders may have fewer agents than there are; the auctioneers' is needed for theirs.
-    """
-    for b in range(auctioneers.shape[0]):
-        observe_auctioneer(b, state, params, auctioneers)
-        observe_bidders(b, state, params, BUYERS, auctioneers, buyers)
-        observe_bidders(b, state, params, SELLERS, auctioneers, sellers)
+def observe_all(b: int, state: AuctionState, params: Array, auctioneer: Array, buyers: Array, sellers: Array) -> None:
+    """Write what everybody in market ``b`` sees; bidders see what the auctioneer does, and more."""
+    observe_auctioneer(b, state, params, auctioneer)
+    observe_bidders(b, state, params, BUYERS, auctioneer, buyers)
+    observe_bidders(b, state, params, SELLERS, auctioneer, sellers)
 
 
 @kernel
-def write_active(state: AuctionState, params: Array, auctioneers: Array, buyers: Array, sellers: Array) -> None:
-    """Write who is asked next, the waiting bidders of a learning side at a broadcast, else the auctioneer.
+def write_all_asked(
+    b: int, state: AuctionState, params: Array, auctioneer: Array, buyers: Array, sellers: Array
+) -> None:
+    """Write who is asked next: the waiting bidders of a learning side at a broadcast, else the auctioneer."""
+    auctioneer[b, 0] = not (is_asked(b, state, params, BUYERS) or is_asked(b, state, params, SELLERS))
+    write_asked(b, state, params, BUYERS, buyers)
+    write_asked(b, state, params, SELLERS, sellers)
 
-    All are bool (batch, agents); those of a side that does not learn may have no agents.
+
+@kernel
+def observe_markets(state: AuctionState, params: Array, auctioneer: Array, buyers: Array, sellers: Array) -> None:
+    """Write what the agents of all markets see, float32 (batch, agents, features) each.
+
+    A side that does not learn has arrays without agents; the auctioneer's is needed for the bidders'.
     """
-    for b in range(auctioneers.shape[0]):
-        auctioneers[b, 0] = not (is_asked(b, state, params, BUYERS) or is_asked(b, state, params, SELLERS))
-        write_asked(b, state, params, BUYERS, buyers)
-        write_asked(b, state, params, SELLERS, sellers)
+    for b in range(auctioneer.shape[0]):
+        observe_all(b, state, params, auctioneer, buyers, sellers)
+
+
+@kernel
+def write_active(state: AuctionState, params: Array, auctioneer: Array, buyers: Array, sellers: Array) -> None:
+    """Write who is asked next in all markets, bool (batch, agents) each."""
+    for b in range(auctioneer.shape[0]):
+        write_all_asked(b, state, params, auctioneer, buyers, sellers)
 
 
 @kernel
@@ -257,6 +285,42 @@ def step_auctioneer(state: AuctionState, params: Array, step_ticks: Array, actio
 
 
 @kernel
+def step_roles(
+    state: AuctionState,
+    params: Array,
+    step_ticks: Array,
+    actions: Array,
+    choices: Array,
+    out: StepOutputs,
+    asked: Array,
+    buyers: BidderOutputs,
+    sellers: BidderOutputs,
+) -> None:
+    """One step of every market for any learning roles, a whole step in one call; ``asked`` is the auctioneer's.
+
+    ``actions`` (batch, 1) index ``step_ticks``; ``choices`` (batch, 2, bidders) are the bidders', 1 to accept.
+    """
+    p: DoubleDutchRecord = params[0]
+    for b in range(actions.shape[0]):
+        reward, closed = play_roles(b, state, params, step_ticks[actions[b, 0]], choices)
+        state.cycles[b] += 1
+        truncated = not closed and cut_off(b, state, params)
+        out.reward[b, 0] = np.float32(reward)
+        out.terminated[b] = closed
+        out.truncated[b] = truncated
+        pay_bidders(b, state, BUYERS, buyers.reward)
+        pay_bidders(b, state, SELLERS, sellers.reward)
+        if closed or truncated:
+            write_metrics(b, state, out.metrics)
+            write_ledger(b, state, params, out.ledger)
+            observe_all(b, state, params, out.final_observation, buyers.final_observation, sellers.final_observation)
+            if p.autoreset:
+                next_episode(b, state, params)
+        observe_all(b, state, params, out.observation, buyers.observation, sellers.observation)
+        write_all_asked(b, state, params, asked, buyers.active, sellers.active)
+
+
+@kernel
 def play_markets(
     state: AuctionState,
     params: Array,
@@ -265,7 +329,8 @@ def play_markets(
     actions: Array,
     choices: Array,
     reward: Array,
-    utilities: Array,
+    buyer_rewards: Array,
+    seller_rewards: Array,
     terminated: Array,
 ) -> None:
     """Play the markets ``mask`` until a learning role is asked again.
@@ -282,21 +347,18 @@ def play_markets(
         1 where a bidder accepts; read where its side learns.
     reward : ndarray of float32, shape (batch, 1)
         Where the auctioneers' rewards go.
-    utilities : ndarray of float32, shape (batch, 2, bidders)
-        Where the bidders' rewards go: their utilities where an auction closed, else 0.
+    buyer_rewards, seller_rewards : ndarray of float32, shape (batch, agents)
+        Where the bidders' rewards go, without agents where they do not learn.
     terminated : ndarray of bool, shape (batch,)
         Where it goes whether an auction closed.
     """
     for b in range(mask.shape[0]):
-        for side in range(2):
-            for i in range(utilities.shape[2]):
-                utilities[b, side, i] = np.float32(0.0)
         if mask[b]:
             gained, closed = play_roles(b, state, params, step_ticks[actions[b, 0]], choices)
             reward[b, 0] = np.float32(gained)
             terminated[b] = closed
-            if closed:
-                write_utilities(b, state, utilities)
+            pay_bidders(b, state, BUYERS, buyer_rewards)
+            pay_bidders(b, state, SELLERS, seller_rewards)
 
 
 @kernel

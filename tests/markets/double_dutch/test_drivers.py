@@ -130,9 +130,10 @@ def test_a_market_of_a_batch_is_the_same_market_alone_also_after_resets(controll
     assert ends > 8
 
 
+@any_learning
 @pytest.mark.parametrize("max_cycles", [None, 9])
-def test_the_one_call_of_a_lone_auctioneer_plays_what_the_phases_play(max_cycles):
-    in_one_call, by_phases = (new_game(5, max_cycles=max_cycles) for _ in range(2))
+def test_a_step_in_one_call_plays_what_the_phases_play(controlled_roles, max_cycles):
+    in_one_call, by_phases = (new_game(5, controlled_roles, max_cycles=max_cycles) for _ in range(2))
     by_phases.final_states = True  # which the one call does not give
     rng, ends = np.random.default_rng(21), 0
     for game in (in_one_call, by_phases):
