@@ -14,7 +14,7 @@ from ioa_marl.foundations.errors import UserError, one_line
 from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.foundations.seeds import MAX_TRAINING_SEED
 from ioa_marl.foundations.settings import build
-from ioa_marl.foundations.trees import kind_of, shown
+from ioa_marl.foundations.trees import kind_of, printable
 
 MOST_SETTINGS = 10_000
 """Values that describe a run, and characters of a text among them."""
@@ -96,7 +96,7 @@ def whole(values: Mapping[str, Any], key: str, low: int, high: int) -> int:
     """Return a whole number of a description, or refuse it by name."""
     value = values.get(key)
     if type(value) is not int or not low <= value <= high:
-        raise UserError(f"{key}={shown(value)} is not allowed: use a whole number from {low} to {high}")
+        raise UserError(f"{key}={printable(value)} is not allowed: use a whole number from {low} to {high}")
     return value
 
 
@@ -111,7 +111,7 @@ def check_plain(spec: Any) -> None:
         if type(value) is dict:
             odd = [key for key in value if type(key) is not str]
             if odd:
-                raise UserError(f"{place} has the key {shown(odd[0])}, which is no text")
+                raise UserError(f"{place} has the key {printable(odd[0])}, which is no text")
             waiting += [(f"{place}, {key}", inner) for key, inner in value.items()]
         elif type(value) in (list, tuple):
             waiting += [(place, inner) for inner in value]
@@ -129,7 +129,7 @@ def _mapping(values: Any, key: str) -> Mapping[str, Any]:
 def _text(values: Mapping[str, Any], key: str, prefix: str) -> str:
     found = values.get(key)
     if not isinstance(found, str):
-        raise UserError(f"{prefix}{key}={shown(found)} is not allowed: use a name")
+        raise UserError(f"{prefix}{key}={printable(found)} is not allowed: use a name")
     return found
 
 

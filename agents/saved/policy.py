@@ -15,7 +15,7 @@ from ioa_marl.envs.core import Game, Role
 from ioa_marl.foundations import checkpoint
 from ioa_marl.foundations.errors import ParameterError, UserError, one_line
 from ioa_marl.foundations.settings import build
-from ioa_marl.foundations.trees import shown
+from ioa_marl.foundations.trees import printable
 
 PLACE = "the folder of a seed, or a checkpoint file in it"
 
@@ -169,7 +169,7 @@ class SavedPolicy:
             raise UserError("a loaded policy is incomplete: it has to have spec, role and policy")
         players = Description.of(state["spec"]).players
         if state["role"] not in [role for player in players for role in player.roles]:
-            raise UserError(f"a loaded policy is of a role that nobody plays: {shown(state['role'])}")
+            raise UserError(f"a loaded policy is of a role that nobody plays: {printable(state['role'])}")
         found = cls(state["spec"], state["role"], state["policy"])
         if not found.current():
             raise UserError(
@@ -192,7 +192,7 @@ def found_path(path: str) -> str:
     if not path:
         raise ParameterError("path", path, PLACE)
     if "\0" in path:
-        raise ParameterError("path", shown(path), PLACE)
+        raise ParameterError("path", printable(path), PLACE)
     if Path(path).exists():
         return path
     matches = sorted(glob.glob(path))  # noqa: PTH207 - the pattern may be absolute

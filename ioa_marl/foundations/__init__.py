@@ -1,7 +1,7 @@
-"""What everything else stands on: compilation, Philox, seeds, checks of settings, errors, files, checkpoints.
+"""Shared foundations: compilation of kernels, random numbers, seeds, checks of settings, errors, files, checkpoints.
 
-Nothing here knows a market, an environment or an agent, and every other package may use it. Importing it is cheap:
-NumPy and Numba are loaded by the modules that need them.
+Modules here depend on no market, environment or agent, and every other package may use them. Importing the package is
+cheap: NumPy and Numba are loaded by the modules that need them.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Checkpoints: one file of safetensors with the rest as JSON in its header, sealed, replaced atomically; no pickle."""
+"""Checkpoints: a safetensors file with all other values as JSON in its header, a checksum, and no pickle."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ __all__ = [
 
 FORMAT = "ioa_marl checkpoint 2"
 FIRST_FORMAT = "ioa_marl checkpoint 1"
-"""What had no seal, and knew text as keys and lists as sequences only."""
+"""The first format, which has no checksum, and stores all keys as text and all sequences as lists."""
 LATEST = Path("checkpoint") / "latest.safetensors"
-"""Where the checkpoint lies in the folder of a seed."""
+"""Path of the checkpoint in the folder of a seed."""
 REMEDY = "copy it again, or remove it to train this seed anew"
-"""What can be done about a damaged checkpoint."""
+"""Remedy for a damaged checkpoint, for messages."""
 LARGEST_HEADER = 16 * 2**20
-"""Bytes of a header."""
+"""Largest size of a header [bytes]."""
 MOST_VALUES = 1_000_000
-"""Values outside arrays, roughly."""
+"""Largest number of values outside arrays, as `_values` counts them."""
 _SEAL = re.compile(rb'"sha256":"([0-9a-f]{64})"')
-"""Where the seal is in a header: quotes inside of other texts are escaped there, so nothing else looks like it."""
+"""The checksum in a header. Quotes in other texts of the header are escaped, so nothing else matches."""
 _BLANK = b"0" * 64
 
 
 class UnreadableCheckpointError(UserError):
-    """A checkpoint exists and cannot be used."""
+    """A checkpoint cannot be read or used."""
 
 
 def save(path: Path, tree: Mapping[str, Any]) -> None:
-    """Write nested values so that `load` gives them back as they are, with a seal over every byte of the file.
+    """Write nested values so that `load` returns the same values, with a checksum over every byte of the file.
 
     Parameters
     ----------
@@ -52,13 +52,13 @@ def save(path: Path, tree: Mapping[str, Any]) -> None:
         The file.
     tree : dict
         Nested mappings (dict, OrderedDict, Counter), lists and tuples of tensors, parameters, NumPy arrays and scalars,
-        bytes, text, numbers and None. Keys may be text, numbers, None and tuples of these. A tensor comes back on the
-        CPU, alone: what it shares memory with and its gradient are not kept.
+        bytes, text, numbers and None. Keys may be text, numbers, None and tuples of these. A tensor is
+        restored on the CPU; shared memory and gradients are not restored.
 
     Raises
     ------
     UnstorableError
-        If something cannot be given back as it is; it says where that is, and nothing is written.
+        If a value cannot be restored exactly; the message says where it is, and nothing is written.
     UserError
         If the file cannot be written.
     """
@@ -77,12 +77,12 @@ def save(path: Path, tree: Mapping[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read what `save` wrote, after making sure that every byte of it is as it was; nothing in it is trusted.
+    """Read what `save` wrote, after comparing every byte with the checksum. The content is not trusted.
 
     Raises
     ------
     UnreadableCheckpointError
-        If the file is missing, damaged or not a checkpoint; in one line, with the file and what to do.
+        If the file is missing, damaged or not a checkpoint; the message names the file and the remedy.
     """
     _checked_header(path)
     try:
@@ -101,29 +101,29 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def seal(path: Path) -> str | None:
-    """Return the checksum that a checkpoint carries, without checking it as `load` does; None if it has none.
+    """Return the checksum in a checkpoint, without verifying it as `load` does, or None if it has none.
 
     Raises
     ------
     UnreadableCheckpointError
-        If it is missing or not a checkpoint.
+        If the file is missing or not a checkpoint.
     """
-    found = _SEAL.findall(_checked_header(path))
-    return found[0].decode() if len(found) == 1 else None
+    seals = _SEAL.findall(_checked_header(path))
+    return seals[0].decode() if len(seals) == 1 else None
 
 
 def digest(tree: Mapping[str, Any]) -> str:
     """Return a fingerprint of nested values: the first 16 digits of a SHA-256.
 
-    Lists and tuples are the same to it, and so are 1 and "1" as keys: it does not depend on which format of
-    checkpoints a policy has been in.
+    Lists and tuples give the same digest, and so do 1 and "1" as keys. The digest of a policy therefore does not depend
+    on the format of the checkpoint that it was stored in.
     """
     packed, arrays = pack(tree, exact=False)
-    found = hashlib.sha256(json.dumps(packed, sort_keys=True).encode())
+    sha256 = hashlib.sha256(json.dumps(packed, sort_keys=True).encode())
     for name, array in sorted(arrays.items()):
-        found.update(f"{name} {array.dtype} {array.shape}".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()[:16]
+        sha256.update(f"{name} {array.dtype} {array.shape}".encode())
+        sha256.update(array.tobytes())
+    return sha256.hexdigest()[:16]
 
 
 def _unreadable(path: Path, reason: str) -> UnreadableCheckpointError:
@@ -135,12 +135,12 @@ def _header_length(data: bytes) -> int:
 
 
 def _values(text: bytes) -> int:
-    """Return how many values some JSON has at most: each but the first comes after one of these."""
+    """Return an upper bound of the number of values in a JSON text: each but the first follows one of these marks."""
     return sum(text.count(mark) for mark in (b",", b"[", b"{"))
 
 
 def _checked_header(path: Path) -> bytes:
-    """Return the header of a checkpoint, having read no more than that."""
+    """Return the header of a checkpoint without reading the rest of the file."""
     try:
         if not path.exists():
             raise UnreadableCheckpointError(f"there is no checkpoint {path}")
@@ -160,7 +160,7 @@ def _checked_header(path: Path) -> bytes:
 
 
 def _metadata(data: bytes) -> dict[str, str]:
-    """Return the metadata of a whole file whose seal is right, or that is of the format without one."""
+    """Return the metadata of a file with a correct checksum, or of the format without one."""
     length = _header_length(data)
     header = data[8 : 8 + length]
     seals = list(_SEAL.finditer(header))
@@ -179,13 +179,13 @@ def _metadata(data: bytes) -> dict[str, str]:
 
 def _seal_is_right(data: bytes, place: int) -> bool:
     view = memoryview(data)
-    found = hashlib.sha256(view[:place])
-    found.update(_BLANK)
-    found.update(view[place + len(_BLANK) :])
-    return found.hexdigest().encode() == view[place : place + len(_BLANK)]
+    sha256 = hashlib.sha256(view[:place])
+    sha256.update(_BLANK)
+    sha256.update(view[place + len(_BLANK) :])
+    return sha256.hexdigest().encode() == view[place : place + len(_BLANK)]
 
 
 def _arrays(data: bytes) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a file, each in memory of its own."""
+    """Return the arrays of a file as writable arrays."""
     arrays = safetensors.numpy.load(data)
     return {name: array if array.flags.writeable else array.copy() for name, array in arrays.items()}

@@ -1,4 +1,4 @@
-"""Compilation of kernels: one decorator, a cache that notices edits of any kernel, and a word when it takes a while.
+"""Compilation of kernels: a decorator, a cache that notices edits of any dependency, and a message about long waits.
 
 Numba's disk cache looks only at the file of the function that is called: an edit of a helper in another file would
 silently run old machine code. The cache folder of a file's kernels is therefore named by a hash over that file and
@@ -36,36 +36,36 @@ _OPTIONS = {
     "error_model": "numpy",
     "_nrt": False,
     "forceinline": True,
-    "no_cfunc_wrapper": True,  # an entry from C, that nobody uses
+    "no_cfunc_wrapper": True,  # the entry point from C is not used
 }
 
 
 class _Kernel(CPUDispatcher):
-    """A function that is compiled in one form to be called from Python, and in another to be part of other kernels.
+    """A function that is compiled in two forms: to be called from Python, and to be inlined in other kernels.
 
-    The entry from Python unpacks every field of every argument. In helpers, which Python never calls, it was a third of
-    the time to compile a market. The second form goes without it.
+    The entry point from Python unpacks every field of every argument. Compiling it for helpers, which Python never
+    calls, took a third of the time to compile a market; the second form has no such entry point.
     """
 
     folder: Path | None = None
-    """Where both forms are kept, or None if they are compiled in every process."""
+    """Cache folder of both forms, or None if they are compiled in every process."""
 
     @cached_property
     def part(self) -> Any:
-        """The form that is part of other kernels."""
+        """The form that is inlined in other kernels."""
         part = CPUDispatcher(self.py_func, self.locals, {**self.targetoptions, "no_cpython_wrapper": True})
         if self.folder is not None:
-            _keep(part, self.folder / "parts")  # under the names that the other form has in the folder above
+            _enable_cache(part, self.folder / "parts")  # the other form has the same names in the folder above
         return part
 
     @property
     def _numba_type_(self) -> Any:
-        """What other kernels take this one for."""
+        """The type of the kernel as other kernels see it."""
         return self.part._numba_type_
 
 
-def _keep(dispatcher: CPUDispatcher, folder: Path) -> None:
-    """Let Numba keep what it compiles in a folder; a user's own functions stay where they are."""
+def _enable_cache(dispatcher: CPUDispatcher, folder: Path) -> None:
+    """Let Numba cache a function in a folder, without changing the cache of the user's own functions."""
     before = _config.CACHE_DIR
     _config.CACHE_DIR = str(folder)
     try:
@@ -75,17 +75,17 @@ def _keep(dispatcher: CPUDispatcher, folder: Path) -> None:
 
 
 class _Announcer(event.Listener):
-    """Says what is being compiled before it keeps anybody waiting, once per market and process.
+    """Logs a message before a market is compiled, once per market and process.
 
-    It is logged as a warning, which Python shows where no logging is set up. ``warnings`` would turn into an error
-    where a test suite asks for that, and only as long as nothing is in the cache.
+    The message is logged as a warning, which Python shows even if logging is not configured. The module ``warnings``
+    is not used: in test suites that turn warnings into errors, tests would fail as long as the cache is empty.
     """
 
     def __init__(self) -> None:
         self.announced: set[str] = set()
 
     def on_start(self, compilation: event.Event) -> None:
-        """Hear that Numba compiles a function, since it is not in the cache."""
+        """Log the message if Numba starts to compile a kernel, because it is not in the cache."""
         compiled = compilation.data["dispatcher"]
         market = market_of(compiled.py_func.__module__) if isinstance(compiled, _Kernel) else None
         if market is None or market in self.announced:
@@ -95,7 +95,7 @@ class _Announcer(event.Listener):
         _log.warning("compiling %s, %s: up to a minute", market, often)
 
     def on_end(self, compilation: event.Event) -> None:
-        """Hear that Numba is done with a function."""
+        """Do nothing when Numba has finished; the interface requires the method."""
 
 
 _announcer = _Announcer()
@@ -104,7 +104,7 @@ _register("numba:compile", _announcer)
 
 
 def market_of(module: str) -> str | None:
-    """Return the market that a module of kernels belongs to; None for kernels of no market, which take a second.
+    """Return the market of a module of kernels, or None for other kernels, which compile in a second.
 
     Examples
     --------
@@ -123,25 +123,26 @@ def kernel(function: F) -> F:
     """Compile a scalar function or a batched driver in nopython mode, cached on disk.
 
     Kernels neither allocate arrays nor take views of them, so reference counting is switched off: its atomic
-    operations, some hundred a market step, took five sixths of the time. A kernel that does either does not
-    compile. Helpers are inlined, or every call would pass some hundred array fields. Division by zero gives infinity
-    as in NumPy.
+    operations, about a hundred per market step, took five sixths of the time. A kernel that does either does not
+    compile. Helpers are inlined, because otherwise every call would pass about a hundred array fields. Division by zero
+    gives infinity, as in NumPy.
     """
     if _config.DISABLE_JIT:
         return function
     compiled: Any = _Kernel(function, targetoptions=dict(_OPTIONS))
     compiled.folder = _folder(function)
     if compiled.folder is not None:
-        _keep(compiled, compiled.folder)
-    made: F = compiled
-    return made
+        _enable_cache(compiled, compiled.folder)
+    kernel_function: F = compiled
+    return kernel_function
 
 
 def machine_code(driver: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> Callable[P, R]:
-    """Return the machine code of ``driver`` for arguments of these types, to be called with no others.
+    """Return the machine code of ``driver`` for arguments of these types; calls with other types are not allowed.
 
-    Numba's own call looks up the types of all arguments every time: 3 µs for named tuples of arrays, six times what
-    one market's step takes. With Numba switched off, the driver is plain Python and is returned as it is.
+    Numba's own dispatch determines the types of all arguments at every call. For named tuples of arrays this takes
+    3 µs, six times as long as a step of one market. With Numba disabled, the driver is plain Python and is returned
+    unchanged.
     """
     compile_for = getattr(driver, "compile", None)
     if compile_for is None:
@@ -159,15 +160,15 @@ def sources(file: Path, module: str, package: str) -> dict[str, Path]:
     file : Path
         The source file.
     module : str
-        The name of its module as Python has it, perhaps ``__main__``.
+        The name of its module, which may be ``__main__``.
     package : str
-        The package that the module is in; empty where it is in none.
+        The package that contains the module; empty if there is none.
 
     Returns
     -------
     dict of str to Path
-        Files by the names of their modules: of this package, of the kernel's own, and for a script of what lies beside
-        it.
+        Files by the names of their modules: of this package, of the kernel's own package, and for a script of the
+        modules in its folder.
     """
     if package:
         followed = {package.partition(".")[0]}
@@ -181,7 +182,7 @@ def sources(file: Path, module: str, package: str) -> dict[str, Path]:
 
 
 def _folder(function: Callable[..., Any]) -> Path | None:
-    """Return the cache folder of a kernel, None where it can be compiled in memory only: seconds in every process."""
+    """Return the cache folder of a kernel, or None if it can only be compiled in memory."""
     file = Path(function.__code__.co_filename)
     if not file.is_file():  # typed into an interpreter or a notebook
         return None

@@ -1,4 +1,4 @@
-"""What a name in the registry has to stand for: a plug-in is checked when it is loaded, and fails there, in words."""
+"""Checks that a registered class is usable, so that a broken plug-in fails with a clear message when it is loaded."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ioa_marl.foundations.settings import build, plain
 
 
 class BrokenContractError(Exception):
-    """Something is not what a name has to stand for; the message says what is wrong, without the name."""
+    """A class is not usable as an environment or agent; the message gives the reason, without the registered name."""
 
 
 def check_contract(kind: str, name: str, loaded: Any) -> None:
-    """Make sure that something can be used as an environment or an agent, by looking at it and at its usual settings.
+    """Check that a class can be used as an environment or an agent, by its attributes and its default settings.
 
     Parameters
     ----------
@@ -28,14 +28,14 @@ def check_contract(kind: str, name: str, loaded: Any) -> None:
     name : str
         Name in the registry.
     loaded : object
-        What the entry point names.
+        The object that the entry point names.
 
     Raises
     ------
     BrokenContractError
-        If it cannot be used. Its own code may raise anything else.
+        If it cannot be used. The code of a plug-in may raise any other type.
     """
-    # By name: this module is below both, and an environment needs nothing of the agents.
+    # Imported by name: this module may not depend on either, and checking an environment must not load the agents.
     base = ("ioa_marl.envs.core", "Game") if kind == "environment" else ("ioa_marl.agents.base", "Agent")
     base_class = getattr(importlib.import_module(base[0]), base[1])
     _check_class(loaded, base_class)
@@ -46,17 +46,17 @@ def check_contract(kind: str, name: str, loaded: Any) -> None:
         _check_agent(loaded)
 
 
-def _need(condition: bool, told: str) -> None:
+def _need(condition: bool, message: str) -> None:
     if not condition:
-        raise BrokenContractError(told)
+        raise BrokenContractError(message)
 
 
 def _check_class(loaded: Any, base: type[Any]) -> None:
-    wanted = f"a subclass of {base.__module__}.{base.__qualname__}"
+    requirement = f"a subclass of {base.__module__}.{base.__qualname__}"
     if not isinstance(loaded, type):
-        what = "a module" if inspect.ismodule(loaded) else "a function" if inspect.isroutine(loaded) else "no class"
-        raise BrokenContractError(f"it is {what}, and has to be {wanted}")
-    _need(issubclass(loaded, base), f"{loaded.__name__} has to be {wanted}")
+        kind = "a module" if inspect.ismodule(loaded) else "a function" if inspect.isroutine(loaded) else "no class"
+        raise BrokenContractError(f"it is {kind}, and has to be {requirement}")
+    _need(issubclass(loaded, base), f"{loaded.__name__} has to be {requirement}")
     missing = sorted(getattr(loaded, "__abstractmethods__", ()))
     _need(not missing, f"{loaded.__name__} lacks {', '.join(missing)}")
 
@@ -67,7 +67,7 @@ def _check_version(loaded: type[Any]) -> None:
 
 
 def _check_settings(loaded: type[Any]) -> type[Any]:
-    """Refuse a class of settings of which there are no usual ones, or that no command line can show and change."""
+    """Refuse a class of settings without defaults for all fields, or with values that cannot be written as JSON."""
     schema: Any = getattr(loaded, "config_class", None)
     usable = isinstance(schema, type) and dataclasses.is_dataclass(schema)
     _need(usable, f"{loaded.__name__}.config_class has to be a dataclass")
@@ -77,8 +77,8 @@ def _check_settings(loaded: type[Any]) -> type[Any]:
         _need(usual, f"the setting {field.name} of {schema.__name__} has no default")
     usual_settings = build(schema, {}, schema.__name__)
     json.dumps(plain(dataclasses.asdict(usual_settings)))
-    found: type[Any] = schema
-    return found
+    checked: type[Any] = schema
+    return checked
 
 
 def _check_agent(loaded: type[Any]) -> None:
@@ -124,8 +124,8 @@ def _check_roles(own: str, loaded: type[Any], roles: Any) -> None:
     _need(usable, f"{own}.make_roles has to return a mapping of names to roles")
     for role in roles.values():
         _need(type(role.count) is int and role.count >= 1, f"the role {role.name} of {own} has no number of agents")
-        seen = role.observation_space
-        usable = isinstance(seen, spaces.Box) and len(seen.shape) == 1
+        observed = role.observation_space
+        usable = isinstance(observed, spaces.Box) and len(observed.shape) == 1
         _need(usable, f"the role {role.name} of {own} has to see a Box of one axis")
         acts = isinstance(role.action_space, (spaces.Discrete, spaces.MultiDiscrete, spaces.Box))
         _need(acts, f"the role {role.name} of {own} has to act in a Discrete, MultiDiscrete or Box")

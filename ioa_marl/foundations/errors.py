@@ -14,24 +14,24 @@ __all__ = [
 ]  # fmt: skip
 
 LONGEST_LINE = 2000
-"""Characters of a message; what a person typed may be longer."""
+"""Longest message, in characters; the user's input in it may be longer."""
 LONGEST_VALUE = 100
-"""Characters of a value in a message."""
-TOLD = 20
-"""Mistakes that are told at once."""
+"""Longest value in a message, in characters."""
+MOST_MESSAGES = 20
+"""Largest number of mistakes in one message."""
 T = TypeVar("T")
 
 
 class UserError(Exception):
-    """Something that was asked for cannot be done; the message is one line that says what and what is allowed."""
+    """A request cannot be carried out; the message is one line that says why and what is allowed."""
 
 
 class CannotPlayError(UserError):
-    """An agent cannot play a role; a pattern that chooses agents or markets leaves such a pair out."""
+    """An agent cannot play a role; patterns that choose agents or markets leave out such pairs."""
 
 
 def nearest(name: str, known: Iterable[Any]) -> list[str]:
-    """Return up to three known names that ``name`` may have been meant for: alike, or with a word in common."""
+    """Return up to three known names that are similar to ``name`` or have a word in common with it."""
     names = [str(other) for other in known]
     words = set(name.lower().split("_"))
     alike = difflib.get_close_matches(name[:LONGEST_VALUE], names, n=3, cutoff=0.6)
@@ -39,7 +39,7 @@ def nearest(name: str, known: Iterable[Any]) -> list[str]:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """Return the error for a name that is not known, with the nearest known ones first."""
+    """Return the error for an unknown name, with the most similar known names or all of them."""
     names = sorted(known)
     near = difflib.get_close_matches(str(name)[:LONGEST_VALUE], names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names)}"
@@ -47,16 +47,16 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
 
 
 def shown(value: Any) -> str:
-    """Return a value as messages show it: the beginning of a long one."""
+    """Return a value in the form used in messages: escaped, in one line, and shortened if it is long."""
     words = {"None": "null", "True": "true", "False": "false"}
     text = _escaped(value) if isinstance(value, str) else " ".join(str(value).split())
     text = words.get(text, text) if value is None or isinstance(value, bool) else text
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}… ({len(text)} characters)"
 
 
-def one_line(told: object, longest: int = LONGEST_LINE) -> str:
-    """Return a message as one line that any terminal shows as it is: a stranger's words may be in it."""
-    text = _escaped(" ".join(str(told).split()))
+def one_line(message: object, longest: int = LONGEST_LINE) -> str:
+    """Return a message as one line with escaped control characters, because it may contain untrusted text."""
+    text = _escaped(" ".join(str(message).split()))
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
@@ -65,26 +65,26 @@ def _escaped(text: str) -> str:
 
 
 class UserErrors:
-    """Mistakes that are told together."""
+    """Collects mistakes that are reported together."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
 
     def add(self, error: Exception) -> None:
-        """Keep a mistake for later; the same one is told once."""
+        """Add a mistake; the same message is kept once."""
         if str(error) not in self.messages:
             self.messages.append(str(error))
 
     @contextmanager
     def collected(self) -> Iterator[None]:
-        """Keep a mistake that is made within."""
+        """Collect a mistake that is raised in the block."""
         try:
             yield
         except (UserError, ParameterError) as error:
             self.add(error)
 
     def tried(self, make: Callable[[], T]) -> list[T]:
-        """Return what ``make`` returns, in a list that is empty where it makes a mistake."""
+        """Return the result of ``make`` in a list of one; collect its mistake and return an empty list if it fails."""
         try:
             return [make()]
         except (UserError, ParameterError) as error:
@@ -92,8 +92,8 @@ class UserErrors:
             return []
 
     def throw(self) -> None:
-        """Raise all mistakes as one, if there are any."""
+        """Raise one error with all mistakes, if there are any."""
         if self.messages:
-            more = len(self.messages) - TOLD
+            more = len(self.messages) - MOST_MESSAGES
             rest = f"; and {more} more" if more > 0 else ""
-            raise UserError("; ".join(self.messages[:TOLD]) + rest)
+            raise UserError("; ".join(self.messages[:MOST_MESSAGES]) + rest)

@@ -1,4 +1,4 @@
-"""Files that may be damaged, endless or a stranger's: read within bounds, written whole or not at all."""
+"""Reading of untrusted files within bounds, and writing that is complete or has no effect."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import yaml
 from ioa_marl.foundations.errors import UserError
 
 LARGEST_TEXT = 16 * 2**20
-"""Bytes of a JSON or YAML file that is read."""
+"""Largest JSON or YAML file that is read [bytes]."""
 LARGEST_FILE = 64 * 2**30
-"""Bytes of any file that is read."""
+"""Largest file that is read [bytes]."""
 DEEPEST = 64
-"""Levels of nested lists and mappings in a JSON or YAML file."""
+"""Largest number of levels of nested lists and mappings in a JSON or YAML file."""
 MOST_VALUES = 200_000
-"""Values in a JSON or YAML file, each counted as often as it is referred to."""
+"""Largest number of values in a JSON or YAML file; a value counts once per reference to it."""
 
 
 class DamagedFileError(UserError):
@@ -31,7 +31,7 @@ class DamagedFileError(UserError):
     path : Path
         The file.
     reason : str
-        What is wrong with it, as it follows the file's name.
+        What is wrong with it; the message is the path and this text.
     """
 
     def __init__(self, path: Path, reason: str) -> None:
@@ -40,7 +40,7 @@ class DamagedFileError(UserError):
 
 
 def check_readable(path: Path, most: int = LARGEST_FILE) -> int:
-    """Return the size of a file in bytes, after making sure that reading it comes to an end.
+    """Return the size of a file [bytes], after checking that it is a regular file of bounded size.
 
     Raises
     ------
@@ -48,14 +48,14 @@ def check_readable(path: Path, most: int = LARGEST_FILE) -> int:
         If it is missing, no regular file, or larger than ``most`` bytes.
     """
     try:
-        found = path.stat()
+        status = path.stat()
     except (OSError, ValueError) as error:
         raise DamagedFileError(path, f"cannot be read: {_reason(error)}") from error
-    if not stat.S_ISREG(found.st_mode):
-        raise DamagedFileError(path, "is a folder" if stat.S_ISDIR(found.st_mode) else "is not a regular file")
-    if found.st_size > most:
-        raise DamagedFileError(path, f"has {found.st_size} bytes; at most {most} are read")
-    return found.st_size
+    if not stat.S_ISREG(status.st_mode):
+        raise DamagedFileError(path, "is a folder" if stat.S_ISDIR(status.st_mode) else "is not a regular file")
+    if status.st_size > most:
+        raise DamagedFileError(path, f"has {status.st_size} bytes; at most {most} are read")
+    return status.st_size
 
 
 def read_bytes(path: Path, most: int = LARGEST_FILE) -> bytes:
@@ -74,7 +74,7 @@ def read_bytes(path: Path, most: int = LARGEST_FILE) -> bytes:
 
 
 def read_text(path: Path, most: int = LARGEST_TEXT) -> str:
-    """Return a text in UTF-8, whatever the locale; errors as in `read_bytes`."""
+    """Return the text of a file in UTF-8, independently of the locale; errors are those of `read_bytes`."""
     try:
         return read_bytes(path, most).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -82,7 +82,7 @@ def read_text(path: Path, most: int = LARGEST_TEXT) -> str:
 
 
 def read_json(path: Path, most: int = LARGEST_TEXT) -> Any:
-    """Return what a JSON file holds.
+    """Return the content of a JSON file.
 
     Raises
     ------
@@ -91,15 +91,15 @@ def read_json(path: Path, most: int = LARGEST_TEXT) -> Any:
     """
     text = read_text(path, most)
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DamagedFileError(path, f"is not JSON: {_reason(error)}") from error
-    _check_extent(path, found)
-    return found
+    _check_extent(path, content)
+    return content
 
 
 def read_yaml(path: Path, most: int = LARGEST_TEXT) -> Any:
-    """Return what a YAML file of plain values holds.
+    """Return the content of a YAML file of plain values.
 
     Raises
     ------
@@ -109,32 +109,32 @@ def read_yaml(path: Path, most: int = LARGEST_TEXT) -> Any:
     text = read_text(path, most)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        found = yaml.load(text, Loader=loader)  # a safe loader makes plain values only
+        content = yaml.load(text, Loader=loader)  # a safe loader makes plain values only
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise DamagedFileError(path, f"is not YAML: {_reason(error)}") from error
-    _check_extent(path, found)
-    return found
+    _check_extent(path, content)
+    return content
 
 
 def _check_extent(path: Path, value: Any) -> None:
-    """Refuse nested values that nobody could walk through: YAML can refer to itself, or double at every level."""
-    waiting = [(value, 0)]
-    seen = 0
-    while waiting:
-        inner, depth = waiting.pop()
-        seen += 1
+    """Refuse values that are nested too deeply or too many: YAML can refer to itself or double at every level."""
+    pending = [(value, 0)]
+    count = 0
+    while pending:
+        inner, depth = pending.pop()
+        count += 1
         if depth > DEEPEST:
             raise DamagedFileError(path, f"is nested more than {DEEPEST} levels deep")
-        if seen > MOST_VALUES:
+        if count > MOST_VALUES:
             raise DamagedFileError(path, f"holds more than {MOST_VALUES} values")
         if isinstance(inner, dict):
-            waiting += [(held, depth + 1) for held in inner.values()]
+            pending += [(element, depth + 1) for element in inner.values()]
         elif isinstance(inner, (list, tuple, set)):
-            waiting += [(held, depth + 1) for held in inner]
+            pending += [(element, depth + 1) for element in inner]
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a regular file, as 64 hexadecimal digits; errors as in `read_bytes`."""
+    """Return the SHA-256 of a regular file as 64 hexadecimal digits; errors are those of `read_bytes`."""
     check_readable(path)
     try:
         with path.open("rb") as file:
@@ -144,12 +144,12 @@ def sha256_of(path: Path) -> str:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data`` so that at any moment either the old or the new file is there, whole.
+    """Replace a file so that at any moment either the complete old or the complete new content exists.
 
     Raises
     ------
     UserError
-        If it cannot be written; the old file is intact then.
+        If it cannot be written; in that case the old file is intact.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -161,17 +161,17 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        kept = "; the previous one is intact" if path.exists() else ""
-        raise UserError(f"cannot write {path}: {error.strerror or error}{kept}") from error
+        intact = "; the previous one is intact" if path.exists() else ""
+        raise UserError(f"cannot write {path}: {error.strerror or error}{intact}") from error
 
 
 def check_working_folder() -> None:
-    """Refuse to go on where the folder that this process runs in was removed.
+    """Check that the working folder of this process still exists.
 
     Raises
     ------
     UserError
-        If it was.
+        If it was renamed or removed.
     """
     try:
         Path.cwd()
@@ -180,5 +180,5 @@ def check_working_folder() -> None:
 
 
 def _reason(error: BaseException) -> str:
-    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(told).split())[:200]
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(reason).split())[:200]

@@ -1,6 +1,6 @@
-"""Signals that ask a command to stop: it ends as by Ctrl-C, whoever sends which of them.
+"""Handling of the signals that ask a command to stop: all of them end it in the same way as Ctrl-C.
 
-Terminals send SIGINT, schedulers SIGTERM, and a session that is closed SIGHUP.
+Terminals send SIGINT, schedulers SIGTERM, and a terminal that is closed SIGHUP.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Signals that end a command in good order. One that is ignored at the start stays ignored, as `nohup` wants it."""
+"""Signals that stop a command in an orderly way. A signal that is ignored at the start stays ignored, for `nohup`."""
 ECHO = 0.5
-"""Seconds in which another signal is taken for the same request: GNU timeout sends each one twice."""
+"""Time in which a second signal counts as the same request [s], because GNU timeout sends each signal twice."""
 AGAIN = 0.05
-"""Seconds after which an interruption that got lost is raised again."""
+"""Time after which an interruption that was lost is raised again [s]."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked for the end.
+    """A signal asked the process to stop.
 
     Parameters
     ----------
     number : int
-        The signal.
+        Number of the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -39,19 +39,19 @@ class Interrupted(KeyboardInterrupt):
         return signal.Signals(self.number).name
 
 
-_last_acts: list[Callable[[], None]] = []
+_callbacks: list[Callable[[], None]] = []
 _installed = False
 _received: int | None = None
 
 
 @contextmanager
 def raised(*, kill_by_another: bool) -> Iterator[None]:
-    """Turn the first signal into `Interrupted`, raised in the main thread; what was handled otherwise stays so.
+    """Raise `Interrupted` in the main thread at the first signal; signals with other handlers keep them.
 
     Parameters
     ----------
     kill_by_another : bool
-        Whether one more signal, while the first one is cleaned up after, ends the process at once; else it is ignored.
+        Whether a second signal during the clean-up ends the process at once; otherwise it is ignored.
     """
     if _installed or threading.current_thread() is not threading.main_thread():
         yield  # Python handles signals in the main thread only
@@ -64,7 +64,7 @@ def raised(*, kill_by_another: bool) -> Iterator[None]:
 
 
 def install(*, kill_by_another: bool) -> Callable[[], None]:
-    """Do what `raised` does, until the function that is returned is called."""
+    """Do the same as `raised`, until the returned function is called."""
     global _installed, _received
     usual = (signal.SIG_DFL, signal.default_int_handler)
     former = {number: handler for number in STOPPING if (handler := signal.getsignal(number)) in usual}
@@ -76,9 +76,9 @@ def install(*, kill_by_another: bool) -> Callable[[], None]:
         for other in former:
             signal.signal(other, _nothing)
         if kill_by_another:
-            undone.callback(_die_by_another())
-        for act in _last_acts:
-            act()
+            undone.callback(_exit_on_second_signal())
+        for callback in _callbacks:
+            callback()
         undone.callback(_raise_again_if_lost(number))
         raise Interrupted(number)
 
@@ -96,41 +96,41 @@ def install(*, kill_by_another: bool) -> Callable[[], None]:
 
 
 @contextmanager
-def preceded_by(act: Callable[[], None]) -> Iterator[None]:
-    """Call ``act`` when a signal has come, before `Interrupted` is raised."""
-    _last_acts.append(act)
+def preceded_by(callback: Callable[[], None]) -> Iterator[None]:
+    """Call ``callback`` when a signal arrives in the block, before `Interrupted` is raised."""
+    _callbacks.append(callback)
     try:
         yield
     finally:
-        _last_acts.remove(act)
+        _callbacks.remove(callback)
 
 
 def installed() -> bool:
-    """Whether this process turns signals into `Interrupted` already."""
+    """Whether this process already turns signals into `Interrupted`."""
     return _installed
 
 
 def received() -> int | None:
-    """Return the signal that asked for the end, also where `Interrupted` was taken for something else on its way."""
+    """Return the signal that was received, or None; it is known even if `Interrupted` was caught somewhere."""
     return _received
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:
-    """Ignore a signal, but for what Python does with it before: see `_die_by_another`."""
+    """Ignore a signal; Python still writes it to the wake-up file descriptor, see `_exit_on_second_signal`."""
 
 
 def _raise_again_if_lost(number: int) -> Callable[[], None]:
-    """Raise the interruption once more where Python cannot pass it on: in callbacks from C, as while compiling.
+    """Raise the interruption again if Python could not propagate it, as in callbacks from C during compilation.
 
-    Returns what undoes it.
+    Returns a function that undoes this.
     """
     usual = sys.unraisablehook
 
-    def lost(what: sys.UnraisableHookArgs) -> None:
-        if isinstance(what.exc_value, Interrupted):
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        if isinstance(unraisable.exc_value, Interrupted):
             signal.setitimer(signal.ITIMER_REAL, AGAIN)
         else:
-            usual(what)
+            usual(unraisable)
 
     def handle(_: int, frame: FrameType | None) -> None:
         raise Interrupted(number)
@@ -141,14 +141,14 @@ def _raise_again_if_lost(number: int) -> Callable[[], None]:
         sys.unraisablehook = usual
 
     former = signal.signal(signal.SIGALRM, handle)
-    sys.unraisablehook = lost
+    sys.unraisablehook = hook
     return undo
 
 
-def _die_by_another() -> Callable[[], None]:
-    """End this process without a word when one more signal comes, even while the main thread waits for a disk.
+def _exit_on_second_signal() -> Callable[[], None]:
+    """End this process silently at the next signal, even while the main thread waits for a disk.
 
-    Returns what undoes it.
+    Returns a function that undoes this.
     """
     first = time.monotonic()
     reader, writer = os.pipe()

@@ -1,4 +1,4 @@
-"""Receipts of the accounts of a market, rounded so that what some pay is exactly what others receive."""
+"""Rounding of a market's accounts, so that payments are exactly equal to receipts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,21 @@ Array = NDArray[Any]
 
 @kernel
 def balance(b: int, ledger: Array) -> float:
-    """Round the receipts of market ``b`` so that they sum to 0 exactly, and in any order; the last account balances.
+    """Round the receipts of market ``b`` so that they sum to exactly 0 in any order; the last account balances.
 
-    They become multiples of a power of two, of which all sums fit into a floating-point number; ``ledger`` is float64
-    (batch, accounts). Returns what the last account received.
+    Receipts become multiples of a power of two whose sums are all exact in floating point.
+
+    Parameters
+    ----------
+    b : int
+        Index of the market.
+    ledger : ndarray of float64, shape (batch, accounts)
+        Receipts of every account [money]; row ``b`` is overwritten.
+
+    Returns
+    -------
+    float
+        Receipt of the last account [money].
     """
     last = ledger.shape[1] - 1
     volume = 0.0
@@ -35,7 +46,7 @@ def balance(b: int, ledger: Array) -> float:
 
 @kernel
 def balance_ledgers(ledger: Array, mask: Array) -> None:
-    """Balance the ledgers of the markets ``mask``, bool (batch,)."""
+    """Balance the ledgers, float64 (batch, accounts) [money], of the markets in ``mask``, bool (batch,)."""
     for b in range(mask.shape[0]):
         if mask[b]:
             balance(b, ledger)

@@ -1,4 +1,4 @@
-"""What a command says goes to streams that may lack characters, be full, or be closed: none of it may stop the work."""
+"""Standard streams that may lack characters, be full or be closed: a failure to print must not stop the work."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _logger = logging.getLogger("ioa_marl")
 
 
 class Stream(io.TextIOWrapper):
-    """Standard output or error as text; what cannot be written is dropped from the first failure on.
+    """Standard output or error as text; after the first failure, output is dropped.
 
     Characters that the encoding lacks are replaced.
     """
 
     failure: OSError | None = None
-    """Why something could not be written."""
+    """The first failure, or None."""
 
     def write(self, text: str) -> int:
         """Write a text, or drop it."""
@@ -33,7 +33,7 @@ class Stream(io.TextIOWrapper):
         return len(text)
 
     def flush(self) -> None:
-        """Write what is held back, or drop it."""
+        """Write buffered text, or drop it."""
         if self.failure is None:
             try:
                 super().flush()
@@ -42,19 +42,19 @@ class Stream(io.TextIOWrapper):
 
 
 class _Messages(logging.Handler):
-    """Says what the package logs as the command says everything else: in one line on standard error."""
+    """Prints log messages of the package in one line on standard error, in the style of the command."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a line on what is standard error at present: a progress bar puts a stream of its own there."""
+        """Print a line on the current standard error, which a progress bar may have replaced."""
         print(f"ioa-marl: {record.getMessage()}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def prepare() -> None:
-    """Make the standard streams of this process such that nothing that is said can stop it, and say what is logged."""
+    """Replace the standard streams by ones that cannot fail, and print log messages of the package."""
     for number in range(3):
         try:
             os.fstat(number)
-        except OSError:  # closed by the caller: the next file opened would take its number, and what is printed there
+        except OSError:  # closed by the caller: the next file that is opened would get its number, and the output
             os.open(os.devnull, os.O_RDWR)
     sys.stdout, sys.stderr = _prepared(sys.stdout, "replace"), _prepared(sys.stderr, "backslashreplace")
     _logger.handlers = [_Messages()]
@@ -63,7 +63,7 @@ def prepare() -> None:
 
 @contextmanager
 def without_messages(quiet: bool) -> Iterator[None]:
-    """Say nothing that the package logs, errors excepted, if ``quiet``."""
+    """Suppress log messages of the package, except for errors, if ``quiet``."""
     before = _logger.level
     if quiet:
         _logger.setLevel(logging.ERROR)
@@ -73,16 +73,16 @@ def without_messages(quiet: bool) -> Iterator[None]:
         _logger.setLevel(before)
 
 
-def status(wanted: int) -> int:
-    """Return the exit status: that of the work, unless what it printed is lost; that is told if anybody listens."""
+def status(work_status: int) -> int:
+    """Return the exit status: ``work_status``, or 1 if that is 0 and output was lost, which is reported if possible."""
     sys.stdout.flush()
     sys.stderr.flush()
     failure = sys.stdout.failure if isinstance(sys.stdout, Stream) else None
     if failure is None:
-        return wanted
-    if failure.errno != errno.EPIPE:  # who closes a pipe has seen enough
+        return work_status
+    if failure.errno != errno.EPIPE:  # a reader that closes the pipe needs no message
         print(f"ioa-marl: the output cannot be written: {failure.strerror}", file=sys.stderr, flush=True)  # noqa: T201
-    return wanted or 1
+    return work_status or 1
 
 
 def _prepared(stream: TextIO | None, errors: str) -> TextIO:

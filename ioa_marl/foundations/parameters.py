@@ -1,4 +1,4 @@
-"""What markets say when a parameter cannot be used."""
+"""Checks of parameters, and the error for a parameter that is not allowed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any, TypeVar
 from ioa_marl.foundations.scalars import plain_value
 
 LONGEST_VALUE = 1000
-"""Characters of a value in a message."""
+"""Longest value in a message, in characters."""
 
 T = TypeVar("T")
 
 
 class ParameterError(ValueError):
-    """A parameter has a value that is not allowed; the message is one line that a person can act on."""
+    """A parameter has a value that is not allowed; the message is one line that says what is allowed."""
 
     def __init__(self, name: str, value: Any, allowed: str) -> None:
-        # Escaped, since the message is one line, and what was given may be any text.
+        # Escaped, because the message is one line and the value may be any text.
         text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
         text = text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}… ({len(text)} characters)"
         super().__init__(f"{name}={text} is not allowed: use {allowed}")
@@ -34,24 +34,24 @@ def require(condition: bool, name: str, value: Any, allowed: str) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether ``value`` is a finite number, Python's or NumPy's; true and false are none."""
+    """Whether ``value`` is a finite number of Python or NumPy; booleans are not."""
     value = plain_value(value)
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def integer_if_whole(value: Any) -> Any:
-    """Return a whole number as an int, also one in E-notation or of NumPy; anything else as it is."""
+    """Return whole numbers as int, including floats such as 1e6 and NumPy scalars; return anything else unchanged."""
     value = plain_value(value)
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def is_whole(value: Any) -> bool:
-    """Whether ``value`` is an int; true and false are none."""
+    """Whether ``value`` is an int; booleans are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _python_field(config: Any, name: str) -> Any:
-    """Return a field's value, which is Python's from now on: NumPy's scalars have no place in YAML and JSON."""
+    """Return a field's value after converting NumPy scalars to Python numbers, which YAML and JSON need."""
     value = getattr(config, name)
     plain = plain_value(value)
     if plain is not value:
@@ -82,7 +82,7 @@ def check_range(config: Any, name: str, low: float, high: float) -> None:
     allowed = f"two numbers from {low:g} to {high:g}, the lower first"
     try:
         value = plain_value(value)
-        # What float() would read as a number is none here.
+        # Text and booleans are refused, although float() accepts them.
         ends = () if any(isinstance(x, (str, bool)) for x in value) else tuple(float(x) for x in value)
     except (TypeError, ValueError, OverflowError) as error:
         raise ParameterError(name, value, allowed) from error
@@ -108,19 +108,19 @@ _UNCHANGED = "ioa_marl: value that changes nothing"
 def added_setting(default: Any) -> Any:
     """Return a dataclass field for a setting that is added to a published market, agent or protocol.
 
-    Its default must leave everything as it was. As long as a run has the default, the run's digest, the board it is on
-    and the cached references are those from before there was the setting.
+    Its default must leave all results unchanged. Runs with the default keep the digest, the board and the cached
+    references that they had before the setting was added.
 
     Parameters
     ----------
     default : bool, int, float, str, None or tuple
-        The value with which nothing changes.
+        The value that leaves results unchanged.
     """
     return dataclasses.field(default=default, metadata={_UNCHANGED: default})
 
 
 def unchanged_settings(config_class: Any) -> dict[str, Any]:
-    """Return the settings that were added later, with the value of each that changes nothing."""
+    """Return the settings that were added later, each with the value that leaves results unchanged."""
     return {
         field.name: field.metadata[_UNCHANGED]
         for field in dataclasses.fields(config_class)
@@ -129,13 +129,13 @@ def unchanged_settings(config_class: Any) -> dict[str, Any]:
 
 
 def without_unchanged(config_class: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings without those that were added later and change nothing; keys are field names."""
+    """Return settings without those that were added later and leave results unchanged; keys are field names."""
     neutral = unchanged_settings(config_class)
     return {key: value for key, value in settings.items() if key not in neutral or not _same(value, neutral[key])}
 
 
 def _same(one: Any, two: Any) -> bool:
-    """Whether two settings are equal; files hold tuples as lists."""
+    """Whether two settings are equal; lists equal tuples, because files contain tuples as lists."""
     if isinstance(one, (list, tuple)) and isinstance(two, (list, tuple)):
         return len(one) == len(two) and all(_same(a, b) for a, b in zip(one, two, strict=True))
     return bool(one == two)

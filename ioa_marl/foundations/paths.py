@@ -1,4 +1,4 @@
-"""Where files of this package that can be made again are kept."""
+"""The cache folder, for files that can be computed again."""
 
 from __future__ import annotations
 

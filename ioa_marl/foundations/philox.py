@@ -26,7 +26,7 @@ _TO_UNIT = 1.0 / 9007199254740992.0
 
 @kernel
 def _multiply(a: Any, b: Any) -> tuple[Any, Any]:
-    """High and low word of the 128-bit product of two 64-bit words."""
+    """Return the high and the low word of the 128-bit product of two 64-bit words."""
     a_low, a_high, b_low, b_high = a & _LOW, a >> _32, b & _LOW, b >> _32
     low = a_low * b_low
     middle = a_high * b_low + (low >> _32)
@@ -36,12 +36,21 @@ def _multiply(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 @kernel
-def philox_block(key0: Any, key1: Any, block: Any, episode: Any, purpose: Any) -> tuple[Any, Any, Any, Any]:
-    """Four 64-bit words of block ``block`` (from 1, as NumPy counts) of the stream ``(key0, key1)``.
+def philox_block(key0: Any, key1: Any, block: Any, episode: Any, stream_offset: Any) -> tuple[Any, Any, Any, Any]:
+    """Return four 64-bit words of a block of a stream.
 
-    ``episode`` and ``purpose`` are the second and third counter words.
+    Parameters
+    ----------
+    key0, key1 : int
+        Key of the stream: seed and index of the environment.
+    block : int
+        First counter word: number of the block, from 1 as in NumPy.
+    episode : int
+        Second counter word.
+    stream_offset : int
+        Third counter word, which separates the streams of one episode.
     """
-    c0, c1, c2, c3 = np.uint64(block), np.uint64(episode), np.uint64(purpose), np.uint64(0)
+    c0, c1, c2, c3 = np.uint64(block), np.uint64(episode), np.uint64(stream_offset), np.uint64(0)
     k0, k1 = np.uint64(key0), np.uint64(key1)
     for _ in range(10):
         high0, low0 = _multiply(_M0, c0)
@@ -59,12 +68,14 @@ def to_unit(word: Any) -> float:
 
 
 @kernel
-def fill_uniform(key0: Any, key1: Any, episode: Any, purpose: Any, out: NDArray[Any], row: int, column: int) -> None:
-    """Fill ``out[row, column, :]`` with uniforms in [0, 1), from block 1 on."""
+def fill_uniform(
+    key0: Any, key1: Any, episode: Any, stream_offset: Any, out: NDArray[Any], row: int, column: int
+) -> None:
+    """Fill ``out[row, column, :]``, float64 (rows, columns, n), with uniforms in [0, 1), from block 1 on."""
     n = out.shape[2]
     block = np.uint64(1)
     for start in range(0, n, 4):
-        w0, w1, w2, w3 = philox_block(key0, key1, block, episode, purpose)
+        w0, w1, w2, w3 = philox_block(key0, key1, block, episode, stream_offset)
         out[row, column, start] = to_unit(w0)
         if start + 1 < n:
             out[row, column, start + 1] = to_unit(w1)

@@ -1,4 +1,4 @@
-"""What NumPy and others hand over where a plain Python number is meant."""
+"""Conversion of NumPy scalars and arrays to plain Python values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def plain_value(value: Any) -> Any:
     {'width': 3, 'steps': (0.5, 1), 'name': 'calm'}
     """
     if isinstance(value, np.floating):
-        return float(value)  # long doubles would stay what they are
+        return float(value)  # tolist() leaves long doubles unconverted
     if isinstance(value, np.ndarray) and value.ndim:
         return tuple(plain_value(inner) for inner in value)
     if isinstance(value, (np.generic, np.ndarray)):
@@ -30,10 +30,10 @@ def plain_value(value: Any) -> Any:
 
 
 def whole_number(value: Any) -> int | None:
-    """Return a whole number as a Python int, or None if ``value`` is none.
+    """Return a whole number as a Python int, or None if ``value`` is not a whole number.
 
-    Python's and NumPy's integers and arrays of a single integer without an axis are whole numbers; truth values, and
-    numbers with a fractional part of 0, are not.
+    Whole numbers are integers of Python and NumPy and 0-d arrays of integers. Booleans are not, and neither are floats,
+    even if their fractional part is 0.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How quantities become observations: float32 in [0, 1]."""
+"""Scaling of quantities for observations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings from plain values: config dataclasses, with every mistake told in one line."""
+"""Construction of config dataclasses from plain values, with all mistakes reported in one line."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ioa_marl.foundations.scalars import plain_value
 
 
 def plain(value: Any) -> Any:
-    """Return nested values with tuples as lists, as YAML and JSON hold them."""
+    """Return nested values with tuples as lists, as in YAML and JSON."""
     if isinstance(value, Mapping):
         return {key: plain(inner) for key, inner in value.items()}
     return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def build(schema: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
-    """Make a config dataclass from plain values; the mistakes become one line that names each ``prefix.key``.
+    """Create a config dataclass from plain values; mistakes become one line that names each ``prefix.key``.
 
-    NumPy's scalars are numbers, and whole numbers in E-notation are whole.
+    NumPy scalars count as numbers, and floats such as 1e6 as whole numbers where the field is an int.
     """
     known = [field.name for field in dataclasses.fields(schema)]
     errors = UserErrors()
@@ -40,7 +40,7 @@ def build(schema: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
         hints = _hints(schema)
         values = {key: _converted(plain(plain_value(value)), hints.get(key)) for key, value in values.items()}
         if len(values) == len(known) and all(_fits(values[key], hints.get(key)) for key in known):
-            checked: Any = values  # most are right already, and OmegaConf takes its time
+            checked: Any = values  # usually all types are correct already, and OmegaConf is slow
         else:
             checked = _checked(schema, values, prefix)
         return schema(**_tuples(schema, checked))
@@ -48,7 +48,7 @@ def build(schema: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
         raise UserError(f"{prefix}.{error}") from error
     except UserError:
         raise
-    except Exception as error:  # the settings of a plug-in may raise anything
+    except Exception as error:  # the settings of a plug-in may raise any type
         raise UserError(f"{prefix} cannot be made: {one_line(f'{type(error).__name__}: {error}')}") from error
 
 
@@ -78,12 +78,12 @@ def _set(checked: Any, key: str, value: Any, name: str) -> None:
 def _hints(schema: type[Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(schema)
-    except NameError:  # names that only type checkers import; what needs no conversion is built without
+    except NameError:  # names that only type checkers import; without hints nothing is converted
         return {}
 
 
 def _converted(value: Any, hint: Any) -> Any:
-    """Return a value with whole numbers as ints where the type says so."""
+    """Return a value with whole numbers as int where the type hint is int."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         inner = [arm for arm in typing.get_args(hint) if arm is not type(None)]
         hint = inner[0] if len(inner) == 1 else None
@@ -95,7 +95,7 @@ def _converted(value: Any, hint: Any) -> Any:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value is of exactly the declared type, so that nothing would change it."""
+    """Whether a plain value has exactly the declared type and needs no conversion."""
     arms = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     if typing.get_origin(hint) is tuple and isinstance(value, list):
         inner = [arm for arm in typing.get_args(hint) if arm is not Ellipsis]

@@ -1,4 +1,4 @@
-"""Nested values as text and arrays, and back as they were: keys, types, dtypes and bits."""
+"""Nested values as JSON and arrays, and back with the same keys, types, dtypes and bits."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 DEEPEST = 64
-"""Levels of nested values."""
+"""Largest number of levels of nested values."""
 LONGEST_INTEGER = 4096
-"""Bits of an integer: Python reads no text of any length as a number."""
+"""Longest integer, in bits; Python limits the length of numbers that it parses."""
 
 _MAPPINGS: dict[str, type[dict[Any, Any]]] = {"OrderedDict": OrderedDict, "Counter": Counter}
 _MARKS = frozenset({"__tensor__", "__array__", "__scalar__", "__bytes__", "__tuple__", "__dict__"})
@@ -22,7 +22,7 @@ _OLD_MARKS = frozenset({"__tensor__", "__array__"})
 _NATIVE = frozenset(
     {"bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64"}
 )
-"""Dtypes that are stored as what they are; the others as bytes, with dtype and shape beside them."""
+"""Dtypes that are stored directly; all others are stored as bytes with dtype and shape."""
 _TORCH = {
     name: getattr(torch, name)
     for name in (
@@ -31,11 +31,11 @@ _TORCH = {
     )
 }  # fmt: skip
 _NUMPY = re.compile(r"[<>|](b1|[iu][1248]|f[248]|c(8|16)|[mM]8(\[\w{1,20}\])?|[SU]\d{1,6})")
-"""Dtypes of arrays as NumPy writes them: no objects, no records, no floats that depend on the machine."""
+"""Dtypes of arrays that can be stored, as NumPy writes them: no objects, records or machine-dependent floats."""
 
 
 class UnstorableError(TypeError):
-    """Something cannot be stored so that it comes back as it is; the message says where it is."""
+    """A value cannot be stored such that it is restored exactly; the message says where it is."""
 
 
 def pack(tree: Mapping[Any, Any], exact: bool = True) -> tuple[Any, dict[str, NDArray[Any]]]:
@@ -46,20 +46,20 @@ def pack(tree: Mapping[Any, Any], exact: bool = True) -> tuple[Any, dict[str, ND
     tree : dict
         Nested dicts, lists and tuples of tensors, arrays, NumPy scalars, bytes, text, numbers and None.
     exact : bool, default True
-        Whether `unpack` gives back the same types. Without it tuples become lists, keys become text, and floats of
-        NumPy those of Python wherever that confounds nothing.
+        Whether `unpack` restores the same types. If not, tuples become lists, keys become text and NumPy floats become
+        Python floats, unless two keys would become the same.
 
     Raises
     ------
     UnstorableError
-        If something cannot be given back as it is.
+        If a value cannot be restored exactly.
     """
     packer = _Packer(exact)
     return packer.pack(tree, "", 0), packer.arrays
 
 
 class _Packer:
-    """Takes nested values apart."""
+    """Converts nested values for `pack`."""
 
     def __init__(self, exact: bool) -> None:
         self.exact = exact
@@ -79,7 +79,7 @@ class _Packer:
         if type(value) is bytes:
             return {"__bytes__": self._named(np.frombuffer(value, np.uint8), name)}
         if type(value) in (list, tuple) or (not self.exact and isinstance(value, Sequence) and not _is_text(value)):
-            inner = [self.pack(held, f"{name}/{i}", depth + 1) for i, held in enumerate(value)]
+            inner = [self.pack(element, f"{name}/{i}", depth + 1) for i, element in enumerate(value)]
             return {"__tuple__": inner} if self.exact and type(value) is tuple else inner
         if not self.exact and isinstance(value, float):
             return float(value)
@@ -99,10 +99,10 @@ class _Packer:
         usual = type(value) is dict and all(type(key) is str for key in value)
         if (usual or (not self.exact and len(set(texts)) == len(texts))) and _MARKS.isdisjoint(texts):
             pairs = zip(texts, value.values(), strict=True)
-            return {key: self.pack(held, f"{name}/{_escaped(key, name)}", depth + 1) for key, held in pairs}
+            return {key: self.pack(element, f"{name}/{_escaped(key, name)}", depth + 1) for key, element in pairs}
         items = [
-            [self._key(key, name, depth), self.pack(held, f"{name}/{_key_name(key, name)}", depth + 1)]
-            for key, held in value.items()
+            [self._key(key, name, depth), self.pack(element, f"{name}/{_key_name(key, name)}", depth + 1)]
+            for key, element in value.items()
         ]
         return {"__dict__": items, **({} if type(value) is dict else {"type": kind})}
 
@@ -110,11 +110,12 @@ class _Packer:
         if depth > DEEPEST:
             raise UnstorableError(f"a key of {_place(name)} is nested more than {DEEPEST} levels deep")
         if type(key) is tuple:
-            return {"__tuple__": [self._key(held, name, depth + 1) for held in key]}
+            return {"__tuple__": [self._key(element, name, depth + 1) for element in key]}
         if key is None or type(key) in (bool, int, float, str):
             return _plain(key, name)
         raise UnstorableError(
-            f"the key {shown(key)} of {_place(name)} is {kind_of(key)}, which cannot be stored: use text or a number"
+            f"the key {printable(key)} of {_place(name)} is {kind_of(key)}, which cannot be stored: "
+            "use text or a number"
         )
 
     def _tensor(self, value: torch.Tensor, name: str) -> Any:
@@ -159,7 +160,7 @@ def _dtype(dtype: np.dtype[Any], name: str) -> str:
 def _scalar(value: np.generic, name: str) -> Any:
     array = np.asarray(value)
     dtype = _dtype(array.dtype, name)
-    if array.dtype.kind in "SU" and array[()] != value:  # NumPy drops zeros at the end of its texts
+    if array.dtype.kind in "SU" and array[()] != value:  # NumPy drops trailing zeros of its texts
         raise UnstorableError(f"{_place(name)} is {kind_of(value)} that ends with zeros, which cannot be stored")
     return {"__scalar__": dtype, "bytes": array.tobytes().hex()}
 
@@ -175,11 +176,11 @@ def _plain(value: Any, name: str) -> Any:
 
 
 def _escaped(key: str, name: str) -> str:
-    """Return a key as part of a name, so that no two places have the same one."""
+    """Return a key as a part of a name, escaped so that different places have different names."""
     try:
         key.encode()
     except UnicodeEncodeError as error:
-        raise UnstorableError(f"the key {shown(key)} of {_place(name)} is no text in Unicode") from error
+        raise UnstorableError(f"the key {printable(key)} of {_place(name)} is no text in Unicode") from error
     return key.replace("~", "~0").replace("/", "~1")
 
 
@@ -190,25 +191,25 @@ def _key_name(key: Any, name: str) -> str:
 
 
 def unpack(value: Any, arrays: Mapping[str, NDArray[Any]], exact: bool = True) -> Any:
-    """Return what `pack` took apart; the arrays are used as they are.
+    """Return the nested values that `pack` converted; the arrays are not copied.
 
-    ``exact`` is False for what the first format has stored, which knew tensors and arrays only.
+    ``exact`` is False for the first format of checkpoints, which marks only tensors and arrays.
 
     Raises
     ------
     ValueError
-        If it is not from `pack`.
+        If ``value`` is not a result of `pack`.
     """
     unpacker = _Unpacker(arrays, _MARKS if exact else _OLD_MARKS)
-    found = unpacker.unpack(value, 0)
+    tree = unpacker.unpack(value, 0)
     unused = [name for name in arrays if name not in unpacker.used]
     if unused:
-        raise ValueError(f"nothing refers to its array {shown(unused[0])}")
-    return found
+        raise ValueError(f"nothing refers to its array {printable(unused[0])}")
+    return tree
 
 
 class _Unpacker:
-    """Puts nested values together again; trusts nothing."""
+    """Restores nested values for `unpack`; the input is not trusted."""
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], marks: frozenset[str]) -> None:
         self.arrays, self.marks = arrays, marks
@@ -229,25 +230,25 @@ class _Unpacker:
         try:
             return getattr(self, f"_{mark.strip('_')}")(value[mark], depth, **rest)
         except (TypeError, KeyError, RuntimeError, OverflowError) as error:
-            raise ValueError(f"it holds a malformed {mark}: {shown(value)}") from error
+            raise ValueError(f"it holds a malformed {mark}: {printable(value)}") from error
 
     def _take(self, name: Any) -> NDArray[Any]:
         if not isinstance(name, str) or name not in self.arrays:
-            raise ValueError(f"its array {shown(name)} is missing")
+            raise ValueError(f"its array {printable(name)} is missing")
         if name in self.used and self.marks is _MARKS:
-            raise ValueError(f"its array {shown(name)} is used twice")
+            raise ValueError(f"its array {printable(name)} is used twice")
         self.used.add(name)
         return self.arrays[name]
 
     def _raw(self, name: Any, itemsize: int, shape: Any) -> NDArray[np.uint8]:
         array = self._take(name)
         if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape) or len(shape) > 32:
-            raise ValueError(f"its array {shown(name)} has no shape {shown(shape)}")
+            raise ValueError(f"its array {printable(name)} has no shape {printable(shape)}")
         count = 1
         for n in shape:
             count *= n
         if array.dtype != np.uint8 or array.ndim != 1 or array.size != count * itemsize or itemsize == 0:
-            raise ValueError(f"its array {shown(name)} does not have the shape {shown(shape)}")
+            raise ValueError(f"its array {printable(name)} does not have the shape {printable(shape)}")
         return array
 
     def _tensor(
@@ -264,7 +265,7 @@ class _Unpacker:
         if type == "Parameter":
             return torch.nn.Parameter(tensor, requires_grad)
         if type is not None:
-            raise ValueError(f"it holds a tensor of an unknown type {shown(type)}")
+            raise ValueError(f"it holds a tensor of an unknown type {printable(type)}")
         return tensor.requires_grad_(requires_grad)
 
     def _array(self, name: Any, depth: int, dtype: str | None = None, shape: Any = None) -> NDArray[Any]:
@@ -282,64 +283,69 @@ class _Unpacker:
 
     def _tuple(self, value: Any, depth: int) -> tuple[Any, ...]:
         if not isinstance(value, list):
-            raise ValueError(f"it holds a malformed tuple: {shown(value)}")
+            raise ValueError(f"it holds a malformed tuple: {printable(value)}")
         return tuple(self.unpack(inner, depth + 1) for inner in value)
 
     def _dict(self, value: Any, depth: int, type: str = "dict") -> dict[Any, Any]:
-        found: dict[Any, Any] = {} if type == "dict" else _MAPPINGS[type]()
-        for key, held in value:
-            found[self.unpack(key, depth + 1)] = self.unpack(held, depth + 1)
-        if len(found) != len(value):
+        mapping: dict[Any, Any] = {} if type == "dict" else _MAPPINGS[type]()
+        for key, element in value:
+            mapping[self.unpack(key, depth + 1)] = self.unpack(element, depth + 1)
+        if len(mapping) != len(value):
             raise ValueError("it holds a mapping that has a key twice")
-        return found
+        return mapping
 
 
 def _known(dtype: Any) -> np.dtype[Any]:
     if not isinstance(dtype, str) or not _NUMPY.fullmatch(dtype):
-        raise ValueError(f"it holds an array of an unknown dtype {shown(dtype)}")
+        raise ValueError(f"it holds an array of an unknown dtype {printable(dtype)}")
     return np.dtype(dtype)
 
 
-def difference(found: Any, wanted: Any) -> str | None:
-    """Return where nested values differ first and how, in a few words; None if they are the same to the bit.
+def difference(actual: Any, expected: Any) -> str | None:
+    """Return the first place where nested values differ, and how, or None if they are equal to the bit.
 
-    Keys, types, dtypes and shapes count, and so does the order of lists; that of keys does not, nor does the device of
-    a tensor. A float that is no number (NaN) is like another one.
+    Keys, types, dtypes, shapes and the order of lists are compared; the order of keys and the device of a tensor are
+    not. NaN equals NaN.
+
+    Parameters
+    ----------
+    actual, expected : mapping, sequence, tensor, array or scalar
+        The nested values; tensors and arrays may have any shape.
     """
-    return _difference(found, wanted, "")
+    return _difference(actual, expected, "")
 
 
-def _difference(found: Any, wanted: Any, name: str) -> str | None:
+def _difference(actual: Any, expected: Any, name: str) -> str | None:
     place = _place(name)
-    if type(found) is not type(wanted):
-        return f"{place} is {kind_of(found)}, not {kind_of(wanted)}"
-    if isinstance(found, Mapping):
-        # 1, 1.0 and True are the same key to a dict, and another one to whoever looks at it.
-        keys, others = ({(type(key), key) for key in mapping} for mapping in (found, wanted))
+    if type(actual) is not type(expected):
+        return f"{place} is {kind_of(actual)}, not {kind_of(expected)}"
+    if isinstance(actual, Mapping):
+        # To a dict, 1, 1.0 and True are the same key; here they differ.
+        keys, others = ({(type(key), key) for key in mapping} for mapping in (actual, expected))
         if keys != others:
             _, key = min(keys ^ others, key=repr)
-            return f"{place} has {'a' if key in found else 'no'} key {shown(key)}"
-        inner = ((found[key], wanted[key], f"{name}/{key}") for key in wanted)
-        return next((told for told in (_difference(*each) for each in inner) if told), None)
-    if isinstance(found, (list, tuple)):
-        if len(found) != len(wanted):
-            return f"{place} has {len(found)} values, not {len(wanted)}"
-        both = ((a, b, f"{name}/{i}") for i, (a, b) in enumerate(zip(found, wanted, strict=True)))
-        return next((told for told in (_difference(*each) for each in both) if told), None)
-    if isinstance(found, (torch.Tensor, np.ndarray, np.generic)):
-        if _form(found) != _form(wanted):
-            return f"{place} is {_form(found)}, not {_form(wanted)}"
-        return None if np.array_equal(raw_bytes(found), raw_bytes(wanted)) else f"{place} has other numbers"
-    same = found.hex() == wanted.hex() if isinstance(found, float) else bool(found == wanted)
-    return None if same else f"{place} is {shown(found)}, not {shown(wanted)}"
+            return f"{place} has {'a' if key in actual else 'no'} key {printable(key)}"
+        inner = ((actual[key], expected[key], f"{name}/{key}") for key in expected)
+        return next((text for text in (_difference(*each) for each in inner) if text), None)
+    if isinstance(actual, (list, tuple)):
+        if len(actual) != len(expected):
+            return f"{place} has {len(actual)} values, not {len(expected)}"
+        both = ((a, b, f"{name}/{i}") for i, (a, b) in enumerate(zip(actual, expected, strict=True)))
+        return next((text for text in (_difference(*each) for each in both) if text), None)
+    if isinstance(actual, (torch.Tensor, np.ndarray, np.generic)):
+        if _form(actual) != _form(expected):
+            return f"{place} is {_form(actual)}, not {_form(expected)}"
+        return None if np.array_equal(raw_bytes(actual), raw_bytes(expected)) else f"{place} has other numbers"
+    same = actual.hex() == expected.hex() if isinstance(actual, float) else bool(actual == expected)
+    return None if same else f"{place} is {printable(actual)}, not {printable(expected)}"
 
 
 def not_a_number(tree: Any, name: str = "") -> str | None:
-    """Return the first place of nested values where a tensor or an array holds what is no number (NaN), or None."""
+    """Return the first place in nested values of a tensor or an array with a NaN, or None."""
     if isinstance(tree, Mapping):
-        inner = ((held, f"{name}/{key}") for key, held in tree.items())
+        inner = ((element, f"{name}/{key}") for key, element in tree.items())
     elif isinstance(tree, (list, tuple)):
-        inner = ((held, f"{name}/{i}") for i, held in enumerate(tree))
+        inner = ((element, f"{name}/{i}") for i, element in enumerate(tree))
     else:
         odd = isinstance(tree, torch.Tensor) and bool(torch.isnan(tree).any())
         odd = odd or (isinstance(tree, np.ndarray) and tree.dtype.kind in "fc" and bool(np.isnan(tree).any()))
@@ -348,7 +354,7 @@ def not_a_number(tree: Any, name: str = "") -> str | None:
 
 
 def in_first_format(tree: Any) -> Any:
-    """Return nested values as checkpoints of the first format gave them back: lists for tuples, text for keys."""
+    """Return nested values as the first format of checkpoints restored them: tuples as lists, and keys as text."""
     if isinstance(tree, Mapping):
         return {str(key): in_first_format(inner) for key, inner in tree.items()}
     if isinstance(tree, (list, tuple)):
@@ -357,15 +363,15 @@ def in_first_format(tree: Any) -> Any:
 
 
 def raw_bytes(value: torch.Tensor | NDArray[Any] | np.generic) -> NDArray[np.uint8]:
-    """Return the bytes of a tensor or an array in order, of any dtype."""
+    """Return the bytes of a tensor or an array of any shape and dtype, in C order, uint8 (bytes,)."""
     if isinstance(value, torch.Tensor):
         tensor = value.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
         return tensor.view(torch.uint8).numpy()
     return np.frombuffer(value.tobytes(), np.uint8)
 
 
-def shown(value: Any) -> str:
-    """Return a value for a message: printable, in one line, not too long."""
+def printable(value: Any) -> str:
+    """Return a value for a message: in ASCII, in one line, and shortened if it is long."""
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -377,7 +383,7 @@ def kind_of(value: Any) -> str:
 
 
 def _form(value: torch.Tensor | NDArray[Any] | np.generic) -> str:
-    """Return dtype and shape as a message says them."""
+    """Return dtype and shape for a message."""
     grad = " with a gradient" if isinstance(value, torch.Tensor) and value.requires_grad else ""
     dtype = value.dtype.str if isinstance(value, np.ndarray) and not value.dtype.isnative else value.dtype
     return f"{str(dtype).removeprefix('torch.')} {tuple(value.shape)}{grad}"

@@ -44,7 +44,7 @@ def restore_seed(trainer: Trainer, i: int, state: Mapping[str, Any]) -> None:
     for name, restored, saved in places:
         where = difference_of(restored, saved)
         if where is not None:
-            raise RestoreError(f"holds what is not taken over as it is ({name}: {where})")
+            raise RestoreError(f"cannot be restored exactly ({name}: {where})")
 
 
 def _difference_in_first_format(restored: Any, saved: Any) -> str | None:

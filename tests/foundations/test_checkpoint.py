@@ -1,4 +1,4 @@
-"""A checkpoint gives back what was put in, to the bit and to the type, or says what it cannot hold."""
+"""A checkpoint restores values to the bit and to the type, or refuses values that it cannot store and says where."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ def again(tree, folder):
 
 
 def noise(shape, dtype):
-    """Bits of any meaning, as a tensor."""
+    """Return a tensor with arbitrary bits."""
     kind = getattr(torch, dtype)
     count = int(np.prod(shape)) * kind.itemsize
     raw = np.random.default_rng(1).integers(2 if dtype == "bool" else 256, size=count, dtype=np.uint8)
@@ -269,7 +269,7 @@ def test_a_header_that_claims_a_lot_is_refused_before_it_is_read(tmp_path):
 
 
 def sealed(path, tree, arrays):
-    """Write a checkpoint with any tree and a right seal, as a stranger might."""
+    """Write a checkpoint with an arbitrary tree and a correct checksum."""
     header = {
         "format": checkpoint.FORMAT,
         "sha256": "0" * 64,

@@ -1,4 +1,4 @@
-"""Machine code is never older than anything that it was made of, and first use says what it waits for."""
+"""Cached machine code is never older than its sources, and the first compilation of a market is announced."""
 
 import os
 import pickle
@@ -236,7 +236,7 @@ def as_if_in(module):
 
 @pytest.fixture
 def announced(monkeypatch, caplog):
-    """Return the lines that are logged from here on, in a process that has said nothing yet."""
+    """Return the lines that are logged from here on, as in a process without earlier announcements."""
     monkeypatch.setattr(compilation._announcer, "announced", set())
     monkeypatch.setattr(compilation, "_folder_of", lambda *_: None)
     return lambda: [(record.levelname, record.getMessage()) for record in caplog.records]

@@ -1,4 +1,4 @@
-"""What a file imports is found whatever the style of the import, and nothing else is."""
+"""The imports of a file are found for every style of import, and no other files are."""
 
 import itertools
 
@@ -59,7 +59,7 @@ ROOMS = ("", "till", "stock", "stock.deep", "window")
 
 
 def build(folder, name, driver):
-    """Write the tree as a package of another name, so that nothing is known of it from another test."""
+    """Write the tree as a package with a new name, so that no cache of another test applies."""
     for module, text in {**TREE, "till.driver": driver}.items():
         parts = [name, *filter(None, module.split("."))]
         path = folder.joinpath(*parts, "__init__.py") if module in ROOMS else folder.joinpath(*parts).with_suffix(".py")
@@ -146,12 +146,12 @@ def test_what_was_read_is_kept_and_read_again_where_that_is_damaged(tmp_path, mo
     expected = imports("from ..stock.deep import price\n")
     kept = sorted((cache / "imports").iterdir())
     assert kept
-    for damage in ("", "[]", "{}", '{"taken": [["a"]], "bound": []}'):
+    for damage in ("", "[]", "{}", '{"imported": [["a"]], "bound": []}'):
         for file in kept:
             file.write_text(damage)
         assert imports("from ..stock.deep import price\n") == expected
         assert sorted((cache / "imports").iterdir()) == kept
-        assert all('"taken"' in file.read_text() for file in kept)
+        assert all('"imported"' in file.read_text() for file in kept)
 
 
 def test_where_nothing_can_be_kept_files_are_read_again(tmp_path, monkeypatch, imports):

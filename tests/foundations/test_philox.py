@@ -13,7 +13,7 @@ blocks = st.integers(1, 2**64 - 1).map(np.uint64)
 
 
 def numpy_philox(key0, key1, block, episode, purpose):
-    """NumPy's generator, set so that its next block is ``block``: it counts before it draws."""
+    """Return NumPy's generator with ``block`` as its next block; it increments the counter before it draws."""
     return np.random.Philox(
         key=np.array([key0, key1], np.uint64),
         counter=np.array([block - np.uint64(1), episode, purpose, 0], np.uint64),

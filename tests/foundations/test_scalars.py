@@ -1,4 +1,4 @@
-"""Plain functions take NumPy's numbers as the numbers that they are."""
+"""Plain functions treat NumPy's numbers like Python's."""
 
 import dataclasses
 
