@@ -1,4 +1,4 @@
-"""Nothing is computed that nobody uses, and what is used is the same to the bit."""
+"""Unused quantities are not computed, and used ones are the same to the bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores: what is 0, what is 1, and whose instance is played."""
+"""Scores: the meaning of 0 and 1, and the instance that is played."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from ioa_marl.foundations.errors import UserError
 
 
 class AlwaysWorth:
-    """Offer 4 where the market's worth, which its instance decides, is high."""
+    """Offer 4 if the worth of the market, which depends on its instance, is high."""
 
     def __init__(self, game, least=0.5):
         self._game, self._least = game, least

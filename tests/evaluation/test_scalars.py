@@ -1,4 +1,4 @@
-"""Scores are made and saved with NumPy's numbers as with Python's."""
+"""Scores can be computed and saved with numbers of NumPy as well as of Python."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A run store written by hand: what a training run leaves, without the training."""
+"""A run store that is written without training: the same files as training runs write."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A run store with one of every kind of file that a stranger, a crash or a bad disk can leave in it."""
+"""A run store with one file of every kind that an attacker, a crash or a bad disk can leave in it."""
 
 import json
 import os
@@ -27,7 +27,7 @@ RESULTS: Mapping[str, bytes] = {
     "a_number": b"3",
     "huge_seed": b'{"status": "done", "seed": ' + b"9" * 30 + b"}",
 }
-"""Contents of ``result.json`` that are no result."""
+"""Contents of ``result.json`` that are not results."""
 
 CHANGES: Mapping[str, dict[str, Any]] = {
     "scores_as_text": {"scores": {"auctioneer": "0.9"}},
@@ -66,13 +66,13 @@ CONFIGS: Mapping[str, bytes] = {
     "list_as_key": b"? [1, 2]\n: 3\n",
     "many_settings": b"env:\n" + b"".join(f"  k{i}: 1\n".encode() for i in range(5000)),
 }
-"""Contents of ``config.yaml`` that are no configuration."""
+"""Contents of ``config.yaml`` that are not configurations."""
 
 ODD_CONFIGS: Mapping[str, bytes] = {
     "odd_settings": b"env: {name: double_dutch, preset: paper, psi: .nan, big: 0x" + b"f" * 5000
     + b", list: [{2020-01-01: 3}], bytes: !!binary aGk=, day: 2020-01-01, none: ~, set: !!set {a, b}}\n",
 }  # fmt: skip
-"""Configurations that can be read and hold what no run writes."""
+"""Readable configurations with content that no run writes."""
 
 LABELS = (
     "nan", "NA", "null", "1e3", "12345e67890", "infinity", "-inf", "True", "2020-01-01", "MARCH1", "00123", "0x1F",
@@ -83,7 +83,7 @@ LABELS = (
     "a,b\"c", "'quoted'", "..", ".", "a/../../b", "CON", "β", "日本", "\ud800", "e\u0301", "x" * 255, "# heading",
     "- item", "1. item", " space ",
 )  # fmt: skip
-"""Names of agents that mean something where they are shown."""
+"""Names of agents with a special meaning in the formats in which they are shown."""
 
 
 def build(runs: Path, add_run: AddRun) -> set[str]:
@@ -110,7 +110,7 @@ def build(runs: Path, add_run: AddRun) -> set[str]:
 
 
 def harmless(runs: Path, add_run: AddRun) -> None:
-    """Write what loses something beside the numbers, or nothing."""
+    """Write seeds that lose nothing, or something other than their numbers."""
     for file in ("provenance.json", "evaluation.parquet"):
         for name, put in SPECIAL.items():
             path = add_run(f"{name}_for_{file}", [0.1]) / "seed_0" / file
@@ -142,7 +142,7 @@ def harmless(runs: Path, add_run: AddRun) -> None:
 
 
 def very_deep(runs: Path) -> None:
-    """Make folders in one another, further down than a path can name."""
+    """Create nested folders that are deeper than the longest path."""
     here = Path.cwd()
     try:
         os.chdir(runs)
@@ -176,11 +176,11 @@ SPECIAL: Mapping[str, Callable[[Path], object]] = {
     "link_to_itself": lambda path: path.symlink_to(path),
     "broken_link": lambda path: path.symlink_to("nowhere"),
 }
-"""What may be in the place of a file."""
+"""Kinds of objects that may be in place of a file."""
 
 
 def _many_rows(path: Path) -> None:
-    """A few kilobytes that are a billion rows."""
+    """Return a few kilobytes that unpack to a billion rows."""
     same = pa.array(np.zeros(2**20, np.int64))
     with pq.ParquetWriter(path, pa.schema({"step": pa.int64(), "return": pa.int64()}), use_dictionary=True) as writer:
         for _ in range(200):
@@ -188,7 +188,7 @@ def _many_rows(path: Path) -> None:
 
 
 def _wrong_length(path: Path) -> None:
-    """A Parquet file whose footer is said to be larger than the file."""
+    """Return a Parquet file that claims a footer larger than the file."""
     pq.write_table(pa.table({"step": [0], "return": [1.0]}), path)
     content = bytearray(path.read_bytes())
     content[-8:-4] = struct.pack("<I", 2**31 - 1)
@@ -222,4 +222,4 @@ TABLES: Mapping[str, Callable[[Path], object]] = {
     ),
     "json": lambda path: path.write_text(json.dumps({"step": 0})),
 }
-"""Tables that are no tables of episodes."""
+"""Tables that are not tables of episodes."""

@@ -31,7 +31,7 @@ TAKEN_FOR_MISSING = {
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
     "NULL", "NaN", "None", "n/a", "nan", "null",
 }  # fmt: skip
-"""What pandas takes for a missing value unless it is told otherwise."""
+"""Words that pandas takes for missing values by default."""
 
 
 @dataclass(frozen=True)

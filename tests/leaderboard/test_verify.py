@@ -27,7 +27,7 @@ class Found:
 
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Folders that are played; what comes of it depends on the agent's name."""
+    """Record the folders that are played; the outcome depends on the agent's name."""
     folders: list[Path] = []
 
     def evaluate(folder: Path) -> Found:

@@ -1,4 +1,4 @@
-"""A budget that is over before anything is learnt is refused; the smallest one allowed makes one update."""
+"""A budget that ends before the first update is refused; the smallest one that is allowed makes one update."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ SMALL_AGENT = {
     "width": 8, "depth": 1, "hidden": [8], "batch_size": 8, "n_epochs": 1, "rollout_size": 100, "learning_starts": 101,
     "update_every": 30,
 }  # fmt: skip
-"""Settings that make any learner small and quick; none of the numbers is a multiple of the markets."""
+"""Settings that make any learner small and fast; none of them is a multiple of the number of markets."""
 MARKETS = 7
 LEARNERS = [
     name
@@ -39,7 +39,7 @@ def described(runs, name, market, budget, **roles):
 
 
 def learnt_at(spec):
-    """Return for each role that is learnt the environment steps after which it is first."""
+    """Return for each learning role the environment steps after which its first update happens."""
     trainer, first = Trainer(spec, spec.seeds, []), {}
     while trainer.iteration < trainer.iterations:
         trainer._step()

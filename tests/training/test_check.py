@@ -1,4 +1,4 @@
-"""A row can be checked: its checkpoint gives the recorded numbers again, to the bit."""
+"""A row can be checked: its checkpoint reproduces the recorded numbers to the bit."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A damaged file of one seed harms nothing but itself: the others train, and one line says what it is about."""
+"""A damaged file affects only its own seed: the others train, and one line names the file."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ DAMAGES = {
 
 
 class Killed(BaseException):
-    """The process is gone."""
+    """Raised in place of the end of the process."""
 
 
 def described(runs, agent="greedy", seeds=2):
@@ -80,7 +80,7 @@ def described(runs, agent="greedy", seeds=2):
 
 
 def train(runs, agent="greedy"):
-    """Train both seeds; returns what was said."""
+    """Train both seeds, and return the messages."""
     said = []
     spec = described(runs, agent)
     train_seeds(spec, spec.seeds, notify=said.append)
@@ -88,7 +88,7 @@ def train(runs, agent="greedy"):
 
 
 def attempt(runs):
-    """Train both seeds; returns what was said, and the error, if there was one."""
+    """Train both seeds, and return the messages and the error, if there is one."""
     said = []
     spec = described(runs)
     try:
@@ -99,7 +99,7 @@ def attempt(runs):
 
 
 def killed(runs, evaluations):
-    """Leave a run that was killed after so many of its four evaluations; returns the seeds' folders."""
+    """Create a run that was killed after some of its four evaluations, and return the folders of its seeds."""
     spec, counter, save = described(runs), itertools.count(1), checkpoint.save
 
     def dying(path, tree):
@@ -116,14 +116,14 @@ def killed(runs, evaluations):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Folders of the two seeds of a run that nothing happened to."""
+    """Folders of the two seeds of an undamaged run."""
     runs = tmp_path_factory.mktemp("whole")
     train(runs)
     return [described(runs).seed_folder(seed) for seed in (0, 1)]
 
 
 def outcome(folder):
-    """Return what a seed has come to, without what depends on the clock."""
+    """Return the results of a seed without quantities that depend on the clock."""
     result = {k: v for k, v in json.loads((folder / "result.json").read_text()).items() if k not in CLOCK}
     latest = checkpoint.load(folder / "checkpoint" / "latest.safetensors")
     latest.pop("train_seconds")

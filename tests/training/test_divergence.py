@@ -1,4 +1,4 @@
-"""A seed whose numbers are no longer finite has failed, says when and by what, and harms nobody beside it."""
+"""A seed whose numbers are no longer finite fails with the step and the reason, and does not affect other seeds."""
 
 import dataclasses
 import json
@@ -38,7 +38,7 @@ def known(name):
 
 
 def described(runs, name, seeds=1, points=4, roles=None, **agent):
-    """Return a run of the blink of an eye."""
+    """Return a very short run."""
     settings = {**{key: value for key, value in SMALL.items() if key in known(name)}, **agent}
     return resolve(
         {
@@ -51,7 +51,7 @@ def described(runs, name, seeds=1, points=4, roles=None, **agent):
 
 
 def train(spec):
-    """Train to where it fails; returns what is said, in one line."""
+    """Train until it fails, and return the message in one line."""
     with pytest.raises(DivergedError) as caught:
         train_seeds(spec, spec.seeds)
     (line,) = str(caught.value).splitlines()
@@ -63,7 +63,7 @@ def result(spec, seed):
 
 
 def assert_failed(spec, seed):
-    """A seed has failed and says when, and what is left of it is finite."""
+    """Assert that a seed has failed at a known step, and that its files contain finite numbers only."""
     found = result(spec, seed)
     assert found["status"] == "failed"
     assert f"diverged at step {found['step']}: " in found["error"]
@@ -92,7 +92,7 @@ def test_a_learner_that_diverges_is_a_failed_run(name, absurd, tmp_path):
 
 @pytest.fixture
 def poisoned(monkeypatch):
-    """Let one seed's first floating tensor become NaN at a step, as if an update had done it."""
+    """Set the first floating-point tensor of one seed to NaN at a step, as an update might."""
 
     def poison(seed, iteration):
         plain = Trainer._step
@@ -112,7 +112,7 @@ def poisoned(monkeypatch):
 
 
 def floating(tree):
-    """Yield the tensors of floating-point numbers of nested values, but for what is only remembered."""
+    """Yield the floating-point tensors of nested values, except for replay buffers."""
     if isinstance(tree, torch.Tensor) and tree.is_floating_point():
         yield tree
     if isinstance(tree, dict):
@@ -131,7 +131,7 @@ def without_clock(held):
 @pytest.mark.parametrize("name", LEARNERS)
 @pytest.mark.parametrize("iteration", [3, 17])
 def test_only_the_seed_that_diverged_fails_and_the_others_end_as_they_would_have(name, iteration, tmp_path, poisoned):
-    """Before the first checkpoint and after the second; the others' results and checkpoints are the same to the bit."""
+    """It fails before the first or after the second checkpoint; the other seeds' results are the same to the bit."""
     healthy, spec = (described(tmp_path / where, name, seeds=3) for where in ("healthy", "poisoned"))
     train_seeds(healthy, healthy.seeds)
     poisoned(1, iteration)
@@ -177,7 +177,7 @@ def test_a_run_that_is_started_again_diverges_again_and_its_last_good_checkpoint
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_checkpoint_that_is_not_finite_is_not_trained_on(name, tmp_path, monkeypatch):
-    """As earlier versions left them where a learner had diverged."""
+    """Checkpoints as earlier versions wrote them after a learner had diverged."""
     spec = described(tmp_path, name)
     monkeypatch.setattr(Trainer, "iterations", property(lambda self: 16, lambda self, value: None), raising=False)
     train_seeds(spec, spec.seeds)
@@ -194,7 +194,7 @@ def test_a_checkpoint_that_is_not_finite_is_not_trained_on(name, tmp_path, monke
 
 
 def changed(spec, game_class=None, agent_class=None):
-    """Return a run with another class in the place of the market or of its agent."""
+    """Return a run with another class for the market or its agent."""
     agents = spec.agents if agent_class is None else (dataclasses.replace(spec.agents[0], agent_class=agent_class),)
     return dataclasses.replace(spec, game_class=game_class or spec.game_class, agents=agents)
 
@@ -275,7 +275,7 @@ def test_a_metric_that_is_nan_by_its_meaning_is_null_in_files_and_confirmed(tmp_
 
 
 class Wild(RandomAgent):
-    """An agent that does something wrong in seed 1, from the sixth step on."""
+    """An agent with faulty actions in seed 1 from the sixth step on."""
 
     learns, wrong = True, None
 
@@ -310,7 +310,7 @@ def test_actions_that_cannot_be_played_fail_the_seed_whose_they_are(wrong, said,
 
 
 class Remembers(RandomAgent):
-    """An agent with a running minimum that has seen nothing, and a figure that a seed has not got."""
+    """An agent with an infinite running minimum, and a training metric that is missing for one seed."""
 
     learns, figure = True, np.nan
     need_not_be_finite = frozenset({"low"})
@@ -367,7 +367,7 @@ def test_another_failure_is_told_as_what_it_is(tmp_path, monkeypatch):
 
 
 def test_logits_are_numbers_where_the_likeliest_action_is_asked_for(tmp_path, monkeypatch):
-    """Finite weights can be so large that what they return is not; drawing an action would not show it."""
+    """Finite weights can be so large that their outputs are not finite, which random actions would not reveal."""
     plain = Heads.choose
 
     def choose(self, logits, streams, seeds):
@@ -398,7 +398,7 @@ def test_the_command_says_one_line_and_exits_as_for_any_failed_run(tmp_path):
 
 
 def test_a_policy_that_is_no_number_is_not_played(tmp_path):
-    """As earlier versions left it where a learner had diverged: drawing actions would not show it."""
+    """A checkpoint as earlier versions wrote it after a learner had diverged, which random actions would not reveal."""
     first = described(tmp_path / "first", "sac")
     train_seeds(first, first.seeds)
     folder = SeedFolder(first.seed_folder(0))

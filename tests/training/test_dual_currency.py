@@ -1,4 +1,4 @@
-"""Agents and the bank of the slicing market: who bids, who tells it what the others could have."""
+"""Agents and the bank of the slicing market: bidders, and the estimate of what the others could achieve."""
 
 import dataclasses
 
@@ -62,7 +62,7 @@ MEAN_FIELD = {"name": "mean_field_ac", **small("mean_field_ac")}
 
 @pytest.mark.parametrize("name", ["maddpg", "independent_ac", "mean_field_ac", "sac", "mappo"])
 def test_bidders_are_learners_as_in_the_paper(name, tmp_path):
-    """The paper's bidders are actor–critics of their own profit beside mean-field slices; any learner can be one."""
+    """The paper's bidders are actor–critics that maximise their own profit; any other learner can bid as well."""
     spec = described(tmp_path, {"slice": MEAN_FIELD, "vsp": {"name": name, **small(name)}})
     trainer = Trainer(spec, spec.seeds, [SeedFolder(tmp_path)])
     for _ in range(STEPS):
@@ -72,7 +72,7 @@ def test_bidders_are_learners_as_in_the_paper(name, tmp_path):
 
 
 def test_the_bank_asks_the_critic_of_the_slices_agent(tmp_path):
-    """What taxes use is the agent's own estimate of Eqs. 30–33 for the round, within the welfare that is on bills."""
+    """Taxes use the agent's own estimate of Eqs. 30–33 for the round, within the welfare on the bills."""
     spec = described(tmp_path, {"slice": MEAN_FIELD}, seeds=2, **CRITIC)
     trainer = Trainer(spec, spec.seeds, [SeedFolder(tmp_path / str(i)) for i in range(2)])
     (agent,) = trainer.agents
@@ -110,12 +110,12 @@ def test_the_bank_asks_the_critic_of_the_slices_agent(tmp_path):
 
 
 SCALE, MIDDLE = 0.2, 0.8
-"""What is made of the target critics' last layer, so that estimates are spread about the middle of their bounds."""
+"""Scale of the target critics' last layer, with which estimates are spread around the middle of their bounds."""
 
 
 @pytest.fixture
 def estimates(monkeypatch):
-    """Make the critics of trained slices matter; returns what they tell: lower bound, estimate and upper bound."""
+    """Scale the critics of trained slices; return their lower bound, estimate and upper bound."""
     told = []
     plain, evaluated = MeanFieldACAgent.externality, Trainer._evaluate
 
@@ -151,7 +151,7 @@ def recorded(spec):
 
 
 def test_a_run_whose_bank_asks_a_critic_trains_and_is_confirmed_with_that_critic(tmp_path, estimates):
-    """The critics set the taxes of evaluation: they are part of the policy, and other critics give other payments."""
+    """The critics determine taxes in evaluation: they are part of the policy, and other critics give other payments."""
     spec = described(tmp_path, {"slice": MEAN_FIELD}, seeds=2, **CRITIC)
     train_seeds(spec, spec.seeds)
     assert share_inside(estimates) > 0.5

@@ -30,7 +30,7 @@ SMALL_AGENT = {
     "width": 8, "depth": 1, "hidden": [8], "batch_size": 8, "buffer_size": 256, "rollout_size": 64, "n_epochs": 1,
     "learning_starts": 16, "update_every": 8, "n_step": 2,
 }  # fmt: skip
-"""Settings that make any learner small and quick; each has those of its own."""
+"""Settings that make learners small and fast; each learner uses those that it has."""
 STEPS, MARKETS = 24, 4
 OWN = [name for name in registry.agent_names() if registry.entry("agent", name).source == "ioa_marl"]
 PLAYERS = [name for name in OWN if name == "random" or registry.load_agent(name).learns]
@@ -42,7 +42,7 @@ ROLES = [
 
 
 def small(name):
-    """Return an agent as a run asks for it."""
+    """Return an agent as a run constructs it."""
     known = {field.name for field in dataclasses.fields(registry.load_agent(name).config_class)}
     return {"name": name, **{key: value for key, value in SMALL_AGENT.items() if key in known}}
 
@@ -76,7 +76,7 @@ def test_the_markets_are_all_that_there_are():
 @pytest.mark.parametrize("name", PLAYERS)
 @pytest.mark.parametrize(("env", "role"), ROLES)
 def test_an_agent_plays_a_role(env, role, name, tmp_path):
-    """It trains with finite figures, its policy changes, and the policy alone does the same in evaluation."""
+    """Training metrics are finite, the policy changes, and the stored policy alone reproduces the evaluation."""
     agent_class = registry.load_agent(name)
     count = registry.load_env(env).make_roles(registry.load_env(env).make_config(**SMALL_MARKETS[env]))[role].count
     if agent_class.single_agent and count > 1:

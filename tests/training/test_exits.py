@@ -1,4 +1,4 @@
-"""An agent or a market that ends the process harms its own run only, and is told."""
+"""An agent or a market that calls sys.exit affects only its own run, with a message."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIZE = ("budget=16", "num_envs=4", "evaluation.points=2", "evaluation.episodes=2
 
 @pytest.fixture
 def leaving():
-    """Register an agent that leaves where it is told to."""
+    """Register an agent that calls sys.exit at a given place."""
 
     class Leaves(GreedyAgent):
         where = ""

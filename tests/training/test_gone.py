@@ -1,4 +1,4 @@
-"""Folders that are renamed or removed while a command uses them: one line, and nothing comes back half."""
+"""Folders that are renamed or removed while a command uses them: one line, and no incomplete folder is created."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RUN = ["env=double_dutch", "seeds=2", "budget=24", "num_envs=4", "evaluation.poi
 
 @pytest.fixture
 def meanwhile(monkeypatch, tmp_path):
-    """Register an agent that does something to the run at its fourth step, between both evaluations."""
+    """Register an agent that changes the folder of the run at its fourth step, between the two evaluations."""
     acts = []
 
     class Disturbed(GreedyAgent):
@@ -69,7 +69,7 @@ GONE = {
 
 
 OF_ONE_SEED = {"first seed removed": (0, 1), "last seed renamed": (1, 0), "seed replaced by another": (1, 0)}
-"""What happens to one seed only, which one that is, and the other one."""
+"""A change to the folder of one seed, the number of that seed, and that of the other."""
 
 
 @pytest.mark.parametrize("what", GONE)

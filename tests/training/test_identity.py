@@ -1,4 +1,4 @@
-"""A run is the same run across releases, and a checkpoint is that of one seed of one run."""
+"""A run keeps its identity across releases, and a checkpoint belongs to one seed of one run."""
 
 from __future__ import annotations
 
@@ -169,17 +169,17 @@ class Before:
 
 @dataclass(frozen=True)
 class After(Before):
-    """The same with a setting that came later."""
+    """The same settings with one that was added later."""
 
     patience: int = added_setting(3)
-    """Something new; at 3 nothing changes."""
+    """The added setting; 3 leaves results unchanged."""
     steps: tuple[int, ...] = added_setting((1, 2))
-    """Something else."""
+    """Another setting."""
 
 
 @pytest.fixture
 def releases(monkeypatch):
-    """Return a function that installs an agent as a release has it."""
+    """Return a function that installs the agent of a given release."""
 
     def install(config):
         agent = type("Kept", (GreedyAgent,), {"config_class": config})

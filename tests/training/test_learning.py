@@ -1,4 +1,4 @@
-"""Learning happens on the market itself, with the settings that ship; minutes, so in the slow tier."""
+"""Agents learn in the markets with the default settings; this takes minutes and is in the slow tier."""
 
 import pytest
 from hydra import compose, initialize_config_module

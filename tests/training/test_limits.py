@@ -1,4 +1,4 @@
-"""Limits that follow from several settings, or from the machine's memory, are told before a run begins."""
+"""Limits that follow from several settings, or from the memory of the machine, are checked before a run starts."""
 
 import pytest
 
@@ -123,7 +123,7 @@ def test_a_machine_that_says_nothing_has_no_limit(monkeypatch, tmp_path):
 
 
 def test_the_arrays_that_are_counted_are_no_larger_than_those_that_are_built():
-    """What is refused certainly does not fit: the count is a lower bound."""
+    """A refused run certainly does not fit, because the estimate is a lower bound."""
     import torch
 
     from ioa_marl.agents.base import AgentContext
@@ -146,7 +146,7 @@ def test_the_arrays_that_are_counted_are_no_larger_than_those_that_are_built():
 
 
 def _bytes_of(thing, seen):
-    """Return the size of all arrays that an object holds."""
+    """Return the size of all arrays in an object [bytes]."""
     import numpy as np
     import torch
 

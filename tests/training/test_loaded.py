@@ -1,4 +1,4 @@
-"""A policy that one run has trained plays a role of another, and is part of that run from then on."""
+"""A policy that one run has trained plays a role in another run, and its weights become part of that run."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ LEARNERS = {
 
 
 def run(runs, seeds=1, agent=None, env=None, size=SIZE, **roles):
-    """Train; returns the run."""
+    """Train, and return the run."""
     market = env if env and "name" in env else {"name": "second_bid", "preset": "paper", **SMALL, **(env or {})}
     asked = {"env": market, **size, "seeds": seeds}
     asked |= {"runs": str(runs), "roles": {role: {"agent": choice} for role, choice in roles.items()}}
@@ -50,7 +50,7 @@ def result(spec, seed=0):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Folders of one seed in which stations and auctioneer have learnt, by learner."""
+    """Seed folders of runs in which stations and the auctioneer have learnt, by learner."""
     folder = tmp_path_factory.mktemp("trained")
     specs = {name: run(folder, agent=choice, station=choice) for name, choice in LEARNERS.items()}
     return {name: spec.seed_folder(0) for name, spec in specs.items()}
@@ -58,7 +58,7 @@ def trained(tmp_path_factory):
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_loaded_policy_does_what_the_checkpoint_does(name, trained, tmp_path):
-    """Both roles loaded: every episode is that of the original's evaluation."""
+    """With both roles loaded, every episode equals that of the original's evaluation."""
     again = run(tmp_path, agent=loaded(trained[name]), station=loaded(trained[name]))
     original = json.loads((trained[name] / "result.json").read_text())
     assert result(again)["metrics"] == original["metrics"]
@@ -99,7 +99,7 @@ def test_a_killed_run_goes_on_to_the_bit_where_actions_are_drawn(trained, tmp_pa
 
 
 def _flat(tree):
-    """All numbers of nested values in one vector."""
+    """Return all numbers of nested values in one vector."""
     if isinstance(tree, dict):
         return torch.cat([torch.zeros(0, dtype=torch.float64), *(_flat(tree[key]) for key in sorted(tree))])
     if isinstance(tree, list):
@@ -147,7 +147,7 @@ def agents_of(path, stations, seeds=(0,), num_envs=5, **settings):
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_one_agent_of_it_plays_for_any_number(name, trained):
-    """Each station of seven does what station 1 of the three would do with that observation, for both seeds."""
+    """Each of seven stations acts as station 1 of the three would with the same observation, for both seeds."""
     many, game = agents_of(trained[name], 7, seeds=(3, 8), member=1)
     seen = game.observations["station"]
     done = many.act(game.observations, deterministic=True)["station"]

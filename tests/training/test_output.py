@@ -1,4 +1,4 @@
-"""What a command says may be lost, or not be shown as it is; what it does is done all the same."""
+"""The output of a command may be lost or altered; its work is done nevertheless."""
 
 from __future__ import annotations
 

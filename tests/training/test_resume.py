@@ -1,4 +1,4 @@
-"""A run that is killed at any moment and started again ends as if nothing had happened, to the bit."""
+"""A run that is killed at any moment and started again has the same result to the bit."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ LEARNERS = {
 }
 LONG = {"budget": 3200, "num_envs": 16, "evaluation": {"points": 8, "episodes": 5}}
 SHORT = {"budget": 24, "num_envs": 4, "evaluation": {"points": 2, "episodes": 3}}
-"""A run of the blink of an eye, which writes all that long ones write; its two evaluations differ."""
+"""A very short run that writes all files of longer ones; its two evaluations differ."""
 PATIENCE = 120.0
-"""Seconds that a process may take for anything."""
+"""Time limit for a process [s]."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory):
-    """Share what is computed once among all processes of these tests."""
+    """Share the cache among all processes of these tests."""
     folder = tmp_path_factory.mktemp("cache")
     compiled = cache_folder() / "numba"  # by this process already
     if compiled.is_dir():
@@ -66,7 +66,7 @@ def described(runs, agent="greedy", seeds=2, size=SHORT):
 
 
 def settings(agent="greedy", seeds=2, size=SHORT):
-    """Return the same run as the command is told of it."""
+    """Return the arguments of the command for the same run."""
     nested = {"agent": {"": agent, **LEARNERS.get(agent, {})}, "seeds": {"": seeds}}
     for key, value in size.items():
         nested[key] = value if isinstance(value, dict) else {"": value}
@@ -78,13 +78,13 @@ def command(runs, *arguments):
 
 
 def train(runs, agent="greedy", seeds=2):
-    """Train without the command around it."""
+    """Train without the command."""
     spec = described(runs, agent, seeds)
     train_seeds(spec, spec.seeds)
 
 
 def tell(runs, *arguments, status=0):
-    """Run the command in this process; returns what it says on stderr."""
+    """Run the command in this process, and return its output on stderr."""
     done = CliRunner().invoke(app, ["train", "env=double_dutch", f"runs={runs}", *arguments])
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
@@ -110,11 +110,11 @@ def tensors_and_tree(path):
 
 
 MEASURED = ("train_seconds", "steps_per_second", "seeds_together", "files", "checksum")
-"""Measured with a clock, or checksums of what is."""
+"""Keys with measurements of time, or with checksums that depend on them."""
 
 
 def assert_same_outcome(folder, other):
-    """Two seeds ended the same but for what was measured with a clock."""
+    """Assert that two seeds have the same result except for measurements of time."""
     one, two = ({key: value for key, value in result(path).items() if key not in MEASURED} for path in (folder, other))
     assert one == two
     assert one["status"] == "done"
@@ -148,7 +148,7 @@ def wait_for(condition, process):
 
 
 def version(path):
-    """Return what tells whether a file has been replaced; None while there is none."""
+    """Return a value that changes when a file is replaced; None if there is no file."""
     try:
         return path.stat().st_ino, path.stat().st_mtime_ns
     except FileNotFoundError:
@@ -156,7 +156,7 @@ def version(path):
 
 
 def all_files(runs):
-    """Return all files with what tells whether they have been replaced."""
+    """Return all files, each with a value that changes when it is replaced."""
     return {path: version(path) for path in runs.rglob("*") if path.is_file()}
 
 
@@ -195,11 +195,11 @@ def test_killed_at_any_moment_and_started_again_ends_as_if_nothing_had_happened(
 
 
 class Killed(BaseException):
-    """The process is gone: nothing is caught, and nothing more is written."""
+    """Raised in place of the end of the process: it is not caught, and nothing more is written."""
 
 
 def die_at(patch, write):
-    """Let this process reach the replacement of file number ``write``, and none after it."""
+    """Stop this process at the replacement of file number ``write``."""
     counter, replace = itertools.count(), Path.replace
 
     def dying(path, target):
@@ -248,7 +248,7 @@ def test_one_more_seed_trains_only_that_one(tmp_path):
 
 @pytest.fixture
 def failing():
-    """Register an agent that fails while it learns; returns its name."""
+    """Register an agent that fails while it learns, and return its name."""
 
     class Failing(GreedyAgent):
         def learn(self):
@@ -287,7 +287,7 @@ def test_seed_of_another_process_is_waited_for_and_trained_if_that_one_does_not_
 
 
 def halfway(runs):
-    """Leave a run that was killed with checkpoints of both seeds; returns the second seed's."""
+    """Create a run that was killed with checkpoints of both seeds, and return that of the second seed."""
     with pytest.MonkeyPatch.context() as patch:
         die_at(patch, 12)
         with pytest.raises(Killed):
@@ -323,7 +323,7 @@ def test_unreadable_checkpoint_is_told_in_one_line(damage, tmp_path):
 
 
 def fill_disk(patch, name=""):
-    """Let no file whose name contains ``name`` be written any more."""
+    """Make writing fail for files whose names contain ``name``."""
     fsync = os.fsync
 
     def full(descriptor):

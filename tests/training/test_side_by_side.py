@@ -1,4 +1,4 @@
-"""Processes that fall on the same run: each folder is run once, the others wait or pass, and all end well."""
+"""Several processes train the same run: each seed is trained once, and the other processes wait for it or skip it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def rows(runs):
 
 
 def started_once(runs):
-    """Assert that every seed was begun by one process only."""
+    """Assert that only one process has started each seed."""
     for folder, row in rows(runs).items():
         assert row["status"] == "done", folder
         assert json.loads((folder / "provenance.json").read_text())["earlier"] == []
@@ -74,7 +74,7 @@ def described(runs, seeds):
 
 
 def test_overlapping_seeds_of_two_processes_are_trained_once_and_nobody_waits_for_ever(tmp_path):
-    """Each holds what the other one waits for, and lets it go before it waits."""
+    """Each process has the seed that the other one waits for, and unlocks it before waiting."""
     first, second = described(tmp_path, [0, 1, 2]), described(tmp_path, [2, 1, 0, 3])
     workers = [threading.Thread(target=train_seeds, args=(spec, spec.seeds)) for spec in (first, second)]
     for worker in workers:
@@ -109,7 +109,7 @@ def test_who_is_interrupted_while_it_locks_lets_go_of_everything(tmp_path, monke
 
 
 def test_a_lock_that_its_owner_removes_protects_nobody(tmp_path):
-    """The owner takes back an empty folder while another process is about to lock the same file."""
+    """The owner removes an empty folder while another process is about to lock the file in it."""
     path = tmp_path / "seed_0"
     acquire, removed = filelock.FileLock.acquire, []
 

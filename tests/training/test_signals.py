@@ -1,4 +1,4 @@
-"""Who asks a command to stop, and how, makes no difference: one line, a status that says so, and a run that goes on."""
+"""All signals that ask a command to stop have the same effect: one line, an exit status, and a run that can resume."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ SAID = "ioa-marl: train was interrupted; run it again to go on\n"
 RUN = ["env=double_dutch", "seeds=2", "budget=24", "num_envs=4", "evaluation.points=2", "evaluation.episodes=3"]
 LONG = ["env=double_dutch", "seeds=2", "budget=10000000", "num_envs=4", "evaluation.points=10", "evaluation.episodes=3"]
 PATIENCE = 120.0
-"""Seconds that a process may take for anything."""
+"""Time limit for a process [s]."""
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
 @pytest.fixture
 def called_away(monkeypatch):
-    """Register an agent that does something at its fourth step, once; returns what sets that."""
+    """Register an agent with a one-time action at its fourth step, and return a function that sets the action."""
     acts = []
 
     class CalledAway(GreedyAgent):
@@ -132,7 +132,7 @@ def test_a_signal_that_something_takes_for_an_error_of_its_own_is_told_as_a_sign
 
 
 def started(folder, *arguments, **more):
-    """Start the command; its output goes to a pipe each."""
+    """Start the command with a pipe for each output stream."""
     command = [sys.executable, "-P", "-m", "ioa_marl", *arguments]
     return subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **more

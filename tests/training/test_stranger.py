@@ -1,4 +1,4 @@
-"""A checkpoint that a stranger has written is played as it is, or refused in one line, quickly and in little memory."""
+"""An untrusted checkpoint is played or refused in one line, quickly and with little memory."""
 
 import copy
 import importlib.util
@@ -44,7 +44,7 @@ def train(runs, agent, **roles):
 
 @pytest.fixture(scope="module")
 def trees(tmp_path_factory):
-    """What the checkpoints of some runs hold of spec and policies: a learner each, and one that plays a loaded one."""
+    """Spec and policies in the checkpoints of runs, one for each learner and one with a loaded policy."""
     folder = tmp_path_factory.mktemp("runs")
     found = {}
     for name, agent in LEARNERS.items():
@@ -54,7 +54,7 @@ def trees(tmp_path_factory):
 
 
 def told(*arguments):
-    """Run a command that may say one line and status 2; returns the line, or None if it did what was asked."""
+    """Run a command that may fail with one line and status 2; return the line, or None on success."""
     started = time.process_time()
     done = CliRunner().invoke(app, [str(argument) for argument in arguments])
     if done.exception is not None and not isinstance(done.exception, SystemExit):
@@ -71,7 +71,7 @@ def told(*arguments):
 
 
 def peak():
-    """Return the most memory this process has ever had [MiB]."""
+    """Return the peak memory of this process [MiB]."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -93,7 +93,7 @@ def test_what_is_as_it_was_is_played(name, trees, tmp_path):
 
 
 def first_format(tree):
-    """Return a file as the first format had it, without a seal."""
+    """Return a file in the first format, without a checksum."""
     packed, arrays = pack(tree, exact=False)
     header = {"format": "ioa_marl checkpoint 1", "tree": json.dumps(packed)}
     return safetensors.numpy.save(arrays, metadata=header)
@@ -248,7 +248,7 @@ def test_the_limit_of_memory_is_lifted_again(trees, tmp_path):
 
 
 def played(tree):
-    """Return what decides the actions: of the runs that loaded policies are from it is the agents that learnt them."""
+    """Return the parts that determine actions; of source runs of loaded policies, only the agents that learnt them."""
     tree = copy.deepcopy(tree["policies"])
     for policy in tree:
         for held in policy.get("policies", {}).values():
@@ -257,7 +257,7 @@ def played(tree):
 
 
 def attacked(trees, folder, seed):
-    """Try one change of a checkpoint; the same seed is the same change."""
+    """Try one random change of a checkpoint; the seed determines the change."""
     chosen = random.Random(seed)
     name = chosen.choice(sorted(trees))
     within = chosen.choice([(), ("spec",), ("spec", "agents"), ("policies",), ("policies",)])

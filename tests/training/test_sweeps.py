@@ -1,4 +1,4 @@
-"""Any mix of swept and fixed groups, of their settings, of roles and evaluation is a sweep of complete jobs."""
+"""Any combination of swept and fixed groups, settings, roles and evaluation is a sweep of complete jobs."""
 
 import itertools
 import os

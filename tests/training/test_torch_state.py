@@ -1,4 +1,4 @@
-"""An agent that stores what torch stores, the state of its optimiser as it is, goes on as if nothing had happened."""
+"""An agent that stores the unmodified state of a torch optimiser resumes as if it had not been interrupted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class HabitualConfig:
 
 
 class HabitualAgent(Agent):
-    """A linear policy for one agent, learnt with Adam from each reward, written as people write it in torch."""
+    """A linear policy for one agent that learns with Adam from each reward, in the usual style of torch code."""
 
     config_class = HabitualConfig
     action_spaces = (spaces.Discrete,)

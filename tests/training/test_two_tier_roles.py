@@ -1,4 +1,4 @@
-"""Leaders and auctioneer of the two-tier market, played by different agents in one run; a score for each."""
+"""Leaders and auctioneer of the two-tier market can be played by different agents in one run, with a score for each."""
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -26,7 +26,7 @@ def registered():
 
 
 def trained(runs, seeds=1, agent=None, **roles):
-    """Train and return for every seed its scores and the figures of its evaluation episodes."""
+    """Train, and return for every seed its scores and the metrics of its evaluation episodes."""
     asked = {"env": {"name": "two_tier", "preset": "paper", **SMALL}, **SIZE, "seeds": seeds, "runs": str(runs)}
     if agent is not None:
         asked["agent"] = agent

@@ -1,4 +1,4 @@
-"""``ioa-marl watch`` shows the very episode that is evaluated, and writes a GIF or nothing."""
+"""``ioa-marl watch`` shows exactly the episode that is evaluated, and writes a complete GIF or nothing."""
 
 import os
 import re
@@ -48,7 +48,7 @@ def frames_of(path):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """A trained learner beside a random buyer side."""
+    """A trained learner with random buyers."""
     runs = tmp_path_factory.mktemp("store")
     done = ioa_marl(
         "train", "env=double_dutch/mixed", "agent=sac", "roles.buyer.agent=random", "seeds=[3]", "budget=1024",
@@ -66,7 +66,7 @@ def seed_folder(store):
 
 @pytest.fixture
 def posted_price(monkeypatch):
-    """A market of another package, whose pictures are small."""
+    """A market of another package with small frames."""
     monkeypatch.syspath_prepend(PLUGIN)
     entry = registry.Entry("environment", "posted_price", "example_plugin.market:PostedPriceGame", "example_plugin 1.2")
     registry.env_names()  # so that it is not looked for later

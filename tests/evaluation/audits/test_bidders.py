@@ -1,4 +1,4 @@
-"""What a bidder gains by a constant action: nothing where truth is best, elsewhere what brute force finds."""
+"""The gain of a bidder by a constant action is 0 where truth is best, and otherwise that of brute force."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def scripted(game_class, config, role, policy, seeds=1, controlled_roles=None, *
 
 
 def station_rewards(config, episodes, first, bids):
-    """Play the auction with constant bids and ρ of the market's own policy; total rewards (episodes, stations)."""
+    """Return total rewards (episodes, stations) for constant bids and ρ of the market's own policy."""
     game = SecondBidGame(config, episodes, ["station"])
     streams = np.arange(first, first + episodes, dtype=np.uint64)
     game.reset(np.full(episodes, EVALUATION_SEED, np.uint64), streams)
@@ -48,7 +48,7 @@ def test_truthful_stations_gain_nothing_at_a_constant_rho(preset):
 
 
 def test_a_station_that_overbids_gains_what_brute_force_finds():
-    """All of them bid twice their valuation; any station would rather tell the truth, or hardly compete."""
+    """All bid twice their valuation, and every station gains by bidding the truth or hardly competing."""
     config = SecondBidGame.make_config("paper", tasks=5, stations=3)
     overbid = scripted(SecondBidGame, config, "station", "multiplied", factor=2.0)
     found = best_constant_gain(SecondBidGame, config, [overbid], ["station"], "station", 80, members=[0, 2])
@@ -76,7 +76,7 @@ def test_a_wireless_agent_that_answers_exactly_loses_by_any_constant_share():
 
 
 def test_a_best_answer_is_found_for_each_seed_on_its_own_instance():
-    """The seller likes offers of 3 and more; a buyer that always offers 0 gains by offering more, whoever the seed."""
+    """The seller accepts offers of 3 and more; for every seed, a buyer that always offers 0 gains by offering more."""
     agents = [scripted(HaggleGame, HaggleConfig(), "buyer", "always", seeds=2)]
     both = best_constant_gain(HaggleGame, HaggleConfig(), agents, ["buyer"], "buyer", 8, instances=[3, 5])
     for i, instance in enumerate((3, 5)):
@@ -88,7 +88,7 @@ def test_a_best_answer_is_found_for_each_seed_on_its_own_instance():
 
 
 def test_others_that_draw_their_actions_draw_the_same_with_and_without_the_deviation():
-    """At ρ = 1 truth cannot be beaten in any market, only be equalled: noise between the plays would show."""
+    """At ρ = 1 no bid is better than the truth in any market, so different noise between plays would be visible."""
     config = SecondBidGame.make_config("paper", tasks=4, stations=3)
     controlled_roles = ["auctioneer", "station"]
     probe = SecondBidGame(config, 1, controlled_roles)

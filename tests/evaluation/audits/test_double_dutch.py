@@ -1,4 +1,4 @@
-"""Who gains by misreporting: somebody in nearly every double Dutch auction, nobody in the truthful mechanisms."""
+"""Some bidder gains by misreporting in nearly every double Dutch auction, and none in the truthful mechanisms."""
 
 from __future__ import annotations
 

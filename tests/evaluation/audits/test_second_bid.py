@@ -1,4 +1,4 @@
-"""Where truth pays in the modified second-bid auction and where it does not; who is left the worst tasks."""
+"""Cases in which truth is a best response in the modified second-bid auction, and adverse selection of tasks."""
 
 from __future__ import annotations
 

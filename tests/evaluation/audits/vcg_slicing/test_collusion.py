@@ -1,4 +1,4 @@
-"""What the audit of collusion finds."""
+"""The audit of collusion under slicing mechanisms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.markets.vcg_slicing.slicing_cases import plain_market
 
 
 def one_resource(worth):
-    """Providers that want one resource only, all at the same rate."""
+    """Return providers that need a single resource, all at the same rate."""
     return np.array(worth), np.tile([4.0, 0.0, 0.0], (len(worth), 1))
 
 

@@ -1,4 +1,4 @@
-"""The audit of the dual-currency auction: gains that follow from the equations, and none that luck or replay makes."""
+"""The audit of the dual-currency auction measures gains that follow from the equations, without artefacts of luck."""
 
 import itertools
 
@@ -71,7 +71,7 @@ def test_a_profile_is_the_same_whatever_is_played_beside_it(monkeypatch):
 
 
 def test_rounds_add_up_to_what_the_market_itself_reports():
-    """Providers that are asked by nobody are truthful; the market's metrics are the means of what was looked at."""
+    """Scripted providers are truthful, and the market's metrics are the means of the recorded quantities."""
     config = settings()
     play = play_bids(config, np.ones((1, 12, 4)), instances=[3], episodes=2)
     game = VCGSlicingGame(config, 2, ["slice"])
@@ -132,7 +132,7 @@ def test_without_interest_bids_that_are_not_too_high_change_nothing():
 
 
 def test_a_group_never_gains_more_than_the_interest_that_it_pays_at_the_truth_while_it_underbids():
-    """Interest is all that an underbid changes. The allocator is far off the optimum, and the bank knows α."""
+    """An underbid changes only interest. The allocator is far from the optimum, and the bank knows α."""
     config = settings(multipliers=(0.8, 0.9, 0.95, 1.0), rounds=8, **KNOWN_RATES)
     found = joint_deviation(config, allocator="hold", instances=range(6), episodes=2)
     assert np.all(found.gains <= found.interest[:, None, None] + 1e-9)
@@ -190,7 +190,7 @@ def test_a_provider_loses_by_over_and_by_underbidding_once_beliefs_have_settled(
 
 
 def test_where_the_bank_estimates_a_negative_rate_interest_is_paid_to_the_provider_and_overbidding_pays():
-    """Once the allocation has settled, utility hardly varies, and nothing corrects the estimate any more."""
+    """Once the allocation has settled, utility hardly varies and no longer corrects the estimate."""
     config = settings(rounds=60, providers=5)
     factors = np.ones((2, 60, 5))
     factors[1, 30:, 1] = 1.5

@@ -1,4 +1,4 @@
-"""What the audit of slicing mechanisms finds."""
+"""The audit of slicing mechanisms."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def market(seed, providers=10):
 
 
 def free_optimum(worth, rates):
-    """The optimum of the reports, for nothing."""
+    """Return the optimum of the reports without payments."""
     return SlicingOutcome(welfare_optimum(worth, rates).shares, np.zeros(len(worth)))
 
 
 def pay_as_bid(worth, rates):
-    """The optimum of the reports, each paying its reported utility."""
+    """Return the optimum of the reports; each provider pays its reported utility."""
     best = welfare_optimum(worth, rates)
     return SlicingOutcome(best.shares, best.utilities)
 
