@@ -24,7 +24,7 @@ from ioa_marl.foundations.trees import difference
 from ioa_marl.training.config import RunSpec, from_resolved
 from ioa_marl.training.integrity import check_row
 from ioa_marl.training.play import bidder_gains, evaluate, load_agents
-from ioa_marl.training.resume import different_versions
+from ioa_marl.training.resume import changed_names, different_versions, differing_values
 from ioa_marl.training.seeds import describe
 from ioa_marl.training.store import SeedFolder, episode_table, finite, installed_versions, table_digest
 
@@ -201,11 +201,7 @@ def _compared(
         if integrity.checked
         else "not checked, since an earlier version wrote no checksums: checkpoints, learning curves, times",
     )
-    hints = [
-        f"code of {name} changed since"
-        for name, fingerprint in spec.code.items()
-        if saved.get("code", {}).get(name, fingerprint) != fingerprint
-    ]
+    hints = [f"code of {name} changed since" for name in changed_names(saved.get("code", {}), spec.code)]
     libraries = saved.get("libraries", {})
     hints += [f"{line} (library)" for line in different_versions(libraries, installed_versions()) if libraries]
     return dataclasses.replace(
@@ -230,13 +226,15 @@ def _means(gains: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     return {role: float(np.mean(gain["gains"])) for role, gain in gains.items()}
 
 
+def _same_json(recorded: Any, replayed: Any) -> bool:
+    """Whether two JSON values are the same; a number that is not finite counts as null, and 1 is not True."""
+    mistaken = type(recorded) is bool and type(replayed) is not bool
+    return bool(finite(recorded) == finite(replayed)) and not mistaken
+
+
 def _unequal(name: str, recorded: Any, replayed: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the name and both values wherever nested JSON values differ; a number that is not finite counts as null."""
-    if isinstance(recorded, Mapping) and isinstance(replayed, Mapping):
-        for key in dict.fromkeys([*recorded, *replayed]):
-            yield from _unequal(f"{name}.{key}", recorded.get(key, "nothing"), replayed.get(key, "nothing"))
-    elif finite(recorded) != finite(replayed) or type(recorded) is bool is not type(replayed):
-        yield name, recorded, replayed
+    """Yield the name and both values wherever nested JSON values differ."""
+    return differing_values(recorded, replayed, name, absent="nothing", equal=_same_json)
 
 
 def _setting_differences(folder: SeedFolder, spec: RunSpec, described: Mapping[str, Any]) -> list[str]:
@@ -250,8 +248,7 @@ def _setting_differences(folder: SeedFolder, spec: RunSpec, described: Mapping[s
     except (AttributeError, KeyError, TypeError, ValueError):
         return [f"{folder.path / 'config.yaml'} does not describe a run"]
     return [
-        f"config.yaml: {name.removeprefix('.')} is {was}, {now} in the checkpoint"
-        for name, was, now in _unequal("", recorded, expected)
+        f"config.yaml: {name} is {was}, {now} in the checkpoint" for name, was, now in _unequal("", recorded, expected)
     ]
 
 

@@ -22,7 +22,7 @@ from ioa_marl.foundations.files import DamagedFileError, check_working_folder, r
 from ioa_marl.training.config import RunSpec, resolve
 from ioa_marl.training.failures import Notify, SeedsFailedError
 from ioa_marl.training.integrity import check_weights
-from ioa_marl.training.resume import different_versions
+from ioa_marl.training.resume import changed_names, different_versions
 from ioa_marl.training.runner import Report
 from ioa_marl.training.seeds import train_seeds
 from ioa_marl.training.store import SeedFolder
@@ -123,9 +123,7 @@ def _notify_of_changed_code(spec: RunSpec, done: Sequence[int], notify: Notify) 
     for seed in done:
         recorded = SeedFolder(spec.seed_folder(seed)).result().get("code")
         if isinstance(recorded, Mapping):
-            for name in (
-                name for name, fingerprint in current.items() if recorded.get(name, fingerprint) != fingerprint
-            ):
+            for name in changed_names(recorded, current):
                 seeds.setdefault(name, []).append(seed)
     for name, changed in seeds.items():
         notify(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def _problem(spec: RunSpec, seed: int, saved: Mapping[str, Any]) -> str:
     if described["versions"] != installed["versions"]:
         made = ", ".join(different_versions(described["versions"], installed["versions"]))
         return f"was made with other versions than those installed ({made})"
-    for name, was, now in _differences(spec.identity(described), spec.identity(installed), ""):
+    for name, was, now in differing_values(spec.identity(described), spec.identity(installed)):
         return f"is of another run: {name} is {was} there, {now} here"
     return ""
 
@@ -76,18 +77,33 @@ def _state_problem(spec: RunSpec, saved: Mapping[str, Any]) -> str:
 
 def different_versions(made: Mapping[str, Any], installed: Mapping[str, Any]) -> list[str]:
     """Return each version that differs from the installed one, as ``env 0, now 1``."""
-    return [f"{name} {was}, now {now}" for name, was, now in _differences(made, installed, "")]
+    return [f"{name} {was}, now {now}" for name, was, now in differing_values(made, installed)]
 
 
-def _differences(one: Any, two: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the dotted name and both values wherever two nested mappings differ."""
+def changed_names(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """Return the names of current values that were recorded with another value; others may be missing there."""
+    return [name for name, value in current.items() if recorded.get(name, value) != value]
+
+
+def differing_values(
+    one: Any, two: Any, name: str = "", *, absent: str = "absent", equal: Callable[[Any, Any], bool] = operator.eq
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the dotted name and both values wherever two nested mappings differ.
+
+    Parameters
+    ----------
+    one, two : object
+        The values, mappings or not.
+    name : str
+        Name of the values, in front of the keys.
+    absent : str
+        Text in place of a value that only one of them has.
+    equal : callable
+        Compares two values that are not both mappings.
+    """
     if isinstance(one, Mapping) and isinstance(two, Mapping):
-        for key in _keys(one, two):
+        for key in dict.fromkeys([*one, *two]):
             inner = f"{name}.{key}" if name else str(key)
-            yield from _differences(one.get(key, "absent"), two.get(key, "absent"), inner)
-    elif one != two:
+            yield from differing_values(one.get(key, absent), two.get(key, absent), inner, absent=absent, equal=equal)
+    elif not equal(one, two):
         yield name, one, two
-
-
-def _keys(*mappings: Mapping[str, Any]) -> Iterable[str]:
-    return dict.fromkeys(key for mapping in mappings for key in mapping)

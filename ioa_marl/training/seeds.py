@@ -14,7 +14,7 @@ from ioa_marl.foundations.errors import UserError, one_line
 from ioa_marl.training.config import RunSpec
 from ioa_marl.training.failures import Notify, SeedsFailedError, blamed
 from ioa_marl.training.integrity import REMEDY, seal
-from ioa_marl.training.resume import read_checkpoint
+from ioa_marl.training.resume import changed_names, read_checkpoint
 from ioa_marl.training.runner import Report, Trainer
 from ioa_marl.training.store import InUseError, RunGoneError, SeedFolder, finite, installed_versions, now, provenance
 
@@ -169,12 +169,8 @@ def _open(spec: RunSpec, seed: int, folder: SeedFolder, notify: Notify) -> dict[
     if not os.path.lexists(folder.latest):
         return None
     saved = read_checkpoint(spec, seed, folder.latest)
-    used = saved.get("libraries", {})
-    other = [
-        f"{name} {used[name]}, now {installed}"
-        for name, installed in installed_versions().items()
-        if used.get(name, installed) != installed
-    ]
+    used, installed = saved.get("libraries", {}), installed_versions()
+    other = [f"{name} {used[name]}, now {installed[name]}" for name in changed_names(used, installed)]
     if other:
         notify(f"{folder.path} goes on with other libraries than it began with: {', '.join(other)}")
     return saved
