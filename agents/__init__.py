@@ -1,7 +1,7 @@
-"""Learning agents and baselines: one file each in `learners` and `baselines`; `base` holds what all of them promise.
+"""Learning agents and baselines, one file each in `learners` and `baselines`; their interface is in `base`.
 
-The other rooms are private to them: `common`, `networks`, `replay` and `saved`. Agents may use `ioa_marl.envs` for
-roles and steps, and never a concrete market.
+The packages `common`, `networks`, `replay` and `saved` contain code that agents share. Agents may use `ioa_marl.envs`
+for roles and transitions, and never a concrete market.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""The contract of an agent: what the runner asks of everything that plays a role."""
+"""The interface of an agent: what the runner calls on everything that plays a role."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ioa_marl.envs.vector import Transition
 from ioa_marl.foundations.errors import CannotPlayError, UserError
 
 State = dict[str, Any]
-"""What an agent is: nested dicts of tensors, NumPy arrays and JSON values."""
+"""The saved state of an agent: nested dicts of tensors, NumPy arrays and JSON values."""
 
 
 class NotFiniteError(UserError):
-    """What an agent would have to act or learn with is not finite: the seed has diverged.
+    """A number that an agent needs for acting or learning is not finite: the seed has diverged.
 
     Parameters
     ----------
     reason : str
-        What is not finite.
+        Names the number that is not finite.
     seed_indices : sequence of int
-        Of which seeds; the others are as they should be.
+        Indices of the seeds that have diverged; the other seeds are healthy.
     """
 
     def __init__(self, reason: str, seed_indices: Sequence[int]) -> None:
@@ -38,10 +38,10 @@ class NotFiniteError(UserError):
 
 @dataclass(frozen=True)
 class AgentContext:
-    """What an agent is built for."""
+    """The run that an agent is built for."""
 
     plays: tuple[Role, ...]
-    """Roles whose actions it chooses."""
+    """Roles whose actions the agent chooses."""
     roles: tuple[Role, ...]
     """Every role that acts in the run, for centralised critics; `Transition` is keyed by all of them."""
     seeds: tuple[int, ...]
@@ -51,45 +51,43 @@ class AgentContext:
     budget: int
     """Environment steps of the whole training, per seed."""
     device: torch.device
-    """Where networks live."""
+    """Device on which the networks are stored."""
     state_features: int = 0
-    """Length of the market's global state; 0 where no agent of the run needs it."""
+    """Length of the market's global state; 0 if no agent of the run needs it."""
 
     def stream_offset(self, role: Role) -> int:
-        """Return where a role's random streams begin: agents of one kind on two roles must not draw the same."""
+        """Return the number of a role's first random stream, so that two roles never draw the same numbers."""
         return 16 * (1 + [other.name for other in self.roles].index(role.name))
 
 
 class Agent(ABC):
     """Base class of learners and baselines.
 
-    An agent plays one or more roles for one or more training seeds; arrays have the shape
-    ``(seeds, num_envs, agents, …)``. What it does for one seed must not depend on the seeds beside it.
+    An agent plays one or more roles for one or more training seeds. Its arrays have the shape
+    ``(seeds, num_envs, agents, …)``. The results of one seed must not depend on the other seeds.
     """
 
     config_class: ClassVar[type[Any]]
     """Dataclass of the hyper-parameters."""
     action_spaces: ClassVar[tuple[type[gymnasium.spaces.Space[Any]], ...]]
-    """Action spaces it can play."""
+    """Classes of action spaces that the agent can play."""
     single_agent: ClassVar[bool] = False
-    """Whether it plays only roles of a single agent."""
+    """Whether the agent can play only roles that consist of a single agent."""
     learns: ClassVar[bool] = True
-    """Whether training changes it; the others are only evaluated."""
+    """Whether training changes the agent. An agent that does not learn is only evaluated."""
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
-    """Kinds of device it can train on."""
-    on_policy: ClassVar[bool] = False
-    """Whether it learns only from what its present policy did."""
+    """Types of device on which the agent can train."""
     centralised_critic: ClassVar[bool] = False
-    """Whether it looks at other roles' observations and actions while training."""
+    """Whether training uses the observations and actions of all roles, not only of its own."""
     needs_state: ClassVar[bool] = False
-    """Whether it learns from the market's global state: transitions then have it, and `AgentContext` its length."""
+    """Whether training uses the market's global state, which transitions then contain."""
     version: ClassVar[int] = 0
-    """Raised whenever the same seed no longer gives the same result."""
+    """Version number. It is raised whenever the same seed no longer gives the same result."""
     incidental: ClassVar[frozenset[str]] = frozenset()
-    """Settings that change no result, such as where a file lies; runs that differ in nothing else are the same run."""
+    """Settings that change no result, such as a file's path. Two runs that differ only in these are the same run."""
     need_not_be_finite: frozenset[str] = frozenset()
-    """Keys of its state, at any depth, of what need not be finite, such as a running minimum that has seen nothing yet.
-    A seed with any other number in its state that is infinite or NaN has diverged, and its run has failed."""
+    """Keys of the state, at any depth, whose values may be infinite or NaN, such as a running minimum before its first
+    value. If any other number in the state of a seed is infinite or NaN, the seed has diverged."""
 
     def __init__(self, context: AgentContext, config: Any) -> None:
         self.context, self.config = context, config
@@ -98,12 +96,15 @@ class Agent(ABC):
 
     @classmethod
     def learns_in(cls, game_class: type[Game], roles: Sequence[str]) -> bool:
-        """Whether training changes it when it plays these roles of a market."""
+        """Return whether training changes the agent when it plays these roles of a market."""
         return cls.learns
 
     @classmethod
     def prepared(cls, config: Any, plays: Sequence[Role], controlled_roles: Sequence[Role]) -> Any:
-        """Return the settings of a run that is about to begin; what lies outside it is looked up and recorded in them.
+        """Complete the settings of a run that is about to begin.
+
+        An agent that depends on something outside the run, such as a file, looks it up here and records in the settings
+        which version of it is used.
 
         Parameters
         ----------
@@ -111,6 +112,11 @@ class Agent(ABC):
             Instance of `config_class`.
         plays, controlled_roles : sequence of Role
             Roles that the agent plays, and all roles that act in the run.
+
+        Returns
+        -------
+        dataclass
+            Instance of `config_class`, with which the run is built.
 
         Raises
         ------
@@ -121,7 +127,7 @@ class Agent(ABC):
 
     @classmethod
     def first_update(cls, config: Any, role: Role, controlled_roles: Sequence[Role], num_envs: int) -> int:
-        """Return how many environment steps per seed it takes until a role is first learnt; 0 where nobody knows.
+        """Return the number of environment steps per seed before the first update of a role; 0 if it is not known.
 
         A run with a smaller budget is refused.
 
@@ -134,33 +140,33 @@ class Agent(ABC):
         controlled_roles : sequence of Role
             All roles that act in the run.
         num_envs : int
-            Markets per seed: so many environment steps are made at a time.
+            Markets per seed. Every step of the batch makes this many environment steps.
         """
         return 0
 
     @classmethod
     def check_context(cls, config: Any, context: AgentContext) -> None:
-        """Refuse settings that do not go together in a run, such as more minibatches than a rollout has rows.
+        """Refuse settings that contradict each other in a run, such as more minibatches than a rollout has rows.
 
         Raises
         ------
         ParameterError
-            Naming the setting, and what it may be.
+            Names the setting and its allowed values.
         """
         return
 
     @classmethod
     def memory(cls, config: Any, context: AgentContext) -> Mapping[str, int]:
-        """Return how many bytes its large arrays take at least, by the setting that they grow with.
+        """Return a lower bound of the size [bytes] of the agent's large arrays, by the setting that they grow with.
 
-        A run whose arrays are larger than the memory is refused; nothing is built for it.
+        A run whose arrays are larger than the computer's memory is refused before anything is built.
         """
         return {}
 
     def attach(self, game: Game) -> None:
-        """Be told which game is played from now on.
+        """Receive the game that is played from now on.
 
-        Privileged scripted policies look at it; who offers what the market asks for beyond actions
+        Privileged scripted policies look at its state. An agent that offers what the market asks for beyond actions
         (`Game.requirements`) hands it over with `Game.supply`.
         """
         return
@@ -169,57 +175,70 @@ class Agent(ABC):
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Choose actions.
 
-        Whoever cannot tell an action because its networks return no numbers any more raises `NotFiniteError`.
-
         Parameters
         ----------
         observations : dict of ndarray
-            For each role that acts, played or not, float32 (seeds, markets, agents, features). In evaluation the
-            number of markets differs from ``num_envs``.
+            For each role that acts, also those that the agent does not play, float32 (seeds, markets, agents,
+            features). In evaluation the number of markets differs from ``num_envs``.
         deterministic : bool
-            True in evaluation: no exploration, and no random state of training may be touched.
+            True in evaluation: the agent does not explore, and must not change the random state of training.
 
         Returns
         -------
         dict of ndarray
-            For each role played, (seeds, markets, agents) or (seeds, markets, agents, heads).
+            For each role that the agent plays, (seeds, markets, agents), or (seeds, markets, agents, heads) for a
+            MultiDiscrete space.
+
+        Raises
+        ------
+        NotFiniteError
+            If a network returns numbers from which no action can be chosen.
         """
 
     def observe(self, transition: Transition) -> None:
-        """Take in what the last actions led to; called after every training step."""
+        """Receive the transition that the last actions led to; called after every training step."""
         return
 
     def learn(self) -> Mapping[str, NDArray[np.float64]] | None:
-        """Update if it is time to; returns named figures, shape (seeds,) each, when there are any.
+        """Update the networks if an update is due.
 
-        A figure that is infinite or NaN means that the seed has diverged. One that a seed does not have this time is
-        masked (`numpy.ma`).
+        Returns
+        -------
+        dict of ndarray, optional
+            Training metrics by name, float64 (seeds,); None if no update was made. An infinite or NaN value means that
+            the seed has diverged. The value of a seed that has no such metric in this update is masked (`numpy.ma`).
         """
         return None
 
     def state_dict(self, seed_index: int) -> State:
-        """Return everything one seed needs to go on exactly where it is."""
+        """Return everything that is needed to continue the training of one seed exactly."""
         return {}
 
     def load_state_dict(self, seed_index: int, state: State) -> None:
-        """Go on from what `state_dict` returned."""
+        """Continue from a state that `state_dict` returned."""
         return
 
     def policy_state(self, seed_index: int) -> State:
-        """Return what one seed needs to act, without what only training needs."""
+        """Return the part of one seed's state that is needed for acting, without what only training needs."""
         return self.state_dict(seed_index)
 
     def load_policy_state(self, seed_index: int, state: State) -> None:
-        """Act as the policy that `policy_state` returned."""
+        """Act with a policy that `policy_state` returned."""
         self.load_state_dict(seed_index, state)
 
     def parameters_count(self) -> int:
-        """Return the number of trained parameters of one seed."""
+        """Return the number of trainable parameters of one seed."""
         return 0
 
 
 def check_playable(agent: type[Agent], role: Role) -> None:
-    """Refuse a pairing of agent and role that cannot work, in one sentence."""
+    """Refuse a role that an agent cannot play.
+
+    Raises
+    ------
+    CannotPlayError
+        Says in one sentence what the agent can play and what the role has.
+    """
     if not isinstance(role.action_space, agent.action_spaces):
         can = ", ".join(space.__name__ for space in agent.action_spaces)
         raise CannotPlayError(
@@ -233,7 +252,10 @@ def check_playable(agent: type[Agent], role: Role) -> None:
 
 
 def action_heads(space: gymnasium.spaces.Space[Any]) -> list[int]:
-    """Return the number of outcomes of each head; a Discrete space has one head."""
+    """Return the number of outcomes of each head of a discrete action space.
+
+    A Discrete space has one head; a MultiDiscrete space has one for each of its components.
+    """
     if isinstance(space, gymnasium.spaces.Discrete):
         return [int(space.n)]
     if isinstance(space, gymnasium.spaces.MultiDiscrete):

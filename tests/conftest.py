@@ -35,10 +35,10 @@ def pytest_collection_modifyitems(items):
 def one_thread():
     import torch
 
-    from ioa_marl.agents.networks.rounding import round_alike
+    from ioa_marl.agents.networks.rounding import set_reproducible_products
 
     torch.set_num_threads(1)
-    round_alike()  # before the first product
+    set_reproducible_products()  # before the first product
 
 
 @pytest.fixture(scope="session")

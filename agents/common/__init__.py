@@ -1,1 +1,1 @@
-"""What several learners share beside networks and buffers: actor–critics, members of a stack, schedules, streams."""
+"""Code that several learners share, besides networks and buffers: actor–critics, stacks, schedules, random streams."""

@@ -1,4 +1,4 @@
-"""How the agents of a role share a stack of networks, and how their arrays are put into its order."""
+"""The mapping between the agents of a role and the members of a stack of networks."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from ioa_marl.agents.common.streams import Streams
 from ioa_marl.envs.core import Role
 
 MAX_SEPARATE_AGENTS = 64
-"""Up to so many agents of a role have networks of their own; more share one."""
+"""Largest number of agents of a role that have separate networks; a larger role shares one network."""
 
 
 def separate_networks(role: Role, share_above: int = MAX_SEPARATE_AGENTS) -> int:
-    """Return how many networks of a kind a role has for each seed: one for each agent, or one that all share."""
+    """Return the number of networks of each kind per seed: one for each agent of the role, or one that all share."""
     return role.count if role.count <= share_above else 1
 
 
 class Members:
-    """The stack of one role: a member for each seed and agent, or one for each seed where the agents share.
+    """The members of a stack of networks for one role.
 
-    Member order is (seed, agent).
+    The stack has a member for each seed and agent, ordered by seed and then agent, or one for each seed if the agents
+    share a network.
 
     Parameters
     ----------
     context : AgentContext
-        Seeds and markets.
+        The run, of which the seeds and the number of markets are used.
     role : Role
         The role.
     share_above : int, default `MAX_SEPARATE_AGENTS`
@@ -43,25 +44,38 @@ class Members:
 
     @property
     def shared(self) -> bool:
-        """Whether several agents use the same network."""
+        """Whether the agents share a network."""
         return self.separate < self.role.count
 
     def uniforms(self, streams: Streams, copies: int = 1) -> Callable[[int], NDArray[np.float64]]:
-        """Return what `StackedMLP` is initialised with; the copies of a member are neighbours."""
+        """Return a function that draws the numbers with which `StackedMLP` initialises its weights.
+
+        Parameters
+        ----------
+        streams : Streams
+            Random streams of the seeds.
+        copies : int, default 1
+            Networks per member, such as 2 for twin critics. The networks of a member are adjacent in the stack.
+
+        Returns
+        -------
+        callable
+            ``uniforms(k)`` returns float64 (members · copies, k), uniform in [0, 1).
+        """
         return lambda k: streams.uniform(self.separate * copies, k).reshape(-1, k)
 
     def rows(self, seed_index: int, copies: int = 1) -> slice:
-        """Return the members of one seed."""
+        """Return the indices of one seed's networks in a stack with ``copies`` networks per member."""
         n = self.separate * copies
         return slice(seed_index * n, (seed_index + 1) * n)
 
     def columns(self, seed_index: int) -> slice:
-        """Return one seed's part of an axis (seeds · num_envs · agents)."""
+        """Return the indices of one seed on an axis of length seeds · num_envs · agents."""
         n = self.num_envs * self.role.count
         return slice(seed_index * n, (seed_index + 1) * n)
 
     def of_columns(self, columns: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return whose network a column of an axis (seeds · num_envs · agents) belongs to."""
+        """Return the member of each index on an axis of length seeds · num_envs · agents; both int64 (n,)."""
         seeds, agents = columns // (self.num_envs * self.role.count), columns % self.role.count
         return seeds if self.separate == 1 else seeds * self.separate + agents
 

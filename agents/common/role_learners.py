@@ -1,4 +1,4 @@
-"""The frame of an agent that has a learner of its own for every role it plays, each a stack over seeds and agents."""
+"""Base class of agents that have a separate learner for every role, each a stack over seeds and agents."""
 
 from __future__ import annotations
 
@@ -12,54 +12,54 @@ from ioa_marl.agents.networks.stacked import StackedModule
 
 
 class Learner(Protocol):
-    """What learns one role."""
+    """The learner of one role, as far as `LearnerPerRole` uses it."""
 
     members: Members
-    """Who shares which network."""
+    """The mapping between agents and members of the stack."""
 
     @property
     def actor(self) -> StackedModule:
         """The actors of all members."""
 
     def state(self, seed_index: int) -> State:
-        """Return everything of one seed."""
+        """Return the complete state of one seed."""
 
     def load_state(self, seed_index: int, state: State) -> None:
-        """Set everything of one seed."""
+        """Set the complete state of one seed."""
 
     def parameters_count(self) -> int:
-        """Return the number of trained parameters of one seed."""
+        """Return the number of trainable parameters of one seed."""
 
 
 L = TypeVar("L", bound=Learner)
 
 
 class LearnerPerRole(Agent, Generic[L]):
-    """Base of such agents: saving, loading and counting; a subclass says how they act and learn.
+    """Base class that saves, loads and counts the learners; a subclass defines how they act and learn.
 
     Parameters
     ----------
     context : AgentContext
-        What the agent is built for.
+        The run.
     config : dataclass
         Hyper-parameters.
     """
 
     _learners: dict[str, L]
-    """The learner of each role that it plays; the subclass makes them once it is known that the roles can be played."""
+    """The learner of each role; created by the subclass, after this constructor has checked the roles."""
 
     def __init__(self, context: AgentContext, config: Any) -> None:
         super().__init__(context, config)
-        # All seeds of a group are at the same step; each one's schedule is its own step count.
+        # Environment steps of each seed; all seeds that train together are at the same step.
         self._steps = np.zeros(len(context.seeds), np.int64)
 
     def state_dict(self, seed_index: int) -> State:
-        """Return everything of one seed."""
+        """Return the complete state of one seed."""
         learners = {name: learner.state(seed_index) for name, learner in self._learners.items()}
         return {"steps": int(self._steps[seed_index]), "learners": learners}
 
     def load_state_dict(self, seed_index: int, state: State) -> None:
-        """Go on from what `state_dict` returned."""
+        """Continue from a state that `state_dict` returned."""
         self._steps[seed_index] = state["steps"]
         for name, learner in self._learners.items():
             learner.load_state(seed_index, state["learners"][name])
@@ -77,5 +77,5 @@ class LearnerPerRole(Agent, Generic[L]):
             learner.actor.load_member_state(learner.members.rows(seed_index), state[name])
 
     def parameters_count(self) -> int:
-        """Return the number of trained parameters of one seed."""
+        """Return the number of trainable parameters of one seed."""
         return sum(learner.parameters_count() for learner in self._learners.values())

@@ -1,7 +1,7 @@
-"""Random numbers of agents: one counter-based stream per training seed and purpose.
+"""Random numbers of agents: counter-based streams, each identified by a training seed and a stream number.
 
-What a seed draws depends on its own counter only, never on the seeds beside it, and the counter is all
-there is to save.
+The numbers of a seed depend on its own counter only, and never on the other seeds. The counter is the whole state of a
+stream.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _fill(seeds: NDArray[Any], stream: Any, counters: NDArray[Any], out: NDArray
 
 @kernel
 def _normal_pair(first: Any, second: Any) -> tuple[float, float]:
-    """Two independent standard normal numbers out of two words (Box and Muller)."""
+    """Turn two random words into two independent standard normal numbers (Box and Muller)."""
     radius = math.sqrt(-2.0 * math.log(1.0 - to_unit(first)))
     angle = 2.0 * math.pi * to_unit(second)
     return radius * math.cos(angle), radius * math.sin(angle)
@@ -78,60 +78,62 @@ class Streams:
     seeds : sequence of int
         Training seeds.
     stream_offset : int
-        Which of a seed's streams; two purposes never share numbers with each other or with a market.
+        Number of the stream. Different streams of a seed, and those of its markets, are independent.
     """
 
     def __init__(self, seeds: Sequence[int], stream_offset: int) -> None:
         self._seeds = np.array(seeds, np.uint64)
-        # Markets use small stream numbers (their index); agents count down from the top.
+        # Markets use their index as stream number; agents count down from the largest number.
         self._stream = np.uint64(2**64 - 1 - stream_offset)
         self.counters = np.zeros(len(self._seeds), np.uint64)
 
     def uniform(self, *shape: int) -> NDArray[np.float64]:
-        """Return numbers in [0, 1), shape (seeds, *shape), and advance every seed's counter by one."""
+        """Return uniform numbers in [0, 1), float64 (seeds, *shape), and advance the counter of every seed by one."""
         out = np.empty((len(self._seeds), int(np.prod(shape))))
         _fill(self._seeds, self._stream, self.counters, out)
         self.counters += np.uint64(1)
         return out.reshape(len(self._seeds), *shape)
 
     def normal(self, *shape: int) -> NDArray[np.float32]:
-        """Return standard normal numbers, shape (seeds, *shape), and advance every seed's counter by one."""
+        """Return standard normal numbers, float32 (seeds, *shape), and advance the counter of every seed by one."""
         out = np.empty((len(self._seeds), 1, int(np.prod(shape))), np.float32)
         _fill_normal(self._seeds, self._stream, self.counters[:, None], out)
         self.counters += np.uint64(1)
         return out.reshape(len(self._seeds), *shape)
 
     def normal_of(self, observations: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-        """Return standard normal numbers that depend on a seed, an observation and its place only; no counter moves.
+        """Return standard normal numbers that are a function of the seed, the observation and its row.
+
+        No counter advances.
 
         Parameters
         ----------
         observations : ndarray of float32
             (seeds, rows, features).
         count : int
-            Numbers for each observation.
+            Number of normal numbers for each observation.
 
         Returns
         -------
         ndarray of float32
             (seeds, rows, count).
         """
-        seen = np.ascontiguousarray(observations, np.float32).view(np.uint32)
-        counters = np.empty(seen.shape[:2], np.uint64)
-        _fingerprints(seen, counters)
-        out = np.empty((*seen.shape[:2], count), np.float32)
+        words = np.ascontiguousarray(observations, np.float32).view(np.uint32)
+        counters = np.empty(words.shape[:2], np.uint64)
+        _fingerprints(words, counters)
+        out = np.empty((*words.shape[:2], count), np.float32)
         _fill_normal(self._seeds, self._stream, counters, out)
         return out
 
     def integers(self, high: NDArray[np.int64] | int, *shape: int) -> NDArray[np.int64]:
-        """Return integers in [0, high), shape (seeds, *shape); ``high`` broadcasts against that shape."""
+        """Return uniform integers in [0, high), int64 (seeds, *shape); ``high`` is broadcast to that shape."""
         out: NDArray[np.int64] = (self.uniform(*shape) * high).astype(np.int64)
         return out
 
     def categorical(self, probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
-        """Draw from distributions over the last axis, shape (seeds, …, outcomes)."""
+        """Sample outcomes, int64 (seeds, …), of which ``probabilities`` are (seeds, …, outcomes)."""
         u = self.uniform(*probabilities.shape[1:-1])
-        # The last edge is left out, so rounding of the sum can never give an outcome that does not exist.
+        # Without the last edge, rounding of the sum cannot lead to an outcome that does not exist.
         edges = np.cumsum(probabilities, axis=-1, dtype=np.float64)[..., :-1]
         drawn: NDArray[np.int64] = (u[..., None] >= edges).sum(axis=-1)
         return drawn

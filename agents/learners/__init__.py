@@ -1,4 +1,4 @@
-"""Learning agents, one file each: settings, networks, how it acts and how it learns, in this order.
+"""Learning agents, one file each, in this order: settings, networks, acting, learning.
 
-What several of them share is in `ioa_marl.agents.common`, `networks` and `replay`.
+Code that several of them share is in `ioa_marl.agents.common`, `networks` and `replay`.
 """

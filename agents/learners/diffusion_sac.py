@@ -1,15 +1,17 @@
-"""Discrete soft actor-critic whose actor is a denoising chain, as the soft Bellman equation has it.
+"""Discrete soft actor-critic whose actor is a denoising chain.
 
 Du, Li, Niyato, Kang, Xiong, Huang and Mao, "Diffusion-based reinforcement learning for edge-enabled AI-generated
-content services" (2024): D2SAC. Their code departs from a soft actor-critic in ways that keep its policy from following
-the temperature; `diffusion_sac_ref` does as it does. Here
+content services" (2024), call it D2SAC. Their code departs from a soft actor-critic in several ways, because of which
+its policy hardly depends on the temperature; `diffusion_sac_ref` reproduces it. This agent follows the soft Bellman
+equation:
 
-- the predicted noise is not bounded, and the estimate of the clean logits is, smoothly;
-- the critics' target has the entropy in it, and the temperature falls over training as in `sac`;
-- deterministic play has no noise in the chain.
+- the predicted noise is not bounded, and the estimate of the clean logits has a smooth bound;
+- the critics' target includes the entropy, and the temperature falls over training as in `sac`;
+- in evaluation the chain runs without noise.
 
-The actor maximises the entropy of π(·|s, noise), which is at most that of the policy that is played, the mean over
-the noise; the two are the same where the loss is at its minimum. The figure ``entropy`` is that of the policy played.
+The policy is the mean of π(·|s, noise) over the noise. The actor's loss uses the entropy of π(·|s, noise), which is a
+lower bound of the policy's entropy; the two agree at the minimum of the loss. The metric ``entropy`` is that of the
+policy.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ from ioa_marl.envs.core import Role
 from ioa_marl.foundations.parameters import ParameterError, check_integer, check_number, require
 
 MEASURED_STATES, MEASURED_DRAWS = 8, 32
-"""Observations of a batch, and chains for each, from which the entropy of the policy is measured: some 0.03 too low."""
+"""Number of observations of a batch, and of chains for each, from which the policy's entropy is estimated.
+
+The estimate is about 0.03 nat too low."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +46,19 @@ class ChainConfig(SoftConfig):
     """Hyper-parameters of discrete SAC with a denoising chain."""
 
     update_every: int = 32
-    """Environment steps per update."""
+    """Number of environment steps per update."""
     denoising_steps: int = 5
-    """Steps H of the chain; the gradient goes through all of them."""
+    """Number H of denoising steps; the gradient passes through all of them."""
     beta_min: float = 0.1
-    """Noise rate of the variance-preserving schedule at the clean end."""
+    """Noise rate β of the variance-preserving schedule at its clean end."""
     beta_max: float = 10.0
-    """Noise rate at the noisy end."""
+    """Noise rate β of the schedule at its noisy end."""
     activation: str = "relu"
-    """Between layers of actor and critics: relu, silu or mish, which is the slowest."""
+    """Activation of actor and critics: ``relu``, ``silu`` or ``mish``. Mish is the slowest."""
     compile: bool = False
-    """Whether updates are compiled, which takes a minute and a C++ compiler; on a CPU it does not pay. The results are
-    repeatable, but not those of uncompiled updates, and may differ in the last bit with the number of seeds."""
+    """Whether updates are compiled by PyTorch. This takes a minute, needs a C++ compiler and does not pay on a CPU.
+    The results are repeatable, but differ from those without compiling, and may depend in the last bit on the number
+    of seeds."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained with."""
@@ -70,7 +75,7 @@ class DiffusionSACConfig(ChainConfig):
     """Hyper-parameters of diffusion SAC."""
 
     logit_bound: float = 5.0
-    """Bound of the logits: no two probabilities differ by more than a factor exp(2 · bound)."""
+    """Bound of the absolute logits: two probabilities differ at most by a factor of exp(2 · bound)."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained with."""
@@ -79,13 +84,13 @@ class DiffusionSACConfig(ChainConfig):
 
 
 class ChainLearner(SoftLearner):
-    """A denoising chain as actor; how the chain is bounded is left open.
+    """A soft actor-critic whose actor is a denoising chain; a subclass chooses what is bounded.
 
-    Every pass through the chain draws new noise: acting, in the target, and in the actor's loss.
+    Every pass through the chain draws new noise: when acting, in the critics' target, and in the actor's loss.
     """
 
     bound: float | None
-    """Bound of the logits, or None where the predicted noise is bounded instead."""
+    """Bound of the absolute logits, or None if the predicted noise is bounded instead."""
 
     def __init__(self, context: AgentContext, config: Any, role: Role) -> None:
         stream_offset = context.stream_offset(role)
@@ -94,11 +99,11 @@ class ChainLearner(SoftLearner):
             Streams(context.seeds, stream_offset + 4),
         )
         super().__init__(context, config, role)
-        self._run: Callable[[Tensor, Tensor | None], Tensor] = self.actor
+        self._evaluate: Callable[[Tensor, Tensor | None], Tensor] = self.actor
         self._compiled: Callable[[Tensor, Tensor | None], Tensor] | None = None
 
     def make_actor(self, weights: Streams) -> StackedDenoiser:
-        """Build the chains."""
+        """Build the chains; ``weights`` are the random streams for their initial weights."""
         c = self.config
         schedule = variance_preserving(c.denoising_steps, c.beta_min, c.beta_max)
         return StackedDenoiser(
@@ -107,61 +112,103 @@ class ChainLearner(SoftLearner):
         )  # fmt: skip
 
     def make_critics(self, weights: Streams) -> StackedMLP:
-        """Build the critics; the twins of a member are neighbours."""
+        """Build the critics; the twin critics of a member are adjacent in the stack."""
         c = self.config
         sizes = [self.features, *[c.width] * c.depth, self.heads.width]
         uniforms = self.members.uniforms(weights, 2)
         return StackedMLP(2 * self.members.count, sizes, uniforms, ACTIVATIONS[c.activation])
 
-    def drawn(self, streams: Streams, rows: int) -> Tensor:
-        """Return the noise of a chain for every row, (members, steps, rows, logits)."""
+    def chain_noise(self, streams: Streams, rows: int) -> Tensor:
+        """Draw the noise of a chain for every row.
+
+        Parameters
+        ----------
+        streams : Streams
+            Random streams to draw from.
+        rows : int
+            Observations of each member.
+
+        Returns
+        -------
+        Tensor
+            float32 (members, steps, rows, logits), standard normal.
+        """
         shape = (self.members.separate, self.config.denoising_steps, rows, self.heads.width)
         noise = torch.from_numpy(streams.normal(*shape)).to(self.device)
         return noise.reshape(self.members.count, *shape[1:])
 
     def logits(self, observations: Tensor, *, deterministic: bool = False) -> Tensor:
-        """Return (members, batch, heads, outcomes), of a chain with new noise, or with none."""
-        noise = self.resting_noise(observations) if deterministic else self.drawn(self.noise, observations.shape[1])
-        return self.heads.logits(self._run(observations, noise))
+        """Run the chain, with new noise or, if ``deterministic``, with that of evaluation.
 
-    def resting_noise(self, observations: Tensor) -> Tensor | None:
-        """Return the noise of deterministic play, which takes nothing from the streams of training: none."""
+        Parameters
+        ----------
+        observations : Tensor
+            (members, batch, features).
+        deterministic : bool
+            Whether actions are chosen for evaluation.
+
+        Returns
+        -------
+        Tensor
+            (members, batch, heads, outcomes), −inf where an outcome does not exist.
+        """
+        noise = (
+            self.evaluation_noise(observations)
+            if deterministic
+            else self.chain_noise(self.noise, observations.shape[1])
+        )
+        return self.heads.logits(self._evaluate(observations, noise))
+
+    def evaluation_noise(self, observations: Tensor) -> Tensor | None:
+        """Return the noise in evaluation, (members, steps, batch, logits), or None for a chain without noise."""
         return None
 
     def entropy_of_policy(self, observations: Tensor) -> Tensor:
-        """Return the entropy of the policy that is played, the mean over the chain's noise, (members,)."""
+        """Estimate the entropy of the policy, the mean of π(·|s, noise) over the chain's noise.
+
+        Parameters
+        ----------
+        observations : Tensor
+            (members, batch, features), of which the first `MEASURED_STATES` of the batch are used.
+
+        Returns
+        -------
+        Tensor
+            (members,), in nats.
+        """
         states = observations[:, :MEASURED_STATES]
         repeated = states.repeat_interleave(MEASURED_DRAWS, dim=1)
-        chains = self.actor(repeated, self.drawn(self.measuring, repeated.shape[1]))
+        chains = self.actor(repeated, self.chain_noise(self.measuring, repeated.shape[1]))
         pi = softmax(self.heads.logits(chains)).unflatten(1, (-1, MEASURED_DRAWS)).mean(2)
         return -self.heads.weighted(pi, pi.clamp(min=torch.finfo(pi.dtype).tiny).log()).mean(-1)
 
     def update(self, alpha: float) -> dict[str, Tensor]:
-        """Make one gradient step of critics and actor; returns figures (seeds,)."""
+        """Make one gradient step of critics and actors, compiled if the settings say so; see `SoftLearner.update`."""
         if not self.config.compile:
             return super().update(alpha)
         if self._compiled is None:
             check_compiler(self.device)
             self._compiled = torch.compile(self.actor, fullgraph=True, dynamic=False)
-        # Acting, whose batches have other sizes in evaluation, is never compiled.
-        self._run = self._compiled
+        # Acting is not compiled, because the size of its batches differs in evaluation.
+        self._evaluate = self._compiled
         try:
             return super().update(alpha)
         finally:
-            self._run = self.actor
+            self._evaluate = self.actor
 
     def _update_actor(self, batch: Batch, alpha: float) -> tuple[Tensor, Tensor]:
+        """Minimise the loss of `SoftLearner`; returns it and the entropy of the policy, (members,) each."""
         loss, _ = super()._update_actor(batch, alpha)
         with torch.no_grad():
             return loss, self.entropy_of_policy(batch.observations)
 
     def streams(self) -> dict[str, Streams]:
-        """Return the random streams that are used in training, by name."""
+        """Return the random streams that training uses, by their key in a checkpoint."""
         return {**super().streams(), "noise": self.noise, "measuring": self.measuring}
 
 
 def check_compiler(device: torch.device) -> None:
-    """Refuse to compile where nothing can."""
+    """Raise `ParameterError` if PyTorch cannot compile on the device, because there is no C++ compiler."""
     if device.type == "cpu" and not any(
         shutil.which(name) for name in (os.environ.get("CXX"), "g++", "clang++") if name
     ):
@@ -169,18 +216,18 @@ def check_compiler(device: torch.device) -> None:
 
 
 class ChainAgent(SoftAgent):
-    """Discrete SAC with a denoising chain; each role it plays has its own networks."""
+    """Discrete SAC with a denoising chain, with separate networks for each role."""
 
     @classmethod
     def prepared(cls, config: Any, plays: Sequence[Role], controlled_roles: Sequence[Role]) -> Any:
-        """Return the settings of a run that is about to begin, if it can compile where that is asked for."""
+        """Return the settings; refuse to compile if there is no C++ compiler."""
         if config.compile:
             check_compiler(torch.device("cpu"))
         return config
 
 
 class DiffusionSACLearner(ChainLearner):
-    """A chain whose logits are bounded."""
+    """A soft actor-critic with a denoising chain whose logits are bounded."""
 
     def __init__(self, context: AgentContext, config: Any, role: Role) -> None:
         self.bound = config.logit_bound
@@ -188,7 +235,7 @@ class DiffusionSACLearner(ChainLearner):
 
 
 class DiffusionSACAgent(ChainAgent):
-    """Diffusion SAC; each role it plays has its own networks."""
+    """Diffusion SAC with separate networks for each role."""
 
     config_class: ClassVar[type[Any]] = DiffusionSACConfig
     learner_class: ClassVar[type[SoftLearner]] = DiffusionSACLearner

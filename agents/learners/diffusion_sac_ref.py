@@ -1,21 +1,22 @@
-"""The published diffusion SAC as its code behaves, for reproduction: see `diffusion_sac` for what to use.
+"""The published diffusion SAC with the behaviour of its code, for reproduction; otherwise use `diffusion_sac`.
 
 Du, Li, Niyato, Kang, Xiong, Huang and Mao, "Diffusion-based reinforcement learning for edge-enabled AI-generated
-content services" (2024), as their public code has it. What sets it apart from a soft actor-critic:
+content services" (2024). Their public code differs from a soft actor-critic in these points:
 
-- The predicted noise goes through a tanh. With the published schedule the chain multiplies what it begins with by 12.5,
-  and the network can move the logits by 17.5 at most: policies are nearly one-hot, whichever way the noise has it, and
-  the temperature has next to no effect.
-- The entropy is that of π(·|s, noise); the policy that is played is the mean over the noise.
-- The critics' target has no entropy in it: Σ π'(a|s') min Q'(s', a), with a target actor that follows like the critics.
-- The temperature stays what it is, gradients are not clipped, all weights decay, and nothing warms up.
-- The chain is noisy in evaluation too, the likeliest of the resulting actions is played. Here the noise of evaluation
-  is a function of the seed, the observation and its place in the batch: evaluation is repeatable and takes nothing from
-  the streams of training, and different steps and markets have independent noise wherever they look different.
+- The predicted noise passes through a tanh. With the published schedule, the chain multiplies its initial noise by
+  12.5, and the network can change the logits by 17.5 at most. Policies are therefore nearly one-hot in a direction that
+  the noise decides, and the temperature has almost no effect.
+- The entropy is that of π(·|s, noise), whereas the policy is the mean of this over the noise.
+- The critics' target is Σ_a π'(a|s') min_k Q'_k(s', a), without entropy and with a target actor π'.
+- The temperature is constant, gradients are not clipped, all weights decay, and there is no warm-up.
+- The chain has noise in evaluation as well, and the most likely of the resulting actions is played. Here this noise is
+  a function of the seed, the observation and its row in the batch. Evaluation is therefore repeatable and does not
+  change the random streams of training, and different observations have independent noise.
 
-The published code makes an update at every step, of 512 transitions and networks of width 256: ``agent=
-diffusion_sac_ref/paper``, some 5 steps a second on a core. The defaults behave alike and are affordable.
-One thing is as in all agents here and not as there: a truncated episode bootstraps from its last observation.
+The published code makes an update of 512 transitions at every step, with networks of width 256. The preset
+``agent=diffusion_sac_ref/paper`` does the same, at about 5 steps per second on one core. The defaults need less time
+and behave similarly. In one point this agent follows the other agents here and not the published code: a truncated
+episode bootstraps from its last observation.
 """
 
 from __future__ import annotations
@@ -41,30 +42,30 @@ from ioa_marl.foundations.parameters import check_number
 
 @dataclass(frozen=True)
 class DiffusionSACRefConfig(ChainConfig):
-    """Hyper-parameters of the published diffusion SAC; its sizes are in the preset ``paper``."""
+    """Hyper-parameters of the published diffusion SAC. The preset ``paper`` has the published sizes."""
 
     actor_lr: float = 1e-4
     """Learning rate of the actor."""
     gamma: float = 0.95
     """Discount per action."""
     n_step: int = 3
-    """Actions whose rewards are summed before the value is bootstrapped."""
+    """Number of actions whose rewards are summed before the critic bootstraps."""
     tau: float = 0.005
-    """Share of the networks that their targets take over at each update."""
+    """Step τ of the Polyak averaging of the target networks at each update."""
     learning_starts: int = 0
-    """Environment steps before the first update."""
+    """Number of environment steps before the first update."""
     alpha_start: float = 0.05
-    """Entropy temperature α at the beginning, in units of scaled reward."""
+    """Entropy temperature α at the beginning [scaled reward per nat]."""
     alpha_end: float = 0.05
-    """Entropy temperature at the end; the published one is constant."""
+    """Entropy temperature at the end [scaled reward per nat]; the published one is constant."""
     reward_scale: float = 1.0
-    """Factor of all rewards."""
+    """Factor by which all rewards are multiplied."""
     max_grad_norm: float = 1e30
-    """Largest norm of a member's gradient; the published ones are not clipped."""
+    """Largest norm of the gradient of one network; the published code does not clip gradients."""
     activation: str = "mish"
-    """Between layers of actor and critics: relu, silu or mish, which is the slowest."""
+    """Activation of actor and critics: ``relu``, ``silu`` or ``mish``. Mish is the slowest."""
     weight_decay: float = 1e-4
-    """Share of the parameters in their gradients."""
+    """Factor with which the parameters are added to their gradients."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained with."""
@@ -73,7 +74,7 @@ class DiffusionSACRefConfig(ChainConfig):
 
 
 class DiffusionSACRefLearner(ChainLearner):
-    """A chain whose predicted noise is bounded, with a target of its own."""
+    """A soft actor-critic with a denoising chain whose predicted noise is bounded, and with a target actor."""
 
     bound = None
 
@@ -86,38 +87,49 @@ class DiffusionSACRefLearner(ChainLearner):
         )
         self.evaluation = Streams(context.seeds, context.stream_offset(role) + 5)
 
-    def resting_noise(self, observations: Tensor) -> Tensor:
-        """Return the noise of evaluation, a function of what is seen."""
-        seen = observations.numpy(force=True).reshape(self.members.seeds, -1, self.features)
+    def evaluation_noise(self, observations: Tensor) -> Tensor:
+        """Return the noise in evaluation, which is a function of the observations.
+
+        Parameters
+        ----------
+        observations : Tensor
+            (members, batch, features).
+
+        Returns
+        -------
+        Tensor
+            float32 (members, steps, batch, logits).
+        """
+        inputs = observations.numpy(force=True).reshape(self.members.seeds, -1, self.features)
         steps, width = self.config.denoising_steps, self.heads.width
-        noise = torch.from_numpy(self.evaluation.normal_of(seen, steps * width)).to(self.device)
+        noise = torch.from_numpy(self.evaluation.normal_of(inputs, steps * width)).to(self.device)
         return noise.reshape(self.members.count, -1, steps, width).transpose(1, 2).contiguous()
 
     def next_values(self, batch: Batch, alpha: float) -> Tensor:
-        """Return what the targets hold the next observations to be worth, (members, batch); no entropy."""
-        noise = self.drawn(self.noise, batch.next_observations.shape[1])
+        """Return V(s') = Σ_a π'(a|s') min_k Q'_k(s', a), (members, batch), in units of scaled reward."""
+        noise = self.chain_noise(self.noise, batch.next_observations.shape[1])
         pi = softmax(self.heads.logits(self.target_actor(batch.next_observations, noise)))
         return self.heads.weighted(pi, self.values(self.targets, batch.next_observations).min(dim=1).values)
 
     def update(self, alpha: float) -> dict[str, Tensor]:
-        """Make one gradient step of critics and actor; returns figures (seeds,)."""
-        figures = super().update(alpha)
+        """Make one gradient step of critics and actors, and move the target actor; see `SoftLearner.update`."""
+        metrics = super().update(alpha)
         polyak_update(self.target_actor, self.actor, self.config.tau)
-        return figures
+        return metrics
 
     def state(self, seed_index: int) -> State:
-        """Return everything of one seed."""
+        """Return the complete state of one seed."""
         rows = self.members.rows(seed_index)
         return {**super().state(seed_index), "target_actor": self.target_actor.member_state(rows)}
 
     def load_state(self, seed_index: int, state: State) -> None:
-        """Set everything of one seed."""
+        """Set the complete state of one seed."""
         super().load_state(seed_index, state)
         self.target_actor.load_member_state(self.members.rows(seed_index), state["target_actor"])
 
 
 class DiffusionSACRefAgent(ChainAgent):
-    """The published diffusion SAC: it plays roles of a single agent."""
+    """The published diffusion SAC; it plays only roles that consist of a single agent."""
 
     config_class: ClassVar[type[Any]] = DiffusionSACRefConfig
     learner_class: ClassVar[type[SoftLearner]] = DiffusionSACRefLearner

@@ -1,8 +1,8 @@
-"""Independent actor–critic: the deterministic actor–critic of the mean-field agent without the mean.
+"""Independent actor–critic: every agent learns from its own observations and actions only.
 
-Actors and critics see nothing but what their own agent sees and does; to each of them the others are part of the
-environment. Compared with as "DVCG-MARL" in the paper on dual-currency VCG auctions for network slices (Eqs. 28–38
-without m̄).
+Each agent treats the other agents as part of the environment. It is the mean-field agent without the mean m̄ of the
+other agents. The paper on dual-currency VCG auctions for network slices compares with it under the name "DVCG-MARL"
+(Eqs. 28–38 without m̄).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ioa_marl.agents.common.actor_critic import ActorCriticConfig, RoleLearner
+from ioa_marl.agents.common.actor_critic import RoleLearner
 from ioa_marl.agents.common.actor_critic_agent import ActorCriticAgent
+from ioa_marl.agents.common.actor_critic_config import ActorCriticConfig
 from ioa_marl.agents.replay.joint_views import View
 
 
@@ -24,25 +25,25 @@ class IndependentACConfig(ActorCriticConfig):
 
 
 class IndependentLearner(RoleLearner):
-    """Critics of the own observation and action."""
+    """Critics Q(o_i, a_i) of the agent's own observation and action."""
 
     def critic_features(self) -> int:
         """Return the number of inputs of a critic."""
         return int(self.role.observation_space.shape[0]) + self.heads.width
 
     def own_columns(self) -> Tensor:
-        """Return which inputs of a critic are the own action, (1, width)."""
+        """Return the indices of the critic inputs that are the own action, int64 (1, width)."""
         return torch.arange(self.heads.width)[None].to(self.device) + self.role.observation_space.shape[0]
 
-    def critic_inputs(self, view: View, own: Tensor | None, chosen: Tensor | None) -> Tensor:
-        """Return own observation and action, (members, rows, critic features)."""
+    def critic_inputs(self, view: View, own_actions: Tensor | None, agent_indices: Tensor | None) -> Tensor:
+        """Return (o_i, a_i), (members, rows, critic features); parameters as in `RoleNetworks.critic_inputs`."""
         name = self.role.name
-        action = self.stacked(view.actions[name], chosen) if own is None else own
-        return torch.cat([self.stacked(view.observations[name], chosen), action], dim=-1)
+        actions = self.stacked(view.actions[name], agent_indices) if own_actions is None else own_actions
+        return torch.cat([self.stacked(view.observations[name], agent_indices), actions], dim=-1)
 
 
 class IndependentACAgent(ActorCriticAgent):
-    """Independent actor–critic; each role it plays has its own networks."""
+    """Independent actor–critic with separate networks for each role."""
 
     config_class: ClassVar[type[Any]] = IndependentACConfig
     learner_class: ClassVar[type[RoleLearner]] = IndependentLearner

@@ -1,9 +1,9 @@
-"""Multi-agent PPO: actors that look at their own observation, values that look at the whole market while training.
+"""Multi-agent PPO: actors of the agent's own observation, and critics of the market's global state.
 
-Yu et al., "The surprising effectiveness of PPO in cooperative multi-agent games" (2022), with the value of what they
-call the agent-specific global state: the state of the market beside the agent's own observation. All seeds and agents
-are one stack of networks. Not taken over: value normalisation, for which `MAPPOConfig.reward_scale` stands, and the
-clipped value loss.
+Yu et al., "The surprising effectiveness of PPO in cooperative multi-agent games" (2022). The critic's input is what
+they call the agent-specific global state: the state of the market, followed by the agent's own observation. All seeds
+and agents are trained in one stack of networks. Two parts of their algorithm are missing: value normalisation, which
+`MAPPOConfig.reward_scale` replaces, and the clipped value loss.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from ioa_marl.agents.networks.softmax import log_softmax
 from ioa_marl.agents.networks.stacked import (
     StackedMLP,
     gradient_step,
-    kept,
     load_optimiser_state,
     optimiser_state,
     stack_bytes,
+    unchanged,
 )
 from ioa_marl.agents.replay.rollouts import StateRollout, generalised_advantages, rollout_steps, split_minibatches
 from ioa_marl.envs.core import Arrays, Role
@@ -41,7 +41,7 @@ from ioa_marl.foundations.errors import UserError
 from ioa_marl.foundations.parameters import check_number, require
 
 FIRST_POLICY_SCALE = 0.01
-"""Factor of the initial weights of the actors' last layer: the first policy is nearly uniform, whatever is seen."""
+"""Factor of the initial weights of the actors' last layer, which makes the first policy nearly uniform."""
 SMALLEST_DEVIATION = 1e-8
 """Added to the standard deviation by which advantages are divided."""
 
@@ -57,35 +57,35 @@ class MAPPOConfig:
     actor_lr: float = 5e-4
     """Learning rate of the actors."""
     critic_lr: float = 1e-3
-    """Learning rate of the values."""
+    """Learning rate of the critics."""
     gamma: float = 0.99
     """Discount per action."""
     gae_lambda: float = 0.95
     """λ of the generalised advantage estimate."""
     rollout_size: int = 2048
-    """Transitions of each network per update, over all markets, and all agents that share it; at least 16 steps where
-    several agents act, because some of them may be waiting."""
+    """Number of transitions of each network per update, over all markets and all agents that share the network. If
+    several agents act, a rollout has at least 16 steps of the markets, because some agents may be waiting."""
     n_epochs: int = 10
-    """Passes over a rollout."""
+    """Number of passes over a rollout."""
     minibatches: int = 4
-    """Gradient steps per pass."""
+    """Number of gradient steps per pass."""
     clip_range: float = 0.2
-    """Largest change of the probability ratio that is rewarded."""
+    """Clip range ε of the probability ratio."""
     ent_coef_start: float = 0.01
-    """Weight of the entropy bonus at the beginning; it falls geometrically. 0 at beginning and end: no bonus."""
+    """Weight of the entropy bonus at the beginning. It falls geometrically; 0 at beginning and end means no bonus."""
     ent_coef_end: float = 0.001
     """Weight of the entropy bonus at the end."""
     ent_fraction: float = 0.8
-    """Share of the budget over which the weight of the entropy bonus falls."""
+    """Fraction of the budget over which the weight of the entropy bonus falls."""
     normalize_advantage: bool = True
-    """Whether each network's advantages are normalised per gradient step."""
+    """Whether the advantages of each network are normalised in every gradient step."""
     reward_scale: float = 1.0
-    """Factor of all rewards."""
+    """Factor by which all rewards are multiplied."""
     max_grad_norm: float = 0.5
-    """Largest norm of the gradient of a member's actor, and of its value."""
+    """Largest norm of the gradient of one actor or one critic."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be trained with."""
+        """Refuse values with which no training is possible."""
         for name in ("actor_lr", "critic_lr", "reward_scale", "max_grad_norm", "clip_range"):
             check_number(self, name, low=0.0, open_low=True)
         for name in ("gamma", "gae_lambda", "ent_fraction"):
@@ -102,20 +102,19 @@ class MAPPOConfig:
 
 
 def rollout_length(config: MAPPOConfig, role: Role, controlled_roles: Sequence[Role], num_envs: int) -> int:
-    """Return the steps of the markets between two updates of a role."""
-    together = num_envs * role.count // separate_networks(role)
-    return rollout_steps(config.rollout_size, together, several=len(controlled_roles) > 1 or role.count > 1)
+    """Return the number of steps of the markets between two updates of a role."""
+    per_step = num_envs * role.count // separate_networks(role)
+    return rollout_steps(config.rollout_size, per_step, several=len(controlled_roles) > 1 or role.count > 1)
 
 
 class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
-    """Multi-agent PPO; each role it plays has its own networks."""
+    """Multi-agent PPO with separate networks for each role."""
 
     config_class: ClassVar[type[Any]] = MAPPOConfig
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete, spaces.MultiDiscrete)
-    on_policy: ClassVar[bool] = True
     centralised_critic: ClassVar[bool] = True
     needs_state: ClassVar[bool] = True
-    # What follows a termination is remembered and counts nothing, even where it is not a number.
+    # The observation after a termination is stored but never used, so it may be NaN.
     need_not_be_finite: frozenset[str] = frozenset({"rollout"})
     version: ClassVar[int] = 1
 
@@ -127,12 +126,12 @@ class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
 
     @classmethod
     def first_update(cls, config: MAPPOConfig, role: Role, controlled_roles: Sequence[Role], num_envs: int) -> int:
-        """Return when the first rollout is full.
+        """Return the number of environment steps per seed in a rollout.
 
         Raises
         ------
         UserError
-            If it has fewer transitions than there are minibatches.
+            If a rollout has fewer transitions than there are minibatches.
         """
         steps = rollout_length(config, role, controlled_roles, num_envs)
         rows = steps * num_envs * role.count // separate_networks(role)
@@ -145,7 +144,7 @@ class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
 
     @classmethod
     def check_context(cls, config: MAPPOConfig, context: AgentContext) -> None:
-        """Refuse more minibatches than a rollout has rows."""
+        """Refuse more minibatches than a rollout has transitions."""
         for role in context.plays:
             steps = rollout_length(config, role, context.roles, context.num_envs)
             rows = steps * context.num_envs * role.count // separate_networks(role)
@@ -154,7 +153,7 @@ class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
 
     @classmethod
     def memory(cls, config: MAPPOConfig, context: AgentContext) -> dict[str, int]:
-        """Return the size of rollouts, and of networks with their optimisers."""
+        """Return the size [bytes] of the rollouts, and of the networks with their optimisers."""
         rollouts = networks = 0
         for role in context.plays:
             features, seeds = role.observation_space.shape[0], len(context.seeds)
@@ -165,7 +164,7 @@ class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
         return {"rollout_size": rollouts, "width": networks}
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
-        """Sample from the actors, or take their most likely actions."""
+        """Sample actions from the actors, or take their most likely actions."""
         return {name: learner.act(observations[name], deterministic) for name, learner in self._learners.items()}
 
     def observe(self, transition: Transition) -> None:
@@ -175,18 +174,21 @@ class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
             learner.rollout.add(transition)
 
     def learn(self) -> Mapping[str, NDArray[np.float64]] | None:
-        """Update the networks whose rollouts are full."""
-        figures: dict[str, NDArray[np.float64]] = {}
+        """Update the roles whose rollouts are complete."""
+        metrics: dict[str, NDArray[np.float64]] = {}
         for name, learner in self._learners.items():
             if learner.rollout.full:
-                found = learner.update(float(self._steps[0]) / self.context.budget)
-                figures.update({f"{name}/{key}": value.numpy(force=True).astype(np.float64) for key, value in found})
-        return figures or None
+                of_role = learner.update(float(self._steps[0]) / self.context.budget)
+                metrics.update({f"{name}/{key}": value.numpy(force=True).astype(np.float64) for key, value in of_role})
+        return metrics or None
 
 
 @dataclass(frozen=True)
 class _Experience:
-    """A rollout in the order of the stack; rows are steps × markets, and × agents where they share a network."""
+    """A rollout in the order of the stack.
+
+    Rows are steps × markets, or steps × markets × agents if the agents share a network.
+    """
 
     states: Tensor
     """float32 (seeds, steps · markets, features)."""
@@ -195,17 +197,30 @@ class _Experience:
     actions: Tensor
     """int64 (members, rows, heads)."""
     log_probs: Tensor
-    """float32 (members, rows): of the policy that acted."""
+    """float32 (members, rows): log-probabilities of the actions under the policy that chose them."""
     advantages: Tensor
     """float32 (members, rows)."""
     returns: Tensor
-    """float32 (members, rows): what the value should have been."""
-    decided: NDArray[np.bool_]
-    """(members, rows): what can be learnt from."""
+    """float32 (members, rows): targets of the critics, advantage + value."""
+    valid: NDArray[np.bool_]
+    """(members, rows): decisions whose outcome is known; only these are used for training."""
 
 
 class MAPPOLearner:
-    """Actors and values of one role: a stack over seeds × agents, or over seeds where agents share."""
+    """Actors and critics of one role.
+
+    Each kind of network is a stack with one member per seed and agent, or one member per seed if the agents share a
+    network.
+
+    Parameters
+    ----------
+    context : AgentContext
+        The run.
+    config : MAPPOConfig
+        Hyper-parameters.
+    role : Role
+        The role that is learnt.
+    """
 
     def __init__(self, context: AgentContext, config: MAPPOConfig, role: Role) -> None:
         self.config, self.role, self.device = config, role, context.device
@@ -217,9 +232,9 @@ class MAPPOLearner:
         uniforms = self.members.uniforms(Streams(context.seeds, stream_offset))
         self.action_stream = Streams(context.seeds, stream_offset + 1)
         self.sampling = Streams(context.seeds, stream_offset + 2)
-        count, seen = self.members.count, context.state_features + features
+        count, critic_features = self.members.count, context.state_features + features
         self.actor = StackedMLP(count, [features, *hidden, self.heads.width], uniforms, torch.tanh).to(self.device)
-        self.critic = StackedMLP(count, [seen, *hidden, 1], uniforms, torch.tanh).to(self.device)
+        self.critic = StackedMLP(count, [critic_features, *hidden, 1], uniforms, torch.tanh).to(self.device)
         with torch.no_grad():
             for last in (self.actor.weights[-1], self.actor.biases[-1]):
                 last.mul_(FIRST_POLICY_SCALE)
@@ -227,51 +242,80 @@ class MAPPOLearner:
         self.critic_optimiser = StackedAdam(self.critic.parameters(), config.critic_lr)
 
         self.rollout = StateRollout(context, role, rollout_length(config, role, context.roles, context.num_envs))
-        # Whose state a member's value looks at, and how many rows of a member have the same state.
+        # The seed of each member, (members, 1), and the number of successive rows that have the same state.
         self._seed_of = torch.arange(count, device=self.device)[:, None] // self.members.separate
         self._rows_of_a_state = role.count // self.members.separate
 
     @torch.no_grad()
     def act(self, observations: NDArray[np.float32], deterministic: bool) -> NDArray[np.int64]:
-        """Return (seeds, markets, agents) actions, with heads behind for MultiDiscrete."""
-        seen = torch.from_numpy(self.members.stacked(observations)).to(self.device)
-        logits = self.heads.logits(self.actor(seen))
-        chosen = self.heads.choose(logits, None if deterministic else self.action_stream, self.members.seeds)
-        out: NDArray[np.int64] = self.members.unstacked(chosen, observations.shape[1])
+        """Choose actions.
+
+        Parameters
+        ----------
+        observations : ndarray of float32
+            (seeds, markets, agents, features).
+        deterministic : bool
+            Whether the most likely actions are taken; otherwise they are sampled.
+
+        Returns
+        -------
+        ndarray of int64
+            (seeds, markets, agents), or (seeds, markets, agents, heads) for a MultiDiscrete space.
+        """
+        inputs = torch.from_numpy(self.members.stacked(observations)).to(self.device)
+        logits = self.heads.logits(self.actor(inputs))
+        actions = self.heads.choose(logits, None if deterministic else self.action_stream, self.members.seeds)
+        out: NDArray[np.int64] = self.members.unstacked(actions, observations.shape[1])
         return out[..., 0] if self.heads.single else out
 
     def values(self, states: Tensor, observations: Tensor, rows: Tensor) -> Tensor:
-        """Return what the values hold some rows to be worth.
+        """Return the critics' values V(s, o_i) of some rows of a rollout.
 
         Parameters
         ----------
         states : Tensor
-            (seeds, steps · markets, features).
+            float32 (seeds, steps · markets, features).
         observations : Tensor
-            (members, batch, features), of these rows.
+            float32 (members, batch, features): own observations in these rows.
         rows : Tensor
-            int64 (members, batch).
+            int64 (members, batch): indices of the rows.
 
         Returns
         -------
         Tensor
-            (members, batch).
+            (members, batch), in units of scaled reward.
         """
-        whole = states[self._seed_of, rows // self._rows_of_a_state]
-        out: Tensor = self.critic(torch.cat([whole, observations], dim=-1)).squeeze(-1)
+        row_states = states[self._seed_of, rows // self._rows_of_a_state]
+        out: Tensor = self.critic(torch.cat([row_states, observations], dim=-1)).squeeze(-1)
         return out
 
     def log_policy(self, observations: Tensor) -> Tensor:
-        """Return the logarithms of the actors' probabilities, (members, batch, heads, outcomes)."""
+        """Return log π(a|o).
+
+        Parameters
+        ----------
+        observations : Tensor
+            (members, batch, features).
+
+        Returns
+        -------
+        Tensor
+            (members, batch, heads, outcomes).
+        """
         return log_softmax(self.heads.logits(self.actor(observations)))
 
     def update(self, progress: float) -> list[tuple[str, Tensor]]:
-        """Learn from the rollout, and empty it; returns figures (seeds,), averaged over gradient steps and agents.
+        """Make all gradient steps on the rollout, and remove its steps.
 
         Parameters
         ----------
         progress : float
-            Share of the training that is over.
+            Fraction of the budget that is used up.
+
+        Returns
+        -------
+        list of (str, Tensor)
+            Names and values of metrics, (seeds,) each, averaged over gradient steps and the networks of a seed.
         """
         c = self.config
         ent_coef = geometric(c.ent_coef_start, c.ent_coef_end, c.ent_fraction, progress) if c.ent_coef_start else 0.0
@@ -279,20 +323,18 @@ class MAPPOLearner:
         self.rollout.clear()
         totals: dict[str, Tensor] = {}
         for _ in range(c.n_epochs):
-            uniforms = self.sampling.uniform(self.members.separate, experience.decided.shape[1])
-            minibatches = split_minibatches(
-                uniforms.reshape(experience.decided.shape), experience.decided, c.minibatches
-            )
-            for rows, counted in minibatches:
-                on_device = torch.from_numpy(rows).to(self.device)
-                for key, value in self._descend(experience, on_device, counted, ent_coef).items():
+            uniforms = self.sampling.uniform(self.members.separate, experience.valid.shape[1])
+            minibatches = split_minibatches(uniforms.reshape(experience.valid.shape), experience.valid, c.minibatches)
+            for rows, counts in minibatches:
+                indices = torch.from_numpy(rows).to(self.device)
+                for key, value in self._gradient_step(experience, indices, counts, ent_coef).items():
                     totals[key] = totals[key] + value if key in totals else value
         shape = (self.members.seeds, self.members.separate)
         return [(key, (total / (c.n_epochs * c.minibatches)).reshape(shape).mean(1)) for key, total in totals.items()]
 
     @torch.no_grad()
     def _experience(self) -> _Experience:
-        """Say what the rollout's decisions were worth; policy and values are still those that made them."""
+        """Return the rollout with its advantages. The networks are still those that chose its actions."""
         fields = self.rollout.fields
 
         def stacked(array: NDArray[Any]) -> NDArray[Any]:
@@ -303,81 +345,89 @@ class MAPPOLearner:
             return torch.from_numpy(array).to(self.device)
 
         states, next_states = (tensor(fields[key]).flatten(1, 2) for key in ("state", "next_state"))
-        observations, after = (tensor(stacked(fields[key])) for key in ("observations", "next_observations"))
+        observations, next_observations = (
+            tensor(stacked(fields[key])) for key in ("observations", "next_observations")
+        )
         actions = tensor(stacked(fields["actions"]))
         rows = torch.arange(actions.shape[1], device=self.device).expand(len(actions), -1)
-        # In parts of the size of a minibatch: a pass over everything could need much memory.
+        # In parts of the size of a minibatch, because a pass over the whole rollout may need much memory.
         size = -(-actions.shape[1] // self.config.minibatches)
         parts = [slice(start, start + size) for start in range(0, actions.shape[1], size)]
         values = torch.cat([self.values(states, observations[:, p], rows[:, p]) for p in parts], 1)
-        next_values = torch.cat([self.values(next_states, after[:, p], rows[:, p]) for p in parts], 1)
+        next_values = torch.cat([self.values(next_states, next_observations[:, p], rows[:, p]) for p in parts], 1)
         log_probs = torch.cat([self._log_probs(self.log_policy(observations[:, p]), actions[:, p]) for p in parts], 1)
-        advantages, decided = self._advantages(values, next_values)
+        advantages, valid = self._advantages(values, next_values)
         estimates = tensor(stacked(advantages))
         return _Experience(
             states=states, observations=observations, actions=actions, log_probs=log_probs, advantages=estimates,
-            returns=estimates + values, decided=stacked(decided),
+            returns=estimates + values, valid=stacked(valid),
         )  # fmt: skip
 
     def _advantages(self, values: Tensor, next_values: Tensor) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return advantages and what can be learnt from, (seeds, steps, markets, agents)."""
+        """Return advantages and valid decisions, (seeds, steps, markets, agents), from values (members, rows)."""
         c, fields, rollout = self.config, self.rollout.fields, self.rollout
         shape = fields["rewards"].shape
 
         def by_time(array: NDArray[Any]) -> NDArray[Any]:
             return np.moveaxis(array, 1, 0)
 
-        before, after = (
+        values_by_time, next_values_by_time = (
             by_time(self.members.unstacked(v.numpy(force=True), shape[1] * shape[2]).reshape(shape))
             for v in (values, next_values)
         )
-        advantages, decided = generalised_advantages(
-            by_time(fields["rewards"] * np.float32(c.reward_scale)), before, after, by_time(fields["active"]),
+        advantages, valid = generalised_advantages(
+            by_time(fields["rewards"] * np.float32(c.reward_scale)), values_by_time, next_values_by_time,
+            by_time(fields["active"]),
             by_time(fields["terminated"][..., None]), by_time(fields["truncated"][..., None]),
             rollout.waiting, c.gamma, c.gae_lambda,
         )  # fmt: skip
-        return np.moveaxis(advantages, 0, 1), np.moveaxis(decided, 0, 1)
+        return np.moveaxis(advantages, 0, 1), np.moveaxis(valid, 0, 1)
 
-    def _descend(
-        self, experience: _Experience, rows: Tensor, counted: NDArray[np.int64], ent_coef: float
+    def _gradient_step(
+        self, experience: _Experience, rows: Tensor, counts: NDArray[np.int64], ent_coef: float
     ) -> dict[str, Tensor]:
-        """Make one gradient step of actors and values; returns figures (members,)."""
+        """Make one gradient step of actors and critics on a minibatch.
+
+        Actors minimise −mean min(r A, clip(r, 1 − ε, 1 + ε) A) − c H(π) with the probability ratio r, and critics
+        mean (V − returns)² (Yu et al., Appendix A). ``rows`` are (members, batch), of which the first ``counts``,
+        (members,), of each member are used. Returns metrics, (members,) each.
+        """
         e, members = experience, torch.arange(self.members.count, device=self.device)[:, None]
-        numbers = torch.from_numpy(counted).to(self.device)
-        used = torch.arange(rows.shape[1], device=self.device) < numbers[:, None]
-        divisor = numbers.clamp(min=1)
+        used_rows = torch.from_numpy(counts).to(self.device)
+        used = torch.arange(rows.shape[1], device=self.device) < used_rows[:, None]
+        divisor = used_rows.clamp(min=1)
 
         def mean(values: Tensor) -> Tensor:
             return torch.where(used, values, 0.0).sum(1) / divisor
 
-        seen = e.observations[members, rows]
-        log_pi = self.log_policy(seen)
-        change = self._log_probs(log_pi, e.actions[members, rows]) - e.log_probs[members, rows]
-        # Before the exponential: rows that do not count must not overflow.
-        change = torch.where(used, change, 0.0)
-        ratio, advantages = change.exp(), self._normalised(e.advantages[members, rows], used, divisor)
+        observations = e.observations[members, rows]
+        log_pi = self.log_policy(observations)
+        log_ratio = self._log_probs(log_pi, e.actions[members, rows]) - e.log_probs[members, rows]
+        # Masked before the exponential, because the rows of the padding could overflow.
+        log_ratio = torch.where(used, log_ratio, 0.0)
+        ratio, advantages = log_ratio.exp(), self._normalised(e.advantages[members, rows], used, divisor)
         clipped = ratio.clamp(1.0 - self.config.clip_range, 1.0 + self.config.clip_range)
         policy_loss = -mean(torch.minimum(ratio * advantages, clipped * advantages))
         entropy = mean(-self.heads.weighted(log_pi.exp(), log_pi.masked_fill(~self.heads.allowed, 0.0)))
-        errors = self.values(e.states, seen, rows) - e.returns[members, rows]
+        errors = self.values(e.states, observations, rows) - e.returns[members, rows]
         value_loss = mean(errors.square())
 
-        idle = torch.from_numpy(np.flatnonzero(counted == 0)).to(self.device)
+        without_rows = torch.from_numpy(np.flatnonzero(counts == 0)).to(self.device)
         norm = self.config.max_grad_norm
-        with kept(self.actor, idle):
+        with unchanged(self.actor, without_rows):
             gradient_step(self.actor_optimiser, self.actor, policy_loss - ent_coef * entropy, norm)
-        with kept(self.critic, idle):
+        with unchanged(self.critic, without_rows):
             gradient_step(self.critic_optimiser, self.critic, value_loss, norm)
         with torch.no_grad():
             outside = ((ratio - 1.0).abs() > self.config.clip_range).to(ratio.dtype)
-            figures = {
+            metrics = {
                 "policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy,
-                "approx_kl": mean(ratio - 1.0 - change), "clip_fraction": mean(outside),
+                "approx_kl": mean(ratio - 1.0 - log_ratio), "clip_fraction": mean(outside),
             }  # fmt: skip
-        return {key: value.detach() for key, value in figures.items()}
+        return {key: value.detach() for key, value in metrics.items()}
 
     def _normalised(self, advantages: Tensor, used: Tensor, divisor: Tensor) -> Tensor:
-        """Return each member's advantages with mean 0 and deviation 1 over the rows that are used, if there are two."""
+        """Return advantages, (members, batch), normalised over the used rows of each member that has at least two."""
         if not self.config.normalize_advantage:
             return advantages
         n = divisor[:, None]
@@ -387,16 +437,16 @@ class MAPPOLearner:
 
     @staticmethod
     def _log_probs(log_pi: Tensor, actions: Tensor) -> Tensor:
-        """Return the log-probability of actions (members, batch, heads), summed over the heads."""
+        """Return the log-probabilities, (members, batch), of actions (members, batch, heads), summed over the heads."""
         return log_pi.gather(-1, actions[..., None]).squeeze(-1).sum(-1)
 
     def parameters_count(self) -> int:
-        """Return the number of actor and value parameters of one seed."""
+        """Return the number of actor and critic parameters of one seed."""
         per_member = sum(p[0].numel() for network in (self.actor, self.critic) for p in network.parameters())
         return self.members.separate * per_member
 
     def state(self, seed_index: int) -> State:
-        """Return everything of one seed."""
+        """Return the complete state of one seed."""
         rows = self.members.rows(seed_index)
         return {
             "actor": self.actor.member_state(rows),
@@ -409,7 +459,7 @@ class MAPPOLearner:
         }
 
     def load_state(self, seed_index: int, state: State) -> None:
-        """Set everything of one seed."""
+        """Set the complete state of one seed."""
         rows, count = self.members.rows(seed_index), self.members.count
         self.actor.load_member_state(rows, state["actor"])
         self.critic.load_member_state(rows, state["critic"])

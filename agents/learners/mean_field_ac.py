@@ -1,9 +1,9 @@
-"""Mean-field actor–critic: an agent's critic sees the others as one mean, whatever their number.
+"""Mean-field actor–critic: the critic of an agent has the mean of the other agents as input, whatever their number.
 
-Deterministic actor–critic with critics Q_i(o_i, a_i, m̄_i) of the paper on dual-currency VCG auctions for network slices
-(Eqs. 28–38), after Yang et al., "Mean field multi-agent reinforcement learning" (2018). m̄_i holds for every role the
-mean of (one-hot action, observation) over all of its agents but i; it is computed anew from the remembered joint step
-whenever one is sampled. An agent that does not act contributes an action of zeros.
+The actor–critic with critics Q_i(o_i, a_i, m̄_i) of the paper on dual-currency VCG auctions for network slices
+(Eqs. 28–38), after Yang et al., "Mean field multi-agent reinforcement learning" (2018). m̄_i contains for every role the
+mean of (one-hot action, observation) over all of its agents but i. It is computed from the joint step in the replay
+buffer whenever the step is sampled. An agent that does not act contributes an action of zeros.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ioa_marl.agents.base import AgentContext, State
-from ioa_marl.agents.common.actor_critic import ActorCriticConfig, RoleLearner
+from ioa_marl.agents.common.actor_critic import RoleLearner
 from ioa_marl.agents.common.actor_critic_agent import ActorCriticAgent
+from ioa_marl.agents.common.actor_critic_config import ActorCriticConfig
 from ioa_marl.agents.replay.joint_views import View, mean_of_all, mean_of_others, summed
 from ioa_marl.envs.core import Arrays, Game, Role
 from ioa_marl.foundations.errors import UserError
@@ -36,9 +37,9 @@ class MeanFieldACConfig(ActorCriticConfig):
 
 
 class MeanFieldLearner(RoleLearner):
-    """Actors of the own observation and the others' mean, critics of both and of the own and the others' mean action.
+    """Actors π(o_i, mean observations) and critics Q(o_i, a_i, m̄_i).
 
-    The number of inputs does not depend on how many agents there are.
+    The number of inputs does not depend on the number of agents.
     """
 
     def __init__(self, context: AgentContext, config: ActorCriticConfig, role: Role, roles: Mapping[str, Role]) -> None:
@@ -54,16 +55,27 @@ class MeanFieldLearner(RoleLearner):
         return int(own + sum(role.observation_space.shape[0] for role in self.roles.values()))
 
     def actor_inputs(self, observations: Mapping[str, Tensor]) -> Tensor:
-        """Return own observation and the mean of the others' for each role, (seeds, batch, agents, actor features)."""
+        """Return own observations and the mean observation of the other agents of each role.
+
+        Parameters
+        ----------
+        observations : mapping of Tensor
+            For each role (seeds, batch, agents, features).
+
+        Returns
+        -------
+        Tensor
+            (seeds, batch, agents, actor features).
+        """
         return torch.cat([observations[self.role.name], self.means(observations)], dim=-1)
 
     def means(self, values: Mapping[str, Tensor]) -> Tensor:
-        """Return for every agent the mean over the others of each role, one role after another.
+        """Return for every agent of the role the means over the other agents of each role, concatenated.
 
         Parameters
         ----------
         values : mapping of Tensor
-            For each role (seeds, batch, its agents, k).
+            For each role (seeds, batch, agents of that role, k).
 
         Returns
         -------
@@ -86,15 +98,19 @@ class MeanFieldLearner(RoleLearner):
         return self.actor_features() + self.heads.width + sum(code.width for code in self.codes.values())
 
     def own_columns(self) -> Tensor:
-        """Return which inputs of a critic are the own action, (1, width)."""
+        """Return the indices of the critic inputs that are the own action, int64 (1, width)."""
         return torch.arange(self.heads.width)[None].to(self.device) + self.role.observation_space.shape[0]
 
-    def critic_inputs(self, view: View, own: Tensor | None, chosen: Tensor | None) -> Tensor:
-        """Return own observation, own action, and m̄, through which no gradient runs: (members, rows, features)."""
+    def critic_inputs(self, view: View, own_actions: Tensor | None, agent_indices: Tensor | None) -> Tensor:
+        """Return (o_i, a_i, m̄_i), (members, rows, critic features); m̄_i is a constant for the gradient.
+
+        Parameters are those of `RoleNetworks.critic_inputs`.
+        """
         name = self.role.name
-        action = self.stacked(view.actions[name], chosen) if own is None else own
+        actions = self.stacked(view.actions[name], agent_indices) if own_actions is None else own_actions
         mean = torch.cat([self.means(view.observations), self.means(view.actions)], dim=-1).detach()
-        return torch.cat([self.stacked(view.observations[name], chosen), action, self.stacked(mean, chosen)], dim=-1)
+        own = self.stacked(view.observations[name], agent_indices)
+        return torch.cat([own, actions, self.stacked(mean, agent_indices)], dim=-1)
 
     # State.
 
@@ -194,7 +210,7 @@ class MeanFieldLearner(RoleLearner):
 
 
 class MeanFieldACAgent(ActorCriticAgent):
-    """Mean-field actor–critic; each role it plays has its own networks.
+    """Mean-field actor–critic with separate networks for each role.
 
     A policy whose networks are shared (more than ``share_above`` agents) plays any number of agents.
     """

@@ -1,13 +1,13 @@
-"""Stable-Baselines3's PPO, driven by our loop: its policy, rollout buffer and update.
+"""PPO of Stable-Baselines3, of which the policy, the rollout buffer and the update are used, but not the training loop.
 
-There is one instance per seed and role. All agents of a role share one policy; a one-hot index tells them apart,
-up to 64 agents.
+There is one instance per seed and role. All agents of a role share one policy. In roles of up to 64 agents, the
+policy's input includes a one-hot index of the agent.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
@@ -17,14 +17,13 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
-from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
 from ioa_marl.agents.base import Agent, AgentContext, NotFiniteError, State
 from ioa_marl.agents.common.schedules import linear
-from ioa_marl.agents.replay.rollouts import generalised_advantages, rollout_steps
+from ioa_marl.agents.replay.masked_rollout import MaskedRolloutBuffer
+from ioa_marl.agents.replay.rollouts import rollout_steps
 from ioa_marl.envs.core import Arrays, Role
 from ioa_marl.envs.vector import Transition
 from ioa_marl.foundations.errors import UserError
@@ -33,7 +32,7 @@ from ioa_marl.foundations.parameters import check_number, require
 T = TypeVar("T")
 
 MAX_INDEXED_AGENTS = 64
-"""Up to so many agents of a role see a one-hot index of themselves."""
+"""Largest number of agents of a role whose observations are extended by a one-hot index of the agent."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +42,18 @@ class PPOConfig:
     learning_rate: float = 3e-4
     """Learning rate of Adam."""
     rollout_size: int = 2048
-    """Transitions collected per update, over all markets and agents of a seed; at least 16 steps where several agents
-    share a policy, because some of them may be waiting."""
+    """Number of transitions per update, over all markets and agents of a seed. If several agents share a policy, a
+    rollout has at least 16 steps of the markets, because some agents may be waiting."""
     batch_size: int = 64
-    """Transitions per gradient step."""
+    """Number of transitions per gradient step."""
     n_epochs: int = 10
-    """Passes over a rollout."""
+    """Number of passes over a rollout."""
     gamma: float = 0.99
     """Discount per action."""
     gae_lambda: float = 0.95
     """λ of the generalised advantage estimate."""
     clip_range: float = 0.2
-    """Largest change of the probability ratio that is rewarded."""
+    """Clip range ε of the probability ratio."""
     ent_coef: float = 0.0
     """Weight of the entropy bonus at the beginning."""
     ent_coef_end: float = 0.0
@@ -66,12 +65,12 @@ class PPOConfig:
     normalize_advantage: bool = True
     """Whether advantages are normalised per batch."""
     reward_scale: float = 1.0
-    """Factor of all rewards."""
+    """Factor by which all rewards are multiplied."""
     hidden: tuple[int, ...] = (64, 64)
     """Units of the hidden layers of policy and value network."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be trained with."""
+        """Refuse values with which no training is possible."""
         for name in ("learning_rate", "max_grad_norm", "reward_scale"):
             check_number(self, name, low=0.0, open_low=True)
         for name in ("gamma", "gae_lambda"):
@@ -85,60 +84,12 @@ class PPOConfig:
 
 
 def rollout_length(config: PPOConfig, role: Role, num_envs: int) -> int:
-    """Return the steps of the markets between two updates of a role."""
+    """Return the number of steps of the markets between two updates of a role."""
     return rollout_steps(config.rollout_size, num_envs * role.count, several=role.count > 1)
 
 
-class MaskedRolloutBuffer(RolloutBuffer):
-    """A rollout buffer that knows which rows are decisions of their agent.
-
-    An inactive row is transparent: its reward belongs to the agent's last decision, and it is never trained
-    on. With all rows active it is Stable-Baselines3's buffer.
-    """
-
-    active: NDArray[np.bool_]
-    """(steps, columns): rows that are decisions."""
-    open_decision: NDArray[np.bool_]
-    """(columns,): whether the agent waits after the last row, so that what its last decision brings is not known."""
-
-    def reset(self) -> None:
-        """Empty the buffer."""
-        super().reset()
-        self.active = np.ones((self.buffer_size, self.n_envs), dtype=np.bool_)
-        self.open_decision = np.zeros(self.n_envs, dtype=np.bool_)
-
-    def compute_returns_and_advantage(self, last_values: Tensor, dones: NDArray[Any]) -> None:
-        """Estimate what decisions were worth; what an open one will bring is not known, and it is not trained on.
-
-        Where an episode was truncated, its last rewards hold the value of what would have followed: every end is one.
-        """
-        ended = np.concatenate([self.episode_starts[1:], np.asarray(dones, np.float32)[None]]) > 0
-        following = np.broadcast_to(last_values.numpy(force=True).reshape(-1), self.values.shape)
-        self.advantages, self.active = generalised_advantages(
-            self.rewards, self.values, following, self.active, ended, np.zeros_like(ended), self.open_decision,
-            self.gamma, self.gae_lambda,
-        )  # fmt: skip
-        self.returns = self.advantages + self.values
-
-    def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:
-        """Yield shuffled batches of the active rows."""
-        if not self.generator_ready:
-            for name in (
-                "observations", "actions", "values", "log_probs", "advantages", "returns", "active",
-            ):  # fmt: skip
-                array = self.__dict__[name]
-                flat = self.swap_and_flatten(array if array.ndim > 2 else array[..., None])
-                self.__dict__[name] = flat
-            self.generator_ready = True
-        rows = np.flatnonzero(self.active)
-        order = rows[np.random.permutation(len(rows))]
-        size = len(rows) if batch_size is None else batch_size
-        for start in range(0, len(rows), size):
-            yield self._get_samples(order[start : start + size])
-
-
 class PPOAgent(Agent):
-    """Stable-Baselines3's PPO with correct treatment of truncation and of agents that wait."""
+    """Stable-Baselines3's PPO with correct treatment of truncated episodes and of agents that wait."""
 
     config_class: ClassVar[type[Any]] = PPOConfig
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (
@@ -146,9 +97,8 @@ class PPOAgent(Agent):
         spaces.MultiDiscrete,
         spaces.Box,
     )
-    devices: ClassVar[tuple[str, ...]] = ("cpu",)  # the state of other generators is not swapped or saved
-    on_policy: ClassVar[bool] = True
-    # What follows a termination is remembered and counts nothing, even where it is not a number.
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)  # random generators of other devices are not saved
+    # The observation after a termination is stored but never used, so it may be NaN.
     need_not_be_finite: frozenset[str] = frozenset({"rollout"})
 
     def __init__(self, context: AgentContext, config: PPOConfig) -> None:
@@ -159,12 +109,12 @@ class PPOAgent(Agent):
 
     @classmethod
     def first_update(cls, config: PPOConfig, role: Role, controlled_roles: Sequence[Role], num_envs: int) -> int:
-        """Return when the first rollout is full."""
+        """Return the number of environment steps per seed in a rollout."""
         return num_envs * rollout_length(config, role, num_envs)
 
     @classmethod
     def check_context(cls, config: PPOConfig, context: AgentContext) -> None:
-        """Refuse batches that no rollout can fill."""
+        """Refuse batches that are larger than a rollout."""
         for role in context.plays:
             rows = rollout_length(config, role, context.num_envs) * context.num_envs * role.count
             allowed = f"2 to {rows}, the transitions that a rollout of {role.name} has"
@@ -172,7 +122,7 @@ class PPOAgent(Agent):
 
     @classmethod
     def memory(cls, config: PPOConfig, context: AgentContext) -> dict[str, int]:
-        """Return the size of rollouts, and of networks with their optimisers."""
+        """Return the size [bytes] of the rollouts, and of the networks with their optimisers."""
         rollouts = networks = 0
         for role in context.plays:
             features, seeds = role.observation_space.shape[0], len(context.seeds)
@@ -184,22 +134,22 @@ class PPOAgent(Agent):
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Sample actions, or take the most likely ones."""
         names = [role.name for role in self.context.plays]
-        chosen = self._of_every_seed(
+        actions_by_seed = self._for_every_seed(
             lambda s, learners: {name: learners[name].act(observations[name][s], deterministic) for name in names}
         )
-        return {name: np.stack([actions[name] for actions in chosen]) for name in names}
+        return {name: np.stack([actions[name] for actions in actions_by_seed]) for name in names}
 
-    def _of_every_seed(self, ask: Callable[[int, dict[str, PPOLearner]], T]) -> list[T]:
-        """Ask the learners of every seed; the seeds whose networks return no numbers are told together."""
-        found, wrong = [], []
+    def _for_every_seed(self, call: Callable[[int, dict[str, PPOLearner]], T]) -> list[T]:
+        """Call a function for the learners of every seed; raise one error for all seeds that have diverged."""
+        results, diverged = [], []
         for s, learners in enumerate(self._learners):
             try:
-                found.append(ask(s, learners))
+                results.append(call(s, learners))
             except NotFiniteError:
-                wrong.append(s)
-        if wrong:
-            raise NotFiniteError("what a policy returns is not finite", wrong)
-        return found
+                diverged.append(s)
+        if diverged:
+            raise NotFiniteError("what a policy returns is not finite", diverged)
+        return results
 
     def observe(self, transition: Transition) -> None:
         """Add the step to the rollouts."""
@@ -208,22 +158,22 @@ class PPOAgent(Agent):
                 learner.observe(transition, s)
 
     def learn(self) -> Mapping[str, NDArray[np.float64]] | None:
-        """Update the policies whose rollouts are full."""
-        figures: dict[str, np.ma.MaskedArray[Any, np.dtype[np.float64]]] = {}
-        found = self._of_every_seed(lambda s, learners: {name: it.learn() for name, it in learners.items()})
-        for s, of_seed in enumerate(found):
+        """Update the policies whose rollouts are complete."""
+        metrics: dict[str, np.ma.MaskedArray[Any, np.dtype[np.float64]]] = {}
+        by_seed = self._for_every_seed(lambda s, learners: {name: it.learn() for name, it in learners.items()})
+        for s, of_seed in enumerate(by_seed):
             for name, of_role in of_seed.items():
                 for key, value in of_role.items():
-                    # A seed in which nobody decided anything has learnt nothing.
-                    figures.setdefault(f"{name}/{key}", np.ma.masked_array(np.zeros(len(found)), True))[s] = value
-        return figures or None
+                    # A seed whose rollout contains no decision makes no update, and its metrics stay masked.
+                    metrics.setdefault(f"{name}/{key}", np.ma.masked_array(np.zeros(len(by_seed)), True))[s] = value
+        return metrics or None
 
     def state_dict(self, seed_index: int) -> State:
         """Return policies, optimisers, rollouts and random states of one seed."""
         return {name: learner.state() for name, learner in self._learners[seed_index].items()}
 
     def load_state_dict(self, seed_index: int, state: State) -> None:
-        """Go on from what `state_dict` returned."""
+        """Continue from a state that `state_dict` returned."""
         for name, learner in self._learners[seed_index].items():
             learner.load_state(state[name])
 
@@ -243,7 +193,19 @@ class PPOAgent(Agent):
 
 
 class PPOLearner:
-    """One instance of Stable-Baselines3's PPO: one seed, one role."""
+    """An instance of Stable-Baselines3's PPO for one seed and one role.
+
+    Parameters
+    ----------
+    context : AgentContext
+        The run.
+    config : PPOConfig
+        Hyper-parameters.
+    role : Role
+        The role that is learnt.
+    seed : int
+        The training seed.
+    """
 
     def __init__(self, context: AgentContext, config: PPOConfig, role: Role, seed: int) -> None:
         self.role, self.config, self.budget = role, config, context.budget
@@ -257,7 +219,7 @@ class PPOLearner:
         self._torch_state = torch.Generator().manual_seed(int(generator[0])).get_state()
         self._numpy_state = np.random.RandomState(int(generator[1])).get_state(legacy=False)
         features = role.observation_space.shape[0] + (role.count if self.indexed else 0)
-        with self._own_randomness():
+        with self._own_generators():
             self.ppo = PPO(
                 "MlpPolicy", None,  # type: ignore[arg-type]
                 learning_rate=config.learning_rate, n_steps=n_steps, batch_size=config.batch_size,
@@ -274,12 +236,12 @@ class PPOLearner:
         self.ppo.set_logger(Logger(folder=None, output_formats=[]))
         self.buffer: MaskedRolloutBuffer = self.ppo.rollout_buffer  # type: ignore[assignment]
         self._starts = np.ones(self.columns, np.float32)
-        self._decided: tuple[NDArray[Any], NDArray[Any], Tensor, Tensor] | None = None
-        self._successors: NDArray[np.float32] | None = None
+        self._last_decision: tuple[NDArray[Any], NDArray[Any], Tensor, Tensor] | None = None
+        self._next_inputs: NDArray[np.float32] | None = None
 
     @contextmanager
-    def _own_randomness(self) -> Iterator[None]:
-        """Use this learner's state of the global generators that Stable-Baselines3 draws from."""
+    def _own_generators(self) -> Iterator[None]:
+        """Set the global random generators, which Stable-Baselines3 uses, to the state of this learner."""
         outer = torch.get_rng_state(), np.random.get_state(legacy=False)
         torch.set_rng_state(self._torch_state)
         np.random.set_state(self._numpy_state)
@@ -291,22 +253,22 @@ class PPOLearner:
             np.random.set_state(outer[1])
 
     @contextmanager
-    def _numbers(self, observations: Tensor) -> Iterator[None]:
-        """Tell PyTorch's complaints about a policy that returns no numbers as what they are."""
+    def _finite_policy(self, observations: Tensor) -> Iterator[None]:
+        """Raise `NotFiniteError` in place of PyTorch's error if the policy returns infinite or NaN numbers."""
         try:
             yield
         except (ValueError, RuntimeError) as error:
             policy = self.ppo.policy
             with torch.no_grad():
-                returned = [policy.action_net(policy.mlp_extractor.forward_actor(observations))]
+                outputs = [policy.action_net(policy.mlp_extractor.forward_actor(observations))]
                 if isinstance(self.role.action_space, spaces.Box):
-                    returned += [policy.log_std.exp(), policy.log_std.exp().reciprocal()]
-            if all(bool(torch.isfinite(x).all()) for x in returned):
+                    outputs += [policy.log_std.exp(), policy.log_std.exp().reciprocal()]
+            if all(bool(torch.isfinite(x).all()) for x in outputs):
                 raise
             raise NotFiniteError("what a policy returns is not finite", ()) from error
 
-    def _seen(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(markets, agents, features) to (markets · agents, features with index)."""
+    def _inputs(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return inputs (markets · agents, features), with the agent's index, of observations (markets, agents, …)."""
         markets = observations.shape[0]
         if self.indexed:
             index = np.broadcast_to(np.eye(self.role.count, dtype=np.float32), (markets,) + (self.role.count,) * 2)
@@ -314,19 +276,32 @@ class PPOLearner:
         return observations.reshape(markets * self.role.count, -1)
 
     def act(self, observations: NDArray[np.float32], deterministic: bool) -> NDArray[Any]:
-        """Return the actions (markets, agents, …) of one seed."""
-        seen = self._seen(observations)
+        """Choose the actions of one seed.
+
+        Parameters
+        ----------
+        observations : ndarray of float32
+            (markets, agents, features).
+        deterministic : bool
+            Whether the most likely actions are taken; otherwise they are sampled.
+
+        Returns
+        -------
+        ndarray
+            (markets, agents), or (markets, agents, numbers) for MultiDiscrete and Box spaces.
+        """
+        inputs = self._inputs(observations)
         policy = self.ppo.policy
         policy.set_training_mode(False)
-        tensor = torch.as_tensor(seen, device=self.ppo.device)
-        with torch.no_grad(), self._numbers(tensor):
+        tensor = torch.as_tensor(inputs, device=self.ppo.device)
+        with torch.no_grad(), self._finite_policy(tensor):
             if deterministic:
                 actions = policy._predict(tensor, deterministic=True).cpu().numpy()
             else:
-                with self._own_randomness():
-                    chosen, values, log_probs = policy(tensor)
-                actions = chosen.cpu().numpy()
-                self._decided = seen, actions, values, log_probs
+                with self._own_generators():
+                    sampled, values, log_probs = policy(tensor)
+                actions = sampled.cpu().numpy()
+                self._last_decision = inputs, actions, values, log_probs
         space = self.role.action_space
         if isinstance(space, spaces.Box):
             if not np.isfinite(actions).all():
@@ -339,42 +314,51 @@ class PPOLearner:
             return self.ppo.policy.predict_values(torch.as_tensor(observations, device=self.ppo.device))
 
     def observe(self, transition: Transition, s: int) -> None:
-        """Add one step of seed ``s``; a truncated episode is credited with the value of what would follow."""
-        assert self._decided is not None
-        seen, actions, values, log_probs = self._decided
+        """Add one step; the last reward of a truncated episode is increased by the discounted value of the next state.
+
+        Parameters
+        ----------
+        transition : Transition
+            The step of all seeds, arrays (seeds, markets, agents, …).
+        s : int
+            Index of this learner's seed.
+        """
+        assert self._last_decision is not None
+        inputs, actions, values, log_probs = self._last_decision
         name, count = self.role.name, self.role.count
         rewards = transition.rewards[name][s].reshape(-1).astype(np.float32) * np.float32(self.config.reward_scale)
-        self._successors = self._seen(transition.next_observations[name][s]).copy()
+        self._next_inputs = self._inputs(transition.next_observations[name][s]).copy()
         truncated = np.repeat(transition.truncated[s] & ~transition.terminated[s], count)
         if truncated.any():
-            beyond = self._values(self._successors[truncated]).cpu().numpy().reshape(-1)
-            rewards[truncated] += self.config.gamma * beyond
+            next_values = self._values(self._next_inputs[truncated]).cpu().numpy().reshape(-1)
+            rewards[truncated] += self.config.gamma * next_values
         self.buffer.active[self.buffer.pos] = transition.active[name][s].reshape(-1)
         self.buffer.open_decision = ~transition.next_active[name][s].reshape(-1)
         discrete = isinstance(self.role.action_space, spaces.Discrete)
-        self.buffer.add(seen, actions.reshape(-1, 1) if discrete else actions, rewards, self._starts, values, log_probs)
+        actions = actions.reshape(-1, 1) if discrete else actions
+        self.buffer.add(inputs, actions, rewards, self._starts, values, log_probs)
         self._starts = np.repeat(transition.ended[s], count).astype(np.float32)
-        self._decided = None
+        self._last_decision = None
         self.ppo.num_timesteps += self.num_envs
 
     def learn(self) -> dict[str, float]:
-        """Update if the rollout is full."""
+        """Update the policy if the rollout is complete; returns metrics by name, or none."""
         if not self.buffer.full:
             return {}
-        assert self._successors is not None
-        self.buffer.compute_returns_and_advantage(self._values(self._successors), self._starts)
+        assert self._next_inputs is not None
+        self.buffer.compute_returns_and_advantage(self._values(self._next_inputs), self._starts)
         self.ppo._update_current_progress_remaining(self.ppo.num_timesteps, self.budget)
-        done = self.ppo.num_timesteps / self.budget
-        self.ppo.ent_coef = linear(self.config.ent_coef, self.config.ent_coef_end, 1.0, done)
+        progress = self.ppo.num_timesteps / self.budget
+        self.ppo.ent_coef = linear(self.config.ent_coef, self.config.ent_coef_end, 1.0, progress)
         if self.buffer.active.any():
-            seen = torch.as_tensor(self.buffer.observations, device=self.ppo.device).flatten(0, 1)
-            with self._numbers(seen), self._own_randomness():
+            inputs = torch.as_tensor(self.buffer.observations, device=self.ppo.device).flatten(0, 1)
+            with self._finite_policy(inputs), self._own_generators():
                 self.ppo.train()
         self.buffer.reset()
-        figures = self.ppo.logger.name_to_value
-        found = {key.removeprefix("train/"): float(value) for key, value in figures.items()}
-        self.ppo.logger.name_to_value.clear()
-        return {key: found[key] for key in ("entropy_loss", "value_loss", "approx_kl") if key in found}
+        logged = self.ppo.logger.name_to_value
+        metrics = {key.removeprefix("train/"): float(value) for key, value in logged.items()}
+        logged.clear()
+        return {key: metrics[key] for key in ("entropy_loss", "value_loss", "approx_kl") if key in metrics}
 
     _ARRAYS = (
         "observations", "actions", "rewards", "values", "log_probs", "episode_starts", "advantages", "returns",
@@ -386,7 +370,7 @@ class PPOLearner:
         return {key: value.clone() for key, value in self.ppo.policy.state_dict().items()}
 
     def state(self) -> State:
-        """Return networks, optimiser, rollout and random states."""
+        """Return networks, optimiser, rollout and the states of the random generators."""
         optimiser = self.ppo.policy.optimizer.state_dict()["state"]
         numpy_state = self._numpy_state
         return {
@@ -403,12 +387,12 @@ class PPOLearner:
         }
 
     def load_state(self, state: State) -> None:
-        """Set everything that `state` returned."""
+        """Continue from a state that `state` returned."""
         self.ppo.policy.load_state_dict(state["policy"])
-        held = self.ppo.policy.optimizer.state_dict()
-        # Keys must be integers: with strings the optimiser would load silently empty.
-        held["state"] = {int(k): {key: v.clone() for key, v in r.items()} for k, r in state["optimiser"].items()}
-        self.ppo.policy.optimizer.load_state_dict(held)
+        optimiser = self.ppo.policy.optimizer.state_dict()
+        # The keys have to be integers. With strings, the optimiser would load an empty state without an error.
+        optimiser["state"] = {int(k): {key: v.clone() for key, v in r.items()} for k, r in state["optimiser"].items()}
+        self.ppo.policy.optimizer.load_state_dict(optimiser)
         self._torch_state = torch.as_tensor(state["torch_state"]).clone()
         key = np.asarray(state["numpy_key"], np.uint32)
         self._numpy_state = {

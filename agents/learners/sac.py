@@ -1,4 +1,7 @@
-"""Discrete soft actor-critic with an MLP actor: the twin of diffusion SAC that tells what diffusion adds."""
+"""Discrete soft actor-critic with an MLP as actor.
+
+It differs from `diffusion_sac` only in the actor, so that comparing the two shows the effect of the denoising chain.
+"""
 
 from __future__ import annotations
 
@@ -18,21 +21,21 @@ class SACConfig(SoftConfig):
 
 
 class SACLearner(SoftLearner):
-    """An MLP as actor."""
+    """A soft actor-critic whose actor is an MLP."""
 
     def make_actor(self, weights: Streams) -> StackedMLP:
-        """Build the actors, of the critics' shape."""
+        """Build the actors, which have the same layers as the critics."""
         c = self.config
         sizes = [self.features, *[c.width] * c.depth, self.heads.width]
         return StackedMLP(self.members.count, sizes, self.members.uniforms(weights))
 
     def logits(self, observations: Tensor, *, deterministic: bool = False) -> Tensor:
-        """Return (members, batch, heads, outcomes)."""
+        """Return the actors' logits, (members, batch, heads, outcomes), for observations (members, batch, features)."""
         return self.heads.logits(self.actor(observations))
 
 
 class SACAgent(SoftAgent):
-    """Discrete SAC; each role it plays has its own networks."""
+    """Discrete SAC with separate networks for each role."""
 
     config_class: ClassVar[type[Any]] = SACConfig
     learner_class: ClassVar[type[SoftLearner]] = SACLearner

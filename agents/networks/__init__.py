@@ -1,4 +1,4 @@
-"""Networks of many members in one stack, and what makes them fast and alike to the bit.
+"""Stacks of networks: layers, optimiser, and the settings that make them fast and reproducible to the bit.
 
-They know tensors only: no agent, no market.
+This package works on tensors and does not depend on agents' algorithms or on markets.
 """

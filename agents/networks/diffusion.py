@@ -1,7 +1,7 @@
-"""A denoising chain as a policy: logits start as noise, and a network takes it out in a few steps.
+"""A denoising chain as a policy: logits start as noise, which a network removes in a few steps.
 
 Ho, Jain and Abbeel, "Denoising diffusion probabilistic models" (2020), with the actor of Du et al., "Diffusion-based
-reinforcement learning for edge-enabled AI-generated content services" (2024); all members in one stack of networks.
+reinforcement learning for edge-enabled AI-generated content services" (2024). All members are one stack of networks.
 """
 
 from __future__ import annotations
@@ -20,64 +20,73 @@ from ioa_marl.agents.networks.layers import Activation, affine
 from ioa_marl.agents.networks.stacked import StackedMLP, StackedModule
 
 TIME_FEATURES = 16
-"""Length of the sinusoidal embedding of a denoising step, and of what its network makes of it."""
-FULL = 64
-"""Numbers that PyTorch's activations take at once; what is left over at the end of an array rounds differently."""
+"""Length of the sinusoidal embedding of a denoising step, and of the output of the embedding's network."""
+BLOCK = 64
+"""Size of the blocks in which PyTorch computes activations; a partial block rounds differently."""
 
 
-def alike(activation: Activation) -> Activation:
-    """Return an activation that rounds a member's numbers alike alone and among others, (members, rows, width)."""
+def batch_invariant(activation: Activation) -> Activation:
+    """Return an activation whose result for one member does not depend on the other members of the stack.
 
-    def of_each(x: Tensor) -> Tensor:
-        over = x[0].numel() % FULL
-        if over == 0 or torch.compiler.is_compiling():
+    The returned function takes (members, rows, width), and pads each member's numbers to full blocks.
+    """
+
+    def padded(x: Tensor) -> Tensor:
+        remainder = x[0].numel() % BLOCK
+        if remainder == 0 or torch.compiler.is_compiling():
             return activation(x)
-        whole = torch.nn.functional.pad(x.flatten(1), (0, FULL - over))
-        return activation(whole)[:, : x[0].numel()].reshape(x.shape)
+        blocks = torch.nn.functional.pad(x.flatten(1), (0, BLOCK - remainder))
+        return activation(blocks)[:, : x[0].numel()].reshape(x.shape)
 
-    return of_each
+    return padded
 
 
 ACTIVATIONS: dict[str, Activation] = {
     "relu": torch.relu_,
-    "silu": alike(torch.nn.functional.silu),
-    "mish": alike(torch.nn.functional.mish),
+    "silu": batch_invariant(torch.nn.functional.silu),
+    "mish": batch_invariant(torch.nn.functional.mish),
 }
-"""By name; Mish takes half the time of an update, ReLU next to nothing."""
+"""Activations by name. Mish takes half of the time of an update, ReLU almost none."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What the steps of a denoising chain multiply with; index t − 1 is step t of Ho et al., from 1 to H."""
+    """Coefficients of a denoising chain. Index t − 1 belongs to step t of Ho et al., from 1 to H."""
 
-    start_of_noisy: tuple[float, ...]
-    """1/√ᾱ_t: what the noisy logits count in the estimate of the clean ones (Ho et al., Eq. 15)."""
-    start_of_noise: tuple[float, ...]
-    """√(1/ᾱ_t − 1): what the predicted noise counts in it, negatively."""
-    mean_of_start: tuple[float, ...]
-    """√ᾱ_{t−1} β_t/(1 − ᾱ_t): what the estimate counts in the mean of the next logits (Eq. 7)."""
-    mean_of_noisy: tuple[float, ...]
-    """√α_t (1 − ᾱ_{t−1})/(1 − ᾱ_t): what the noisy logits count in it."""
+    clean_from_noisy: tuple[float, ...]
+    """1/√ᾱ_t: factor of the noisy logits in the estimate of the clean logits (Ho et al., Eq. 15)."""
+    clean_from_noise: tuple[float, ...]
+    """√(1/ᾱ_t − 1): factor of the predicted noise, which is subtracted in this estimate."""
+    mean_from_clean: tuple[float, ...]
+    """√ᾱ_{t−1} β_t/(1 − ᾱ_t): factor of the estimate in the mean of the next logits (Eq. 7)."""
+    mean_from_noisy: tuple[float, ...]
+    """√α_t (1 − ᾱ_{t−1})/(1 − ᾱ_t): factor of the noisy logits in this mean (Eq. 7)."""
     deviation: tuple[float, ...]
-    """√β̃_t: standard deviation of the next logits; 0 at the last step."""
+    """√β̃_t: standard deviation of the next logits (Eq. 7); 0 at step 1, the last one."""
 
     @property
     def steps(self) -> int:
-        """Denoising steps H."""
+        """Number H of denoising steps."""
         return len(self.deviation)
 
 
 def variance_preserving(steps: int, low: float, high: float) -> Schedule:
-    """Return the variance-preserving schedule of ``steps`` steps, of a noise rate from ``low`` to ``high``.
+    """Return the variance-preserving schedule.
 
     α_t = exp(−β_min/H − (β_max − β_min)(2t − 1)/(2H²)): Xiao, Kreis and Vahdat, "Tackling the generative learning
-    trilemma with denoising diffusion GANs" (2022), after the variance-preserving equation
-    of Song et al. (2021).
+    trilemma with denoising diffusion GANs" (2022), after the variance-preserving equation of Song et al. (2021).
+
+    Parameters
+    ----------
+    steps : int
+        Number H of denoising steps.
+    low, high : float
+        Noise rates β_min and β_max at the clean and at the noisy end.
     """
     t = np.arange(1, steps + 1)
     alpha = np.exp(-low / steps - 0.5 * (high - low) * (2 * t - 1) / steps**2)
     bar = np.cumprod(alpha)
-    before = np.concatenate([[1.0], bar[:-1]])
+    previous_bar = np.concatenate([[1.0], bar[:-1]])
     beta = 1.0 - alpha
     return Schedule(
         *(
@@ -85,37 +94,42 @@ def variance_preserving(steps: int, low: float, high: float) -> Schedule:
             for column in (
                 1.0 / np.sqrt(bar),
                 np.sqrt(1.0 / bar - 1.0),
-                np.sqrt(before) * beta / (1.0 - bar),
-                np.sqrt(alpha) * (1.0 - before) / (1.0 - bar),
-                np.sqrt(beta * (1.0 - before) / (1.0 - bar)),
+                np.sqrt(previous_bar) * beta / (1.0 - bar),
+                np.sqrt(alpha) * (1.0 - previous_bar) / (1.0 - bar),
+                np.sqrt(beta * (1.0 - previous_bar) / (1.0 - bar)),
             )
         )
     )
 
 
 def denoised(schedule: Schedule, t: int, noisy: Tensor, predicted: Tensor, bound: float | None) -> tuple[Tensor, float]:
-    """Return mean and standard deviation of the logits one step cleaner, given the noise predicted at step ``t``.
+    """Return mean and standard deviation of the logits x_{t−1} (Ho et al., Eqs. 7 and 15).
 
     Parameters
     ----------
     schedule : Schedule
         The chain.
     t : int
-        Step, from H (pure noise) to 1; the mean of step 1 is the clean logits.
+        Step, from H (pure noise) to 1. The mean of step 1 is the clean logits.
     noisy, predicted : Tensor
-        Logits x_t and the noise that they are held to contain.
+        Logits x_t, and the network's prediction of their noise, (members, batch, logits).
     bound : float, optional
-        The estimate of the clean logits stays within ± this, smoothly.
+        Smooth bound of the absolute clean logits in their estimate.
+
+    Returns
+    -------
+    (Tensor, float)
+        Mean, (members, batch, logits), and standard deviation.
     """
     i = t - 1
-    start = schedule.start_of_noisy[i] * noisy - schedule.start_of_noise[i] * predicted
+    clean = schedule.clean_from_noisy[i] * noisy - schedule.clean_from_noise[i] * predicted
     if bound is not None:
-        start = bound * torch.tanh(start / bound)
-    return schedule.mean_of_start[i] * start + schedule.mean_of_noisy[i] * noisy, schedule.deviation[i]
+        clean = bound * torch.tanh(clean / bound)
+    return schedule.mean_from_clean[i] * clean + schedule.mean_from_noisy[i] * noisy, schedule.deviation[i]
 
 
 def sinusoidal(steps: int) -> Tensor:
-    """Return the embeddings of denoising steps 1 to ``steps``, (steps, `TIME_FEATURES`) (Vaswani et al., 2017)."""
+    """Return the embeddings of the steps 1 to ``steps``, float32 (steps, `TIME_FEATURES`) (Vaswani et al., 2017)."""
     half = TIME_FEATURES // 2
     frequencies = torch.exp(torch.arange(half, dtype=torch.float64) * (-math.log(10_000) / (half - 1)))
     angles = torch.arange(steps, dtype=torch.float64)[:, None] * frequencies
@@ -123,11 +137,11 @@ def sinusoidal(steps: int) -> Tensor:
 
 
 class StackedDenoiser(StackedModule):
-    """Denoising chains of many members: noise and observations to logits.
+    """Denoising chains of many members, which map noise and observations to logits.
 
-    The network of Du et al. sees noisy logits, the time's embedding and the observation side by side. What its first
-    layer makes of the observation is the same in every step, and what it makes of the time is the same for every
-    row: both are computed once.
+    The input of the network of Du et al. is the concatenation of the noisy logits, the embedding of the step and the
+    observation. In its first layer, the contribution of the observation is the same in every step, and that of the
+    embedding is the same for every row. Both are computed once.
 
     Parameters
     ----------
@@ -136,16 +150,16 @@ class StackedDenoiser(StackedModule):
     features, outputs : int
         Lengths of an observation and of the logits.
     width, depth : int
-        Units of a hidden layer, and hidden layers.
+        Units of a hidden layer, and number of hidden layers.
     schedule : Schedule
         The chain.
     uniforms : callable
-        ``uniforms(k)`` returns numbers in [0, 1) of shape (members, k), a member's own; used to initialise.
+        ``uniforms(k)`` returns uniform numbers in [0, 1), (members, k), with which the weights are initialised.
     activation : callable
-        Between layers.
+        Activation of the hidden layers.
     bound : float, optional
-        The estimate of the clean logits stays within ± this; the predicted noise is then unbounded. Without it the
-        predicted noise goes through a tanh, as in the published code.
+        Bound of the absolute clean logits in their estimate; the predicted noise is then not bounded. Without a bound,
+        the predicted noise passes through a tanh, as in the published code.
     """
 
     embeddings: Tensor
@@ -170,23 +184,24 @@ class StackedDenoiser(StackedModule):
         observations : Tensor
             (members, batch, features).
         noise : Tensor, optional
-            (members, steps, batch, outputs): standard normal numbers, the first of them the logits that the chain
-            begins with. Without it everything random is at its mean, 0.
+            (members, steps, batch, outputs): standard normal numbers. The first step's are the initial logits. Without
+            noise, all random numbers are 0, their mean.
 
         Returns
         -------
         Tensor
-            (members, batch, outputs).
+            Logits, (members, batch, outputs).
         """
-        of_logits, of_time, of_state = self.first.weights[0].split(self.splits, dim=1)
+        logit_weights, time_weights, state_weights = self.first.weights[0].split(self.splits, dim=1)
         times = self.time(self.embeddings.expand(self.members, -1, -1))
-        times = affine(times, of_time, times.new_zeros(len(of_time), 1, of_time.shape[2]))
-        state = affine(observations, of_state, self.first.biases[0])
+        no_bias = times.new_zeros(len(time_weights), 1, time_weights.shape[2])
+        times = affine(times, time_weights, no_bias)
+        state = affine(observations, state_weights, self.first.biases[0])
         x = state.new_zeros(*state.shape[:2], self.splits[0]) if noise is None else noise[:, 0]
         relu = self.activation is torch.relu_
         steps = self.schedule.steps
         for t in range(steps, 0, -1):
-            hidden = affine(x, of_logits, state + times[:, t - 1 : t], relu=relu)
+            hidden = affine(x, logit_weights, state + times[:, t - 1 : t], relu=relu)
             predicted = self.rest(hidden if relu else self.activation(hidden))
             if self.bound is None:
                 predicted = torch.tanh(predicted)

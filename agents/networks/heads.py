@@ -1,6 +1,7 @@
-"""Discrete actions as heads: a Discrete space has one, a MultiDiscrete several independent ones.
+"""Heads of discrete actions: a Discrete space has one head, a MultiDiscrete space several independent ones.
 
-Networks give every head as many logits as the largest one has outcomes; those that a head does not have are masked.
+The networks have as many outputs for every head as the largest head has outcomes. Outputs for outcomes that a head does
+not have are masked.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Heads:
     space : Discrete or MultiDiscrete
         The action space.
     device : torch.device
-        Where networks live.
+        Device on which the networks are stored.
     """
 
     def __init__(self, space: gymnasium.spaces.Space[gymnasium.spaces.Discrete], device: torch.device) -> None:
@@ -32,37 +33,46 @@ class Heads:
         self.count, self.outcomes = len(self.sizes), max(self.sizes)
         self.single = isinstance(space, gymnasium.spaces.Discrete)
         self.full = min(self.sizes) == self.outcomes
-        """Whether all outcomes exist: nothing need be masked then."""
+        """Whether all heads have the same number of outcomes, so that no output is masked."""
         self.allowed = (torch.arange(self.outcomes) < torch.tensor(self.sizes)[:, None]).to(device)
 
     @property
     def width(self) -> int:
-        """Outputs of a network that has a number for every outcome of every head."""
+        """Number of outputs of a network with one output for every outcome of every head."""
         return self.count * self.outcomes
 
     def split(self, flat: Tensor) -> Tensor:
-        """Turn (…, width) into (…, heads, outcomes)."""
+        """Reshape network outputs (…, width) to (…, heads, outcomes)."""
         out: Tensor = flat.unflatten(-1, (self.count, self.outcomes))
         return out
 
     def logits(self, flat: Tensor) -> Tensor:
-        """Turn (…, width) into (…, heads, outcomes), −inf where an outcome does not exist."""
+        """Reshape network outputs (…, width) to logits (…, heads, outcomes), −inf where an outcome does not exist."""
         return self.masked(self.split(flat), -torch.inf)
 
     def masked(self, x: Tensor, value: float) -> Tensor:
-        """Put a value where an outcome does not exist, (…, heads, outcomes)."""
+        """Return ``x`` (…, heads, outcomes) with ``value`` where an outcome does not exist."""
         return x if self.full else x.masked_fill(~self.allowed, value)
 
     def weighted(self, weights: Tensor, values: Tensor) -> Tensor:
-        """Return Σ weights · values over the outcomes that exist, (…, heads, outcomes) to (…)."""
+        """Return Σ weights · values, (…), over the existing outcomes of all heads; both are (…, heads, outcomes)."""
         return self.masked(weights * values, 0.0).sum((-1, -2))
 
     def one_hot(self, actions: Tensor) -> Tensor:
-        """Turn int64 (…, heads) into float32 (…, width)."""
+        """Return the one-hot encoding, float32 (…, width), of actions int64 (…, heads)."""
         return torch.nn.functional.one_hot(actions, self.outcomes).flatten(-2).float()
 
     def choose(self, logits: Tensor, streams: Streams | None, seeds: int) -> NDArray[np.int64]:
-        """Sample from (members, batch, heads, outcomes), or take the most likely where there are no ``streams``.
+        """Sample actions, or take the most likely ones.
+
+        Parameters
+        ----------
+        logits : Tensor
+            (members, batch, heads, outcomes), −inf where an outcome does not exist.
+        streams : Streams, optional
+            Random streams of the seeds. None: the most likely actions are taken.
+        seeds : int
+            Number of seeds, among which the members are divided evenly.
 
         Returns
         -------
@@ -72,7 +82,7 @@ class Heads:
         Raises
         ------
         NotFiniteError
-            If the most likely ones cannot be told; those that are drawn are not looked at, which would take time.
+            If the most likely actions are taken and a logit is NaN or +inf. Sampling does not check it, to save time.
         """
         if streams is None:
             self._check(logits, seeds)
@@ -84,15 +94,15 @@ class Heads:
 
     @staticmethod
     def _check(logits: Tensor, seeds: int) -> None:
-        if bool(logits.sum() < torch.inf):  # neither NaN nor +inf; −inf is an outcome that does not exist
+        if bool(logits.sum() < torch.inf):  # no NaN and no +inf; −inf means that an outcome does not exist
             return
-        wrong = (logits.isnan() | (logits == torch.inf)).reshape(seeds, -1).any(1)
-        if bool(wrong.any()):
-            raise NotFiniteError("what a policy returns is not finite", wrong.nonzero().flatten().tolist())
+        diverged = (logits.isnan() | (logits == torch.inf)).reshape(seeds, -1).any(1)
+        if bool(diverged.any()):
+            raise NotFiniteError("what a policy returns is not finite", diverged.nonzero().flatten().tolist())
 
 
 def gumbel(uniforms: Tensor) -> Tensor:
-    """Turn numbers in [0, 1) into Gumbel-distributed ones; 0 and 1 stay finite."""
+    """Return −log(−log u), Gumbel noise, for uniform numbers u in [0, 1); u is clipped so that the result is finite."""
     tiny = torch.finfo(uniforms.dtype).tiny
     return -torch.log(-torch.log(uniforms.clamp(tiny, 1.0 - torch.finfo(uniforms.dtype).eps)))
 
@@ -105,9 +115,14 @@ def straight_through(logits: Tensor, temperature: float = 1.0, noise: Tensor | N
     logits : Tensor
         (…, outcomes), −inf where an outcome does not exist.
     temperature : float
-        Of the softmax that gives the gradient.
+        Temperature of the softmax.
     noise : Tensor, optional
-        Gumbel noise of the same shape: the one-hot vectors are then samples, else the most likely outcomes.
+        Gumbel noise of the same shape. The vectors are then samples; without it, they are the most likely outcomes.
+
+    Returns
+    -------
+    Tensor
+        (…, outcomes).
     """
     perturbed = logits if noise is None else logits + noise
     soft = softmax(perturbed / temperature)

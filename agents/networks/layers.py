@@ -1,11 +1,12 @@
-"""The layers of stacked networks, and their gradients, as the routines that are fastest for their shapes.
+"""The layers of stacked networks and their gradients, with the fastest routine for each shape of matrices.
 
-A whole network is one step of differentiation. Members are computed some at a time, all layers one after another,
-so that what a layer returns is still in the processor's cache when the next one, or the gradient, needs it; and
-gradients pass through activations in place.
+A whole multilayer perceptron is one node of PyTorch's graph. Members are computed in groups, all layers of a group
+after each other, so that the output of a layer is still in the processor's cache when the next layer or the gradient
+needs it. The gradients of activations are computed in place.
 
-Which routine is taken depends on the shape of one member's matrices and not on how many members there are, so that a
-member has the same bits alone as among others.
+The routine depends on the shape of one member's matrices and not on the number of members. A member therefore has the
+same result, to the bit, in every stack. Most batched routines treat a single matrix differently: a stack of one member
+contains a second copy of it, the padding copy, whose results are ignored (see `StackedMLP`).
 """
 
 from __future__ import annotations
@@ -20,28 +21,30 @@ from torch.autograd.function import once_differentiable
 
 Activation = Callable[[Tensor], Tensor]
 Layer = tuple[Tensor, Tensor]
-"""Weight (members, in, out) and bias (members, 1, out), with a row for the shadow of a lone member."""
+"""Weight (members, in, out) and bias (members, 1, out); of a single member, both include its padding copy."""
 
 WIDE = 2**23
-"""Multiplications of a product from which on every member has one of its own: a batched one is no faster then, and a
-lone member need not compute as two."""
+"""Number of multiplications in a matrix product from which on every member has a product of its own.
+
+A batched product is no faster then, and the padding copy need not be computed.
+"""
 CACHE = 2**17
-"""Numbers that a layer of the members computed together returns, about, on a CPU."""
+"""Approximate size of a layer's output [numbers] of the members that are computed together on a CPU."""
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor, *, relu: bool = False) -> Tensor:
-    """Return x · weight + bias of every member, and only what is positive of it with ``relu``.
+    """Return x · weight + bias of every member, or its positive part with ``relu``.
 
     Parameters
     ----------
     x : Tensor
         (members, rows, in).
     weight : Tensor
-        (members, in, out), with a row for the shadow of a lone member.
+        (members, in, out); of a single member, with its padding copy.
     bias : Tensor
-        (members, 1, out), with a row for the shadow of a lone member; or (members, rows, out).
+        (members, 1, out), of a single member with its padding copy; or (members, rows, out).
     relu : bool
-        Whether numbers below 0 become 0.
+        Whether negative numbers become 0.
 
     Returns
     -------
@@ -52,29 +55,29 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor, *, relu: bool = False) -> Te
 
 
 def perceptron(x: Tensor, layers: Sequence[Layer], activation: Activation, *, to_last: bool = False) -> Tensor:
-    """Return what all layers of every member make of its input.
+    """Return the output of a multilayer perceptron for every member.
 
     Parameters
     ----------
     x : Tensor
         (members, rows, in).
     layers : sequence of (Tensor, Tensor)
-        Weight and bias of each.
+        Weight and bias of each layer.
     activation : callable
-        Between layers.
+        Activation of the hidden layers.
     to_last : bool
-        Whether the last layer has an activation as well.
+        Whether the last layer has the activation as well.
 
     Returns
     -------
     Tensor
         (members, rows, out).
     """
-    compiling = torch.compiler.is_compiling()  # PyTorch makes its own choice of routines then
+    compiling = torch.compiler.is_compiling()  # PyTorch's compiler then chooses the routines
     if activation in IN_PLACE and not compiling:
         parameters = itertools.chain.from_iterable(layers)
-        found: Tensor = _Perceptron.apply(x, activation, to_last, *parameters)  # type: ignore[no-untyped-call]
-        return found
+        out: Tensor = _Perceptron.apply(x, activation, to_last, *parameters)  # type: ignore[no-untyped-call]
+        return out
     for i, (weight, bias) in enumerate(layers):
         x = torch.baddbmm(bias[: len(x)], x, weight[: len(x)]) if compiling else affine(x, weight, bias)
         if to_last or i < len(layers) - 1:
@@ -94,7 +97,7 @@ IN_PLACE: dict[Activation, tuple[Activation, Callable[[Tensor, Tensor, Tensor], 
     torch.relu_: (torch.relu_, _relu_gradient),
     torch.tanh: (torch.tanh_, _tanh_gradient),
 }
-"""Activations whose gradient is known from what they return, and both without another array."""
+"""In-place activations and their gradients, which are functions of the activation's output."""
 
 
 class _Perceptron(torch.autograd.Function):
@@ -105,9 +108,9 @@ class _Perceptron(torch.autograd.Function):
         outs = [x.new_empty(stack, rows, weight.shape[2]) for weight in weights]
         widest = rows * max(weight.shape[2] for weight in weights)
         groups = _together(stack, widest) if x.is_cpu else [stack]
-        seen, *split = (_parts(t, groups) for t in (x.expand(stack, -1, -1), *weights, *biases, *outs))
+        inputs, *split = (_parts(t, groups) for t in (x.expand(stack, -1, -1), *weights, *biases, *outs))
         for b in range(len(groups)):
-            h = seen[b]
+            h = inputs[b]
             for i in range(count):
                 weight, bias, out = split[i][b], split[count + i][b], split[2 * count + i][b]
                 _product(h, weight, out, members)
@@ -129,13 +132,13 @@ class _Perceptron(torch.autograd.Function):
         of_x, of_layers = ctx.needs_input_grad[0], any(ctx.needs_input_grad[3:])
         undo = IN_PLACE[activation][1]
         g = gradient.expand(stack, -1, -1).contiguous()
-        if len(outs) == count:  # activated as well
+        if len(outs) == count:  # the last layer has an activation
             above, g = g, torch.empty_like(g)
             undo(above, outs[-1], g)
         d_x = x.new_empty(stack, *x.shape[1:]) if of_x else None
         d_weights = [weight.new_empty(weight.shape) for weight in weights]
         d_biases = [weight.new_empty(stack, 1, weight.shape[2]) for weight in weights]
-        # Of one group after the other, so that it stays in the cache.
+        # Gradients of the hidden layers of one group, which all groups use in turn so that they stay in the cache.
         below = [out.new_empty(max(groups), *out.shape[1:]) for out in outs[: count - 1]]
         parts, *split = (
             _parts(t, groups) for t in (g, x.expand(stack, -1, -1), *outs[: count - 1], *weights, *d_weights, *d_biases)
@@ -154,17 +157,17 @@ class _Perceptron(torch.autograd.Function):
                     d = into
                 elif d_x is not None:
                     _product(d, weight.mT, _parts(d_x, groups)[b], members)
-        if bias_shapes[0][1] > 1:  # the only layer's, with a row for every input
+        if bias_shapes[0][1] > 1:  # a single layer with a bias for every row, see `affine`
             d_biases = [g]
-        # A lone member's shadow is no row of a bias that was made without one.
+        # A bias for every row has no padding copy.
         d_biases = [d_bias[: shape[0]] for d_bias, shape in zip(d_biases, bias_shapes, strict=True)]
-        found = itertools.chain.from_iterable(zip(d_weights, d_biases, strict=True))
-        return None if d_x is None else d_x[:members], None, None, *(found if of_layers else [None] * 2 * count)
+        d_layers = itertools.chain.from_iterable(zip(d_weights, d_biases, strict=True))
+        return None if d_x is None else d_x[:members], None, None, *(d_layers if of_layers else [None] * 2 * count)
 
 
 def _together(stack: int, numbers: int) -> list[int]:
-    """Return how many members are computed together, one group after another; a layer of one has so many numbers."""
-    # At least two, since a lone one would take another routine and round differently.
+    """Return the sizes of groups of members that are computed together; a layer's output has ``numbers`` per member."""
+    # At least two, because a single matrix would take another routine and round differently.
     count = max(1, stack // max(2, CACHE // max(1, numbers)))
     return [stack * (i + 1) // count - stack * i // count for i in range(count)]
 
@@ -174,8 +177,8 @@ def _parts(x: Tensor, groups: list[int]) -> Sequence[Tensor]:
 
 
 def _product(x: Tensor, y: Tensor, out: Tensor, members: int) -> None:
-    """Write x · y of each member; those behind the last one are shadows."""
-    if y.shape[2] == 1:  # a batched product with a column takes several times as long as one with a row
+    """Write x · y of each member to ``out``; matrices after the first ``members`` are padding copies."""
+    if y.shape[2] == 1:  # a batched product with a column is several times slower than one with a row
         torch.bmm(y.mT, x.mT, out=out.mT)
     elif x.shape[2] == 1:
         torch.mul(x, y, out=out)

@@ -1,4 +1,4 @@
-"""Adam for stacks of networks, each of which has its gradient clipped by itself."""
+"""Adam for stacks of networks, with a separate gradient clipping for each member."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ioa_marl.foundations.compile import kernel
 
 
 class StackedAdam(torch.optim.Adam):
-    """PyTorch's Adam and its state; on a CPU the numbers are computed in one pass that rounds alike for all members.
+    """PyTorch's Adam, with a kernel of its own on a CPU, which rounds in the same way for all members.
 
-    PyTorch's fused variant rounds the numbers that are left over after the last full vector differently, and what
-    comes before its arithmetic takes longer than a small network's does.
+    PyTorch's fused variant rounds the numbers after the last full vector register differently. Besides, for small
+    networks its overhead is larger than the time of the arithmetic.
     """
 
     @torch.no_grad()
     def gradient_step(self, max_norm: float) -> None:
-        """Make a step along the parameters' gradients, each member's scaled to a norm of at most ``max_norm``.
+        """Clip the gradient of each member to a norm of at most ``max_norm``, and make a step of Adam.
 
-        The gradients are contiguous. On other devices than a CPU they are scaled in place.
+        The gradients have to be contiguous. On devices other than a CPU they are scaled in place.
         """
         (group,) = self.param_groups
         gradients = [p.grad for p in group["params"]]
@@ -38,31 +38,40 @@ class StackedAdam(torch.optim.Adam):
         kind = np.dtype(str(scale.dtype).removeprefix("torch.")).type
         keep, keep_square = group["betas"]
         for p, gradient in zip(group["params"], gradients, strict=True):
-            held = self.state[p]
-            if not held:
-                held |= {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
-            held["step"] += 1
-            steps = held["step"].item()
+            state = self.state[p]
+            if not state:
+                state |= {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+            state["step"] += 1
+            steps = state["step"].item()
             rate = group["lr"] / (1.0 - keep**steps)
             root = math.sqrt(1.0 - keep_square**steps)
             numbers = (1.0 - keep, keep_square, 1.0 - keep_square, rate, root, group["eps"], group["weight_decay"])
-            tensors = (p.detach(), held["exp_avg"], held["exp_avg_sq"], gradient)
-            values, mean, square, slope = (t.view(len(p), -1).numpy() for t in tensors)  # never of a copy
+            tensors = (p.detach(), state["exp_avg"], state["exp_avg_sq"], gradient)
+            values, mean, square, slope = (
+                t.view(len(p), -1).numpy() for t in tensors
+            )  # `view`, because a copy would not be updated
             _descend(values, mean, square, slope, scale.numpy(), *map(kind, numbers))
-            torch.autograd.graph.increment_version(p)  # a graph of what it was must not be used any more
+            torch.autograd.graph.increment_version(p)  # autograd then refuses graphs of the old values
 
 
 def clipping(gradients: Sequence[Tensor], max_norm: float) -> Tensor:
-    """Return the factors (members,) that make each member's norm at most ``max_norm``; one for all would couple them.
+    """Return the factor of each member's gradient, with which its norm is at most ``max_norm``.
+
+    A common factor would couple the members.
 
     Parameters
     ----------
     gradients : sequence of Tensor
-        Of each parameter, (members, …).
+        Gradient of each parameter, (members, …).
     max_norm : float
         Largest norm of a member's gradient over all parameters.
+
+    Returns
+    -------
+    Tensor
+        (members,), at most 1.
     """
-    # One after another: a sum over a stack is ordered differently at the end of the member axis.
+    # Added one by one, because a sum over stacked gradients has another order for the last members.
     squared = torch.zeros_like(gradients[0].flatten(1)[:, 0])
     for g in gradients:
         squared += torch.linalg.vector_norm(g.flatten(1), dim=1).square()

@@ -1,6 +1,6 @@
-"""Softmax over the outcomes of an action, of which there are few.
+"""Softmax over few outcomes.
 
-PyTorch takes six times as long for a last axis of fewer numbers than a vector holds.
+PyTorch's softmax takes six times as long if the last axis is shorter than a vector register of the processor.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 VECTOR = 16
-"""Numbers that the widest registers of a processor hold."""
+"""Number of float32 values in the widest vector register of a processor."""
 
 
 def softmax(logits: Tensor) -> Tensor:
-    """Return the softmax over the last axis; an outcome of −inf has none of it."""
+    """Return the softmax of ``logits`` (…, outcomes) over the last axis; 0 for a logit of −inf."""
     if _left_to_pytorch(logits):
         return logits.softmax(-1)
-    found: Tensor = _Softmax.apply(logits)  # type: ignore[no-untyped-call]
-    return found
+    out: Tensor = _Softmax.apply(logits)  # type: ignore[no-untyped-call]
+    return out
 
 
 def log_softmax(logits: Tensor) -> Tensor:
-    """Return the logarithm of the softmax over the last axis; an outcome of −inf stays so."""
+    """Return the logarithm of the softmax of ``logits`` (…, outcomes); −inf for a logit of −inf."""
     if _left_to_pytorch(logits):
         return logits.log_softmax(-1)
-    found: Tensor = _LogSoftmax.apply(logits)  # type: ignore[no-untyped-call]
-    return found
+    out: Tensor = _LogSoftmax.apply(logits)  # type: ignore[no-untyped-call]
+    return out
 
 
 def _left_to_pytorch(logits: Tensor) -> bool:
@@ -48,8 +48,8 @@ class _Softmax(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (out,) = ctx.saved_tensors
         weighted = gradient * out
-        found: Tensor = weighted.sub_(out * weighted.sum(-1, keepdim=True))
-        return found
+        d_logits: Tensor = weighted.sub_(out * weighted.sum(-1, keepdim=True))
+        return d_logits
 
 
 class _LogSoftmax(torch.autograd.Function):
@@ -65,5 +65,5 @@ class _LogSoftmax(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (shares,) = ctx.saved_tensors
-        found: Tensor = gradient - shares * gradient.sum(-1, keepdim=True)
-        return found
+        d_logits: Tensor = gradient - shares * gradient.sum(-1, keepdim=True)
+        return d_logits

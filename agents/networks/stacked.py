@@ -1,7 +1,7 @@
-"""Networks of many members in one: a parameter has the shape (members, in, out), and a layer computes all members.
+"""Stacks of networks: parameters have the shape (members, in, out), and a layer is computed for all members at once.
 
-Members never mix: the loss is summed over them, gradients are clipped per member, and the optimiser works
-elementwise, so a member trained among ten equals the one trained alone to the bit.
+The members are independent. The loss is summed over them, gradients are clipped for each member, and the optimiser
+works elementwise. A member that is trained with nine others therefore equals the same member trained alone, to the bit.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from torch import Tensor, nn
 from ioa_marl.agents.networks.allocation import keep_freed_memory
 from ioa_marl.agents.networks.layers import Activation, perceptron
 from ioa_marl.agents.networks.optimiser import StackedAdam
-from ioa_marl.agents.networks.rounding import round_alike
+from ioa_marl.agents.networks.rounding import set_reproducible_products
 
-round_alike()
+set_reproducible_products()
 keep_freed_memory()
 
 
 class StackedModule(nn.Module):
-    """Networks of many members: every parameter has the members in front."""
+    """Networks of several members; the first axis of every parameter is that of the members."""
 
     members: int
-    """Number of networks; a lone one has a shadow behind it."""
+    """Number of networks. The parameters of a single network are followed by a padding copy; see `StackedMLP`."""
 
     @functools.cached_property
     def all_parameters(self) -> list[Tensor]:
-        """All parameters, looked up once."""
+        """All parameters; cached, because PyTorch collects them anew at every call."""
         return list(self.parameters())
 
     def member_state(self, members: slice) -> dict[str, Tensor]:
-        """Return copies of some members' parameters."""
+        """Return copies of the parameters of some members, (members, …) each."""
         return {name: p.detach()[members].clone() for name, p in self.named_parameters()}
 
     def load_member_state(self, members: slice, state: dict[str, Tensor]) -> None:
-        """Set some members' parameters."""
+        """Set the parameters of some members."""
         with torch.no_grad():
             for name, p in self.named_parameters():
                 put_members(p, members, state[name], self.members)
@@ -51,6 +51,9 @@ class StackedModule(nn.Module):
 class StackedMLP(StackedModule):
     """Multilayer perceptrons of equal shape, one per member.
 
+    If there is a single member, its parameters are stored twice. Without this padding copy, PyTorch would take another
+    routine for its matrix products than for several members, and round differently.
+
     Parameters
     ----------
     members : int
@@ -58,9 +61,9 @@ class StackedMLP(StackedModule):
     sizes : sequence of int
         Widths of input, hidden and output layers.
     uniforms : callable
-        ``uniforms(k)`` returns numbers in [0, 1) of shape (members, k), a member's own; used to initialise.
+        ``uniforms(k)`` returns uniform numbers in [0, 1), (members, k), with which the weights are initialised.
     activation : callable, default `torch.relu_`
-        Between layers.
+        Activation of the hidden layers.
     """
 
     def __init__(
@@ -75,26 +78,38 @@ class StackedMLP(StackedModule):
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for n_in, n_out in itertools.pairwise(sizes):
             bound = 1.0 / math.sqrt(n_in)  # as torch.nn.Linear
-            for shape, into in (((n_in, n_out), self.weights), ((1, n_out), self.biases)):
+            for shape, parameters in (((n_in, n_out), self.weights), ((1, n_out), self.biases)):
                 u = torch.from_numpy(uniforms(shape[0] * shape[1])).to(torch.float32)
                 values = ((2.0 * u - 1.0) * bound).reshape(members, *shape)
-                # A lone member has a shadow, since it would otherwise take another matrix routine than among several.
-                into.append(nn.Parameter(torch.cat([values, values]) if members == 1 else values.contiguous()))
-        # A ParameterList takes longer to walk through than a small layer to compute.
+                parameters.append(nn.Parameter(torch.cat([values, values]) if members == 1 else values.contiguous()))
+        # Iterating over a ParameterList takes longer than computing a small layer.
         self._layers = list(zip(self.weights, self.biases, strict=True))
 
     def forward(self, x: Tensor, first: int = 0) -> Tensor:
-        """Map (members, batch, in) to (members, batch, out); the input is what layer ``first`` sees."""
+        """Evaluate the networks.
+
+        Parameters
+        ----------
+        x : Tensor
+            (members, batch, in): inputs of layer ``first``.
+        first : int, default 0
+            Index of the first layer that is computed.
+
+        Returns
+        -------
+        Tensor
+            (members, batch, out).
+        """
         return perceptron(x, self._layers[first:], self.activation)
 
 
 def stack_bytes(members: int, sizes: Sequence[int]) -> int:
-    """Return how many bytes the weights of a `StackedMLP` take."""
+    """Return the size [bytes] of the weights of a `StackedMLP`."""
     return 4 * members * sum(n_in * n_out for n_in, n_out in itertools.pairwise(sizes))
 
 
 def put_members(target: Tensor, members: slice, values: Tensor, count: int) -> None:
-    """Write members' rows of a tensor; the shadow of a lone member follows."""
+    """Set the rows of some of ``count`` members in a tensor (members, …), and the padding copy of a single member."""
     target[members] = values.to(target.device)
     if count == 1 and target.shape[0] == 2:
         target[1] = target[0]
@@ -102,22 +117,30 @@ def put_members(target: Tensor, members: slice, values: Tensor, count: int) -> N
 
 @torch.no_grad()
 def polyak_update(target: StackedModule, source: StackedModule, tau: float) -> None:
-    """Move target parameters towards the source: τ = 1 copies."""
+    """Move the target's parameters towards those of the source: θ' ← τ θ + (1 − τ) θ'."""
     torch._foreach_lerp_(target.all_parameters, source.all_parameters, tau)
 
 
 def gradient_step(optimiser: StackedAdam, network: StackedModule, losses: Tensor, max_norm: float) -> None:
-    """Make a gradient step of every member on its own loss, (members,), clipped per member."""
+    """Make a gradient step of every member on its own loss, (members,), with the gradient clipped to ``max_norm``."""
     parameters = network.all_parameters
-    # Not by `backward`, which would copy gradients.
+    # `backward` would copy the gradients.
     for p, gradient in zip(parameters, torch.autograd.grad(losses.sum(), parameters), strict=True):
         p.grad = gradient.contiguous()
     optimiser.gradient_step(max_norm)
 
 
 @contextmanager
-def kept(network: nn.Module, members: Tensor) -> Iterator[None]:
-    """Keep some members, given by their indices, as they are: with no gradient they would still move by momentum."""
+def unchanged(network: nn.Module, members: Tensor) -> Iterator[None]:
+    """Leave the parameters of some members unchanged by a step, which would move them by momentum without a gradient.
+
+    Parameters
+    ----------
+    network : Module
+        Networks whose parameters are (members, …).
+    members : Tensor
+        int64 (n,): indices of the members.
+    """
     before = [p.detach()[members] for p in network.parameters()] if len(members) else []
     yield
     with torch.no_grad():
@@ -126,26 +149,26 @@ def kept(network: nn.Module, members: Tensor) -> Iterator[None]:
 
 
 def optimiser_state(optimiser: torch.optim.Optimizer, members: slice) -> list[dict[str, Tensor]]:
-    """Return copies of some members' rows of an optimiser's state, in the order of its parameters."""
+    """Return a copy of the optimiser's state for some members: a dict for each parameter, tensors (members, …)."""
     rows = []
     for group in optimiser.param_groups:
         for p in group["params"]:
-            held = optimiser.state.get(p, {})
-            rows.append({key: (v[members].clone() if v.dim() else v.clone()) for key, v in held.items()})
+            state = optimiser.state.get(p, {})
+            rows.append({key: (v[members].clone() if v.dim() else v.clone()) for key, v in state.items()})
     return rows
 
 
 def load_optimiser_state(
     optimiser: torch.optim.Optimizer, members: slice, rows: Sequence[dict[str, Tensor]], count: int
 ) -> None:
-    """Set some members' rows of an optimiser's state."""
+    """Set the optimiser's state for some of ``count`` members to ``rows``, from `optimiser_state`."""
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     for p, row in zip(parameters, rows, strict=True):
-        held = optimiser.state[p]
+        state = optimiser.state[p]
         for key, value in row.items():
             if value.dim() == 0:
-                held[key] = value.clone()
+                state[key] = value.clone()
                 continue
-            if key not in held:
-                held[key] = torch.zeros_like(p)
-            put_members(held[key], members, value, count)
+            if key not in state:
+                state[key] = torch.zeros_like(p)
+            put_members(state[key], members, value, count)

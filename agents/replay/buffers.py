@@ -1,4 +1,4 @@
-"""Replay memory of many members, and the n-step returns that go into it."""
+"""Replay buffer of many members, and the n-step returns that are stored in it."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ class Batch:
     actions: Tensor
     """int64 (members, batch, heads)."""
     returns: Tensor
-    """float32 (members, batch): discounted sum of the rewards in between."""
+    """float32 (members, batch): discounted sum of the n rewards, in units of scaled reward."""
     next_observations: Tensor
     """float32 (members, batch, features)."""
     discounts: Tensor
-    """float32 (members, batch): what the value of the next observation counts; 0 after a termination."""
+    """float32 (members, batch): factor of the value of the next observation; 0 after a termination."""
     weights: Tensor
-    """float32 (members, 1): 0 for a member that has no transition yet."""
+    """float32 (members, 1): 1, or 0 for a member that has no transition yet."""
 
 
 class ReplayBuffer:
-    """A ring of rows for every member; members may fill at different rates.
+    """A ring buffer of rows for every member; members may fill at different rates.
 
     Parameters
     ----------
     members : int
-        Number of rings.
+        Number of ring buffers.
     capacity : int
-        Rows that each one holds.
+        Rows of each ring buffer.
     fields : dict
-        For each field the shape and the type of a row.
+        For each field the shape and the type of one row.
     device : torch.device
-        Where rows are held.
+        Device on which the rows are stored.
     """
 
     def __init__(
@@ -61,12 +61,20 @@ class ReplayBuffer:
         }
 
     def add(self, members: NDArray[np.int64], rows: dict[str, NDArray[Any]]) -> None:
-        """Add rows; ``members`` (rows,) says whose each one is. A member's rows keep their order."""
+        """Add rows; each member's rows are stored in the given order.
+
+        Parameters
+        ----------
+        members : ndarray of int64
+            (rows,): the member to which each row belongs.
+        rows : dict of ndarray
+            For each field (rows, …).
+        """
         order = np.argsort(members, kind="stable")
         grouped = members[order]
         counts = np.bincount(grouped, minlength=len(self.size))
         if counts.max() > self.capacity:
-            raise ValueError(f"a replay memory of {self.capacity} cannot take {counts.max()} rows at once")
+            raise ValueError(f"a replay buffer of {self.capacity} rows cannot take {counts.max()} rows at once")
         first = np.cumsum(counts) - counts
         slots = (self.position[grouped] + np.arange(len(grouped)) - first[grouped]) % self.capacity
         index = torch.from_numpy(grouped), torch.from_numpy(slots)
@@ -76,14 +84,25 @@ class ReplayBuffer:
         self.size = np.minimum(self.size + counts, self.capacity)
 
     def pick(self, uniforms: NDArray[np.float64]) -> dict[str, Tensor]:
-        """Return one row per number in [0, 1) of ``uniforms`` (members, batch); zeros where there is none yet."""
+        """Sample rows with replacement.
+
+        Parameters
+        ----------
+        uniforms : ndarray of float64
+            (members, batch): uniform numbers in [0, 1), each of which selects a row of its member.
+
+        Returns
+        -------
+        dict of Tensor
+            For each field (members, batch, …); zeros for a member that has no row yet.
+        """
         slots = (uniforms * self.size[:, None]).astype(np.int64)
         members = torch.arange(len(self.size))[:, None]
         index = members.to(self.device), torch.from_numpy(slots).to(self.device)
         return {name: field[index] for name, field in self.fields.items()}
 
     def weights(self) -> Tensor:
-        """Return float32 (members, 1): 0 for a member that has no row yet."""
+        """Return float32 (members, 1): 1, or 0 for a member that has no row yet."""
         return torch.from_numpy((self.size > 0).astype(np.float32))[:, None].to(self.device)
 
     def state(self, members: slice) -> dict[str, Any]:
@@ -104,8 +123,20 @@ class ReplayBuffer:
             field[members, : saved.shape[1]] = saved.to(self.device)
 
 
-class StackedReplay(ReplayBuffer):
-    """Each member's own transitions."""
+class TransitionBuffer(ReplayBuffer):
+    """A replay buffer of each member's own n-step transitions.
+
+    Parameters
+    ----------
+    members : int
+        Number of ring buffers.
+    capacity : int
+        Transitions of each ring buffer.
+    features, heads : int
+        Lengths of an observation and of an action.
+    device : torch.device
+        Device on which the transitions are stored.
+    """
 
     def __init__(self, members: int, capacity: int, features: int, heads: int, device: torch.device) -> None:
         fields = {
@@ -118,16 +149,27 @@ class StackedReplay(ReplayBuffer):
         super().__init__(members, capacity, fields, device)
 
     def sample(self, uniforms: NDArray[np.float64]) -> Batch:
-        """Return one transition per number in [0, 1) of ``uniforms`` (members, batch)."""
+        """Sample one transition for each of the ``uniforms``, float64 (members, batch) in [0, 1)."""
         return Batch(weights=self.weights(), **self.pick(uniforms))
 
 
 class NStepReturns:
-    """Turns what agents do and get into n-step transitions.
+    """Computes n-step transitions, in which time counts an agent's own decisions.
 
-    Every column (seed, market, agent) keeps its last n actions. Time is the agent's own: rewards that reach it
-    while it is inactive belong to its last action, and the next observation is the one of its next action, or the
-    last one of the episode.
+    Every column (seed, market, agent) keeps its last n actions. Rewards that an agent receives while it is inactive
+    belong to its last action. The next observation is that at the agent's action n decisions later, or the last one of
+    the episode.
+
+    Parameters
+    ----------
+    columns : int
+        Number of agents over all seeds and markets.
+    n : int
+        Decisions whose rewards are summed.
+    gamma : float
+        Discount per decision.
+    features, heads : int
+        Lengths of an observation and of an action.
     """
 
     def __init__(self, columns: int, n: int, gamma: float, features: int, heads: int) -> None:
@@ -148,12 +190,35 @@ class NStepReturns:
         terminated: NDArray[np.bool_],
         truncated: NDArray[np.bool_],
     ) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
-        """Take one step of every column; returns the columns and rows of completed transitions."""
-        done: list[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]] = []
+        """Add one step of every column.
+
+        Parameters
+        ----------
+        observations : ndarray of float32
+            (columns, features).
+        actions : ndarray of int64
+            (columns, heads).
+        active : ndarray of bool
+            (columns,): whether the agent acts in this step.
+        rewards : ndarray
+            (columns,), in units of scaled reward.
+        successors : ndarray of float32
+            (columns, features): the observations after the step, before any reset.
+        terminated, truncated : ndarray of bool
+            (columns,): whether the episode ended in this step.
+
+        Returns
+        -------
+        columns : ndarray of int64
+            (rows,): the column to which each completed transition belongs.
+        rows : dict of ndarray
+            The transitions, with the fields of `TransitionBuffer`, (rows, …) each; empty if there are none.
+        """
+        completed: list[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]] = []
         self.discounts[active] *= self.gamma
         full = np.flatnonzero(active & (self.length == self.n))
         if len(full):
-            done.append((full, self._rows(full, 0, observations[full], self.discounts[full, 0])))
+            completed.append((full, self._rows(full, 0, observations[full], self.discounts[full, 0])))
             for array in (self.observations, self.actions, self.returns, self.discounts):
                 array[full, :-1] = array[full, 1:]
             self.length[full] -= 1
@@ -165,18 +230,18 @@ class NStepReturns:
         self.returns += self.discounts * rewards[:, None]
         ended = np.flatnonzero(terminated | truncated)
         if len(ended):
-            alive = np.where(terminated[ended], 0.0, self.gamma)
+            last_discount = np.where(terminated[ended], 0.0, self.gamma)
             for i in range(int(self.length[ended].max(initial=0))):
                 which = self.length[ended] > i
                 columns = ended[which]
-                discounts = self.discounts[columns, i] * alive[which]
-                done.append((columns, self._rows(columns, i, successors[columns], discounts)))
+                discounts = self.discounts[columns, i] * last_discount[which]
+                completed.append((columns, self._rows(columns, i, successors[columns], discounts)))
             self.length[ended] = 0
             self.discounts[ended] = 0.0
-        if not done:
+        if not completed:
             return np.zeros(0, np.int64), {}
-        columns = np.concatenate([c for c, _ in done])
-        return columns, {key: np.concatenate([rows[key] for _, rows in done]) for key in done[0][1]}
+        columns = np.concatenate([c for c, _ in completed])
+        return columns, {key: np.concatenate([rows[key] for _, rows in completed]) for key in completed[0][1]}
 
     def _rows(
         self,
@@ -196,10 +261,10 @@ class NStepReturns:
     _FIELDS = ("length", "observations", "actions", "returns", "discounts")
 
     def state(self, columns: slice) -> dict[str, NDArray[Any]]:
-        """Return the open windows of some columns."""
+        """Return the incomplete transitions of some columns."""
         return {name: getattr(self, name)[columns].copy() for name in self._FIELDS}
 
     def load_state(self, columns: slice, state: dict[str, Any]) -> None:
-        """Set the open windows of some columns."""
+        """Set the incomplete transitions of some columns."""
         for name in self._FIELDS:
             getattr(self, name)[columns] = np.asarray(state[name])

@@ -1,4 +1,4 @@
-"""What critics and actors see of a whole market at one moment, as tensors (seeds, batch, agents, …) by role."""
+"""Observations and actions of all agents of a market, as tensors (seeds, batch, agents, …) by role."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from ioa_marl.envs.core import Role
 
 @dataclass(frozen=True)
 class View:
-    """One moment of several markets; dicts are keyed by role."""
+    """Observations and actions of all agents in one step of several markets, by role."""
 
     observations: Mapping[str, Tensor]
     """float32 (seeds, batch, agents, features)."""
     actions: Mapping[str, Tensor]
-    """float32 (seeds, batch, agents, width) as `ActionCode` writes them."""
+    """float32 (seeds, batch, agents, width), encoded by `ActionCode`."""
 
 
 class ActionCode:
-    """Writes a role's actions as numbers: a one-hot vector per head, all zeros for an agent that does not act.
+    """The encoding of a role's actions as inputs of networks.
 
-    The numbers of a Box are written as they are, with a 1 behind them, so that 0 can be told from not acting.
+    A discrete action is a one-hot vector per head. The numbers of a Box are followed by a 1, which distinguishes an
+    action of 0 from no action. An agent that does not act has a code of zeros.
 
     Parameters
     ----------
     role : Role
         The role.
     device : torch.device
-        Where networks live.
+        Device on which the networks are stored.
     """
 
     def __init__(self, role: Role, device: torch.device) -> None:
@@ -43,18 +44,32 @@ class ActionCode:
         self.width = math.prod(space.shape or ()) + 1 if self._heads is None else self._heads.width
 
     def __call__(self, actions: Tensor, active: Tensor) -> Tensor:
-        """Turn (…, heads) and bool (…) into float32 (…, width)."""
+        """Encode actions.
+
+        Parameters
+        ----------
+        actions : Tensor
+            (…, heads), or (…, numbers) of a Box.
+        active : Tensor
+            bool (…): whether the agent acts.
+
+        Returns
+        -------
+        Tensor
+            float32 (…, width).
+        """
         if self._heads is None:
-            written = torch.cat([actions, torch.ones_like(actions[..., :1])], dim=-1)
+            code = torch.cat([actions, torch.ones_like(actions[..., :1])], dim=-1)
         else:
-            written = self._heads.one_hot(actions.long())
-        return torch.where(active[..., None], written, 0.0)
+            code = self._heads.one_hot(actions.long())
+        return torch.where(active[..., None], code, 0.0)
 
 
 def summed(x: Tensor, dim: int) -> Tensor:
-    """Return the sum over an axis, added in pairs.
+    """Return the sum over the axis ``dim``, which is removed, by pairwise summation.
 
-    A library's sum may be ordered differently at the end of a large array, and so depend on the seeds beside.
+    PyTorch's sum may add in another order at the end of a large array, so that the result of a seed would depend on the
+    seeds that are trained beside it.
     """
     while (n := x.shape[dim]) > 1:
         half = n // 2
@@ -64,12 +79,12 @@ def summed(x: Tensor, dim: int) -> Tensor:
 
 
 def mean_of_all(x: Tensor) -> Tensor:
-    """Return the mean over agents, (seeds, batch, agents, k) to (seeds, batch, k)."""
+    """Return the mean over agents: (seeds, batch, agents, k) becomes (seeds, batch, k)."""
     return summed(x, 2) / x.shape[2]
 
 
 def mean_of_others(x: Tensor) -> Tensor:
-    """Return for every agent the mean over the others, (seeds, batch, agents, k) as before; 0 where there are none."""
+    """Return for every agent the mean over the other agents, (seeds, batch, agents, k); 0 if there is only one."""
     n = x.shape[2]
     if n == 1:
         return torch.zeros_like(x)

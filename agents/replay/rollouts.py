@@ -1,4 +1,4 @@
-"""Rollouts of a stack of networks, and what their decisions turned out to be worth."""
+"""Rollouts of a stack of networks, their advantage estimates, and their minibatches."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from ioa_marl.envs.core import Role
 from ioa_marl.envs.vector import Transition
 
 MIN_STEPS_OF_SEVERAL = 16
-"""Shortest rollout where several agents act, some of which may be waiting."""
+"""Smallest number of steps of a rollout if several agents act, because some of them may be waiting."""
 
 
-def rollout_steps(transitions: int, together: int, *, several: bool) -> int:
-    """Return the length of a rollout in steps of the markets.
+def rollout_steps(transitions: int, per_step: int, *, several: bool) -> int:
+    """Return the length of a rollout [steps of the markets].
 
     Parameters
     ----------
     transitions : int
-        How many are to be collected.
-    together : int
-        How many each step brings.
+        Number of transitions to collect.
+    per_step : int
+        Number of transitions in each step.
     several : bool
-        Whether agents may be waiting for others.
+        Whether several agents act, so that some may be waiting for others.
     """
-    return max(MIN_STEPS_OF_SEVERAL if several else 1, transitions // together)
+    return max(MIN_STEPS_OF_SEVERAL if several else 1, transitions // per_step)
 
 
 class StateRollout:
-    """The steps of one role since the last update, with the global state; all seeds are at the same step.
+    """The steps of one role since the last update, with the market's global state. All seeds are at the same step.
 
     Parameters
     ----------
     context : AgentContext
-        Seeds, markets and the length of the state.
+        The run, of which seeds, markets and the length of the state are used.
     role : Role
         The role.
     steps : int
-        Steps of the markets until it is full.
+        Steps of the markets in a full rollout.
 
     Attributes
     ----------
@@ -49,10 +49,10 @@ class StateRollout:
         int64 (…, agents, heads), ``active``, bool, and ``rewards``, float32 (…, agents); of the markets ``state`` and
         ``next_state``, float32 (seeds, steps, markets, features), ``terminated`` and ``truncated``, bool (…, markets).
     waiting : ndarray of bool
-        (seeds, markets, agents): who is not asked after the last step, so that what its last decision brings is not
-        known yet.
+        (seeds, markets, agents): whether the agent does not act after the last step, so that the outcome of its last
+        decision is not known yet.
     length : int
-        Steps that are in it.
+        Number of steps so far.
     """
 
     def __init__(self, context: AgentContext, role: Role, steps: int) -> None:
@@ -74,20 +74,20 @@ class StateRollout:
 
     @property
     def full(self) -> bool:
-        """Whether it is time to learn."""
+        """Whether the rollout is complete, so that an update is due."""
         return self.length == self.steps
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Remove all steps."""
         self.length = 0
 
     def add(self, transition: Transition) -> None:
         """Add one step of all markets."""
-        name, at = self.role.name, self.length
+        name, t = self.role.name, self.length
         for key, field in self.fields.items():
             array = getattr(transition, key)
             array = array[name] if isinstance(array, dict) else array
-            field[:, at] = array.reshape(field[:, at].shape)
+            field[:, t] = array.reshape(field[:, t].shape)
         self.waiting[...] = ~transition.next_active[name]
         self.length += 1
 
@@ -115,79 +115,82 @@ def generalised_advantages(
     gamma: float,
     gae_lambda: float,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Estimate advantages on each agent's own time line.
+    """Estimate advantages, in which time counts an agent's own decisions.
 
-    Schulman et al., "High-dimensional continuous control using generalized advantage estimation" (2016), Eq. 16. A
-    step in which an agent is not active is no step of its time: what it gets then belongs to its last decision, and
-    is not discounted. A decision that is still open at the end serves only to bootstrap the one before it.
+    A_t = Σ_l (γλ)^l δ_{t+l} with δ_t = r_t + γ V(s_{t+1}) − V(s_t): Schulman et al., "High-dimensional continuous
+    control using generalized advantage estimation" (2016), Eq. 16. Steps in which an agent is not active are not
+    counted as time: their rewards belong to the agent's last decision, without discount. If the outcome of the last
+    decision is not known at the end of the rollout, only its value is used, for the bootstrap of the decision before.
 
     Parameters
     ----------
     rewards, values, next_values : ndarray of float32, shape (steps, …)
-        What was got, and what the state before and the true successor are held to be worth; ``next_values`` counts
-        where an episode is truncated and in the last step.
+        Rewards, the critic's values before the step, and those of the true successor. The latter are used only after a
+        truncation and after the last step.
     active : ndarray of bool, shape (steps, …)
-        Which steps are decisions.
+        Whether the agent decides in the step.
     terminated, truncated : ndarray of bool, shape (steps, …)
-        Where episodes ended; they may be broadcast. Both together is a termination.
+        Whether the episode ended in the step; may be broadcast. A step that is both is a termination.
     waiting : ndarray of bool, shape (…)
-        Whether the last decision is still open after the last step, unless the episode ended.
+        Whether the agent waits after the last step, so that the outcome of its last decision is not known, unless the
+        episode ended.
     gamma, gae_lambda : float
         Discount per decision, and λ.
 
     Returns
     -------
     advantages : ndarray of float32, shape (steps, …)
-        0 where there is nothing to learn from.
-    decided : ndarray of bool, shape (steps, …)
-        Decisions whose outcome is known: what can be learnt from.
+        0 where ``valid`` is false.
+    valid : ndarray of bool, shape (steps, …)
+        Decisions whose outcome is known; only these are used for training.
     """
-    value, still_open = next_values[-1], waiting
+    value, unfinished = next_values[-1], waiting
     advantage = pending = np.zeros_like(value)
-    advantages, decided = np.zeros_like(rewards), np.zeros_like(active)
+    advantages, valid = np.zeros_like(rewards), np.zeros_like(active)
     for t in reversed(range(len(rewards))):
         ended = terminated[t] | truncated[t]
-        # Chosen, not multiplied: what follows a termination may be no number.
+        # `where` and not a product, because the value after a termination may be NaN.
         value = np.where(terminated[t], np.float32(0.0), np.where(truncated[t], next_values[t], value))
         advantage, pending = np.where(ended, np.float32(0.0), advantage), np.where(ended, np.float32(0.0), pending)
-        still_open = still_open & ~ended
+        unfinished = unfinished & ~ended
         acts, reward = active[t], rewards[t] + pending
         residual = reward + gamma * value - values[t]
-        estimate = np.where(still_open, np.float32(0.0), residual + gamma * gae_lambda * advantage)
-        advantages[t], decided[t] = np.where(acts, estimate, np.float32(0.0)), acts & ~still_open
+        estimate = np.where(unfinished, np.float32(0.0), residual + gamma * gae_lambda * advantage)
+        advantages[t], valid[t] = np.where(acts, estimate, np.float32(0.0)), acts & ~unfinished
         value, advantage = np.where(acts, values[t], value), np.where(acts, estimate, advantage)
         pending = np.where(acts, np.float32(0.0), reward)
-        still_open = still_open & ~acts
-    return advantages, decided
+        unfinished = unfinished & ~acts
+    return advantages, valid
 
 
 def split_minibatches(
-    uniforms: NDArray[np.float64], decided: NDArray[np.bool_], minibatches: int
+    uniforms: NDArray[np.float64], valid: NDArray[np.bool_], minibatches: int
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Split every member's decisions at random into minibatches of the same size for all.
+    """Split the valid rows of every member at random into minibatches.
 
-    A member's decisions are dealt out one by one, so that their numbers differ by one at most; what is left of a
-    minibatch is filled with rows that do not count.
+    The minibatches have the same shape for all members, and the numbers of valid rows in a member's minibatches differ
+    by one at most. Each minibatch is padded with rows that must be masked.
 
     Parameters
     ----------
     uniforms : ndarray of float64, shape (members, rows)
-        Numbers in [0, 1) that shuffle a member's rows.
-    decided : ndarray of bool, shape (members, rows)
-        Rows that count.
+        Uniform numbers in [0, 1), by which the rows of a member are shuffled.
+    valid : ndarray of bool, shape (members, rows)
+        Rows that are used for training.
     minibatches : int
-        How many.
+        Number of minibatches.
 
     Returns
     -------
-    list of tuple
-        For each minibatch its rows, (members, batch), and how many of them, the first ones, count for each member.
+    list of (ndarray of int64, ndarray of int64)
+        For each minibatch the indices of its rows, (members, batch), and the number of valid rows of each member,
+        (members,), which come first.
     """
-    members, rows = decided.shape
+    members, rows = valid.shape
     size = -(-rows // minibatches)
-    order = np.argsort(np.where(decided, uniforms, 2.0), axis=1, kind="stable")
+    order = np.argsort(np.where(valid, uniforms, 2.0), axis=1, kind="stable")
     order = np.pad(order, ((0, 0), (0, minibatches * size - rows)), mode="edge").reshape(members, size, minibatches)
-    counts = decided.sum(axis=1)
+    counts = valid.sum(axis=1)
     return [
         (np.ascontiguousarray(order[:, :, j]), (counts - j + minibatches - 1) // minibatches)
         for j in range(minibatches)

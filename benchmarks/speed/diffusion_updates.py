@@ -44,7 +44,7 @@ def make_learner(batch: int, seeds: int = 1, **changes: Any) -> DiffusionSACLear
     learner = DiffusionSACLearner(context, config, role)
     rng = np.random.default_rng(0)
     for member in range(seeds):
-        learner.replay.add(
+        learner.buffer.add(
             np.full(TRANSITIONS, member),
             {
                 "observations": rng.random((TRANSITIONS, FEATURES), np.float32),

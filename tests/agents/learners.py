@@ -1,4 +1,4 @@
-"""What plays the probes: a learner is added by one entry of `LEARNERS`, whose flags choose the tests it has to pass."""
+"""The learners that are tested on the probes: each has an entry in `LEARNERS`, whose flags select its tests."""
 
 from __future__ import annotations
 
@@ -26,37 +26,36 @@ GAMMA = 0.8
 
 @dataclass(frozen=True)
 class Learner:
-    """A learner, how it is set in the probes, and what can be asked of it."""
+    """A learner, its settings in the probes, and the properties by which its tests are selected."""
 
     agent: type[Agent]
     """Its class."""
     config: Any
-    """Its hyper-parameters in the probes: quick, nearly greedy."""
+    """Its hyper-parameters in the probes, with which it learns fast and is nearly greedy."""
     enough: int
-    """Steps of the eight markets after which values have settled."""
+    """Steps of the eight markets after which its values have converged."""
     soon: int
-    """Steps after which the right action is known."""
+    """Steps after which it chooses the right action."""
     values: Callable[..., np.ndarray]
-    """``values(session, observations, role)`` says what the agents hold the observations (n, features) to be worth
-    where everybody sees the same: if it has action values those of all its actions, (seeds, agents, n, critics,
-    actions), the first head's outcomes varying slowest and the others doing what they hold to be best; else that
-    of its policy, (seeds, agents, n)."""
+    """``values(session, observations, role)`` returns the agents' values of the observations (n, features), which all
+    agents of the role have. Action values are (seeds, agents, n, critics, actions), where the outcomes of the first
+    head vary slowest and the other agents take their best actions. Values of the policy are (seeds, agents, n)."""
     bazaar: Mapping[str, Any]
-    """Hyper-parameters with which `sessions.bazaar` uses everything there is to save, its memory soon full."""
+    """Hyper-parameters for `sessions.bazaar`, with which the replay buffer is soon full."""
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Hyper-parameters by the name of the probe; also ``num_envs``, ``enough``, ``soon``, ``budget``."""
     action_values: bool = False
-    """Whether it has a value of every action rather than of its policy."""
+    """Whether it learns values of actions rather than of its policy."""
     on_policy: bool = False
     """Whether it learns from rollouts."""
     stacked: bool = False
-    """Whether all seeds and agents are one stack of networks, with gradients and memory for each."""
+    """Whether all seeds and agents are one stack of networks."""
     soft: bool = False
-    """Whether it is a discrete soft actor-critic: the entropy counts as reward, at a temperature."""
+    """Whether it is a discrete soft actor-critic, which adds the entropy to the reward."""
     noisy: bool = False
-    """Whether what its actor makes of an observation is random before an action is drawn."""
+    """Whether the logits of its actor are random."""
     exploring: Mapping[str, Any] = field(default_factory=dict)
-    """Hyper-parameters with which it tries everything all the time."""
+    """Hyper-parameters with which it explores uniformly all the time."""
     one_step: Mapping[str, Any] = field(default_factory=dict)
     """Hyper-parameters with which it bootstraps after each action."""
     long_returns: Mapping[str, Any] = field(default_factory=dict)
@@ -66,13 +65,13 @@ class Learner:
     auctioneer: bool = False
     """Whether settings are known with which it learns in seconds to hold the smallest double Dutch auction."""
     joint_values: Callable[..., np.ndarray] | None = None
-    """``joint_values(session, observations, actions, role)`` of a critic that looks at others: what it holds it to be
-    worth that all see {role: (n, agents, features)} and do {role: (n, agents[, heads])}; (seeds, agents, n, critics),
-    and without critics and actions if it has no action values."""
+    """``joint_values(session, observations, actions, role)`` of a critic with the inputs of several agents returns its
+    values of observations {role: (n, agents, features)} and actions {role: (n, agents[, heads])}. They are (seeds,
+    agents, n, critics), or (seeds, agents, n) if it has no action values."""
 
     @property
     def centralised(self) -> bool:
-        """Whether its critic looks at what others see, and at what they do if it has action values."""
+        """Whether its critic uses the observations of other agents, and their actions if it has action values."""
         return self.agent.centralised_critic
 
     @property
@@ -82,7 +81,7 @@ class Learner:
 
 
 def soft_values(session, observations, role):
-    """Twin critics of the own observation: the sum over the heads of what their outcomes are worth."""
+    """Return the values of twin critics of the own observation, summed over the heads."""
     stack = session.stack(role)
     seen = torch.as_tensor(np.asarray(observations, np.float32))
     with torch.no_grad():
@@ -95,26 +94,26 @@ def soft_values(session, observations, role):
 
 
 def sb3_values(session, observations, role):
-    """The value network of every seed."""
+    """Return the values of the value network of every seed."""
     seen = np.asarray(observations, np.float32)
     out = []
     for learner in session.learners(role):
         each = np.repeat(seen[:, None], learner.role.count, axis=1)
         with torch.no_grad():
-            found = learner.ppo.policy.predict_values(torch.as_tensor(learner._seen(each)))
+            found = learner.ppo.policy.predict_values(torch.as_tensor(learner._inputs(each)))
         out.append(found.reshape(len(seen), -1).T)
     return np.stack(out)
 
 
 def state_values(session, observations, role):
-    """The values of the state in which all agents of the role see the same, and the others what is in the middle."""
+    """Return the values of the state in which all agents of the role have the same observation, and others have 0.5."""
     seen = np.asarray(observations, np.float32)
     count = session.game.game.roles[role].count
     return state_joint_values(session, {role: np.repeat(seen[:, None], count, axis=1)}, {}, role)
 
 
 def state_joint_values(session, observations, actions, role):
-    """The values of the state, which in the probes is what everybody sees; (seeds, agents, n)."""
+    """Return the values of the state, (seeds, agents, n). In the probes the state is the observations of all agents."""
     roles, n, stack = session.game.game.roles, len(observations[role]), session.stack(role)
     everybody = {
         name: np.asarray(observations.get(name, np.full((n, r.count, *r.observation_space.shape), 0.5)), np.float32)
@@ -127,7 +126,7 @@ def state_joint_values(session, observations, actions, role):
     return found.unflatten(0, (len(session.seeds), -1)).numpy()
 
 
-def _moment(session, observations, actions, asked):
+def _view(session, observations, actions, active):
     """Return a view of {role: (n, agents, features)}, {role: (seeds, n, agents[, heads])}, {role: bool (n, agents)}."""
     agent, seeds = session.agent, len(session.seeds)
     seen, done = {}, {}
@@ -136,12 +135,12 @@ def _moment(session, observations, actions, asked):
         seen[name] = x.expand(seeds, *x.shape)
         shape = seen[name].shape[:-1]
         taken = torch.as_tensor(np.ascontiguousarray(actions[name])).reshape(*shape, -1)
-        done[name] = agent._codes[name](taken, torch.as_tensor(asked[name]).expand(shape))
+        done[name] = agent._codes[name](taken, torch.as_tensor(active[name]).expand(shape))
     return View(seen, done)
 
 
-def _asked(session, view, own, role):
-    """Return what the critics of a role hold a view to be worth, (seeds, agents, n, critics)."""
+def _critic_values(session, view, own, role):
+    """Return the values of a role's critics for a view, (seeds, agents, n, critics)."""
     learner = session.agent._learners[role]
     with torch.no_grad():
         found = learner.values(learner.critics, learner.critic_inputs(view, own, None))
@@ -149,35 +148,35 @@ def _asked(session, view, own, role):
 
 
 def actor_critic_joint_values(session, observations, actions, role):
-    """Critics of joint play; an independent one looks at its own part of it."""
+    """Return the values of critics of joint actions; an independent critic uses only its own part of them."""
     everybody = {name: np.ones(seen.shape[:2], np.bool_) for name, seen in observations.items()}
     of_every_seed = {name: np.broadcast_to(done, (len(session.seeds), *done.shape)) for name, done in actions.items()}
-    return _asked(session, _moment(session, observations, of_every_seed, everybody), None, role)
+    return _critic_values(session, _view(session, observations, of_every_seed, everybody), None, role)
 
 
 def actor_critic_values(session, observations, role):
-    """Critics of joint play, asked about each own action; others do what their actors prefer, if they are asked."""
+    """Return the critics' values of each own action; the other agents that act take their best actions."""
     agent, n = session.agent, len(observations)
-    seen, done, asked = {}, {}, {}
+    seen, done, active = {}, {}, {}
     for name, it in agent.roles.items():
         given = np.asarray(observations, np.float32)[:, None] if name == role else np.float32(0.5)
         seen[name] = np.broadcast_to(given, (n, it.count, *it.observation_space.shape))
         done[name] = session.best_actions(seen[name], name)
-        asked[name] = np.ones((n, it.count), np.bool_)
-    asked[role] = session.game.game.asked_when(observations, agent.roles[role].count)
-    view = _moment(session, seen, done, asked)
+        active[name] = np.ones((n, it.count), np.bool_)
+    active[role] = session.game.game.active_when(observations, agent.roles[role].count)
+    view = _view(session, seen, done, active)
     learner = agent._learners[role]
     out = []
     for joint in np.ndindex(*learner.heads.sizes):
         own = learner.heads.one_hot(torch.tensor(joint)).expand(learner.members.count, n, -1)
-        out.append(_asked(session, view, own, role))
+        out.append(_critic_values(session, view, own, role))
     return np.stack(out, axis=-1)
 
 
 PAIR = {"critic_lr": 5e-3, "tau": 1.0, "batch_size": 128, "width": 32}
-"""What critics of `Pair` need: its reward is a function of eight coins, or noise to who sees four of them."""
+"""Hyper-parameters for critics in `Pair`, whose reward is noisy for a critic that has only one agent's inputs."""
 MANY = {"num_envs": 32, "update_every": 32, "learning_starts": 256, "batch_size": 256}
-"""Markets and rows of an update where rewards are so noisy that few of them tell nothing."""
+"""Hyper-parameters for probes with very noisy rewards: more markets, and larger batches."""
 ACTOR_CRITIC = {
     "width": 32, "actor_lr": 3e-3, "critic_lr": 5e-3, "gamma": GAMMA, "n_step": 1, "tau": 0.1, "batch_size": 64,
     "update_every": 8, "learning_starts": 64, "temperature": 2.0, "entropy_start": 0.2, "entropy_end": 0.2,
@@ -187,7 +186,7 @@ ACTOR_CRITIC = {
 
 
 def actor_critic(agent, **flags):
-    """Return the entry of an actor–critic with a memory of joint play."""
+    """Return the entry of an actor–critic with a replay buffer of joint steps."""
     return Learner(
         agent=agent,
         config=agent.config_class(**ACTOR_CRITIC),
@@ -200,7 +199,7 @@ def actor_critic(agent, **flags):
             "target": {"soon": 200},
             "pair": {"batch_size": 128, "entropy_start": 0.3, "entropy_end": 0.3},
             "hand_over": {"batch_size": 128, "entropy_start": 0.3, "entropy_end": 0.3},
-            # what an action pays comes while its agent waits, and cannot be seen coming
+            # the reward of an action comes while its agent waits, and no observation predicts it
             "turns": {
                 "enough": 200,
                 "n_step": 2,
@@ -209,7 +208,7 @@ def actor_critic(agent, **flags):
                 "entropy_start": 0.1,
                 "entropy_end": 0.1,
             },
-            # a drawn action's gradient is too noisy for bids whose worth hardly differs
+            # the gradient of sampled actions is too noisy for bids with nearly equal values
             "bidding": {
                 **MANY,
                 "enough": 300,
@@ -276,7 +275,7 @@ LEARNERS = {
     ),
     "diffusion_sac": Learner(
         agent=DiffusionSACAgent,
-        # a chain loses what it seldom does for good if it moves as fast as the others
+        # a chain that learns as fast as the other actors gives up rare actions for good
         config=DiffusionSACConfig(
             width=16, actor_lr=3e-3, critic_lr=1e-2, gamma=GAMMA, n_step=1, tau=0.1, batch_size=32, update_every=8,
             learning_starts=64, alpha_start=1e-3, alpha_end=1e-3, reward_scale=1.0, denoising_steps=3,
@@ -348,7 +347,7 @@ LEARNERS = {
                 "minibatches": 4, "n_epochs": 4, "width": 64, "actor_lr": 3e-3, "ent_coef_start": 0.5,
                 "ent_coef_end": 0.01,
             },
-            # at first, half of the doors are passed: only exploring on tells that more could be
+            # at first half of the doors are passed, and only further exploration improves on this
             "hand_over": {"ent_coef_start": 0.5, "ent_coef_end": 0.5, "enough": 180},
         },
         on_policy=True,

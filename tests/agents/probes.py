@@ -45,10 +45,10 @@ class Nothing:
 
 
 class ProbeGame(Game):
-    """Base of the probes: a subclass says who plays, what is seen and what is paid.
+    """Base class of the probes; a subclass defines roles, observations and rewards.
 
-    ``time`` (batch,) counts the steps of the episode, ``world`` (batch,) is an integer below `worlds` that is
-    drawn anew for every episode.
+    ``time`` (batch,) is the step of the episode, and ``world`` (batch,) an integer below `worlds` that is drawn for
+    every episode.
     """
 
     version: ClassVar = 0
@@ -70,7 +70,7 @@ class ProbeGame(Game):
         self._lent = []
 
     def memory(self):
-        """Return what else the markets are made of, each array with the leading axis batch."""
+        """Return further arrays of the markets' state, with the leading axis batch."""
         return {}
 
     def look(self):
@@ -86,8 +86,8 @@ class ProbeGame(Game):
         return {name: np.ones((self.num_envs, r.count), np.bool_) for name, r in self.roles.items()}
 
     @classmethod
-    def asked_when(cls, observations, agents):
-        """Return which of so many players are asked when everybody sees this (n, features), (n, agents)."""
+    def active_when(cls, observations, agents):
+        """Return which of ``agents`` players act, bool (n, agents), if all have the observations (n, features)."""
         return np.ones((len(observations), agents), np.bool_)
 
     @property
@@ -99,7 +99,7 @@ class ProbeGame(Game):
         return (self.draw(0, at=0) * self.worlds).astype(np.int64)
 
     def draw(self, stream_offset, at=None):
-        """Return a random number in [0, 1) for every market, (batch,): one for each purpose and time."""
+        """Return a random number in [0, 1) for every market, (batch,), a function of the stream and the time."""
         a = self.arrays
         return chance(a["seed"], a["stream"], a["episode"], a["time"] if at is None else at, stream_offset)
 
@@ -107,7 +107,7 @@ class ProbeGame(Game):
         return {name: np.asarray(arrays[name], dtype) for name in self.controlled_roles}
 
     def _lend(self, observations, active, *others):
-        """Spoil what was returned by the step before the last one: it is valid no longer."""
+        """Overwrite the arrays that the step before the last one returned, which are no longer valid."""
         if len(self._lent) == 2:
             for array in self._lent.pop(0):
                 array[...] = ~array if array.dtype == np.bool_ else np.nan
@@ -228,7 +228,7 @@ class Steady(ProbeGame):
 
 
 class Sign(ProbeGame):
-    """One step; what is seen says whether the reward is +1 or −1, whatever is done."""
+    """One step; the observation determines whether the reward is +1 or −1, whatever the action."""
 
     name = "sign"
     worlds = 2
@@ -256,7 +256,7 @@ class ChainConfig:
 
 
 class Chain(ProbeGame):
-    """One step pays 1, whatever is done: Q(t) = γ^(paid_at − t), and 0 after it. The time is seen."""
+    """One step pays 1, whatever the action: Q(t) = γ^(paid_at − t), and 0 after it. The observation is the time."""
 
     name = "chain"
     config_class: ClassVar = ChainConfig
@@ -300,7 +300,7 @@ class TargetConfig:
     heads: tuple[int, ...] = (3,)
     """Numbers of actions; more than one makes the space a MultiDiscrete."""
     seen: bool = False
-    """Whether the right action differs between episodes, and is what is seen."""
+    """Whether the right action differs between episodes and is the observation."""
 
 
 class Target(ProbeGame):
@@ -387,11 +387,11 @@ class Crowd(ProbeGame):
 
 
 class Turns(ProbeGame):
-    """Two agents act in turn; what an action pays comes at the next step, while its agent is not asked.
+    """Two agents act in turn; the reward of an action comes at the next step, in which its agent does not act.
 
-    Agent i acts at times i and i + 2 of an episode of four steps, and action 1 − i is worth 1: counted in its
-    own actions, the value is 1 + γ at its first turn and 1 at its second. At time 0 agent 1 is given 5 before it
-    has done anything: that is nobody's merit.
+    Agent i acts at times i and i + 2 of an episode of four steps, and action 1 − i pays 1. With time counted in an
+    agent's own decisions, the value is 1 + γ at its first turn and 1 at its second. At time 0 agent 1 receives 5 before
+    it has acted, which no decision must be credited with.
     """
 
     name = "turns"
@@ -402,30 +402,30 @@ class Turns(ProbeGame):
         return {"player": make_role("player", 2, 5, 2)}
 
     def memory(self):
-        return {"owed": np.zeros((self.num_envs, 2))}
+        return {"delayed_reward": np.zeros((self.num_envs, 2))}
 
     def look(self):
         return {"player": np.repeat(one_hot(self.time, 5)[:, None], 2, axis=1)}
 
     @classmethod
-    def asked_when(cls, observations, agents):
+    def active_when(cls, observations, agents):
         return np.argmax(observations, axis=1)[:, None] % 2 == np.arange(agents)
 
     def acting(self):
         return {"player": (self.time[:, None] % 2) == np.arange(2)}
 
     def play(self, actions):
-        owed, asked, last = self.arrays["owed"], self.acting()["player"], self.time == 3
-        rewards = owed.copy()
-        owed[...] = np.where(asked, actions["player"] == np.array([1, 0]), 0.0)
-        rewards[last] += owed[last]
-        owed[last] = 0.0
+        delayed, active, last = self.arrays["delayed_reward"], self.acting()["player"], self.time == 3
+        rewards = delayed.copy()
+        delayed[...] = np.where(active, actions["player"] == np.array([1, 0]), 0.0)
+        rewards[last] += delayed[last]
+        delayed[last] = 0.0
         rewards[self.time == 0, 1] = 5.0
         return {"player": rewards}, last, np.zeros_like(last)
 
 
 class Bazaar(ProbeGame):
-    """A bit of everything, at random: two roles, unequal heads, agents that wait, both kinds of ending, or both."""
+    """Random observations and rewards, two roles, heads of unequal size, agents that wait, and all kinds of endings."""
 
     name = "bazaar"
     default_controlled_roles: ClassVar = ("player", "rival")

@@ -1,4 +1,4 @@
-"""Agents of some seeds on a probe, trained as the runner does it, and what to ask of them.
+"""Agents on a probe, trained as the runner does it, with functions that evaluate them.
 
 Run as a program, this module trains the agent of a checkpoint on: ``sessions.py AGENT FROM TO ITERATIONS``.
 """
@@ -35,8 +35,7 @@ class Session:
     num_envs : int, optional
         Markets per seed; 8 unless the learner says otherwise.
     budget : int, optional
-        What the agent is told about the length of the training, in steps of the batch; 10 000 unless the learner
-        says otherwise.
+        Length of the training [steps of the batch] in the agent's context; 10 000 unless the learner says otherwise.
     changes
         Hyper-parameters that differ from those that the learner has in this probe.
     """
@@ -46,8 +45,10 @@ class Session:
         self.entry = LEARNERS[learner]
         usual = {"num_envs": 8, "enough": self.entry.enough, "soon": self.entry.soon, "budget": 10_000}
         usual |= self.entry.changes.get(game_class.name, {})
-        self.enough, self.soon, markets, told = (usual.pop(name) for name in ("enough", "soon", "num_envs", "budget"))
-        budget = told if budget is None else budget
+        self.enough, self.soon, markets, usual_budget = (
+            usual.pop(name) for name in ("enough", "soon", "num_envs", "budget")
+        )
+        budget = usual_budget if budget is None else budget
         num_envs = markets if num_envs is None else num_envs
         self.learner, self.seeds, self.num_envs = learner, tuple(seeds), num_envs
         self.game = VectorGame(game_class, config, seeds, num_envs, with_state=self.entry.agent.needs_state)
@@ -59,24 +60,24 @@ class Session:
             0 if state is None else state.shape[-1],
         )  # fmt: skip
         self.agent = self.entry.agent(context, dataclasses.replace(self.entry.config, **{**usual, **changes}))
-        self.figures = []
+        self.metrics = []
 
     def run(self, iterations):
         """Train; returns itself."""
         for _ in range(iterations):
             transition = self.game.step(self.agent.act(self.game.observations, deterministic=False))
             self.agent.observe(transition)
-            found = self.agent.learn()
-            if found:
-                self.figures.append({name: values.copy() for name, values in found.items()})
+            metrics = self.agent.learn()
+            if metrics:
+                self.metrics.append({name: values.copy() for name, values in metrics.items()})
         return self
 
     def run_enough(self):
-        """Train until values have settled; returns itself."""
+        """Train until the values have converged; returns itself."""
         return self.run(self.enough)
 
     def run_soon(self):
-        """Train until the right action is known; returns itself."""
+        """Train until the right action is chosen; returns itself."""
         return self.run(self.soon)
 
     def learners(self, role="player"):
@@ -88,13 +89,13 @@ class Session:
         return self.agent._learners[role]
 
     def values(self, observations, role="player"):
-        """Return what the agents hold the observations (n, features) to be worth: see `Learner.values`."""
+        """Return the agents' values of the observations (n, features); see `Learner.values`."""
         return self.entry.values(self, observations, role)
 
     def joint_values(self, observations, actions, role="player"):
-        """Return what the agents of a role hold it to be worth that all see and do this: see `Learner.joint_values`.
+        """Return the values of observations and actions of all agents; see `Learner.joint_values`.
 
-        A critic of the own observation and action is asked for these.
+        A critic of the own observation and action uses only these.
         """
         if self.entry.joint_values is not None:
             return self.entry.joint_values(self, observations, actions, role)
@@ -110,7 +111,7 @@ class Session:
     def best_actions(self, observations, role="player"):
         """Return the deterministic actions, (seeds, n, agents, …).
 
-        The observations are (n, agents, features), or (n, features) where everybody sees the same.
+        The observations are (n, agents, features), or (n, features) if all agents have the same ones.
         """
         seen = np.asarray(observations, np.float32)
         seen = seen[:, None] if seen.ndim == 2 else seen
@@ -124,7 +125,7 @@ class Session:
         return self.agent.act(batch, deterministic=True)[role]
 
     def tree(self):
-        """Return all there is to save."""
+        """Return the complete state of markets and agents."""
         return {
             "seeds": list(self.seeds),
             "game": [self.game.save(i) for i in range(len(self.seeds))],
@@ -132,7 +133,7 @@ class Session:
         }
 
     def load(self, tree):
-        """Go on from what `tree` returned; returns itself."""
+        """Continue from a state that `tree` returned; returns itself."""
         for i in range(len(self.seeds)):
             self.game.restore(i, tree["game"][i])
             self.agent.load_state_dict(i, tree["agent"][i])
@@ -160,12 +161,12 @@ def differing(one, other):
 
 
 def bazaar(learner, seeds=(0, 1), game_class=Bazaar):
-    """Return a session that uses everything an agent has to save; its memory is soon full."""
+    """Return a session in which every part of an agent's state is used; its replay buffer is soon full."""
     return Session(learner, game_class, seeds=seeds, num_envs=4, budget=200, **LEARNERS[learner].bazaar)
 
 
 def main(learner, source, target, iterations):
-    """Train the agent of one checkpoint on, and write another."""
+    """Continue training from one checkpoint, and write another."""
     torch.set_num_threads(1)
     saved = checkpoint.load(Path(source))
     session = bazaar(learner, saved["seeds"]).load(saved)

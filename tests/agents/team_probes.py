@@ -1,4 +1,4 @@
-"""Probe environments of several agents: what a critic has to see to know what things are worth, and a bidder's."""
+"""Probe environments of several agents, whose values depend on the inputs of the critic, and one of a bidder."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Pair(ProbeGame):
         return {"player": make_role("player", 2, 1, 2)}
 
     def coins(self):
-        """Return what the agents see, (batch, 2)."""
+        """Return the coins that the agents observe, (batch, 2)."""
         return np.stack([self.world // 2, self.world % 2], axis=1)
 
     @classmethod
-    def worth(cls, coins, actions):
+    def reward_of(cls, coins, actions):
         """Return the reward of both agents for coins and actions (cases, 2)."""
         return (coins == actions) @ np.array([2.0, 1.0])
 
@@ -40,14 +40,14 @@ class Pair(ProbeGame):
 
     def play(self, actions):
         over = np.ones(self.num_envs, np.bool_)
-        paid = self.worth(self.coins(), actions["player"])
+        paid = self.reward_of(self.coins(), actions["player"])
         return {"player": np.repeat(paid[:, None], 2, axis=1)}, over, ~over
 
 
-class Told(Pair):
-    """One step; an agent gets 1 if the other one sees 1, whatever is done."""
+class OthersCoin(Pair):
+    """One step; the reward of an agent is 1 if the other agent observes 1, whatever they do."""
 
-    name = "told"
+    name = "others_coin"
 
     def play(self, actions):
         over = np.ones(self.num_envs, np.bool_)
@@ -55,7 +55,7 @@ class Told(Pair):
 
 
 class Chorus(ProbeGame):
-    """One step, two roles, nothing to see: the mean action of the others of the own role, less the other role's."""
+    """One step, two roles, no information: the reward is the mean action of the others minus that of the other role."""
 
     name = "chorus"
     default_controlled_roles: ClassVar = ("player", "rival")
@@ -66,8 +66,8 @@ class Chorus(ProbeGame):
         return {name: make_role(name, n, 1, 2) for name, n in cls.counts.items()}
 
     @classmethod
-    def worth(cls, actions):
-        """Return what every agent gets for all actions, {role: (cases, agents)}."""
+    def reward_of(cls, actions):
+        """Return the rewards for actions {role: (cases, agents)}, {role: (cases, agents)}."""
         of_role = {name: done.mean(axis=1, keepdims=True) for name, done in actions.items()}
         out = {}
         for name, other in (("player", "rival"), ("rival", "player")):
@@ -81,7 +81,7 @@ class Chorus(ProbeGame):
 
     def play(self, actions):
         over = np.ones(self.num_envs, np.bool_)
-        return self.worth(actions), over, ~over
+        return self.reward_of(actions), over, ~over
 
 
 class HandOver(ProbeGame):
@@ -106,7 +106,7 @@ class HandOver(ProbeGame):
 
     @classmethod
     def seen_by(cls, time, bit):
-        """Return what an agent sees: the time, and a bit, 1/2 where it sees none; (cases, features)."""
+        """Return an agent's observation, (cases, features): the time, and a bit, or 1/2 if it observes none."""
         bit = np.broadcast_to(np.asarray(bit, np.float32), np.shape(time))
         return np.concatenate([one_hot(time, 2), bit[:, None]], axis=1)
 

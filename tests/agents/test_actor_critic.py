@@ -1,4 +1,4 @@
-"""Actor–critics of joint play: what they see, and what moves what."""
+"""Actor–critics of joint steps: the inputs of their networks, and which parameters each update changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from probes import Bazaar, Crowd, ProbeGame, make_role
 from sessions import Session, differing
 
 from ioa_marl.agents.base import AgentContext
-from ioa_marl.agents.common.actor_critic import ActorCriticConfig
+from ioa_marl.agents.common.actor_critic_config import ActorCriticConfig
 from ioa_marl.agents.learners.maddpg import MANY_AGENTS, MADDPGAgent, MADDPGConfig
 from ioa_marl.agents.learners.mean_field_ac import MeanFieldACAgent, MeanFieldACConfig
 from ioa_marl.agents.replay.joint_views import View
@@ -33,7 +33,7 @@ def moved(network, before):
     return [name for name, p in network.named_parameters() if not torch.equal(p, before[name])]
 
 
-# What moves what.
+# Which parameters an update changes.
 
 
 @each
@@ -56,17 +56,17 @@ def test_one_pass_of_each_roles_target_actors_serves_the_critics_of_all_agents(l
 @each
 def test_actor_loss_gives_the_critics_no_gradient_and_the_critic_loss_none_to_the_actor(learner):
     agent = played(learner).agent
-    batch, now, then = sampled(agent)
+    batch, view, next_view = sampled(agent)
     for stack in agent._learners.values():
         weights = weights_of(batch, stack)
         critics, actor = everything(stack.critics), everything(stack.actor)
-        stack._update_actor(batch, now, None, weights, 0.1)
+        stack._update_actor(batch, view, None, weights, 0.1)
         assert all(p.grad is None and p.requires_grad for p in stack.critics.parameters())
         assert moved(stack.critics, critics) == []
         assert set(moved(stack.actor, actor)) == set(actor)
         stack.actor_optimiser.zero_grad(set_to_none=True)
         actor = everything(stack.actor)
-        stack._update_critics(batch, now, then, None, weights)
+        stack._update_critics(batch, view, next_view, None, weights)
         assert all(p.grad is None for p in stack.actor.parameters())
         assert moved(stack.actor, actor) == []
         assert set(moved(stack.critics, critics)) == set(critics)
@@ -94,24 +94,24 @@ def test_targets_start_as_copies_get_no_gradient_and_follow_by_tau(learner, tau)
 
 
 @each
-def test_actor_learns_nothing_from_steps_at_which_it_was_not_asked(learner):
+def test_actor_learns_nothing_from_steps_in_which_its_agent_does_not_act(learner):
     agent = played(learner).agent
-    batch, now, _ = sampled(agent)
+    batch, view, _ = sampled(agent)
     batch.active["player"][:, ::2] = False
     twin = copy.deepcopy(agent)
-    changed = {name: x.clone() for name, x in now.observations.items()}
+    changed = {name: x.clone() for name, x in view.observations.items()}
     changed["player"][:, ::2] = 0.123
-    for it, seen in ((agent, now.observations), (twin, changed)):
+    for it, seen in ((agent, view.observations), (twin, changed)):
         stack = it._learners["player"]
-        stack._update_actor(batch, View(seen, now.actions), None, weights_of(batch, stack), 0.1)
+        stack._update_actor(batch, View(seen, view.actions), None, weights_of(batch, stack), 0.1)
     one, other = (it._learners["player"].actor for it in (agent, twin))
     assert moved(one, everything(other)) == []
     batch.active["player"][...] = False
     stack = agent._learners["player"]
     before = everything(stack.actor)
-    loss, surprise = stack._update_actor(batch, now, None, weights_of(batch, stack), 0.1)
+    loss, entropy = stack._update_actor(batch, view, None, weights_of(batch, stack), 0.1)
     assert loss.abs().max() == 0.0
-    assert surprise.abs().max() == 0.0
+    assert entropy.abs().max() == 0.0
     for p in stack.actor.parameters():
         assert torch.all(p.grad == 0.0)
     assert all(torch.isfinite(p).all() for p in before.values())
@@ -120,33 +120,33 @@ def test_actor_learns_nothing_from_steps_at_which_it_was_not_asked(learner):
 @each
 def test_successor_that_is_not_a_number_counts_nothing_after_a_termination(learner):
     agents = [played(learner).agent for _ in range(2)]
-    fields = agents[1]._memory.ring.fields
+    fields = agents[1]._buffer.rows.fields
     over = fields["discounts/player"][:, :, 0] == 0.0
     assert over.any()
     for role in agents[1].roles:
         fields[f"next_observations/{role}"][over] = torch.nan
     for _ in range(3):
-        figures = [agent.update(0.1) for agent in agents]
-    assert all(torch.isfinite(v).all() for v in figures[1].values())
+        metrics = [agent.update(0.1) for agent in agents]
+    assert all(torch.isfinite(v).all() for v in metrics[1].values())
     for it in (0, 1):
         networks = [agent.state_dict(it)["learners"] for agent in agents]
         assert differing(*networks) == [], "the rows of other successors are as they were"
 
 
-# What is seen.
+# The inputs of the networks.
 
 
 @each
-def test_own_action_in_place_of_the_remembered_one_replaces_it_everywhere(learner):
+def test_own_action_in_place_of_the_stored_one_replaces_it_everywhere(learner):
     agent = played(learner).agent
-    _, now, _ = sampled(agent)
+    _, view, _ = sampled(agent)
     for name, stack in agent._learners.items():
-        mine = stack.stacked(now.actions[name])
-        assert torch.equal(stack.critic_inputs(now, mine, None), stack.critic_inputs(now, None, None))
+        mine = stack.stacked(view.actions[name])
+        assert torch.equal(stack.critic_inputs(view, mine, None), stack.critic_inputs(view, None, None))
         other = mine.roll(1, dims=1)
-        shifted = View(now.observations, {**now.actions, name: now.actions[name].roll(1, dims=1)})
-        replaced = stack.critic_inputs(now, other, None)
-        difference = replaced != stack.critic_inputs(now, None, None)
+        shifted = View(view.observations, {**view.actions, name: view.actions[name].roll(1, dims=1)})
+        replaced = stack.critic_inputs(view, other, None)
+        difference = replaced != stack.critic_inputs(view, None, None)
         assert difference.sum() == (other != mine).sum(), "nothing else differs"
         if stack.role.count == 1 and learner != "independent_ac":
             assert torch.equal(replaced, stack.critic_inputs(shifted, None, None))
@@ -156,11 +156,11 @@ def test_own_action_in_place_of_the_remembered_one_replaces_it_everywhere(learne
 def test_gradient_of_an_actor_runs_through_the_own_action_only(learner):
     """Not through m, nor through what the other agents of a stack would do."""
     agent = played(learner).agent
-    _, now, _ = sampled(agent)
+    _, view, _ = sampled(agent)
     stack = agent._learners["player"]
-    remembered = {name: a.clone().requires_grad_() for name, a in now.actions.items()}
-    seen = {name: a.clone().requires_grad_() for name, a in now.observations.items()}
-    own = stack.stacked(now.actions["player"]).clone().requires_grad_()
+    remembered = {name: a.clone().requires_grad_() for name, a in view.actions.items()}
+    seen = {name: a.clone().requires_grad_() for name, a in view.observations.items()}
+    own = stack.stacked(view.actions["player"]).clone().requires_grad_()
     inputs = stack.critic_inputs(View(seen, remembered), own, None)
     stack.values(stack.critics, inputs)[0].sum().backward()  # seed 0, agent 0
     assert own.grad[0].abs().sum() > 0
@@ -205,7 +205,7 @@ def test_mean_field_excludes_the_agent_itself_and_does_not_tell_the_others_apart
 
 @pytest.mark.parametrize("learner", ["maddpg", "mean_field_ac"])
 def test_what_roles_of_another_agent_did_next_is_what_they_do_in_the_next_value(learner):
-    """And nothing where an episode ended, or where they were not asked."""
+    """They have actions of zeros where an episode ended, or where they did not act."""
     game = VectorGame(Bazaar, Bazaar.config_class(), [0], 4)
     game.reset()
     roles = game.game.roles
@@ -225,12 +225,12 @@ def test_what_roles_of_another_agent_did_next_is_what_they_do_in_the_next_value(
             }
         )
         agent.observe(transition)
-    batch, _, then = sampled(agent)
+    batch, _, next_view = sampled(agent)
     known = {tuple(x["seen"][e]): (x["done"][e], x["active"][e]) for x in history for e in range(4)}
     ends = 0
     for row in range(agent.config.batch_size):
         after = tuple(batch.next_observations["rival"][0, row, 0].tolist())
-        found = then.actions["rival"][0, row, 0].numpy()
+        found = next_view.actions["rival"][0, row, 0].numpy()
         expected = np.zeros(6)
         done, active = known.get(after, (None, False))
         if active:
@@ -268,7 +268,7 @@ def test_shared_network_learns_from_some_agents_of_every_step(learner):
     )  # fmt: skip
     stack = session.stack()
     assert (stack.members.separate, stack.actor.members) == (1, 3)
-    chosen = stack.choose_agents(500)
+    chosen = stack.sample_agents(500)
     assert chosen.shape == (3, 500, 2)
     assert torch.all((chosen[..., 1] - chosen[..., 0]) % 5 == 1), "nobody twice"
     assert all(len(np.unique(c)) == 5 for c in chosen.numpy())
@@ -279,10 +279,10 @@ def test_shared_network_learns_from_some_agents_of_every_step(learner):
 def test_shared_centralised_critic_knows_whose_value_is_asked_and_sees_the_own_action_once():
     session = Session("maddpg", big(5), share_above=4, agents_per_row=3, num_envs=2, learning_starts=10**9).run(10)
     agent, stack = session.agent, session.stack()
-    _, now, _ = sampled(agent)
-    chosen = stack.choose_agents(agent.config.batch_size)
-    inputs = stack.critic_inputs(now, None, chosen).unflatten(1, (-1, 3))
-    seen, done = now.observations["player"], now.actions["player"]
+    _, view, _ = sampled(agent)
+    chosen = stack.sample_agents(agent.config.batch_size)
+    inputs = stack.critic_inputs(view, None, chosen).unflatten(1, (-1, 3))
+    seen, done = view.observations["player"], view.actions["player"]
     for seed, row, k in np.ndindex(3, 4, 3):
         i = int(chosen[seed, row, k])
         others = done[seed, row].clone()
@@ -290,7 +290,7 @@ def test_shared_centralised_critic_knows_whose_value_is_asked_and_sees_the_own_a
         expected = torch.cat([seen[seed, row, i], done[seed, row, i], seen[seed, row].flatten(), others.flatten()])
         assert torch.equal(inputs[seed, row, k], expected)
     own = torch.rand(*inputs.flatten(1, 2).shape[:2], 3)
-    replaced = stack.critic_inputs(now, own, chosen)
+    replaced = stack.critic_inputs(view, own, chosen)
     assert torch.equal(replaced[..., 1:4], own)
     assert torch.equal(replaced[..., 4:], inputs.flatten(1, 2)[..., 4:])
 
@@ -401,9 +401,9 @@ def test_externality_is_what_the_equations_say_for_every_agent(share_above, chun
         return weights @ np.concatenate(parts)
 
     for seed, market, i in np.ndindex(2, 3, 4):
-        now = absent_value(seed, market, i, moments[0], hold)
-        then = absent_value(seed, market, i, moments[1], None)
-        assert found[seed, market, i] == pytest.approx((now - 0.7 * then) / 0.5, abs=1e-5)
+        current = absent_value(seed, market, i, moments[0], hold)
+        following = absent_value(seed, market, i, moments[1], None)
+        assert found[seed, market, i] == pytest.approx((current - 0.7 * following) / 0.5, abs=1e-5)
 
 
 def test_externality_of_a_critic_of_the_others_welfare_is_their_welfare():
@@ -430,7 +430,7 @@ def test_externality_of_a_critic_of_the_others_welfare_is_their_welfare():
 
 
 def test_externality_changes_nothing_in_training_and_is_refused_for_roles_of_others():
-    agent, roles = mean_field_of({"slice": 3})
+    agent, _ = mean_field_of({"slice": 3})
     seen, _ = drawn_moment({"slice": 3})
     before = [agent.state_dict(i) for i in (0, 1)]
     arguments = {"hold": np.array([0, 0]), "largest": np.ones((2, 3)), "largest_of_others": np.ones((2, 3, 3))}
@@ -438,9 +438,6 @@ def test_externality_changes_nothing_in_training_and_is_refused_for_roles_of_oth
     assert differing(before, [agent.state_dict(i) for i in (0, 1)]) == []
     with pytest.raises(UserError, match="this mean_field_ac does not play vsp: it plays slice"):
         agent.externality("vsp", (seen, {}), (seen, {}), **arguments)
-    assert isinstance(agent, EstimatesExternality)
-    context = AgentContext((roles["slice"],), (roles["slice"],), (0,), 1, 1, torch.device("cpu"))
-    assert not isinstance(MADDPGAgent(context, MADDPGConfig(width=4)), EstimatesExternality)
 
 
 # Settings.
@@ -451,9 +448,9 @@ def test_entropy_and_exploration_fall_as_set():
         entropy_start=0.4, entropy_end=0.1, entropy_fraction=0.5, epsilon_start=0.3, epsilon_end=0.1,
         epsilon_fraction=0.5,
     )  # fmt: skip
-    assert [config.entropy(p) for p in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([0.4, 0.2, 0.1, 0.1])
+    assert [config.entropy_weight(p) for p in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([0.4, 0.2, 0.1, 0.1])
     assert [config.epsilon(p) for p in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([0.3, 0.2, 0.1, 0.1])
-    assert ActorCriticConfig(entropy_start=0.0, entropy_end=0.0).entropy(0.5) == 0.0
+    assert ActorCriticConfig(entropy_start=0.0, entropy_end=0.0).entropy_weight(0.5) == 0.0
 
 
 @pytest.mark.parametrize(

@@ -66,20 +66,20 @@ class Looped:
             nn.utils.clip_grad_norm_(network.parameters(), self.config.max_grad_norm)
         optimiser.step()
 
-    def learn_values(self, returns, discounts, now, then):
+    def learn_values(self, returns, discounts, inputs, next_inputs):
         with torch.no_grad():
-            later = torch.stack([target(then)[:, 0] for target in self.target_critics]).min(0).values
-        aim = returns + discounts * later
-        loss = sum(nn.functional.mse_loss(critic(now)[:, 0], aim) for critic in self.critics)
+            next_values = torch.stack([target(next_inputs)[:, 0] for target in self.target_critics]).min(0).values
+        aim = returns + discounts * next_values
+        loss = sum(nn.functional.mse_loss(critic(inputs)[:, 0], aim) for critic in self.critics)
         self.step(self.critic_optimiser, loss, self.critics)
 
-    def learn_actions(self, seen, asked, own, see, entropy):
-        """``own`` are relaxed actions, ``see(own)`` what the critics make of them."""
+    def learn_actions(self, seen, active, own, see, entropy_weight):
+        """``own`` are relaxed actions, and ``see(own)`` the inputs of the critics."""
         value = torch.stack([critic(see(own))[:, 0] for critic in self.critics]).min(0).values
         logits = self.heads(self.actor(seen))
-        spread = sum(torch.distributions.Categorical(logits=part).entropy() for part in logits)
+        entropy = sum(torch.distributions.Categorical(logits=part).entropy() for part in logits)
         square = sum((part**2).sum(-1) for part in logits) / sum(self.sizes)
-        loss = (self.config.logit_penalty * square - value - entropy * spread)[asked].mean()
+        loss = (self.config.logit_penalty * square - value - entropy_weight * entropy)[active].mean()
         self.step(self.actor_optimiser, loss, [self.actor])
 
     def polyak_update(self):
@@ -122,7 +122,7 @@ class LoopedTeam:
         order = sorted(self.everybody(), key=lambda who: who[0] == name)  # own role's actions last
         return torch.cat([*(seen[who] for who in self.everybody()), *(done[who] for who in order)], dim=1)
 
-    def update(self, batch, noise, entropy):
+    def update(self, batch, noise, entropy_weight):
         """``noise[name]``: uniforms for the next actions (agents · rows, heads), and for the own ones."""
 
         def by_agent(arrays):
@@ -131,15 +131,15 @@ class LoopedTeam:
         seen, after = (
             {k: x.double() for k, x in by_agent(a).items()} for a in (batch.observations, batch.next_observations)
         )
-        asked, then_asked = by_agent(batch.active), by_agent(batch.next_active)
+        active, next_active = by_agent(batch.active), by_agent(batch.next_active)
         done, following = {}, {}
         for name, i in self.everybody():
             loop = self.loops[name][i]
             taken = loop.one_hot(by_agent(batch.actions)[name, i].long().T)
-            done[name, i] = taken * asked[name, i][:, None]
+            done[name, i] = taken * active[name, i][:, None]
             uniforms = noise[name][0].reshape(len(self.loops[name]), -1, len(loop.sizes))[i]
             drawn = loop.draw_next(self.actor_sees(after, name, i), uniforms)
-            following[name, i] = drawn * then_asked[name, i][:, None]
+            following[name, i] = drawn * next_active[name, i][:, None]
         returns, discounts = (by_agent({n: x.double() for n, x in a.items()}) for a in (batch.returns, batch.discounts))
         for name, i in self.everybody():
             loop = self.loops[name][i]
@@ -148,8 +148,8 @@ class LoopedTeam:
             eyes = self.actor_sees(seen, name, i)
             own = loop.relaxed(eyes, noise[name][1][i])
             loop.learn_actions(
-                eyes, asked[name, i], own,
-                lambda own, name=name, i=i: self.critic_sees(seen, {**done, (name, i): own}, name, i), entropy,
+                eyes, active[name, i], own,
+                lambda own, name=name, i=i: self.critic_sees(seen, {**done, (name, i): own}, name, i), entropy_weight,
             )  # fmt: skip
         for name, i in self.everybody():
             self.loops[name][i].polyak_update()
@@ -173,8 +173,8 @@ def test_stack_equals_a_loop_over_plain_networks(learner, twin, monkeypatch):
             return drawn[name][-1]
 
         monkeypatch.setattr(stack.noise, "uniform", spied)
-    sample = agent._memory.sample
-    monkeypatch.setattr(agent._memory, "sample", lambda u: batches.append(sample(u)) or batches[-1])
+    sample = agent._buffer.sample
+    monkeypatch.setattr(agent._buffer, "sample", lambda u: batches.append(sample(u)) or batches[-1])
     for _ in range(50):
         agent.update(0.1)
         team.update(batches.pop(), {n: [u[0] for u in us] for n, us in drawn.items()}, 0.1)

@@ -1,4 +1,4 @@
-"""Large arrays come from memory that is there already."""
+"""Large arrays reuse freed memory of the process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ passes(40)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 LAYER_PAGES = 50 * 256 * 64 * 4 // 4096
-"""Pages of what one hidden layer returns."""
+"""Number of memory pages of one hidden layer's output."""
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the C library is another one")

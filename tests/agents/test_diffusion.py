@@ -45,7 +45,7 @@ def published(monkeypatch):
 def test_noise_that_is_left_at_the_end_of_the_chain_does_not_depend_on_its_steps(steps):
     """The mean noise rate is (0.1 + 10)/2: logits begin 12.5 times too large, whatever H is."""
     schedule = variance_preserving(steps, 0.1, 10.0)
-    assert schedule.start_of_noisy[-1] == pytest.approx(np.exp((0.1 + 10.0) / 4.0))
+    assert schedule.clean_from_noisy[-1] == pytest.approx(np.exp((0.1 + 10.0) / 4.0))
     assert schedule.deviation[0] == 0.0
 
 
@@ -58,7 +58,7 @@ def test_chain_with_the_exact_noise_recovers_gaussian_data(variance):
     """
     mean, steps = 1.7, 5
     schedule = variance_preserving(steps, 0.1, 10.0)
-    bar = np.array([1.0, *(1.0 / np.square(schedule.start_of_noisy))])
+    bar = np.array([1.0, *(1.0 / np.square(schedule.clean_from_noisy))])
     for t in range(steps, 0, -1):
         spread = bar[t] * variance + 1.0 - bar[t]
 
@@ -71,7 +71,7 @@ def test_chain_with_the_exact_noise_recovers_gaussian_data(variance):
         centre, deviation = step(np.sqrt(bar[t]) * mean)
         slope = step(1.0)[0] - step(0.0)[0]
         open_about_clean = variance * (1.0 - bar[t]) / spread
-        lacking = schedule.mean_of_start[t - 1] ** 2 * open_about_clean
+        lacking = schedule.mean_from_clean[t - 1] ** 2 * open_about_clean
         assert centre == pytest.approx(np.sqrt(bar[t - 1]) * mean)
         assert slope**2 * spread + deviation**2 + lacking == pytest.approx(bar[t - 1] * variance + 1.0 - bar[t - 1])
 
@@ -82,7 +82,7 @@ def test_estimate_of_the_clean_logits_is_bounded_smoothly():
     clean, _ = denoised(schedule, 1, x, torch.zeros_like(x), 5.0)
     assert clean.abs().max() <= 5.0
     small = x.abs() < 0.1
-    assert torch.allclose(clean[small], x[small] * schedule.start_of_noisy[0], atol=1e-3)
+    assert torch.allclose(clean[small], x[small] * schedule.clean_from_noisy[0], atol=1e-3)
 
 
 class PlainChain(nn.Module):
@@ -111,7 +111,7 @@ class PlainChain(nn.Module):
 
     def forward(self, seen, noise):
         x, steps = noise[0], self.schedule.steps
-        bars = 1.0 / np.square(self.schedule.start_of_noisy)
+        bars = 1.0 / np.square(self.schedule.clean_from_noisy)
         for k, t in enumerate(range(steps, 0, -1)):
             embedding = sinusoidal(steps)[t - 1].double().expand(len(seen), -1)
             predicted = self.through(self.body, torch.cat([x, self.through(self.time, embedding), seen], dim=1))
@@ -189,14 +189,14 @@ def test_stack_equals_a_loop_over_plain_networks(learner):
     loops = [Looped(stack, member, 0.1) for member in range(3)]
     for _ in range(50):
         before = stack.sampling.counters.copy(), stack.noise.counters.copy()
-        batch = stack.replay.sample(stack.sampling.uniform(1, stack.config.batch_size).reshape(3, -1))
-        after, now = (stack.drawn(stack.noise, stack.config.batch_size).double() for _ in range(2))
+        batch = stack.buffer.sample(stack.sampling.uniform(1, stack.config.batch_size).reshape(3, -1))
+        next_noise, noise = (stack.chain_noise(stack.noise, stack.config.batch_size).double() for _ in range(2))
         stack.sampling.counters[:], stack.noise.counters[:] = before
         stack.update(0.1)
         for member, loop in enumerate(loops):
-            loop.update(batch, member, after[member], now[member])
+            loop.update(batch, member, next_noise[member], noise[member])
     seen = torch.eye(3).expand(3, -1, -1)
-    noise = stack.drawn(stack.noise, 3)
+    noise = stack.chain_noise(stack.noise, 3)
     with torch.no_grad():
         chains, values = stack.actor(seen, noise), stack.values(stack.critics, seen)[..., 0, :]
         for member, loop in enumerate(loops):
@@ -223,10 +223,10 @@ def variation_from_the_softmax(learner, alpha, updates):
         stack.update(alpha)
     with torch.no_grad():
         policy = stack.logits(torch.full((3, 4096, 1), 0.5)).softmax(-1)[:, :, 0].mean(1).double().numpy()
-        figures = [stack.entropy_of_policy(torch.full((3, 8, 1), 0.5)).numpy() for _ in range(30)]
+        metrics = [stack.entropy_of_policy(torch.full((3, 8, 1), 0.5)).numpy() for _ in range(30)]
     weights = np.exp(np.array(config.rewards) / alpha)
     entropy = -(policy * np.log(policy)).sum(1)
-    np.testing.assert_allclose(np.mean(figures, axis=0), entropy, atol=0.08, err_msg="what is logged")
+    np.testing.assert_allclose(np.mean(metrics, axis=0), entropy, atol=0.08, err_msg="what is logged")
     return 0.5 * np.abs(policy - weights / weights.sum()).sum(axis=1)
 
 
@@ -284,7 +284,7 @@ def test_published_seed_trained_among_ten_equals_the_one_trained_alone_to_the_bi
         Session("diffusion_sac_ref", Target, TargetConfig((2, 3), True), seeds=seeds, num_envs=3, **changes).run(40)
         for seeds in (range(10), [9])
     )
-    assert among.figures
+    assert among.metrics
     assert differing(among.agent.state_dict(9), alone.agent.state_dict(0)) == []
 
 
@@ -318,7 +318,7 @@ def test_chain_is_noisy_in_evaluation_only_in_the_published_code(learner):
 @both
 def test_successor_that_is_not_a_number_leaves_the_loss_finite_where_the_episode_is_over(learner):
     stack = Session(learner, Target, TargetConfig((2, 3), True)).run(20).stack()
-    batch = stack.replay.sample(stack.sampling.uniform(1, 32).reshape(3, -1))
+    batch = stack.buffer.sample(stack.sampling.uniform(1, 32).reshape(3, -1))
     assert torch.all(batch.discounts == 0.0)
     spoiled = dataclasses.replace(batch, next_observations=torch.full_like(batch.next_observations, torch.nan))
     assert torch.isfinite(stack._update_critics(spoiled, 0.1)).all()

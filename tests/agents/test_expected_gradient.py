@@ -13,7 +13,7 @@ from ioa_marl.foundations.parameters import ParameterError
 
 
 def one_by_one(stack, view, own, chosen):
-    """Ask the critics for every outcome of every head, one after another."""
+    """Evaluate the critics for every outcome of every head, one after another."""
     heads = stack.heads
     out = torch.zeros(*own.shape[:-1], heads.count, heads.outcomes)
     for head, size in enumerate(heads.sizes):
@@ -29,18 +29,18 @@ def one_by_one(stack, view, own, chosen):
 @pytest.mark.parametrize("twins", [False, True])
 @pytest.mark.parametrize(("game_class", "share_above"), [(Bazaar, 64), (Crowd, 64), (Bazaar, 1)])
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
-def test_values_of_all_outcomes_are_those_asked_for_one_by_one(learner, twins, game_class, share_above, seeds):
+def test_values_of_all_outcomes_equal_those_computed_one_by_one(learner, twins, game_class, share_above, seeds):
     changes = {"twin_critics": twins, "share_above": share_above}
     agent = played(learner, seeds=seeds, game_class=game_class, **changes).agent
-    _, now, _ = sampled(agent)
+    _, view, _ = sampled(agent)
     for stack in agent._learners.values():
-        chosen = stack.choose_agents(agent.config.batch_size)
-        rows = stack.stacked(now.actions[stack.role.name], chosen).shape[:2]
+        chosen = stack.sample_agents(agent.config.batch_size)
+        rows = stack.stacked(view.actions[stack.role.name], chosen).shape[:2]
         drawn = np.random.default_rng(0).random((*rows, stack.heads.count))
         own = stack.heads.one_hot(torch.from_numpy((drawn * stack.heads.sizes).astype(np.int64)))
         with torch.no_grad():
-            wanted = one_by_one(stack, now, own, chosen)
-        found = stack.outcome_values(now, own, chosen)
+            wanted = one_by_one(stack, view, own, chosen)
+        found = stack.outcome_values(view, own, chosen)
         exists = stack.heads.allowed.expand_as(found)
         torch.testing.assert_close(found[exists], wanted[exists], rtol=0, atol=1e-5)
 
@@ -50,16 +50,16 @@ def test_gradient_is_that_of_the_mean_value_of_the_policy(learner):
     """One head: compared with a sum over outcomes in double precision; no entropy, no penalty, no clipping."""
     changes = {"actor_gradient": "expected", "logit_penalty": 0.0, "max_grad_norm": 1e9, "actor_lr": 1e-12}
     agent = played(learner, **changes).agent
-    batch, now, _ = sampled(agent)
+    batch, view, _ = sampled(agent)
     stack = agent._learners["player"]
-    stack._update_actor(batch, now, None, weights_of(batch, stack), 0.0)
+    stack._update_actor(batch, view, None, weights_of(batch, stack), 0.0)
     found = [p.grad.clone() for p in stack.actor.parameters()]
-    own = stack.stacked(now.actions["player"])
-    values = one_by_one(stack, now, own, None).detach().double()[:, :, 0]
-    logits = stack.logits(stack.actor, now.observations)[:, :, 0].double()
-    asked = stack.stacked(batch.active["player"])
+    own = stack.stacked(view.actions["player"])
+    values = one_by_one(stack, view, own, None).detach().double()[:, :, 0]
+    logits = stack.logits(stack.actor, view.observations)[:, :, 0].double()
+    active = stack.stacked(batch.active["player"])
     mean = (logits.softmax(-1) * values).sum(-1)
-    loss = -torch.where(asked, mean, 0.0).sum(-1) / asked.sum(-1).clamp(min=1)
+    loss = -torch.where(active, mean, 0.0).sum(-1) / active.sum(-1).clamp(min=1)
     wanted = torch.autograd.grad(loss.sum(), list(stack.actor.parameters()))
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
@@ -72,7 +72,7 @@ def test_seed_trained_among_three_equals_the_one_trained_alone_to_the_bit(learne
     among, alone = (
         Session(learner, Bazaar, seeds=seeds, num_envs=4, budget=200, **changes).run(40) for seeds in ((0, 1, 2), (2,))
     )
-    assert among.figures
+    assert among.metrics
     assert differing(among.agent.state_dict(2), alone.agent.state_dict(0)) == []
 
 

@@ -1,4 +1,4 @@
-"""A memory of whole steps of a market holds what the definition of an n-step return says, for every agent."""
+"""The replay buffer of joint steps contains n-step returns according to their definition, for every agent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from probes import make_role
 
 from ioa_marl.agents.base import AgentContext
-from ioa_marl.agents.replay.joint_buffer import JointReplay, JointWindows
+from ioa_marl.agents.replay.joint_buffer import JointReplayBuffer, JointWindows
 from ioa_marl.agents.replay.joint_views import ActionCode, mean_of_others, summed
 from ioa_marl.envs.core import Role
 from ioa_marl.envs.vector import Transition
@@ -41,7 +41,7 @@ def arrays(t, steps):
 
 
 def by_definition(n, column, steps):
-    """Return (time, time of the successor, returns, discounts, who acts then) of each complete row of a column."""
+    """Return (time, time of the successor, returns, discounts, next active) of each complete row of a column."""
     out, first = [], 0
     ends = [t for t, s in enumerate(steps) if s["terminated"] or s["truncated"]]
     for end in [*ends, None]:
@@ -134,9 +134,9 @@ def test_open_windows_go_on_after_saving_and_loading():
         assert all(np.array_equal(rows[key], alike[key]) for key in rows)
 
 
-def test_every_seed_remembers_its_own_markets_and_samples_only_them():
+def test_every_seed_stores_its_own_markets_and_samples_only_them():
     context = AgentContext((PLAYER,), (PLAYER, RIVAL), (0, 1), 3, 1000, torch.device("cpu"))
-    replay = JointReplay(context, [PLAYER, RIVAL], 1000, 1, GAMMA)
+    replay = JointReplayBuffer(context, [PLAYER, RIVAL], 1000, 1, GAMMA)
 
     def of(seeds_value):  # (seeds, markets, agents, …)
         return {name: np.full((2, 3, r.count, 1), 0.0) + np.array(seeds_value)[:, None, None, None]
@@ -148,7 +148,7 @@ def test_every_seed_remembers_its_own_markets_and_samples_only_them():
     done = {"player": np.ones((2, 3, 2), np.int64), "rival": np.ones((2, 3, 1, 2), np.int64)}
     rewards = {name: x[..., 0] for name, x in of([10.0, 20.0]).items()}
     replay.observe(Transition(seen, done, yes, yes, rewards, seen, over, ~over, {}), 0.5)
-    assert replay.ring.size.tolist() == [3, 3]
+    assert replay.rows.size.tolist() == [3, 3]
     batch = replay.sample(np.random.default_rng(0).random((2, 40)))
     for seed, (value, paid) in enumerate([(1.0, 5.0), (2.0, 10.0)]):
         assert torch.all(batch.observations["player"][seed] == value)
@@ -158,9 +158,9 @@ def test_every_seed_remembers_its_own_markets_and_samples_only_them():
 
 
 @pytest.mark.parametrize(("budget", "capacity"), [(50, 50), (10, 32), (10**9, 100)])
-def test_memory_is_bounded_by_the_budget_and_holds_what_one_step_can_bring(budget, capacity):
+def test_buffer_is_bounded_by_the_budget_and_has_room_for_what_one_step_completes(budget, capacity):
     context = AgentContext((PLAYER,), (PLAYER,), (0,), 8, budget, torch.device("cpu"))
-    assert JointReplay(context, [PLAYER], 100, 3, GAMMA).ring.capacity == capacity
+    assert JointReplayBuffer(context, [PLAYER], 100, 3, GAMMA).rows.capacity == capacity
 
 
 def test_action_of_an_agent_that_does_not_act_is_all_zeros_and_differs_from_every_other_one():

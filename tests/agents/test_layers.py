@@ -1,4 +1,4 @@
-"""Values and gradients of stacked layers are those of plain PyTorch, for lone members with their shadow too."""
+"""Values and gradients of stacked layers are those of plain PyTorch, also for a single member with its padding copy."""
 
 import itertools
 
@@ -12,7 +12,7 @@ ACTIVATIONS = {torch.relu_: torch.relu, torch.tanh: torch.tanh}
 
 
 def drawn(members, sizes, seed=0):
-    """Return layers as stacks have them: a lone member's rows twice."""
+    """Return layers as in a stack, with a padding copy of a single member."""
     generator = torch.Generator().manual_seed(seed)
     layers = []
     for shape in itertools.pairwise(sizes):
@@ -23,7 +23,7 @@ def drawn(members, sizes, seed=0):
 
 
 def plain(x, layers, activation, to_last):
-    """The same by PyTorch's own operations."""
+    """Evaluate the layers with PyTorch's own operations."""
     for i, (weight, bias) in enumerate(layers):
         x = x @ weight[: len(x)] + bias[: len(x)]
         if to_last or i < len(layers) - 1:
@@ -40,12 +40,12 @@ def test_network_and_its_gradients_are_plain_pytorchs(members, rows, to_last, ac
         layers = drawn(members, sizes)
         x = torch.randn(members, rows, sizes[0], dtype=torch.float64, generator=torch.Generator().manual_seed(1))
         x.requires_grad_()
-        asked = [x, *itertools.chain.from_iterable(layers)]
+        variables = [x, *itertools.chain.from_iterable(layers)]
         ours = perceptron(x, layers, activation, to_last=to_last)
         theirs = plain(x, layers, ACTIVATIONS[activation], to_last)
         torch.testing.assert_close(ours, theirs)
         weights = torch.randn(theirs.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-        found, wanted = (torch.autograd.grad((out * weights).sum(), asked) for out in (ours, theirs))
+        found, wanted = (torch.autograd.grad((out * weights).sum(), variables) for out in (ours, theirs))
         for one, other in zip(found, wanted, strict=True):
             torch.testing.assert_close(one[:members], other[:members])
 

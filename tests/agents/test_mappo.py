@@ -18,7 +18,7 @@ from torch import nn
 
 from ioa_marl.agents.base import AgentContext
 from ioa_marl.agents.learners.mappo import MAPPOAgent, MAPPOConfig
-from ioa_marl.agents.learners.ppo import MaskedRolloutBuffer
+from ioa_marl.agents.replay.masked_rollout import MaskedRolloutBuffer
 from ioa_marl.agents.replay.rollouts import generalised_advantages, split_minibatches
 from ioa_marl.envs.vector import VectorGame
 from ioa_marl.foundations.errors import UserError
@@ -177,7 +177,7 @@ class Looped:
 
 @pytest.mark.parametrize("role", ["player", "rival"])
 def test_update_equals_a_loop_over_plain_networks(role):
-    """Two agents that wait now and then, and one with unequal heads; the loop sees nothing but decisions."""
+    """Two agents that sometimes wait, and one with heads of unequal size; the loop gets only decisions."""
     session = Session(
         "mappo", Bazaar, seeds=[0, 1], num_envs=4, rollout_size=84, minibatches=5, n_epochs=10, actor_lr=1e-3,
         critic_lr=1e-3, max_grad_norm=0.5, ent_coef_start=0.1, ent_coef_end=0.1,
@@ -187,12 +187,12 @@ def test_update_equals_a_loop_over_plain_networks(role):
     stack = session.stack(role)
     assert stack.rollout.full
     e, count = stack._experience(), stack.members.count
-    assert 0 < e.decided.sum() < e.decided.size
+    assert 0 < e.valid.sum() < e.valid.size
     loops = [Looped(stack, member) for member in range(count)]
     counters = stack.sampling.counters.copy()
     for _ in range(10):
-        uniforms = stack.sampling.uniform(stack.members.separate, e.decided.shape[1]).reshape(count, -1)
-        for rows, counted in split_minibatches(uniforms, e.decided, 5):
+        uniforms = stack.sampling.uniform(stack.members.separate, e.valid.shape[1]).reshape(count, -1)
+        for rows, counted in split_minibatches(uniforms, e.valid, 5):
             for member, loop in enumerate(loops):
                 at = rows[member, : counted[member]]
                 loop.step(
@@ -229,7 +229,7 @@ def test_experience_is_that_of_the_policy_and_values_that_made_it():
             assert np.array_equal(e.states[seed, r], state)
             assert np.array_equal(e.observations[seed, r], seen[0])
             assert np.array_equal(e.actions[seed, r], done[0])
-            assert active[0] or not e.decided[seed, r]
+            assert active[0] or not e.valid[seed, r]
     loops = [Looped(stack, member) for member in (0, 1)]
     for member, loop in enumerate(loops):
         with torch.no_grad():
@@ -250,43 +250,43 @@ def test_entropy_bonus_falls_over_its_share_of_the_budget_and_the_policy_with_it
         "mappo", Bandit, budget=320, ent_coef_start=1e3, ent_coef_end=1e-3, ent_fraction=0.5, actor_lr=3e-3
     )
     session.run(24)
-    assert np.all(session.figures[-1]["player/entropy"] > 0.98 * math.log(5))
+    assert np.all(session.metrics[-1]["player/entropy"] > 0.98 * math.log(5))
     session.run(296)
-    assert np.all(session.figures[-1]["player/entropy"] < 0.5 * math.log(5))
+    assert np.all(session.metrics[-1]["player/entropy"] < 0.5 * math.log(5))
 
 
 class Retiring(Crowd):
-    """The second agent is not asked any more after the first sixteen episodes of a market."""
+    """The second agent does not act any more after the first sixteen episodes of a market."""
 
     name = "retiring"
     default_controlled_roles = ("player",)
     counts = {"player": 2}  # noqa: RUF012
 
     def acting(self):
-        asked = np.ones((self.num_envs, 2), np.bool_)
-        asked[:, 1] = self.arrays["episode"] < 16
-        return {"player": asked}
+        active = np.ones((self.num_envs, 2), np.bool_)
+        active[:, 1] = self.arrays["episode"] < 16
+        return {"player": active}
 
 
 def test_agent_that_decides_nothing_stays_as_it_is_whatever_momentum_it_has():
     session = Session("mappo", Retiring, seeds=[3, 4]).run(16)
-    assert len(session.figures) == 1
+    assert len(session.metrics) == 1
     stack = session.stack()
     before = {name: p.detach().clone() for name, p in stack.actor.named_parameters()}
     before |= {f"critic {name}": p.detach().clone() for name, p in stack.critic.named_parameters()}
     session.run(16)
-    assert len(session.figures) == 2
+    assert len(session.metrics) == 2
     after = dict(stack.actor.named_parameters())
     after |= {f"critic {name}": p for name, p in stack.critic.named_parameters()}
     for name, p in after.items():
         for seed in (0, 1):
             assert not torch.equal(p[2 * seed], before[name][2 * seed]), name
             assert torch.equal(p[2 * seed + 1], before[name][2 * seed + 1]), name
-    assert all(np.isfinite(values).all() for values in session.figures[-1].values())
+    assert all(np.isfinite(values).all() for values in session.metrics[-1].values())
 
 
 class NothingAfterwards(Bazaar):
-    """What is seen after a termination, and the state, are no numbers."""
+    """Observations and states after a termination are NaN."""
 
     def step(self, actions):
         step = super().step(actions)
@@ -297,7 +297,7 @@ class NothingAfterwards(Bazaar):
 
 def test_what_follows_a_termination_reaches_neither_loss_nor_weights():
     sessions = [bazaar("mappo", game_class=g).run(60) for g in (Bazaar, NothingAfterwards)]
-    for one, other in zip(*(s.figures for s in sessions), strict=True):
+    for one, other in zip(*(s.metrics for s in sessions), strict=True):
         assert all(np.isfinite(other[key]).all() and np.array_equal(one[key], other[key]) for key in one)
 
 
@@ -331,7 +331,7 @@ def test_more_than_64_agents_share_a_network_that_tells_them_apart_by_what_they_
     assert session.agent.parameters_count() == networks * per_network
     for right, where in ((0, slice(0, agents // 2)), (1, slice(agents // 2, None))):
         assert np.all(session.best_actions([[float(right)]])[..., where] == right)
-    assert all(values.shape == (2,) for values in session.figures[-1].values())
+    assert all(values.shape == (2,) for values in session.metrics[-1].values())
 
 
 def test_market_that_does_not_say_in_which_state_an_episode_ends_is_refused_in_one_line():
@@ -367,4 +367,4 @@ def test_settings_that_cannot_be_trained_with_are_refused(changes):
 
 def test_no_entropy_bonus_is_allowed():
     session = Session("mappo", Bandit, ent_coef_start=0.0, ent_coef_end=0.0).run(16)
-    assert np.isfinite(session.figures[-1]["player/policy_loss"]).all()
+    assert np.isfinite(session.metrics[-1]["player/policy_loss"]).all()

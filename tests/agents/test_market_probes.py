@@ -99,16 +99,16 @@ class Programme:
 
     def policy(self):
         """Return a function of all auctions' sides and clocks that gives the best steps."""
-        asked = {}  # the last two prices that a buyer was asked at
+        last_prices = {}  # the last two prices that a buyer was asked at
 
         def choose(sides, clocks):
             out = np.zeros(len(sides), np.int64)
             for i, (side, (bid, ask)) in enumerate(zip(sides, clocks, strict=True)):
                 if side == 0:
-                    asked[i] = (asked.get(i, (self.start,) * 2)[1], int(bid))
+                    last_prices[i] = (last_prices.get(i, (self.start,) * 2)[1], int(bid))
                     out[i] = self.buyer(int(bid))[1]
                 else:
-                    below = min(VALUES[1], asked[i][0])
+                    below = min(VALUES[1], last_prices[i][0])
                     out[i] = self.seller(int(ask), int(bid), (max(int(bid), VALUES[0]) + below) / 2)[1]
             return out
 

@@ -31,7 +31,7 @@ def test_learner_discounts_by_gamma(learner):
 
 
 def assert_worth(session, observations, expected, tolerance=0.05, role="player"):
-    """All seeds and agents, and with action values all critics and actions, hold the observations to be worth this."""
+    """Assert the values of all seeds and agents, and of all critics and actions if it has action values."""
     found = session.values(observations, role)
     wanted = np.asarray(expected, np.float64).reshape(-1, *[1] * (found.ndim - 3))
     np.testing.assert_allclose(found, np.broadcast_to(wanted, found.shape), atol=tolerance)
@@ -86,8 +86,8 @@ def test_episode_that_is_over_and_cut_off_at_once_is_over(learner):
 @every()
 def test_successor_of_the_end_that_is_not_a_number_changes_nothing(learner):
     session = Session(learner, Vanishing).run_soon()
-    assert session.figures
-    assert all(np.isfinite(values).all() for found in session.figures for values in found.values())
+    assert session.metrics
+    assert all(np.isfinite(values).all() for found in session.metrics for values in found.values())
     assert_worth(session, np.eye(2), [GAMMA, 1.0], tolerance=0.1)
 
 
@@ -195,6 +195,6 @@ def test_stacked_rollouts_that_end_while_an_agent_waits_are_understood_as_well(m
 
 def test_observations_are_told_apart_by_ppos_one_hot_index():
     learner = Session("ppo", Crowd).learners("rival")[0]
-    seen = learner._seen(np.full((2, 3, 1), 0.5, np.float32))
+    seen = learner._inputs(np.full((2, 3, 1), 0.5, np.float32))
     assert np.array_equal(seen[:, 1:], np.tile(one_hot(np.arange(3), 3), (2, 1)))
     assert np.all(seen[:, 0] == 0.5)

@@ -1,4 +1,4 @@
-"""n-step returns and the replay memory against references in plain Python."""
+"""n-step returns and the replay buffer against references in plain Python."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ioa_marl.agents.replay.buffers import NStepReturns, StackedReplay
+from ioa_marl.agents.replay.buffers import NStepReturns, TransitionBuffer
 
 GAMMA = 0.9
 
@@ -46,7 +46,7 @@ def played(columns, n, steps):
 
 
 def expected(n, steps):
-    """What one column should complete: decision by decision, from the definition."""
+    """Return the transitions of one column, decision by decision, from the definition."""
     out, first = [], 0
     ends = [t for t, step in enumerate(steps) if step[2] or step[3]]
     for end in [*ends, len(steps)]:
@@ -161,8 +161,8 @@ def remembered(replay):
 
 @settings(max_examples=150, deadline=None)
 @given(st.integers(1, 7), st.data())
-def test_memory_is_a_ring_of_each_members_latest_rows(capacity, data):
-    replay, rings, count = StackedReplay(3, capacity, 2, 1, torch.device("cpu")), [[], [], []], 0
+def test_buffer_contains_the_latest_rows_of_each_member(capacity, data):
+    replay, rings, count = TransitionBuffer(3, capacity, 2, 1, torch.device("cpu")), [[], [], []], 0
     written = [0, 0, 0]
     for _ in range(data.draw(st.integers(1, 6))):
         counts = data.draw(st.lists(st.integers(0, capacity), min_size=3, max_size=3))
@@ -180,24 +180,24 @@ def test_memory_is_a_ring_of_each_members_latest_rows(capacity, data):
                 ring[written[member] % capacity] = float(tag)
             written[member] += 1
     assert remembered(replay) == rings
-    copy = StackedReplay(3, capacity, 2, 1, torch.device("cpu"))
+    copy = TransitionBuffer(3, capacity, 2, 1, torch.device("cpu"))
     for member in range(3):
         copy.load_state(slice(member, member + 1), replay.state(slice(member, member + 1)))
     assert remembered(copy) == rings
-    for memory in (replay, copy):
-        memory.add(np.array([0, 2]), rows_of([900, 901]))
+    for buffer in (replay, copy):
+        buffer.add(np.array([0, 2]), rows_of([900, 901]))
     assert remembered(copy) == remembered(replay)
 
 
 def test_every_row_is_sampled_and_none_that_does_not_exist():
-    replay = StackedReplay(1, 10, 2, 1, torch.device("cpu"))
+    replay = TransitionBuffer(1, 10, 2, 1, torch.device("cpu"))
     replay.add(np.zeros(3, np.int64), rows_of([1, 2, 3]))
     edges = np.array([[0.0, 1 / 3, 2 / 3, np.nextafter(1.0, 0.0)]])
     assert replay.sample(edges).returns.tolist() == [[1.0, 2.0, 3.0, 3.0]]
 
 
 def test_more_rows_at_once_than_fit_are_refused():
-    replay = StackedReplay(2, 3, 2, 1, torch.device("cpu"))
-    with pytest.raises(ValueError, match="a replay memory of 3 cannot take 4 rows at once"):
+    replay = TransitionBuffer(2, 3, 2, 1, torch.device("cpu"))
+    with pytest.raises(ValueError, match="a replay buffer of 3 rows cannot take 4 rows at once"):
         replay.add(np.ones(4, np.int64), rows_of([1, 2, 3, 4]))
     assert replay.size.tolist() == [0, 0]

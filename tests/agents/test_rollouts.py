@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 
-from ioa_marl.agents.learners.ppo import MaskedRolloutBuffer
+from ioa_marl.agents.replay.masked_rollout import MaskedRolloutBuffer
 
 GAMMA, LAMBDA = 0.9, 0.5
 

@@ -1,4 +1,4 @@
-"""Products round alike wherever their matrices lie, on processors that are not told to; a user's own mode stays."""
+"""Products do not depend on the alignment of their matrices without strict mode; a mode set by the user is kept."""
 
 import os
 import random
@@ -20,7 +20,9 @@ def laid(matrices, offset):
     return room[offset : offset + matrices.numel()].view(matrices.shape).copy_(matrices)
 
 
-@pytest.mark.skipif(not rounding._indifferent(), reason="this processor is told to be strict: MKL's own promise holds")
+@pytest.mark.skipif(
+    not rounding._ignores_alignment(), reason="this processor uses MKL's strict mode, which guarantees it"
+)
 @pytest.mark.parametrize("turn", ["forward", "of weights", "of inputs"])
 def test_product_does_not_depend_on_where_matrices_lie_or_on_what_lies_beside_them(turn):
     draws = random.Random(0)
@@ -60,7 +62,7 @@ def test_a_mode_that_the_user_has_set_stays(mode):
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=120
     )
-    assert done.stdout.strip() == (mode or ("AUTO" if rounding._indifferent() else "AUTO,STRICT"))
+    assert done.stdout.strip() == (mode or ("AUTO" if rounding._ignores_alignment() else "AUTO,STRICT"))
 
 
 @pytest.mark.parametrize(
@@ -80,4 +82,4 @@ def test_only_processors_that_were_tried_are_not_strict(processor, capability, e
 
     monkeypatch.setattr(rounding.Path, "read_text", read_text)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    assert rounding._indifferent() is expected
+    assert rounding._ignores_alignment() is expected

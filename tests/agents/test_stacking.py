@@ -30,14 +30,14 @@ from ioa_marl.envs.vector import VectorGame
 
 @every()
 def test_seed_trained_among_ten_equals_the_one_trained_alone_to_the_bit(learner):
-    """Networks, optimisers, memory, random streams and markets."""
+    """Networks, optimisers, replay buffers, random streams and markets."""
     among = bazaar(learner, range(10)).run(32)
-    assert among.figures, "it has learnt something meanwhile"
+    assert among.metrics, "it has learnt something meanwhile"
     for seed in (0, 9):
         alone = bazaar(learner, [seed]).run(32)
         assert differing(among.agent.state_dict(seed), alone.agent.state_dict(0)) == []
         assert differing(among.game.save(seed), alone.game.save(0)) == []
-        for several, single in zip(among.figures, alone.figures, strict=True):
+        for several, single in zip(among.metrics, alone.metrics, strict=True):
             assert {k: v[seed] for k, v in several.items()} == {k: v[0] for k, v in single.items()}
 
 
@@ -219,7 +219,7 @@ def test_stack_equals_a_loop_over_plain_networks():
     for _ in range(50):
         before = stack.sampling.counters.copy()
         uniforms = stack.sampling.uniform(3, stack.config.batch_size).reshape(3, -1)
-        batch = stack.replay.sample(uniforms)
+        batch = stack.buffer.sample(uniforms)
         stack.sampling.counters[:] = before
         stack.update(0.1)
         for member, loop in enumerate(loops):
@@ -278,7 +278,7 @@ def sac_stack(**changes):
 
 
 def sampled(stack):
-    return stack.replay.sample(stack.sampling.uniform(1, stack.config.batch_size).reshape(stack.members.count, -1))
+    return stack.buffer.sample(stack.sampling.uniform(1, stack.config.batch_size).reshape(stack.members.count, -1))
 
 
 def everything(network):
@@ -353,9 +353,9 @@ def test_more_than_64_agents_of_a_role_share_their_networks(agents, networks):
     assert stack.members.separate == networks
     assert stack.members.count == 2 * networks
     before = everything(stack.actor)
-    figures = stack.update(0.1)
+    metrics = stack.update(0.1)
     assert set(moved(stack.actor, before)) == set(before)
-    assert all(values.shape == (2,) and torch.isfinite(values).all() for values in figures.values())
+    assert all(values.shape == (2,) and torch.isfinite(values).all() for values in metrics.values())
     per_network = sum(p[0].numel() for p in stack.actor.parameters())
     assert session.agent.parameters_count() == 3 * per_network * networks, "an actor and two critics each"
     played = session.best_actions([[0.5]])
@@ -368,10 +368,10 @@ def test_shared_networks_learn_from_every_agent():
     session = Session("sac", big_crowd(65), seeds=(0, 1, 2), num_envs=2, learning_starts=20, update_every=1)
     session.run(60)
     assert np.all(session.best_actions([[0.5]]) == 1)
-    assert session.stack().replay.size.tolist() == [60 * 2 * 65] * 3, "every agent's step is a row"
+    assert session.stack().buffer.size.tolist() == [60 * 2 * 65] * 3, "every agent's step is a row"
 
 
-def test_memory_takes_all_that_the_end_of_an_episode_brings_at_once():
+def test_buffer_takes_all_that_the_end_of_an_episode_completes_at_once():
     """When an episode ends an agent completes its last n actions, and the one before them at the same step."""
 
     class Two(ProbeGame):

@@ -1,11 +1,11 @@
-"""What critics that look at others know and those of the own observation and action cannot; three seeds of three."""
+"""Centralised critics learn values that critics of the own observation and action cannot; three seeds each."""
 
 from __future__ import annotations
 
 import numpy as np
 from learners import every
 from sessions import Session
-from team_probes import Chorus, HandOver, Pair, Told, every_joint
+from team_probes import Chorus, HandOver, OthersCoin, Pair, every_joint
 
 JOINT = every_joint(2, 2, 2, 2)
 """All coins and actions of two agents."""
@@ -17,28 +17,28 @@ def trying_everything(learner, game_class, **changes):
     return Session(learner, game_class, **session.entry.exploring, **changes).run_enough()
 
 
-def worth_of_pair(session):
-    """Return what the agents hold all coins and actions of `Pair` to be worth, (seeds, agents, cases, critics)."""
+def values_of_pair(session):
+    """Return the agents' values of all coins and actions of `Pair`, (seeds, agents, cases, critics)."""
     coins, actions = JOINT[:, :2], JOINT[:, 2:]
     return session.joint_values({"player": coins[:, :, None].astype(np.float32)}, {"player": actions})
 
 
 @every(action_values=True, centralised=True)
 def test_centralised_critic_tells_the_two_contributions_to_a_common_reward_apart(learner):
-    found = worth_of_pair(trying_everything(learner, Pair))
-    wanted = Pair.worth(JOINT[:, :2], JOINT[:, 2:])[:, None]
+    found = values_of_pair(trying_everything(learner, Pair))
+    wanted = Pair.reward_of(JOINT[:, :2], JOINT[:, 2:])[:, None]
     np.testing.assert_allclose(found, np.broadcast_to(wanted, found.shape), atol=0.2)
 
 
 @every(action_values=True, centralised=False)
 def test_local_critic_knows_its_own_contribution_and_the_mean_of_the_other_one(learner):
-    """What the other agent sees and does is 1/2 right on average: no critic of the own side can know more."""
+    """The other agent is right with probability 1/2, and a local critic can only learn this mean."""
     # Half of the reward is noise to it: with smaller batches the critic wanders by more than the tolerance.
-    found = worth_of_pair(trying_everything(learner, Pair, critic_lr=2e-3, batch_size=256))
+    found = values_of_pair(trying_everything(learner, Pair, critic_lr=2e-3, batch_size=256))
     right = JOINT[:, :2] == JOINT[:, 2:]
     mean = np.stack([2.0 * right[:, 0] + 0.5, right[:, 1] + 1.0])[:, :, None]
     np.testing.assert_allclose(found, np.broadcast_to(mean, found.shape), atol=0.25)
-    assert np.all(np.abs(found - Pair.worth(JOINT[:, :2], JOINT[:, 2:])[:, None]) > 0.2)
+    assert np.all(np.abs(found - Pair.reward_of(JOINT[:, :2], JOINT[:, 2:])[:, None]) > 0.2)
 
 
 @every()
@@ -49,7 +49,7 @@ def test_both_agents_of_a_common_reward_find_their_own_part(learner):
 
 @every()
 def test_only_a_centralised_critic_knows_what_another_agent_sees(learner):
-    session = Session(learner, Told).run_enough()
+    session = Session(learner, OthersCoin).run_enough()
     coins = every_joint(2, 2)
     observations = {"player": coins[:, :, None].astype(np.float32)}
     found = session.joint_values(observations, {"player": np.zeros((4, 2), np.int64)})  # (seeds, agents, cases, …)
@@ -67,16 +67,16 @@ def test_value_of_what_the_others_do_on_average(learner):
     joint = every_joint(*[2] * 5)
     actions = {"player": joint[:, :3], "rival": joint[:, 3:]}
     seen = {name: np.full((*done.shape, 1), 0.5, np.float32) for name, done in actions.items()}
-    for name, worth in Chorus.worth(actions).items():
+    for name, worth in Chorus.reward_of(actions).items():
         found = session.joint_values(seen, actions, name)  # (seeds, agents, cases, critics)
         known = (worth if session.entry.centralised else np.zeros_like(worth)).T[:, :, None]
         np.testing.assert_allclose(found, np.broadcast_to(known, found.shape), atol=0.15)
 
 
 OPENING = np.stack([HandOver.seen_by(np.zeros(2, int), [0, 1]), HandOver.seen_by(np.zeros(2, int), 0.5)], axis=1)
-"""What both agents of `HandOver` see at first, (worlds, agents, features)."""
+"""First observations of both agents of `HandOver`, (worlds, agents, features)."""
 WALKING = np.stack([HandOver.seen_by(np.ones(1, int), 0.5), HandOver.seen_by(np.ones(1, int), 1)], axis=1)
-"""What they see before an open door."""
+"""Their observations before an open door."""
 
 
 @every(centralised=True)
