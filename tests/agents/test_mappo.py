@@ -109,11 +109,11 @@ def test_what_follows_a_termination_does_not_matter_even_if_it_is_not_a_number(h
     st.integers(1, 5), st.integers(1, 40), st.integers(1, 9), st.sampled_from([0.0, 0.1, 0.5, 1.0]), st.integers(0, 99)
 )
 @settings(max_examples=150, deadline=None)
-def test_every_decision_is_in_one_minibatch_and_they_are_dealt_out_evenly(members, rows, minibatches, share, seed):
+def test_every_decision_is_in_one_minibatch_and_all_have_nearly_the_same_number(members, rows, parts, share, seed):
     rng = np.random.default_rng(seed)
     decided = rng.random((members, rows)) < share
-    minibatches = split_minibatches(rng.random((members, rows)), decided, minibatches)
-    assert len(minibatches) == minibatches
+    minibatches = split_minibatches(rng.random((members, rows)), decided, parts)
+    assert len(minibatches) == parts
     assert len({batch.shape for batch, _ in minibatches}) == 1, "all members and minibatches are of one size"
     for member in range(members):
         counted = [batch[member, : n[member]].tolist() for batch, n in minibatches]
