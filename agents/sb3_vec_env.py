@@ -1,4 +1,4 @@
-"""Markets as a natively batched Stable-Baselines3 `VecEnv`, for training with algorithms outside this package."""
+"""A batch of markets as a Stable-Baselines3 `VecEnv`, for training with algorithms outside this package."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from ioa_marl.registry import load_env
 
 
 class MarketVecEnv(VecEnv):
-    """A batch of markets in which one role of one agent learns; one call steps all of them.
+    """A batch of markets in which one role, of a single agent, learns; one call steps all markets.
 
-    Finished markets reset within the step, as Stable-Baselines3 expects. Their infos carry
-    ``"terminal_observation"`` (the true successor), ``"TimeLimit.truncated"``, ``"metrics"`` (the market's figures)
-    and ``"episode"`` (return ``"r"`` and length ``"l"``, as `Monitor` tells them); the others' are empty.
+    Markets whose episode ends are reset within the step, as Stable-Baselines3 expects. Their infos contain
+    ``"terminal_observation"`` (the true successor), ``"TimeLimit.truncated"``, ``"metrics"`` (the market's metrics) and
+    ``"episode"`` (return ``"r"`` and length ``"l"``, as from `Monitor`). The infos of the other markets are empty.
 
     Parameters
     ----------
     env : str
-        Name of the environment, as `ioa_marl.registry.load_env` takes it.
+        Name of the environment, see `ioa_marl.registry.load_env`.
     num_envs : int, default 256
         Number of markets.
     preset : str, optional
-        Named settings; default is the market's first preset.
+        Named settings; by default the market's first preset.
     role : str, optional
-        Role that learns; default is the market's own choice.
+        Role that learns; by default the market's own choice.
     seed : int, default 0
-        Market e draws from stream e of this seed.
+        Market number e uses the random stream e of this seed.
     **settings
-        Changes of the preset.
+        Settings that differ from the preset.
 
     Examples
     --------
@@ -89,7 +89,13 @@ class MarketVecEnv(VecEnv):
         return [self._pending_seed] * self.num_envs
 
     def reset(self) -> NDArray[np.float32]:
-        """Start an episode everywhere: the first ones of a seed just chosen, otherwise the next ones."""
+        """Start an episode in every market: the first one of a new seed, or else the next one.
+
+        Returns
+        -------
+        ndarray of float32
+            (num_envs, features).
+        """
         if self._pending_seed is not None:
             observations, _ = self.game.reset(np.full(self.num_envs, self._pending_seed, np.uint64))
             self._pending_seed = None
@@ -105,7 +111,7 @@ class MarketVecEnv(VecEnv):
         return arrays[self._role.name][:, 0]
 
     def step_async(self, actions: NDArray[Any]) -> None:
-        """Take the actions of the next step, (num_envs,) or (num_envs, heads)."""
+        """Set the actions of the next step, (num_envs,), or (num_envs, numbers) for MultiDiscrete and Box spaces."""
         self._actions = np.asarray(actions)
 
     def step_wait(self) -> VecEnvStepReturn:
@@ -114,9 +120,11 @@ class MarketVecEnv(VecEnv):
         Returns
         -------
         observations : ndarray of float32, shape (num_envs, features)
-            After the reset, where an episode ended.
+            Observations after the step, or after the reset if the episode ended.
         rewards : ndarray of float32, shape (num_envs,)
+            Rewards, in the units of the market.
         dones : ndarray of bool, shape (num_envs,)
+            Whether the episode ended.
         infos : list of dict
             See the class.
         """
@@ -138,7 +146,7 @@ class MarketVecEnv(VecEnv):
         return self._own(step.observations).copy(), rewards, dones, infos
 
     def _final_infos(self, step: Step, ended: NDArray[np.intp]) -> Iterator[dict[str, Any]]:
-        """Yield the infos of the markets that ended; whole columns are converted at once, which is cheap."""
+        """Yield the infos of the markets ``ended``, (n,) indices; whole columns are converted at once, for speed."""
         metrics = [values[ended].tolist() for values in step.metrics.values()]
         columns = zip(
             self._own(step.final_observations)[ended],
@@ -148,28 +156,28 @@ class MarketVecEnv(VecEnv):
             self._lengths[ended].tolist(),
             strict=True,
         )
-        for observation, truncated, figures, total, length in columns:
+        for observation, truncated, values, total, length in columns:
             yield {
                 "terminal_observation": observation,
                 "TimeLimit.truncated": truncated,
-                "metrics": dict(zip(step.metrics, figures, strict=True)),
+                "metrics": dict(zip(step.metrics, values, strict=True)),
                 "episode": {"r": round(total, 6), "l": length},
             }
 
     def close(self) -> None:
-        """Do nothing: a batch of markets holds no window and no process."""
+        """Do nothing, because a batch of markets has neither a window nor a process."""
 
-    def _chosen(self, indices: VecEnvIndices) -> list[_Market]:
+    def _selected(self, indices: VecEnvIndices) -> list[_Market]:
         rows: Iterable[int] = self._get_indices(indices)
         return [self._markets[row] for row in rows]
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """Return an attribute of each market: one that was set, or one of the `Game` that all share."""
-        return [getattr(market, attr_name) for market in self._chosen(indices)]
+        """Return an attribute of each market, which was set for the market or belongs to the `Game` of all markets."""
+        return [getattr(market, attr_name) for market in self._selected(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Give markets an attribute; those of the game are fixed when it is made."""
-        for market in self._chosen(indices):
+        """Set an attribute of some markets; attributes of the game cannot be changed."""
+        for market in self._selected(indices):
             if hasattr(self.game, attr_name):
                 raise AttributeError(f"{attr_name} is shared by all markets of the batch and cannot be set")
             setattr(market, attr_name, value)
@@ -178,17 +186,17 @@ class MarketVecEnv(VecEnv):
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
     ) -> list[Any]:
         """Call ``state``, ``ledger`` or ``render`` of each market."""
-        return [getattr(market, method_name)(*method_args, **method_kwargs) for market in self._chosen(indices)]
+        return [getattr(market, method_name)(*method_args, **method_kwargs) for market in self._selected(indices)]
 
     def env_is_wrapped(
         self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
     ) -> list[bool]:
-        """Tell whether ``infos`` carry what a wrapper adds: those of `Monitor` do, nothing else is wrapped."""
-        return [issubclass(wrapper_class, Monitor) for _ in self._chosen(indices)]
+        """Return whether the infos contain what a wrapper adds, which is true of `Monitor` only."""
+        return [issubclass(wrapper_class, Monitor) for _ in self._selected(indices)]
 
 
 class _Market:
-    """One market of a batch, as far as it can be used on its own."""
+    """One market of a batch, with the methods that can be called for a single market."""
 
     render_mode: str | None = None
 
@@ -202,12 +210,12 @@ class _Market:
         return value
 
     def state(self) -> NDArray[np.float32]:
-        """Return the global state, (features,)."""
+        """Return the global state, float32 (features,)."""
         row: NDArray[np.float32] = self._game.state()[self._index].copy()
         return row
 
     def ledger(self) -> NDArray[np.float64]:
-        """Return what each account received in the last finished episode, (accounts,)."""
+        """Return the amount that each account received in the last finished episode, float64 (accounts,)."""
         row: NDArray[np.float64] = self._game.ledger()[self._index].copy()
         return row
 

@@ -1,4 +1,4 @@
-"""The papers' greedy baseline: the market's own greedy rule, or a bandit on each action's mean immediate reward."""
+"""The greedy baseline of the papers: the market's own greedy rule, or a bandit on the mean immediate rewards."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class GreedyConfig:
     """Settings of the greedy bandit."""
 
     epsilon: float = 0.1
-    """Share of uniformly random actions while training."""
+    """Probability of a uniformly random action in training."""
 
     def __post_init__(self) -> None:
-        """Refuse what is not a probability."""
+        """Refuse a value that is not a probability."""
         check_number(self, "epsilon", low=0.0, high=1.0)
 
 
 class GreedyAgent(Agent):
-    """Play the market's scripted policy ``greedy``, or where a role has none the action with the best mean reward.
+    """Play the market's scripted policy ``greedy`` or, for a role without one, the action with the highest mean reward.
 
-    The bandit takes the mean of the immediate reward, with separate heads of a MultiDiscrete; actions that were never
-    tried come first, in order; it does not look at the observation.
+    The bandit estimates the mean immediate reward of every action, for the heads of a MultiDiscrete action separately.
+    It first tries every action once, in order, and ignores the observations.
     """
 
     config_class: ClassVar[type[Any]] = GreedyConfig
@@ -55,11 +55,11 @@ class GreedyAgent(Agent):
 
     @classmethod
     def learns_in(cls, game_class: type[Game], roles: Sequence[str]) -> bool:
-        """Whether a role has no greedy rule of the market's own, so that the bandit plays it."""
+        """Return whether the market has no greedy rule for one of the roles, so that the bandit plays it."""
         return any("greedy" not in game_class.scripted_policies(role) for role in roles)
 
     def attach(self, game: Game) -> None:
-        """Ask the game for its own greedy rules."""
+        """Take the greedy rules of the game, if it has any."""
         self._rules = {
             role.name: game.scripted("greedy", role.name)
             for role in self.context.plays
@@ -67,25 +67,25 @@ class GreedyAgent(Agent):
         }
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
-        """Return the best action so far, or with probability ε a random one while training."""
+        """Return the actions with the highest mean reward so far, or in training, with probability ε, random ones."""
         out = {}
         for role in self.context.plays:
             seeds, markets = observations[role.name].shape[:2]
             if role.name in self._rules:
-                ruled = self._rules[role.name]()
-                out[role.name] = ruled.reshape(seeds, markets, *ruled.shape[1:])
+                actions = self._rules[role.name]()
+                out[role.name] = actions.reshape(seeds, markets, *actions.shape[1:])
                 continue
-            chosen = []
+            by_head = []
             for sums, tries in zip(self._sums[role.name], self._tries[role.name], strict=True):
                 means = np.where(tries > 0, sums / np.maximum(tries, 1), np.inf)
                 best = np.repeat(means.argmax(axis=-1)[:, None], markets, axis=1)
                 if not deterministic:
                     explore = self._streams.uniform(markets, role.count) < self.config.epsilon
-                    anything = self._streams.integers(means.shape[-1], markets, role.count)
-                    best = np.where(explore, anything, best)
-                chosen.append(best)
+                    random = self._streams.integers(means.shape[-1], markets, role.count)
+                    best = np.where(explore, random, best)
+                by_head.append(best)
             discrete = isinstance(role.action_space, spaces.Discrete)
-            out[role.name] = chosen[0] if discrete else np.stack(chosen, axis=-1)
+            out[role.name] = by_head[0] if discrete else np.stack(by_head, axis=-1)
         return out
 
     def observe(self, transition: Transition) -> None:
@@ -101,7 +101,7 @@ class GreedyAgent(Agent):
                 np.add.at(self._tries[role.name][head], at, 1.0)
 
     def state_dict(self, seed_index: int) -> State:
-        """Return means, counts and the position in the random stream."""
+        """Return sums and numbers of rewards, and the counter of the random stream."""
         return {
             "counter": int(self._streams.counters[seed_index]),
             "sums": {role: [a[seed_index] for a in arrays] for role, arrays in self._sums.items()},
@@ -109,9 +109,9 @@ class GreedyAgent(Agent):
         }
 
     def load_state_dict(self, seed_index: int, state: State) -> None:
-        """Go on from what `state_dict` returned."""
+        """Continue from a state that `state_dict` returned."""
         self._streams.counters[seed_index] = state["counter"]
-        for name, held in (("sums", self._sums), ("tries", self._tries)):
-            for role, arrays in held.items():
+        for name, by_role in (("sums", self._sums), ("tries", self._tries)):
+            for role, arrays in by_role.items():
                 for array, saved in zip(arrays, state[name][role], strict=True):
                     array[seed_index] = saved

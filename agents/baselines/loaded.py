@@ -1,4 +1,4 @@
-"""A policy that another run has trained, as an agent of its own: it plays, and does not learn."""
+"""A policy that was trained in another run, as an agent that plays and does not learn."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ioa_marl.agents.base import Agent, AgentContext, State
-from ioa_marl.agents.saved.policy import SavedPolicy, found_path
-from ioa_marl.agents.saved.restoring import built, take_over
+from ioa_marl.agents.saved.policy import SavedPolicy, resolve_path
+from ioa_marl.agents.saved.restoring import build_agent, load_exactly
 from ioa_marl.envs.core import Arrays, Game, Role
 from ioa_marl.foundations import checkpoint
 from ioa_marl.foundations.errors import UserError
 from ioa_marl.foundations.parameters import ParameterError, check_integer, require
 
 FIRST_SEED = 2**41
-"""First seed of what these agents draw: no learner may draw the same, and training seeds are below."""
-LARGEST_VIEW = 2**24
-"""Numbers that a policy is shown at a time, where one of its agents plays for many."""
+"""First seed of these agents' random numbers. Training seeds are smaller, so that no learner draws the same numbers."""
+MOST_NUMBERS = 2**24
+"""Largest number of values in the policy's input if one of its agents plays for many; more are split into parts."""
 
 
 @dataclass(frozen=True)
 class LoadedConfig:
-    """Which policy is played, and how."""
+    """Choice of a policy, and how it is played."""
 
     path: str = ""
-    """Folder of a seed, of which the latest checkpoint is read, or a checkpoint file; ``*`` may stand for anything
-    where only one path matches."""
+    """Checkpoint file, or folder of a seed, whose latest checkpoint is read. The path may be a pattern with ``*`` that
+    matches exactly one path."""
     role: str | None = None
-    """Whose policy of that run is played. null: that of the role of the same name."""
+    """Role of that run whose policy is played. null: the role of the same name."""
     member: int | None = None
-    """Which of that role's agents, from 0, plays for all. null: each one plays as the one of its own number."""
+    """Index, from 0, of the agent of that role that plays for all agents. null: each plays for that of its index."""
     sample: bool = False
-    """Whether actions are drawn from the policy, also in evaluation; otherwise the most likely ones are taken."""
+    """Whether actions are sampled from the policy, also in evaluation; otherwise the most likely ones are taken."""
     content: str | None = None
-    """Fingerprint of the policy. null: it is filled in; otherwise any other policy is refused."""
+    """Fingerprint of the policy, with which any other policy is refused. null: the fingerprint is filled in."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no number of an agent."""
+        """Refuse a value that is not the index of an agent."""
         if self.member is not None:
             check_integer(self, "member", 0, 10**9)
 
 
 class LoadedAgent(Agent):
-    """Play what a checkpoint of another run holds, the same policy for every training seed.
+    """Play the policy in a checkpoint of another run, the same for every training seed.
 
-    The policy itself is part of this agent's state: a checkpoint of a run can be evaluated, and a run that has begun
-    goes on, without the file. The agent behind it sees observations only; it is not told which game is played.
+    The policy is part of this agent's state. Once a run has begun, neither continuing it nor evaluating its checkpoints
+    needs the file. The agent that learnt the policy receives observations only, and not the game.
     """
 
     config_class: ClassVar[type[Any]] = LoadedConfig
@@ -72,28 +72,28 @@ class LoadedAgent(Agent):
         self._saved: dict[str, SavedPolicy] = {}
         self._players: dict[str, _Player] = {}
         self._evaluated: dict[str, _Player] = {}
-        """Players of the present evaluation, where actions are drawn: training's random numbers are left alone."""
+        """Players of the present evaluation if actions are sampled; they have random streams of their own."""
 
     @classmethod
     def prepared(cls, config: LoadedConfig, plays: Sequence[Role], controlled_roles: Sequence[Role]) -> LoadedConfig:
-        """Read the policies, refuse what cannot be played with them, and fill in where they lie and what they are."""
+        """Read the policies, refuse roles that they cannot play, and fill in their path and fingerprint."""
         saved = _read(config, plays)
         for role in plays:
             _check(saved[role.name], role, config, controlled_roles)
         content = _content(saved)
         if config.content not in (None, content):
             raise ParameterError("content", config.content, f"null, or {content}: it is what {config.path} holds")
-        return dataclasses.replace(config, path=found_path(config.path), content=content)
+        return dataclasses.replace(config, path=resolve_path(config.path), content=content)
 
     def attach(self, game: Game) -> None:
-        """Read the policies, unless a state has brought them, and begin what is drawn in evaluation anew."""
+        """Read the policies, unless a loaded state contains them, and restart the random streams of evaluation."""
         if not self._saved:
             self.prepared(self.config, self.context.plays, self.context.roles)
             self._set(_read(self.config, self.context.plays))
         self._evaluated = {}
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
-        """Play the policies."""
+        """Return the actions of the policies."""
         players = self._players
         if self.config.sample and deterministic:
             if not self._evaluated:
@@ -102,30 +102,30 @@ class LoadedAgent(Agent):
         return {name: player.act(name, observations, self.config.sample) for name, player in players.items()}
 
     def state_dict(self, seed_index: int) -> State:
-        """Return the policies and, where actions are drawn, where the random streams are."""
+        """Return the policies and, if actions are sampled, the states of the agents that play them."""
         state = self.policy_state(seed_index)
         if self.config.sample:
             state["players"] = {name: player.agent.state_dict(seed_index) for name, player in self._players.items()}
         return state
 
     def load_state_dict(self, seed_index: int, state: State) -> None:
-        """Go on from what `state_dict` returned."""
+        """Continue from a state that `state_dict` returned."""
         self.load_policy_state(seed_index, state)
         for name, inner in state.get("players", {}).items():
             self._players[name].agent.load_state_dict(seed_index, inner)
 
     def policy_state(self, seed_index: int) -> State:
-        """Return the policies with the description of the runs that they are from."""
+        """Return the policies, with the descriptions of the runs in which they were trained."""
         return {"policies": {name: policy.as_state() for name, policy in self._saved.items()}}
 
     def load_policy_state(self, seed_index: int, state: State) -> None:
-        """Play what `policy_state` returned; all seeds play the same."""
+        """Play the policies that `policy_state` returned; all seeds play the same ones."""
         if self._saved:
             return
-        held = state.get("policies") if isinstance(state, dict) else None
-        if not isinstance(held, dict) or set(held) != {role.name for role in self.context.plays}:
+        policies = state.get("policies") if isinstance(state, dict) else None
+        if not isinstance(policies, dict) or set(policies) != {role.name for role in self.context.plays}:
             raise UserError("the state of loaded is not allowed: use one policy for each role that it plays")
-        saved = {name: SavedPolicy.from_state(inner) for name, inner in held.items()}
+        saved = {name: SavedPolicy.from_state(inner) for name, inner in policies.items()}
         if self.config.content not in (None, _content(saved)):
             raise UserError(f"the state of loaded is not what its settings name: content={self.config.content}")
         for role in self.context.plays:
@@ -139,29 +139,31 @@ class LoadedAgent(Agent):
 
     def _make(self, evaluation: bool) -> dict[str, _Player]:
         return {
-            role.name: _Player(self._saved[role.name], role, self.config.member, self._drawing(role, evaluation)).load()
+            role.name: _Player(
+                self._saved[role.name], role, self.config.member, self._context_for(role, evaluation)
+            ).load()
             for role in self.context.plays
         }
 
-    def _drawing(self, role: Role, evaluation: bool) -> AgentContext:
-        """Return the setting with seeds of its own for a role, and for evaluation."""
+    def _context_for(self, role: Role, evaluation: bool) -> AgentContext:
+        """Return the context with other seeds: each role has its own random numbers, in training and in evaluation."""
         first = FIRST_SEED * (1 + 2 * self.context.stream_offset(role) + evaluation)
         return dataclasses.replace(self.context, seeds=tuple(first + seed for seed in self.context.seeds))
 
 
 class _Player:
-    """The agent that has learnt a policy, playing one role for some seeds.
+    """The agent that has learnt a policy, which plays one role for all seeds of a run.
 
     Parameters
     ----------
     saved : SavedPolicy
         The policy.
     role : Role
-        The role that is played.
+        The role that it plays.
     member : int or None
         As in `LoadedConfig`.
     context : AgentContext
-        Of the run in which it plays.
+        The run in which it plays.
     """
 
     def __init__(self, saved: SavedPolicy, role: Role, member: int | None, context: AgentContext) -> None:
@@ -170,7 +172,7 @@ class _Player:
         own = roles[saved.role]
         self.count = own.count if member is not None else role.count
         here = {other.name: other for other in context.roles if other.name not in (saved.role, role.name)}
-        self.others = [name for name, other in roles.items() if name in here and _alike(other, here[name])]
+        self.others = [name for name, other in roles.items() if name in here and _same_spaces(other, here[name])]
         known = {**{name: here[name] for name in self.others}, saved.role: dataclasses.replace(own, count=self.count)}
         agent_class = saved.agent_class
         device = context.device if context.device.type in agent_class.devices else torch.device("cpu")
@@ -180,50 +182,72 @@ class _Player:
             state_features=saved.state_features,
         )  # fmt: skip
         make = partial(agent_class, inner, saved.agent_config)
-        self.agent = built(make, saved.policy, saved.agent_name, self.seeds)
+        self.agent = build_agent(make, saved.policy, saved.agent_name, self.seeds)
 
     def load(self) -> _Player:
-        """Take the policy over for every seed."""
+        """Load the policy for every seed, and return this player."""
         for seed_index in range(self.seeds):
-            take_over(self.agent, seed_index, self.saved.policy, self.saved.agent_name, part=True)
+            load_exactly(self.agent, seed_index, self.saved.policy, self.saved.agent_name, part=True)
         return self
 
     def fits(self) -> bool:
-        """Whether the policy has the parameters that are asked for by the agents there are, and what they look at."""
-        return _within(_shapes(self.agent.policy_state(0)), _shapes(self.saved.policy))
+        """Return whether the policy contains all parameters that its agent has in this run."""
+        return _is_part_of(_shapes(self.agent.policy_state(0)), _shapes(self.saved.policy))
 
     def act(self, role: str, observations: Arrays, sample: bool) -> NDArray[Any]:
-        """Return a role's actions (seeds, markets, agents, …) for the observations of all roles that act."""
+        """Return the actions of a role.
+
+        Parameters
+        ----------
+        role : str
+            Name of the role in this run.
+        observations : dict of ndarray
+            For each role that acts, float32 (seeds, markets, agents, features).
+        sample : bool
+            Whether actions are sampled; otherwise the most likely ones are taken.
+
+        Returns
+        -------
+        ndarray
+            (seeds, markets, agents, …).
+        """
         own = observations[role]
         if self.member is None:
-            return self._ask(own, observations, sample)
+            return self._act_as_trained(own, observations, sample)
         agents = own.shape[2]
-        places = _places(agents, self.count, self.member)
-        at_once = max(1, LARGEST_VIEW // (own[:, :, 0].size * self.count))
+        shown = _agents_shown(agents, self.count, self.member)
+        at_once = max(1, MOST_NUMBERS // (own[:, :, 0].size * self.count))
         parts = []
         for start in range(0, agents, at_once):
-            seen = own[:, :, places[start : start + at_once]]
-            others = {name: np.repeat(observations[name], seen.shape[2], axis=1) for name in self.others}
-            asked = self._ask(seen.reshape(seen.shape[0], -1, *seen.shape[3:]), others, sample)[:, :, self.member]
-            parts.append(asked.reshape(*seen.shape[:3], *asked.shape[2:]))
+            inputs = own[:, :, shown[start : start + at_once]]  # (seeds, markets, agents played for, count, features)
+            others = {name: np.repeat(observations[name], inputs.shape[2], axis=1) for name in self.others}
+            actions = self._act_as_trained(inputs.reshape(inputs.shape[0], -1, *inputs.shape[3:]), others, sample)
+            actions = actions[:, :, self.member]
+            parts.append(actions.reshape(*inputs.shape[:3], *actions.shape[2:]))
         return np.concatenate(parts, axis=2)
 
-    def _ask(self, own: NDArray[np.float32], others: Arrays, sample: bool) -> NDArray[Any]:
-        # The other roles that it has learnt are asked as well, and what it would do there is not looked at.
-        seen = {**{name: others[name] for name in self.others}, self.saved.role: own}
-        actions: NDArray[Any] = self.agent.act(seen, deterministic=not sample)[self.saved.role]
+    def _act_as_trained(self, own: NDArray[np.float32], others: Arrays, sample: bool) -> NDArray[Any]:
+        # The agent also chooses actions for the other roles that it has learnt, which are ignored.
+        inputs = {**{name: others[name] for name in self.others}, self.saved.role: own}
+        actions: NDArray[Any] = self.agent.act(inputs, deterministic=not sample)[self.saved.role]
         return actions
 
 
-def _places(agents: int, count: int, member: int) -> NDArray[np.int64]:
-    """Return whose observation stands where, when one agent of ``count`` plays for each of ``agents`` others in turn.
+def _agents_shown(agents: int, count: int, member: int) -> NDArray[np.int64]:
+    """Return whose observations a policy of ``count`` agents gets if its agent ``member`` plays for ``agents`` agents.
 
-    Shape (agents, count). The one that is played for stands in the place ``member``; in the other places its fellows
-    do, over and over if there are fewer of them, so that a policy that looks at their mean meets it.
+    Row i belongs to agent i of the run, whose observation has the index ``member``. The other places have the
+    observations of the other agents of the run, repeated if there are fewer of them than places. A policy that uses
+    the mean of the others therefore gets approximately their true mean.
+
+    Returns
+    -------
+    ndarray of int64
+        (agents, count): indices of agents of the run.
     """
     own = np.arange(agents)[:, None]
-    fellows = (own + 1 + np.arange(count - 1) % max(1, agents - 1)) % agents
-    return np.insert(fellows, member, own[:, 0], axis=1)
+    others = (own + 1 + np.arange(count - 1) % max(1, agents - 1)) % agents
+    return np.insert(others, member, own[:, 0], axis=1)
 
 
 def _read(config: LoadedConfig, plays: Sequence[Role]) -> dict[str, SavedPolicy]:
@@ -231,9 +255,9 @@ def _read(config: LoadedConfig, plays: Sequence[Role]) -> dict[str, SavedPolicy]
 
 
 def _check(saved: SavedPolicy, role: Role, config: LoadedConfig, controlled_roles: Sequence[Role]) -> None:
-    """Refuse a policy that cannot play a role of a run in which the roles ``controlled_roles`` act."""
-    there = saved.controlled_roles()
-    own = there[saved.role]
+    """Raise `ParameterError` if a policy cannot play a role of a run in which ``controlled_roles`` act."""
+    trained_roles = saved.controlled_roles()
+    own = trained_roles[saved.role]
     for what in ("observation_space", "action_space"):
         has, needs = getattr(own, what), getattr(role, what)
         require(
@@ -250,7 +274,7 @@ def _check(saved: SavedPolicy, role: Role, config: LoadedConfig, controlled_role
             return
     except UserError as error:
         raise ParameterError("path", config.path, f"another checkpoint: {error}") from error
-    absent = [name for name in there if name not in (saved.role, *player.others)]
+    absent = [name for name in trained_roles if name not in (saved.role, *player.others)]
     require(
         player.count != own.count or not absent, "path", config.path,
         f"a policy that looks at nobody else: {saved.agent_name} has learnt it from what {' and '.join(absent)} see, "
@@ -264,17 +288,17 @@ def _check(saved: SavedPolicy, role: Role, config: LoadedConfig, controlled_role
 
 
 def _content(saved: Mapping[str, SavedPolicy]) -> str:
-    """Return the fingerprint of some policies; a word, lest digits are taken for a number where it is given."""
+    """Return the fingerprint of policies, with a prefix so that a command line never reads it as a number."""
     return f"policy-{checkpoint.digest({name: policy.identity() for name, policy in saved.items()})}"
 
 
-def _alike(one: Role, other: Role) -> bool:
-    """Whether two roles see and do the same, whatever their number."""
+def _same_spaces(one: Role, other: Role) -> bool:
+    """Return whether two roles have the same observation and action spaces."""
     return bool(one.observation_space == other.observation_space and one.action_space == other.action_space)
 
 
 def _shapes(tree: Any) -> Any:
-    """Return nested values with the shapes in place of tensors and arrays."""
+    """Return nested values in which tensors and arrays are replaced by their shapes."""
     if isinstance(tree, Mapping):
         return {str(key): _shapes(inner) for key, inner in tree.items()}
     if isinstance(tree, (list, tuple)):
@@ -282,8 +306,8 @@ def _shapes(tree: Any) -> Any:
     return tuple(tree.shape) if isinstance(tree, (torch.Tensor, np.ndarray)) else None
 
 
-def _within(part: Any, whole: Any) -> bool:
-    """Whether nested values are part of others."""
+def _is_part_of(part: Any, whole: Any) -> bool:
+    """Return whether all keys of nested values exist in others, with equal values."""
     if isinstance(part, dict):
-        return isinstance(whole, dict) and all(key in whole and _within(part[key], whole[key]) for key in part)
+        return isinstance(whole, dict) and all(key in whole and _is_part_of(part[key], whole[key]) for key in part)
     return bool(part == whole)

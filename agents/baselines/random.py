@@ -1,4 +1,4 @@
-"""Uniformly random actions: the zero of the scale."""
+"""Uniformly random actions, whose score is the zero of the normalised scores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ioa_marl.envs.core import Arrays, Game, Role
 
 @dataclass(frozen=True)
 class RandomConfig:
-    """The random agent has no settings."""
+    """Settings of the random agent, which has none."""
 
 
 class RandomAgent(Agent):
@@ -36,27 +36,43 @@ class RandomAgent(Agent):
         self._evaluation = Streams(context.seeds, context.stream_offset(context.plays[0]) + 1)
 
     def attach(self, game: Game) -> None:
-        """Start the evaluation's own stream over, so that every evaluation draws the same actions."""
+        """Restart the random stream of evaluation, so that every evaluation draws the same actions."""
         self._evaluation.counters[:] = 0
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
-        """Return uniform actions."""
+        """Return uniformly random actions."""
         streams = self._evaluation if deterministic else self._streams
         return {
             role.name: uniform_actions(streams, role, observations[role.name].shape[1]) for role in self.context.plays
         }
 
     def state_dict(self, seed_index: int) -> State:
-        """Return the position in the random stream."""
+        """Return the counter of the random stream."""
         return {"counter": int(self._streams.counters[seed_index])}
 
     def load_state_dict(self, seed_index: int, state: State) -> None:
-        """Go on at a position in the random stream."""
+        """Set the counter of the random stream."""
         self._streams.counters[seed_index] = state["counter"]
 
 
 def uniform_actions(streams: Streams, role: Role, markets: int) -> NDArray[Any]:
-    """Draw uniform actions of a role, shape (seeds, markets, agents) with heads or coordinates behind."""
+    """Draw uniformly random actions of a role.
+
+    Parameters
+    ----------
+    streams : Streams
+        Random streams of the seeds.
+    role : Role
+        The role; its action space is Discrete, MultiDiscrete or Box.
+    markets : int
+        Markets per seed.
+
+    Returns
+    -------
+    ndarray
+        int64 (seeds, markets, agents), or (seeds, markets, agents, heads) for MultiDiscrete; float32 (seeds, markets,
+        agents, numbers) for Box.
+    """
     space = role.action_space
     if isinstance(space, spaces.Discrete):
         return streams.integers(int(space.n), markets, role.count) + int(space.start)
@@ -66,5 +82,5 @@ def uniform_actions(streams: Streams, role: Role, markets: int) -> NDArray[Any]:
         return out
     assert isinstance(space, spaces.Box)
     u = streams.uniform(markets, role.count, *space.shape)
-    spread: NDArray[Any] = (space.low + u * (space.high - space.low)).astype(np.float32)
-    return spread
+    real: NDArray[Any] = (space.low + u * (space.high - space.low)).astype(np.float32)
+    return real

@@ -1,4 +1,4 @@
-"""The market's own policies as agents: baselines such as ``two_phase``, and the exact ``oracle``."""
+"""The market's scripted policies as agents: baselines such as ``two_phase``, and the exact ``oracle``."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ioa_marl.envs.core import Arrays, Game, ScriptedPolicy
 
 @dataclass(frozen=True)
 class ScriptedConfig:
-    """Which of the market's scripted policies to play."""
+    """Choice of one of the market's scripted policies."""
 
     policy: str = "oracle"
-    """Name of the policy, as the market knows it."""
+    """Name of the policy in the market."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """Settings of the policy; those that are null are left at their defaults."""
+    """Settings of the policy; a setting that is null keeps its default."""
 
 
 def given_settings(config: ScriptedConfig) -> dict[str, Any]:
-    """Return the settings that are not null."""
+    """Return the settings of the policy that are not null."""
     return {key: value for key, value in config.settings.items() if value is not None}
 
 
 class ScriptedAgent(Agent):
-    """Play a scripted policy of the market; such policies may look at the market's whole state."""
+    """Play a scripted policy of the market, which may use the market's complete state."""
 
     config_class: ClassVar[type[Any]] = ScriptedConfig
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (
@@ -42,17 +42,17 @@ class ScriptedAgent(Agent):
         self._policies: dict[str, ScriptedPolicy] = {}
 
     def attach(self, game: Game) -> None:
-        """Ask the game for its policies."""
+        """Create the policies for a game."""
         settings = given_settings(self.config)
         self._policies = {
             role.name: game.scripted(self.config.policy, role.name, **settings) for role in self.context.plays
         }
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
-        """Return what the policies choose; they know the market, not the observations."""
+        """Return the actions of the policies, which depend on the game and not on the observations."""
         out = {}
         for role in self.context.plays:
-            chosen = self._policies[role.name]()
+            actions = self._policies[role.name]()
             seeds, markets = observations[role.name].shape[:2]
-            out[role.name] = chosen.reshape(seeds, markets, *chosen.shape[1:])
+            out[role.name] = actions.reshape(seeds, markets, *actions.shape[1:])
         return out

@@ -1,1 +1,1 @@
-"""Policies in checkpoints: their description is checked, since a stranger may have written it, and agents are built."""
+"""Policies in checkpoints, which may come from an untrusted source: checking their description, and building agents."""

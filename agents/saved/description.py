@@ -1,4 +1,4 @@
-"""The description of a run that a checkpoint holds, as a stranger may have written it: checked before it is used."""
+"""The description of a run in a checkpoint. It may come from an untrusted source, and is checked before it is used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ioa_marl.foundations.settings import build
 from ioa_marl.foundations.trees import kind_of, printable
 
 MOST_SETTINGS = 10_000
-"""Values that describe a run, and characters of a text among them."""
+"""Largest number of values in the description of a run, and of characters in one of them."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,17 @@ class Player:
     agent_class: type[Agent]
     """Class of the agent."""
     config: Any
-    """Its settings."""
+    """Settings of the agent."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a description says about market and agents."""
+    """The market and the agents of a run, from its checked description."""
 
     game_class: type[Game]
-    """The market."""
+    """Class of the market."""
     config: Any
-    """Its settings."""
+    """Settings of the market."""
     roles: Mapping[str, Role]
     """All roles of the market."""
     players: tuple[Player, ...]
@@ -51,17 +51,17 @@ class Description:
 
     @classmethod
     def of(cls, spec: Any) -> Description:
-        """Check a description; nothing that it asks for is built.
+        """Check a description; neither the market nor an agent is built.
 
         Parameters
         ----------
         spec : dict
-            What `RunSpec.resolved` returned, with the seed.
+            Description that `RunSpec.resolved` returned, with the seed.
 
         Raises
         ------
         UserError
-            If it is not of a run that is possible with what is installed, in one line.
+            If no such run is possible with the installed markets and agents. The message is one line.
         """
         try:
             return cls._of(spec)
@@ -93,7 +93,7 @@ class Description:
 
 
 def whole(values: Mapping[str, Any], key: str, low: int, high: int) -> int:
-    """Return a whole number of a description, or refuse it by name."""
+    """Return an integer of a description, or raise `UserError` if it is not between ``low`` and ``high``."""
     value = values.get(key)
     if type(value) is not int or not low <= value <= high:
         raise UserError(f"{key}={printable(value)} is not allowed: use a whole number from {low} to {high}")
@@ -101,12 +101,12 @@ def whole(values: Mapping[str, Any], key: str, low: int, high: int) -> int:
 
 
 def check_plain(spec: Any) -> None:
-    """Refuse what no text of settings holds: keys that are no text, tensors and arrays; and more than any run has."""
-    waiting, seen = [("the description of the run", spec)], 0
+    """Refuse a description that is too long, or that contains keys other than text, tensors or arrays."""
+    waiting, count = [("the description of the run", spec)], 0
     while waiting:
         place, value = waiting.pop()
-        seen += 1
-        if seen > MOST_SETTINGS or (type(value) is str and len(value) > MOST_SETTINGS):
+        count += 1
+        if count > MOST_SETTINGS or (type(value) is str and len(value) > MOST_SETTINGS):
             raise UserError(f"the description of the run is too long: at most {MOST_SETTINGS} values are read")
         if type(value) is dict:
             odd = [key for key in value if type(key) is not str]
@@ -120,17 +120,17 @@ def check_plain(spec: Any) -> None:
 
 
 def _mapping(values: Any, key: str) -> Mapping[str, Any]:
-    found = values.get(key) if isinstance(values, dict) else None
-    if not isinstance(found, dict):
-        raise UserError(f"the description of the run is incomplete: {key} is {'missing' if found is None else 'wrong'}")
-    return found
+    value = values.get(key) if isinstance(values, dict) else None
+    if not isinstance(value, dict):
+        raise UserError(f"the description of the run is incomplete: {key} is {'missing' if value is None else 'wrong'}")
+    return value
 
 
 def _text(values: Mapping[str, Any], key: str, prefix: str) -> str:
-    found = values.get(key)
-    if not isinstance(found, str):
-        raise UserError(f"{prefix}{key}={printable(found)} is not allowed: use a name")
-    return found
+    value = values.get(key)
+    if not isinstance(value, str):
+        raise UserError(f"{prefix}{key}={printable(value)} is not allowed: use a name")
+    return value
 
 
 def _player(names: str, choice: Any, roles: Mapping[str, Role]) -> Player:

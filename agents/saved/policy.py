@@ -1,4 +1,4 @@
-"""The policy of one role, as a checkpoint of a run holds it."""
+"""The policy of one role in a checkpoint of a run."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PLACE = "the folder of a seed, or a checkpoint file in it"
 
 @dataclass(frozen=True)
 class SavedPolicy:
-    """What was learnt for one role in some run."""
+    """The policy that a run has learnt for one role."""
 
     spec: Mapping[str, Any]
-    """Description of the run, with its seed."""
+    """Description of the run, including its seed."""
     role: str
-    """The role."""
+    """Name of the role."""
     policy: State
-    """What `Agent.policy_state` of the agent that played it returned."""
+    """State that `Agent.policy_state` of the agent that played the role returned."""
 
     @classmethod
     def read(cls, path: str, role: str) -> SavedPolicy:
@@ -38,17 +38,17 @@ class SavedPolicy:
         Parameters
         ----------
         path : str
-            Folder of a seed, of which the latest checkpoint is read, or a checkpoint file; a pattern with ``*`` is
-            allowed where one path matches it.
+            Checkpoint file, or folder of a seed, whose latest checkpoint is read. The path may be a pattern with ``*``
+            that matches exactly one path.
         role : str
-            The role.
+            Name of the role.
 
         Raises
         ------
         ParameterError
-            If there is no such checkpoint, it was made with other versions, or nobody learnt that role in it.
+            If there is no such checkpoint, it was made with other versions, or the role was not learnt in it.
         """
-        place = Path(found_path(path))
+        place = Path(resolve_path(path))
         file = place / checkpoint.LATEST if place.is_dir() else place
         try:
             tree = checkpoint.load(file)
@@ -59,7 +59,7 @@ class SavedPolicy:
             raise ParameterError("path", path, f"{PLACE}: {file} is not a checkpoint of a run")
         try:
             players = Description.of(spec).players
-        except UserError as error:  # its market or agent is not installed any more, or knows other settings
+        except UserError as error:  # market or agent are no longer installed, or have other settings
             raise ParameterError("path", path, f"a checkpoint of what is installed: {error}") from error
         if len(policies) != len(players):
             raise ParameterError("path", path, f"{PLACE}: {file} does not have one policy for each agent")
@@ -71,20 +71,20 @@ class SavedPolicy:
     def _chosen(
         cls, path: str, file: Path, trained: Mapping[str, tuple[dict[str, Any], Any]], role: str
     ) -> SavedPolicy:
-        """Return the policy of a role, or say why there is none that can be played."""
+        """Return the policy of a role, or raise `ParameterError` with the reason why it cannot be played."""
         if role not in trained:
             raise ParameterError("role", role, f"one of those that {file} has: {', '.join(trained)}")
-        found = cls(trained[role][0], role, trained[role][1])
-        if not found.current():
-            versions = one_line(found.spec["versions"])
+        saved = cls(trained[role][0], role, trained[role][1])
+        if not saved.current():
+            versions = one_line(saved.spec["versions"])
             raise ParameterError("path", path, f"one made with the versions installed; {file} was with {versions}")
-        name, others = found.agent_name, [other for other in trained if cls(found.spec, other, {}).learnt]
-        if not found.learnt:
+        name, others = saved.agent_name, [other for other in trained if cls(saved.spec, other, {}).learnt]
+        if not saved.learnt:
             have = f"one of {', '.join(others)}" if others else "another checkpoint"
             raise ParameterError("role", role, f"{have}: in {file} {role} is played by {name}, which does not learn")
-        if not isinstance(found.policy, dict):
+        if not isinstance(saved.policy, dict):
             raise ParameterError("path", path, f"{PLACE}: {file} holds no policy of {role}")
-        return found
+        return saved
 
     @property
     def _players(self) -> str:
@@ -92,12 +92,12 @@ class SavedPolicy:
 
     @property
     def agent_name(self) -> str:
-        """Registry name of the agent that learnt it."""
+        """Registry name of the agent that learnt the policy."""
         return str(self.spec["agents"][self._players]["name"])
 
     @property
     def agent_class(self) -> type[Agent]:
-        """Class of the agent that learnt it."""
+        """Class of the agent that learnt the policy."""
         return registry.load_agent(self.agent_name)
 
     @property
@@ -113,7 +113,7 @@ class SavedPolicy:
 
     @property
     def game_class(self) -> type[Game]:
-        """Market of the run."""
+        """Class of the run's market."""
         return registry.load_env(self.spec["env"]["name"])
 
     @property
@@ -122,7 +122,7 @@ class SavedPolicy:
         return self.agent_class.learns_in(self.game_class, [self.role])
 
     def current(self) -> bool:
-        """Whether market and agent have the versions that it was made with."""
+        """Return whether market and agent still have the versions with which the policy was trained."""
         versions = self.spec["versions"]
         made = versions.get("env"), versions["agents"].get(self.agent_name)
         return bool(made == (self.game_class.version, self.agent_class.version))
@@ -146,43 +146,43 @@ class SavedPolicy:
         return build(self.game_class.config_class, settings, "env")
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides how it plays, as nested values that `checkpoint.digest` takes."""
+        """Return everything that determines the policy's actions, as nested values for `checkpoint.digest`."""
         return {
             "role": self.role, "plays": list(self.plays), "agent": dict(self.spec["agents"][self._players]),
             "version": self.agent_class.version, "policy": self.policy,
         }  # fmt: skip
 
     def as_state(self) -> State:
-        """Return everything as a checkpoint holds it."""
+        """Return the policy as a state that a checkpoint can contain."""
         return {"spec": dict(self.spec), "role": self.role, "policy": self.policy}
 
     @classmethod
     def from_state(cls, state: Any) -> SavedPolicy:
-        """Return what `as_state` described.
+        """Return the policy of a state that `as_state` returned.
 
         Raises
         ------
         UserError
-            If it is none, or was made with other versions than those installed.
+            If it is not such a state, or was made with other versions than those installed.
         """
         if not isinstance(state, dict) or set(state) != {"spec", "role", "policy"} or type(state["policy"]) is not dict:
             raise UserError("a loaded policy is incomplete: it has to have spec, role and policy")
         players = Description.of(state["spec"]).players
         if state["role"] not in [role for player in players for role in player.roles]:
             raise UserError(f"a loaded policy is of a role that nobody plays: {printable(state['role'])}")
-        found = cls(state["spec"], state["role"], state["policy"])
-        if not found.current():
+        saved = cls(state["spec"], state["role"], state["policy"])
+        if not saved.current():
             raise UserError(
-                f"the policy of {found.role} was made with other versions than those installed: "
-                f"{one_line(found.spec['versions'])}"
+                f"the policy of {saved.role} was made with other versions than those installed: "
+                f"{one_line(saved.spec['versions'])}"
             )
-        if not found.learnt:
-            raise UserError(f"the policy of {found.role} is of {found.agent_name}, which does not learn")
-        return found
+        if not saved.learnt:
+            raise UserError(f"the policy of {saved.role} is of {saved.agent_name}, which does not learn")
+        return saved
 
 
-def found_path(path: str) -> str:
-    """Return the one path that a pattern matches, or the path as it is.
+def resolve_path(path: str) -> str:
+    """Return the single path that a pattern matches, or the path itself if it exists.
 
     Raises
     ------

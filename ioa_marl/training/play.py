@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.agents.base import Agent
-from ioa_marl.agents.saved.restoring import restored
+from ioa_marl.agents.saved.restoring import restore_agent
 from ioa_marl.evaluation.audits.bidders import ConstantGain, audited_members, best_constant_gain, bidders
 from ioa_marl.evaluation.protocol import make_agent, play_episodes
 from ioa_marl.training.config import RunSpec
@@ -53,5 +53,5 @@ def load_agents(spec: RunSpec, saved: Mapping[str, Any]) -> list[Agent]:
     for choice, state in zip(spec.agents, saved["policies"], strict=True):
         # The run's own seed, because random actions in evaluation depend on it.
         make = partial(make_agent, choice.agent_class, choice.config, probe, choice.roles, 1, spec.seeds[0])
-        agents.append(restored(make, state, choice.name))
+        agents.append(restore_agent(make, state, choice.name))
     return agents

@@ -19,7 +19,6 @@ from ioa_marl.agents.common.actor_critic_config import ActorCriticConfig
 from ioa_marl.agents.learners.maddpg import MANY_AGENTS, MADDPGAgent, MADDPGConfig
 from ioa_marl.agents.learners.mean_field_ac import MeanFieldACAgent, MeanFieldACConfig
 from ioa_marl.agents.replay.joint_views import View
-from ioa_marl.envs.vcg_slicing.estimators import EstimatesExternality
 from ioa_marl.envs.vector import VectorGame
 from ioa_marl.foundations.errors import UserError
 from ioa_marl.foundations.parameters import ParameterError

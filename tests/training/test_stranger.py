@@ -14,7 +14,7 @@ import safetensors.numpy
 import torch
 from typer.testing import CliRunner
 
-from ioa_marl.agents.saved.restoring import take_over
+from ioa_marl.agents.saved.restoring import load_exactly
 from ioa_marl.cli import app
 from ioa_marl.foundations import checkpoint
 from ioa_marl.foundations.errors import UserError
@@ -116,9 +116,9 @@ def test_a_policy_with_tuples_and_numbers_as_keys_is_taken_over_from_the_first_f
 
     policy = {"pair": (1, 2.5), "table": {0: torch.ones(2), 7: None}}
     (tmp_path / "some").write_bytes(first_format(policy))
-    take_over(Plain(), 0, checkpoint.load(tmp_path / "some"), "plain")
+    load_exactly(Plain(), 0, checkpoint.load(tmp_path / "some"), "plain")
     with pytest.raises(UserError, match="the policy of plain does not fit its settings: "):
-        take_over(Plain(), 0, {"pair": [1, 2.5], "table": {"0": torch.ones(2), "7": None, 7: None}}, "plain")
+        load_exactly(Plain(), 0, {"pair": [1, 2.5], "table": {"0": torch.ones(2), "7": None, 7: None}}, "plain")
 
 
 SIZES = [
