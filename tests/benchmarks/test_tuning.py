@@ -71,7 +71,7 @@ def test_command_of_the_table_is_one_that_a_user_can_type(market, learner, tmp_p
     spec = specification([a for a in table.command(market, learner, tmp_path)[1:] if a != "--quiet"])
     assert (spec.game_class.name, spec.preset) == (market, next(iter(spec.game_class.presets)))
     assert len(spec.seeds) == table.SEEDS
-    most = max(spec.game_class.make_roles(spec.env_config)[role].count for role in spec.learning)
+    most = max(spec.game_class.make_roles(spec.env_config)[role].count for role in spec.controlled_roles)
     assert spec.budget == (20_000 if most > 3 else 100_000)
 
 

@@ -123,9 +123,9 @@ class Editor:
     ("file", "name", "defined"),
     [
         ("envs/double_dutch_v0.py", "DoubleDutchGame", "envs/double_dutch/game.py"),
-        ("envs/double_dutch/game.py", "Game", "envs/core.py"),
+        ("envs/double_dutch/game.py", "PhasedGame", "envs/phased.py"),
         ("agents/learners/ppo.py", "Agent", "agents/base.py"),
-        ("tests/plugin/example_plugin/example_plugin/market.py", "Game", "envs/core.py"),
+        ("tests/plugin/example_plugin/example_plugin/market.py", "PhasedGame", "envs/phased.py"),
         ("ioa_marl/cli.py", "UserError", "ioa_marl/foundations/errors.py"),
     ],
 )  # fmt: skip

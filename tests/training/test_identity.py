@@ -15,7 +15,7 @@ import torch
 from ioa_marl import registry
 from ioa_marl.agents.baselines.greedy import GreedyAgent
 from ioa_marl.evaluation import protocol
-from ioa_marl.foundations import checkpoint
+from ioa_marl.foundations import checkpoint, imports
 from ioa_marl.foundations.errors import UserError
 from ioa_marl.foundations.parameters import added_setting
 from ioa_marl.leaderboard.query import read_store
@@ -255,7 +255,9 @@ def test_edited_code_of_the_same_version_is_noticed(tmp_path, monkeypatch, capsy
     monkeypatch.syspath_prepend(tmp_path)
 
     def install():
-        source_fingerprint.cache_clear()
+        # As in a new process: a process reads every source file once.
+        for cached in (source_fingerprint, imports._content_hash, imports._names, imports._imported, imports._spec):
+            cached.cache_clear()
         for name in [name for name in sys.modules if name.startswith("edited_package")]:
             del sys.modules[name]
         agent = importlib.import_module("edited_package.agent").Mine
