@@ -19,7 +19,7 @@ from ioa_marl.foundations.parameters import check_integer, require
 from ioa_marl.foundations.records import Record, plain_view
 from ioa_marl.markets.stackelberg import drivers
 from ioa_marl.markets.stackelberg.equilibrium import solve_batch
-from ioa_marl.markets.stackelberg.kernels import MarketState
+from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE, MarketState
 from ioa_marl.markets.stackelberg.observations import (
     LEADER_FEATURES,
     LEADER_FEATURES_EXTENDED,
@@ -33,10 +33,10 @@ from ioa_marl.markets.stackelberg.references import equilibrium_on_grid
 
 
 class _Solution(Record):
-    """What is known of the equilibrium of a market as it is."""
+    """State of the computation of a market's equilibrium under its current conditions."""
 
     solved: bool
-    """Whether anything is: conditions may have changed."""
+    """Whether the equilibrium has been computed for these conditions."""
     pure: bool
     """Whether Algorithm 2 found a pure equilibrium."""
     on_grid: bool
@@ -47,23 +47,23 @@ class _Solution(Record):
 
 @dataclass(frozen=True)
 class StackelbergConfig(StackelbergParams):
-    """Settings of the environment: those of the market, what the agents see and how they act."""
+    """Settings of the environment: those of the market, and the observations and actions of the agents."""
 
     action: str = "discrete"
-    """How leaders name prices: ``discrete`` (an index of a grid) or ``box`` (a share of ``price_cap``)."""
+    """Action of a leader: ``discrete`` (an index of a grid) or ``box`` (a share of ``price_cap``)."""
     price_levels: int = 51
-    """Prices of the grid, from 0 to ``price_cap``."""
+    """Number of prices on the grid, equally spaced from 0 to ``price_cap``."""
     share_levels: int = 21
-    """Shares from 0 to 1 that a learning wireless agent chooses from."""
+    """Number of shares, equally spaced from 0 to 1, from which a controlled wireless agent chooses."""
     observation: str = "paper"
-    """What a leader sees: ``paper`` (5 features) or ``extended`` (11, with what it knows of its wireless agents)."""
+    """Observation of a leader: ``paper`` (5 features) or ``extended`` (11, with the means over its wireless agents)."""
     instance: int | None = None
-    """Which technology: number of the instance. None: that of the seed."""
+    """Number of the instance, which fixes the technology. None: the seed."""
     max_cycles: int | None = None
-    """Cut episodes off after this many steps (truncation). None: only the market's own rules end them."""
+    """Number of steps after which an episode is truncated. None: only the rules of the market end it."""
 
     def __post_init__(self) -> None:
-        """Check the settings that the market does not know."""
+        """Check the settings that only the environment has."""
         super().__post_init__()
         require(self.action in ("discrete", "box"), "action", self.action, "discrete or box")
         for name in ("price_levels", "share_levels"):
@@ -93,29 +93,30 @@ class StackelbergGame(PhasedGame):
 
     The answer of a wireless agent is exact: where U is concave (g_j ≥ g_i) by Newton's method on its supergradient,
     which finds kinks as well as smooth optima; elsewhere by a search. Prices are in **equilibrium** if no leader gains
-    by another price of its own, given exact answers; how far they are from it is NashConv, the sum of all such gains.
+    by another price of its own, given exact answers. NashConv, the sum of all such gains, is the distance from it.
 
     ## Roles
 
     | Role | Agents | Default | Scripted policies |
     | --- | --- | --- | --- |
-    | `mobile` | `mobile` | learns | `best_response`, `greedy`, `oracle`, `cost_plus`, `posted_pair` |
-    | `fixed` | `fixed` | learns | the same |
+    | `mobile` | `mobile` | controlled | `best_response`, `greedy`, `oracle`, `cost_plus`, `posted_pair` |
+    | `fixed` | `fixed` | controlled | the same |
     | `wireless` | `wireless` | `best_response` | `best_response`, `oracle` |
 
-    Any of them can learn. In each round the leaders act, then the wireless agents; where both learn, these are two
-    steps. Wireless agents that nobody learns answer exactly, without a grid of shares.
+    Every role can be controlled. In each round the leaders act first, then the wireless agents; if both are controlled,
+    a round has two steps. Wireless agents that are not controlled answer exactly, without a grid of shares.
 
     | Policy of a leader | Price |
     | --- | --- |
-    | `best_response`, `greedy` | best against the other side's last prices; at first, against unit costs plus half |
-    | `oracle` | equilibrium of the present round, by Algorithm 2; if it finds none, its prices of lowest NashConv |
+    | `best_response`, `greedy` | best response to the other side's last prices (in the first round: unit costs + 50%) |
+    | `oracle` | equilibrium of the current round by Algorithm 2, or its prices of lowest NashConv if there is none |
     | `cost_plus` | unit cost times 1 + `margin` (0.5) |
-    | `posted_pair` | the side's price of the best single pair for everybody, or `price` |
+    | `posted_pair` | one price for all leaders of the side: `price`, or that of the best pair |
 
-    The best pair is the one on the grid with the lowest mean NashConv on markets of the same instance that are kept
-    for that purpose. Prices off the grid are rounded: those of `best_response` to the neighbour that earns more, those
-    of `oracle` to the nearest, or to the neighbours that earn more where NashConv is lower then.
+    The best pair has the lowest mean NashConv on the price grid, over separate calibration markets of the same
+    instance. Other prices are rounded to the grid: those of `best_response` to the neighbour with the higher profit,
+    those of `oracle` to the nearest grid prices or to the neighbours with the higher profit, whichever has the lower
+    NashConv.
 
     ## Observation space
 
@@ -123,9 +124,9 @@ class StackelbergGame(PhasedGame):
 
     | Index | Meaning | Scale |
     | --- | --- | --- |
-    | 0, 1 | own unit cost, own last price (0 before there is one) | `price_cap` |
+    | 0, 1 | own unit cost, own last price (0 in the first round) | `price_cap` |
     | 2 | load sold in the last round | load of all wireless agents in reach (its largest value, if dynamic) |
-    | 3 | mean last price of the other side, as the wireless agents in reach see it | `price_cap` |
+    | 3 | mean over the wireless agents in reach of the last price of their leader on the other side | `price_cap` |
     | 4 | round | `rounds` |
     | 5 | wireless agents in reach | `wireless` |
     | 6, 7, 8 | their mean load, own λ/μ, their mean κ ln(1 + t_n/ε) | largest values |
@@ -159,8 +160,9 @@ class StackelbergGame(PhasedGame):
 
     ## Starting state
 
-    Technology belongs to the instance: workloads, speeds, deadlines, energy coefficients, who is in whose reach. Unit
-    costs are uniform in `mobile_cost` and `fixed_cost`, drawn per episode. Nothing was posted yet.
+    Technology belongs to the instance: workloads, speeds, deadlines, energy coefficients, and the leaders in
+    reach of each wireless agent. Unit costs are uniform in `mobile_cost` and `fixed_cost` and drawn per episode. No
+    prices have been posted.
 
     ## Episode end
 
@@ -170,20 +172,20 @@ class StackelbergGame(PhasedGame):
 
     | Name | Meaning |
     | --- | --- |
-    | `nash_conv` | what the leaders gain by deviating alone from the prices of the last round [units]: what is scored |
-    | `relative_nash_conv` | over the leaders' total profit in equilibrium; 0 where that is nothing |
+    | `nash_conv` | sum of the leaders' gains by deviating alone from the last prices [units]; this is scored |
+    | `relative_nash_conv` | NashConv over the leaders' total profit in equilibrium; 0 where that is not positive |
     | `leader_profit` | total profit of the leaders per round [units] |
-    | `relative_profit` | over that in equilibrium; 0 where that is nothing |
-    | `follower_welfare`, `social_welfare` | Σ U_n per round, with the leaders' profits [units] |
+    | `relative_profit` | `leader_profit` over that in equilibrium; 0 where that is not positive |
+    | `follower_welfare`, `social_welfare` | Σ U_n per round, without and with the leaders' profits [units] |
     | `price_distance` | mean distance of the last prices from the equilibrium's [units/Mbit] |
     | `participation` | share of wireless agents with a task that buy |
     | `pure_equilibrium` | 1 if Algorithm 2 found a pure equilibrium |
 
     Deviations are searched on a grid of `deviation_step` and refined, with exact answers of all wireless agents. The
-    score is 1 where nobody gains, and 0 at the mean NashConv of `cost_plus` with a margin of 50%. Random play would
-    be no anchor: its NashConv is several times the leaders' total profit, and one fixed pair of prices would have a
-    score near 1. Metrics that need a search are NaN where `full_metrics` is off. Where "equilibrium" stands and
-    Algorithm 2 found none, its prices of lowest NashConv are meant.
+    score is 1 where no leader can gain, and 0 at the mean NashConv of `cost_plus` with a margin of 50%. Random play is
+    not used as the zero: its NashConv is several times the leaders' total profit, and one fixed pair of prices would
+    have a score near 1. Metrics that need a search are NaN where `full_metrics` is off. Where Algorithm 2 finds no
+    equilibrium, its prices of lowest NashConv take the place of the equilibrium in all metrics.
 
     ## Arguments
 
@@ -197,31 +199,33 @@ class StackelbergGame(PhasedGame):
     | `city` | 12 wireless, 3 mobile, 3 fixed agents, all quantities within 20% of `paper`, t_k_up from 0.11 to 0.15 s |
     | `metro`, `internet` | 1 000 with 20 + 20, 100 000 with 200 + 200; deviations on a coarser grid |
     | `dynamic` | as `city` with Gauss-Markov speeds and slow fading, Rayleigh fading, Poisson tasks, less QoE |
-    | `kinked` | as `city`, t_k_up from 0.02 to 0.1 s: many shares stick at kinks, hardly ever a pure equilibrium |
-    | `scarce` | as `kinked` with an eighth of the QoE: some wireless agents stay away |
-    | `literal` | the printed numbers in SI units, which nobody can meet: refused |
+    | `kinked` | as `city`, t_k_up from 0.02 to 0.1 s: many shares stay at kinks, and a pure equilibrium is rare |
+    | `scarce` | as `kinked` with an eighth of the QoE: some wireless agents buy nothing |
+    | `literal` | the printed numbers in SI units: refused, since no wireless agent can meet its deadline |
 
     In `city` Algorithm 2 finds a pure equilibrium in nine draws of ten, nearly always in 5 or 6 rounds. In the others
-    prices go on in a cycle, and the lowest NashConv of a round is about 2% of total profit. In `dynamic` one draw in
-    four cycles, in `scarce` nearly four in ten, in `kinked` all, where the lowest NashConv is 7% of total profit.
+    prices cycle, and the lowest NashConv of a round is about 2% of total profit. Prices cycle in one draw in four of
+    `dynamic`, in nearly four in ten of `scarce` and in all of `kinked`, whose lowest NashConv is 7% of total profit.
 
     ## Fidelity
 
     Differences from the printed model, each necessary or measured:
 
-    - W = 10 is in Mbit and λ = 10⁴ in cycles per Mbit: in SI units latency is 10⁵ s and the exponent of Eq. 1 20 000 o.
-      w_B is in MHz, so that a workload needs 3 bit/s/Hz. κ is raised from 0.5 until QoE and payments are of one scale.
-    - Participation, U_n ≥ 0, is demanded in the paper and enforced here.
+    - W = 10 is in Mbit and λ = 10⁴ in cycles per Mbit: in SI units the latency would be 10⁵ s and the exponent of
+      Eq. 1 would be 20 000 o. w_B is in MHz, so that a workload needs 3 bit/s/Hz. κ is raised from 0.5 so that QoE and
+      payments are of the same order.
+    - The paper requires participation, U_n ≥ 0; here a wireless agent with U_n < 0 buys nothing.
     - The mobility factor of Eq. 15 belongs to a pair and is paid by the follower; as printed (`mobility="as_printed"`)
-      the mobile agent is credited more or less than what is paid. 1 in `paper`.
+      the mobile agent is credited more or less than the follower pays. It is 1 in `paper`.
     - r_j, ξ E_com and γ E_up of a fixed agent are together a unit cost.
     - σ in Eqs. 21-31 is ε; the energy part of Eqs. 22, 26, 30 lacks W ln 2/(w_B t_up); the first terms of P₂ and P₃
       have the wrong sign. The maximum of the three branches is used, not one case, unless `latency_case` fixes one.
-    - Algorithm 1 returns the best price of all tried, not the last. Algorithm 2 need not converge, whatever is claimed:
-      where a follower sits at a kink its demand does not respond, both of its leaders raise prices until one undercuts.
-    - Both links of a wireless agent share what varies of their energy: with independent variation of g_i and g_j, in
-      the presets or by fading, the energy term may turn convex, shares jump, and few markets have an equilibrium.
-    - With `dynamics`, bandwidth is granted per task, so that energy goes with their number.
+    - Algorithm 1 returns the best price that it tried, not the last one. Algorithm 2 need not converge, although the
+      paper claims it: while a follower's share is at a kink, its demand does not respond to prices, and both of its
+      leaders raise their prices until one undercuts the other.
+    - The variation of the energy coefficients is common to both links of a wireless agent. If g_i and g_j varied
+      independently, the energy term could make U non-concave, shares would jump, and an equilibrium would be rare.
+    - With `dynamics`, bandwidth is granted per task, so that energy is proportional to the number of tasks.
 
     ## References
 
@@ -298,12 +302,12 @@ class StackelbergGame(PhasedGame):
         return int(self.market.accounts.shape[1])
 
     def open_markets(self, mask: NDArray[np.bool_]) -> None:
-        """Draw and open the present episode of the markets ``mask``, bool (batch,)."""
+        """Draw and open the current episode of the markets ``mask``, bool (batch,)."""
         drivers.open_markets(self.market, self.params, self.config.redraw == "episode", mask)
         self._solutions["solved"][mask] = False
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Arrays]:
-        """Go on from what `save` returned."""
+        """Continue from the arrays that `save` returned."""
         self._solutions["solved"][:] = False
         return super().restore(saved)
 
@@ -334,12 +338,12 @@ class StackelbergGame(PhasedGame):
         if "wireless" in rewards:
             np.copyto(rewards["wireless"], market.utility, where=mask[:, None], casting="same_kind")
         if config.dynamics:
-            going_on = mask & ~terminated
-            drivers.refresh_markets(market, self.params, going_on)
-            self._solutions["solved"][going_on] = False
+            running = mask & ~terminated
+            drivers.refresh_markets(market, self.params, running)
+            self._solutions["solved"][running] = False
 
     def _prices(self, actions: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the unit prices of a side, (batch, leaders)."""
+        """Return the unit prices that actions of a side mean [units/Mbit], shape (batch, leaders)."""
         config = self.config
         if config.action == "box":
             return np.ascontiguousarray(actions[:, :, 0] * config.price_cap)
@@ -347,7 +351,7 @@ class StackelbergGame(PhasedGame):
         return prices
 
     def write_observations(self, observations: Arrays) -> None:
-        """Write what agents see, float32 (batch, agents, features); see `PhasedGame.write_observations`."""
+        """Write the observations, float32 (batch, agents, features); see `PhasedGame.write_observations`."""
         extended = self.config.observation == "extended"
         for side, role in enumerate(LEADERS):
             if role in observations:
@@ -356,14 +360,14 @@ class StackelbergGame(PhasedGame):
             observe_wireless(self.market, self.params, observations["wireless"])
 
     def _solve(self, mask: NDArray[np.bool_]) -> None:
-        """Find the equilibria of the markets ``mask`` that are not known."""
+        """Compute the equilibria of the markets ``mask`` that have not been computed yet."""
         new = mask & (self._solutions["solved"] == 0)
         if new.any():
-            prices, settled, result = solve_batch(self.config, self.market, new)
+            prices, is_pure, result = solve_batch(self.config, self.market, new)
             _, _, _, leader_profit = result.T
             self._equilibrium[new] = prices[new]
             self._solutions["leader_profit"][new] = leader_profit[new]
-            self._solutions["pure"][new] = settled[new]
+            self._solutions["pure"][new] = is_pure[new]
             self._solutions["solved"][new] = True
             self._solutions["on_grid"][new] = False
 
@@ -394,25 +398,26 @@ class StackelbergGame(PhasedGame):
         values["participation"] = purchases / np.maximum(tasks, 1e-9)
         if self.full_metrics:
             self._solve(mask)
-            regret = np.zeros(self.num_envs)
+            nash_conv = np.zeros(self.num_envs)
             drivers.nash_conv_of_markets(
-                market, self.params, mask, market.price, self.config.scan(), np.zeros_like(market.price), regret
+                market, self.params, mask, market.price, self.config.scan(), np.zeros_like(market.price), nash_conv
             )
             equilibrium_profit = self._solutions["leader_profit"]
-            some = equilibrium_profit > 1e-9
-            divisor = np.where(some, equilibrium_profit, 1.0)
-            values["nash_conv"] = regret
-            values["relative_nash_conv"] = np.where(some, regret / divisor, 0.0)
-            values["relative_profit"] = np.where(some, profit / divisor, 0.0)
+            positive = equilibrium_profit > 1e-9
+            divisor = np.where(positive, equilibrium_profit, 1.0)
+            values["nash_conv"] = nash_conv
+            values["relative_nash_conv"] = np.where(positive, nash_conv / divisor, 0.0)
+            values["relative_profit"] = np.where(positive, profit / divisor, 0.0)
             values["price_distance"] = self._distance()
             values["pure_equilibrium"] = self._solutions["pure"]
         metrics[mask] = plain_view(values)[mask]
 
     def _distance(self) -> NDArray[np.float64]:
-        """Mean distance of the posted prices from the equilibrium's, (batch,)."""
+        """Return the mean distance of the posted prices from the equilibrium's [units/Mbit], shape (batch,)."""
         config = self.config
-        apart = np.abs(self.market.price - self._equilibrium)
-        total = apart[:, 0, : config.mobile].sum(axis=1) + apart[:, 1, : config.fixed].sum(axis=1)
+        distances = np.abs(self.market.price - self._equilibrium)
+        mobile, fixed = distances[:, MOBILE, : config.mobile], distances[:, FIXED, : config.fixed]
+        total = mobile.sum(axis=1) + fixed.sum(axis=1)
         distance: NDArray[np.float64] = total / (config.mobile + config.fixed)
         return distance
 
@@ -440,5 +445,5 @@ class StackelbergGame(PhasedGame):
         streams: NDArray[np.uint64],
         instances: NDArray[np.uint64] | None = None,
     ) -> dict[str, NDArray[np.float64]]:
-        """Return the least possible NashConv: 0 in every market, as NashConv is a sum of gains over staying."""
+        """Return the least possible NashConv [units] by score name, shape (batch,): 0, since no gain is negative."""
         return {"leaders": np.zeros(len(seeds))}

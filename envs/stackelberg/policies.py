@@ -1,4 +1,4 @@
-"""Scripted policies of the Stackelberg market; they may look at the whole state of the game."""
+"""Scripted policies of the Stackelberg market, which may use the whole state of the game."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from ioa_marl.envs.stackelberg.game import StackelbergGame
 
 FIRST_MARGIN = 0.5
-"""Before anything was posted, a best response is one to prices this far above unit costs."""
+"""Margin over unit costs of the prices to which `best_response` responds in the first round."""
 
 
 class _Leader:
-    """A policy of one side of the leaders: prices, and how they become actions."""
+    """Base of the policies of one side of the leaders, which turn prices into actions."""
 
     def __init__(self, game: StackelbergGame, side: int) -> None:
         self._game, self._side = game, side
@@ -45,7 +45,7 @@ class _Leader:
 
 
 class CostPlus(_Leader):
-    """Unit cost and a margin on top."""
+    """Post the unit cost plus a margin."""
 
     def __init__(self, game: StackelbergGame, side: int, margin: float = 0.5) -> None:
         super().__init__(game, side)
@@ -58,7 +58,7 @@ class CostPlus(_Leader):
 
 
 class PostedPair(_Leader):
-    """One price for everybody on the side: that of the best pair for the instance, unless ``price`` is given."""
+    """Post one price for all leaders of the side: ``price``, or that of the best pair for the instance."""
 
     def __init__(self, game: StackelbergGame, side: int, price: float | None = None) -> None:
         super().__init__(game, side)
@@ -79,7 +79,7 @@ class PostedPair(_Leader):
 
 
 class BestResponse(_Leader):
-    """The best price against the other side's last prices; at first, against unit costs plus half."""
+    """Post the best response to the other side's last prices, in the first round to unit costs plus 50%."""
 
     def __call__(self) -> NDArray[Any]:
         """Return (batch, leaders) actions."""
@@ -91,20 +91,20 @@ class BestResponse(_Leader):
         prices = deviations["price"]
         if game.config.action == "box":
             return self._actions(prices)
-        # Just above its best price a leader may lose a buyer: the better neighbour, not the nearest.
+        # A leader may lose a buyer just above its best price, so the better neighbour is taken, not the nearest.
         return round_prices(game.config, market, self._all, prices, self._side, game.config.price_levels, rivals)
 
 
 class Equilibrium(_Leader):
-    """Prices of Algorithm 2; where it finds no equilibrium, those of the round of lowest NashConv."""
+    """Post the prices of Algorithm 2; where it finds no equilibrium, its prices of lowest NashConv."""
 
     def __call__(self) -> NDArray[Any]:
-        """Return (batch, leaders) actions; both sides round together."""
+        """Return (batch, leaders) actions; the prices of both sides are rounded together."""
         return self._actions(self._game.equilibrium_to_play()[:, self._side, : self._count])
 
 
 class ExactShare:
-    """The wireless agents' exact best answers, rounded to the shares that there are."""
+    """Choose the exact best shares, rounded to the grid of shares."""
 
     def __init__(self, game: StackelbergGame) -> None:
         self._game = game
@@ -113,7 +113,7 @@ class ExactShare:
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, wireless) indices of shares."""
         market = self._game.market
-        # Asked out of turn, it must not touch what the last round came to.
+        # A policy may be called at any time, so it must not overwrite the results of the last round.
         answers = market._replace(share=np.zeros_like(market.share), buys=np.zeros_like(market.buys))
         answer_markets(answers, self._game.params, self._all)
         shares: NDArray[np.int64] = np.rint(answers.share * (self._game.config.share_levels - 1)).astype(np.int64)
@@ -121,6 +121,7 @@ class ExactShare:
 
 
 def _of_side(side: int) -> dict[str, PolicyFactory]:
+    """Return the policies of one side of the leaders by name."""
     return {
         "best_response": policy(BestResponse, side),
         "greedy": policy(BestResponse, side),
@@ -135,4 +136,4 @@ POLICIES: dict[str, dict[str, PolicyFactory]] = {
     "fixed": _of_side(FIXED),
     "wireless": {"best_response": policy(ExactShare), "oracle": policy(ExactShare)},
 }
-"""For each role its scripted policies by name."""
+"""Scripted policies of each role by name."""

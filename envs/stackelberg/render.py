@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs import rendering
 from ioa_marl.markets.stackelberg.drivers import best_responses, demand_of_leader
+from ioa_marl.markets.stackelberg.equilibrium import BestResponse
 from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE
 from ioa_marl.markets.stackelberg.params import LEADERS
 from ioa_marl.markets.stackelberg.records import Deviation
@@ -28,90 +29,92 @@ _OTHERS = "#C4C9D1"
 _LIGHT = frozenset({"#56B4E9", rendering.YELLOW, rendering.PINK, _OTHERS})
 """Colours on which dark letters are easier to read than white ones."""
 _CURVES = 3
-"""Leaders of a side whose demand is drawn: those that sold most."""
+"""Number of leaders of a side whose demand is drawn: those with the largest sales."""
 _DRAWN, _WRITTEN = 24, 12
-"""Most wireless agents that are shown one by one."""
+"""Largest numbers of wireless agents that are shown one by one, in the image and in the text."""
 _PRICES = 101
-"""Prices of a demand curve."""
+"""Number of prices on a demand curve."""
 _SEARCHED = 2_000
-"""With more wireless agents than this, a search for better prices would take seconds and is left out."""
+"""Number of wireless agents above which the search for better prices is left out, because it would take seconds."""
 
 
 @dataclass(frozen=True)
 class _Leader:
-    """One leader as the pictures need it."""
+    """The properties of a leader that the pictures show; money in units, loads in Mbit."""
 
     name: str
     colour: str
     price: float
     cost: float
-    sold: float
+    sales: float
     profit: float
-    best: tuple[float, float, float] | None
-    """Its best price against the others', the profit there and the gain, at exact answers; None if not looked for."""
+    best: BestResponse | None
+    """Its best price against the others' prices, at exact answers; None if it was not searched."""
     demand: NDArray[np.float64]
-    """(prices,): load sold at each price; empty for leaders without a curve."""
+    """(prices,): load sold at each price [Mbit]; empty for leaders without a curve."""
 
 
 @dataclass(frozen=True)
 class _View:
-    """A market as its pictures need it."""
+    """The properties of a market that the pictures show."""
 
     rounds: int
     last: int
     cap: float
     prices: NDArray[np.float64]
-    """(prices,) of the demand curves."""
+    """(prices,): unit prices of the demand curves [units/Mbit]."""
     leaders: tuple[list[_Leader], list[_Leader]]
-    """Mobile and fixed agents; those that sold most first."""
+    """Mobile and fixed agents; those with the largest sales first."""
     rows: NDArray[np.int64]
-    """Wireless agents shown."""
+    """(rows,): wireless agents that are shown one by one."""
     shares: NDArray[np.float64]
-    """(wireless,)."""
+    """(wireless,): share of the mobile agent."""
     buys: NDArray[np.bool_]
-    """(wireless,)."""
+    """(wireless,): whether the wireless agent bought."""
     reach: NDArray[np.int64]
     """(2, wireless): leaders in reach."""
     loads: NDArray[np.float64]
-    """(wireless,) [Mbit]."""
+    """(wireless,): workloads [Mbit]."""
     utilities: NDArray[np.float64]
-    """(wireless,)."""
+    """(wireless,): utilities [units]."""
 
     @property
     def all_leaders(self) -> list[_Leader]:
-        """Both sides."""
+        """Leaders of both sides."""
         return self.leaders[0] + self.leaders[1]
 
     @property
     def profit(self) -> float:
-        """Total profit of the leaders."""
+        """Total profit of the leaders [units]."""
         return sum(leader.profit for leader in self.all_leaders)
 
     @property
     def nash_conv(self) -> float | None:
-        """What the leaders gain by deviating alone, if it was looked for."""
-        gains = [leader.best[2] for leader in self.all_leaders if leader.best is not None]
-        return sum(gains) if len(gains) == len(self.all_leaders) else None
+        """Sum of the leaders' gains by deviating alone [units]; None if best prices were not searched."""
+        best = [leader.best for leader in self.all_leaders if leader.best is not None]
+        if len(best) < len(self.all_leaders):
+            return None
+        return sum(response.profit - response.present_profit for response in best)
 
     @property
     def headline(self) -> str:
-        """How far the episode is."""
+        """Progress of the episode."""
         return f"round {self.rounds} of {self.last}" + ("  ·  closed" if self.rounds == self.last else "")
 
     @property
     def sentence(self) -> str:
-        """What there is to see."""
+        """Summary of the last round in one sentence."""
         if self.rounds == 0:
             return "no prices yet: the leaders post first, then the wireless agents split their tasks"
-        sold = [sum(leader.sold for leader in side) for side in self.leaders]
-        total = max(sum(sold), 1e-12)
+        mobile, fixed = (sum(leader.sales for leader in side) for side in self.leaders)
+        total = max(mobile + fixed, 1e-12)
         return (
-            f"{int(self.buys.sum()):,} of {len(self.buys):,} wireless agents buy: {sold[0] / total:.0%} of their load "
-            f"from mobile agents, {sold[1] / total:.0%} from fixed ones"
+            f"{int(self.buys.sum()):,} of {len(self.buys):,} wireless agents buy: {mobile / total:.0%} of their load "
+            f"from mobile agents, {fixed / total:.0%} from fixed ones"
         )
 
     def colour(self, side: int, leader: int) -> str:
-        """Colour of a leader."""
+        """Return the colour of a leader."""
         name = f"{LEADERS[side]} {leader}"
         return next((each.colour for each in self.leaders[side] if each.name == name), _OTHERS)
 
@@ -119,17 +122,16 @@ class _View:
 def _leaders(game: StackelbergGame, b: int, side: int, prices: NDArray[np.float64]) -> list[_Leader]:
     market, config, count = game.market, game.config, getattr(game.config, LEADERS[side])
     mask = np.arange(game.num_envs) == b
-    best = Deviation.zeros(game.num_envs, count)
-    # Where conditions change, those of the last round are gone, except at the end.
+    deviations = Deviation.zeros(game.num_envs, count)
+    # In a dynamic market the conditions of the last round have been replaced, except at the end of the episode.
     known = market.round[b] > 0 and (not config.dynamics or market.round[b] == config.rounds)
     searched = config.wireless <= _SEARCHED and known
     if searched:
-        best_responses(market, game.params, mask, side, market.price, config.scan(), best)
+        best_responses(market, game.params, mask, side, market.price, config.scan(), deviations)
     order = np.argsort(-market.sales[b, side, :count], kind="stable")
     shown = np.sort(order[:_CURVES])
     out = []
     for rank, leader in enumerate([*shown, *np.sort(order[_CURVES:])]):
-        price, profit, present = best[b, leader].tolist()
         demand = np.zeros(len(prices) if rank < _CURVES else 0)
         if market.round[b] > 0:
             demand_of_leader(market, game.params, b, side, int(leader), market.price, prices[: len(demand)], demand)
@@ -139,9 +141,9 @@ def _leaders(game: StackelbergGame, b: int, side: int, prices: NDArray[np.float6
                 colour=_COLOURS[side][rank] if rank < _CURVES else _OTHERS,
                 price=float(market.price[b, side, leader]),
                 cost=float(market.cost[b, side, leader]),
-                sold=float(market.sales[b, side, leader]),
+                sales=float(market.sales[b, side, leader]),
                 profit=float(market.profit[b, side, leader]),
-                best=(price, profit, profit - present) if searched else None,
+                best=BestResponse(*deviations[b, leader].tolist()) if searched else None,
                 demand=demand,
             )
         )
@@ -153,7 +155,7 @@ def _view(game: StackelbergGame, index: int, most: int) -> _View:
     prices = np.linspace(0.0, config.price_cap, _PRICES)
     leaders = (_leaders(game, index, MOBILE, prices), _leaders(game, index, FIXED, prices))
     reach = market.reach[index].astype(np.int64)
-    # Of many wireless agents, those whose leaders have a colour.
+    # Among many wireless agents, those are shown whose leaders have a colour of their own.
     named = {leader.name for side in leaders for leader in side[:_CURVES]}
     known = sum(
         np.array([f"{LEADERS[side]} {leader}" in named for leader in range(getattr(config, LEADERS[side]))])[
@@ -180,16 +182,17 @@ def _view(game: StackelbergGame, index: int, most: int) -> _View:
 def figure(game: StackelbergGame, index: int = 0) -> Figure:
     """Return the picture of a market as a matplotlib figure, for saving in any format.
 
-    Left, what each leader would sell at every price while the others keep theirs: a dot is the posted price, a diamond
-    the best one, dotted lines are unit costs; in a dynamic market this is the demand of the round to come. Middle, how
-    each wireless agent splits its task. Right, profits, and outlined what each leader could earn at its best price.
+    The left panels show what each leader would sell at every price while the others keep theirs. A dot marks the posted
+    price, a diamond the best one, and dotted lines are unit costs. In a dynamic market this is the demand of the next
+    round. The middle panel shows how each wireless agent splits its task. The right panel shows the profits, with the
+    profit of each leader at its best price as an outline.
 
     Parameters
     ----------
     game : StackelbergGame
         Batch of markets.
     index : int, default 0
-        Which market of the batch.
+        Index of the market in the batch.
 
     Returns
     -------
@@ -232,7 +235,7 @@ def _draw_demand(axes: Axes, view: _View, side: int) -> None:
     axes.set_title(f"demand for {named}{note}", fontsize=12, color=rendering.INK, fontweight="bold", loc="left", pad=6)
     shown = [leader for leader in view.leaders[side] if len(leader.demand)]
     top = max((float(leader.demand.max(initial=0.0)) for leader in shown), default=0.0)
-    # Nothing happens beyond the price at which nobody buys.
+    # The curves are 0 beyond these prices, so the axis ends there.
     ends = [float(view.prices[leader.demand > 0.0].max(initial=leader.price)) for leader in shown]
     axes.set_xlim(0.0, min(max(ends, default=view.cap) * 1.1 + 1e-9, view.cap) if view.rounds else view.cap)
     axes.set_ylim(0.0, max(top, 1e-9) * 1.12)
@@ -244,9 +247,9 @@ def _draw_demand(axes: Axes, view: _View, side: int) -> None:
         at = float(np.interp(leader.price, view.prices, leader.demand))
         axes.plot([leader.price], [at], color=leader.colour, marker="o", markersize=11, markeredgecolor=rendering.INK)
         if leader.best is not None:
-            height = float(np.interp(leader.best[0], view.prices, leader.demand))
+            height = float(np.interp(leader.best.price, view.prices, leader.demand))
             axes.plot(
-                [leader.best[0]], [height], color=rendering.PAPER, marker="D", markersize=7,
+                [leader.best.price], [height], color=rendering.PAPER, marker="D", markersize=7,
                 markeredgecolor=leader.colour, markeredgewidth=2.0,
             )  # fmt: skip
     if view.rounds:
@@ -254,7 +257,7 @@ def _draw_demand(axes: Axes, view: _View, side: int) -> None:
 
 
 def _draw_shares(axes: Axes, view: _View) -> None:
-    """Draw a bar for each wireless agent: left what its mobile agent gets, right what its fixed agent gets."""
+    """Draw a bar for each wireless agent: its mobile agent's share on the left, its fixed agent's on the right."""
     rendering.style_axes(axes, "share of the task", "")
     note = f" ({len(view.rows)} of {len(view.shares):,})" if len(view.rows) < len(view.shares) else ""
     axes.set_title(f"who buys from whom{note}", fontsize=12, color=rendering.INK, fontweight="bold", loc="left", pad=6)
@@ -288,7 +291,7 @@ def _draw_profits(axes: Axes, view: _View) -> None:
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=rendering.GRID, linewidth=0.8)
     shown = [leader for side in view.leaders for leader in side[: max(_CURVES, 6)]]
-    values = [leader.profit for leader in shown] + [leader.best[1] for leader in shown if leader.best is not None]
+    values = [leader.profit for leader in shown] + [leader.best.profit for leader in shown if leader.best is not None]
     low, high = min([0.0, *values]), max([1e-9, *values])
     room = high - low
     axes.set_xlim(low - (0.1 * room if low < 0.0 else 0.0), high + 0.28 * room)
@@ -297,8 +300,8 @@ def _draw_profits(axes: Axes, view: _View) -> None:
         axes.barh(row, leader.profit, height=0.62, color=leader.colour, alpha=0.85)
         end = leader.profit
         if leader.best is not None:
-            axes.barh(row, leader.best[1], height=0.62, facecolor="none", edgecolor=rendering.INK, linewidth=1.2)
-            end = max(end, leader.best[1])
+            axes.barh(row, leader.best.profit, height=0.62, facecolor="none", edgecolor=rendering.INK, linewidth=1.2)
+            end = max(end, leader.best.profit)
         words = f"{leader.profit:,.1f}"
         axes.text(max(end, 0.0) + 0.02 * room, row, words, va="center", fontsize=9.5, color=rendering.INK)
     axes.axvline(0.0, color=rendering.MUTED, linewidth=1.0)
@@ -332,7 +335,7 @@ def text(game: StackelbergGame, index: int = 0) -> str:
     game : StackelbergGame
         Batch of markets.
     index : int, default 0
-        Which market of the batch.
+        Index of the market in the batch.
 
     Returns
     -------
@@ -344,9 +347,9 @@ def text(game: StackelbergGame, index: int = 0) -> str:
     rows = [["leader", "price", "unit cost", "sold", "profit", "best price", "best profit"]]
     for side in view.leaders:
         for leader in side[:_WRITTEN]:
-            best = ["", ""] if leader.best is None else [f"{leader.best[0]:.2f}", f"{leader.best[1]:,.2f}"]
+            best = ["", ""] if leader.best is None else [f"{leader.best.price:.2f}", f"{leader.best.profit:,.2f}"]
             rows.append(
-                [leader.name, f"{leader.price:.2f}", f"{leader.cost:.2f}", f"{leader.sold:,.1f}",
+                [leader.name, f"{leader.price:.2f}", f"{leader.cost:.2f}", f"{leader.sales:,.1f}",
                  f"{leader.profit:,.2f}", *best]
             )  # fmt: skip
         if len(side) > _WRITTEN:

@@ -1,8 +1,9 @@
 """The Stackelberg pricing market of offloading: leaders post prices, followers split their work.
 
-Uses `ioa_marl.foundations` and `ioa_marl.markets.common`. `params` holds the parameters, `follower` the utility and
-the best share of a follower, `kernels` the answers and profits of one market, `draws` its random numbers, `search`
-best responses of leaders, `drivers` batches, `equilibrium` what users call, `references` optima on a grid.
+The package uses `ioa_marl.foundations` and `ioa_marl.markets.common`. `params` holds the parameters, `records` the
+records of the kernels, `follower` the utility and the best share of a follower, `kernels` the answers and profits of
+one market, `draws` its random numbers, `search` the best responses of leaders, `drivers` the loops over a batch,
+`observations` what the agents observe, `equilibrium` the functions for users, and `references` optima on a price grid.
 """
 
 import lazy_loader

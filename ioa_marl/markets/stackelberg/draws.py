@@ -1,4 +1,9 @@
-"""What a Stackelberg market draws: the technology of an instance, unit costs of an episode, conditions of a round."""
+"""Random draws of a Stackelberg market: the technology of an instance, unit costs of an episode, tasks of a round.
+
+In all kernels ``b`` is the index of the market in the batch, ``state`` the `MarketState` of the batch, and ``params``
+an array of one `StackelbergRecord`, shape (1,). Results are written into ``state``, whose fields have the shapes and
+units.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +26,15 @@ from ioa_marl.markets.stackelberg.kernels import (
 )
 from ioa_marl.markets.stackelberg.records import EpisodeTotals, StackelbergRecord, Traits
 
-# Purposes of the counter, those of an instance (key: instance, 0) first.
 OF_WIRELESS, OF_WIRELESS_2, OF_MOBILE, OF_FIXED, OF_REACH, OF_VELOCITY = range(101, 107)
-OF_COST, OF_COST_2, OF_TASK, OF_SPEED = range(4)
+"""Purposes of the random counter for the draws of an instance, whose key is (instance, 0)."""
+OF_COST, OF_TASK, OF_SPEED = 0, 2, 3
+"""Purposes for the draws of an episode, whose key is (seed, stream); costs of the fixed side use ``OF_COST`` + 1."""
 
 
 @kernel
 def _around(word: Any, mean: float, spread: float) -> float:
+    """Return a uniform number within ``spread`` of ``mean``, relative to it, from a word of the generator."""
     return mean * (1.0 + spread * (2.0 * to_unit(word) - 1.0))
 
 
@@ -39,14 +46,14 @@ def between(word: Any, low: float, high: float) -> float:
 
 @kernel
 def _normals(radius: Any, angle: Any) -> tuple[float, float]:
-    """Two independent standard normal numbers from two words (Box and Muller)."""
-    length, turn = math.sqrt(-2.0 * math.log(1.0 - to_unit(radius))), 2.0 * math.pi * to_unit(angle)
-    return length * math.cos(turn), length * math.sin(turn)
+    """Return two independent standard normal numbers from two words (Box and Muller)."""
+    length, direction = math.sqrt(-2.0 * math.log(1.0 - to_unit(radius))), 2.0 * math.pi * to_unit(angle)
+    return length * math.cos(direction), length * math.sin(direction)
 
 
 @kernel
 def _set_wireless(b: int, n: int, half: int, words: Any, state: MarketState, params: Array) -> None:
-    """Set the first or the second half of what a wireless agent is, from four words."""
+    """Draw the first (``half`` 0) or the second half of the traits of wireless agent ``n`` from four words."""
     p: StackelbergRecord = params[0]
     t: Traits = state.nominal[b, n]
     w0, w1, w2, w3 = words
@@ -57,18 +64,18 @@ def _set_wireless(b: int, n: int, half: int, words: Any, state: MarketState, par
         t.qoe_weight = _around(w3, p.qoe_weight, p.spread)
     else:
         t.exponent = _around(w0, p.efficiency, p.spread) * math.log(2.0)
-        # Energy price and noise power are the wireless agent's own, the same for both of its links.
+        # The energy price and the noise power belong to the wireless agent, so both of its links have the same factor.
         t.mobile_energy = _around(w1, p.mobile_energy, p.spread)
         t.fixed_energy = _around(w1, p.fixed_energy, p.spread)
         state.relay_time[b, n] = between(w2, p.relay_time_low, p.relay_time_high)
-        # Which mobile agent is a matter of names; which fixed agent is shuffled against it.
+        # Only the pairing matters, so mobile agents are assigned in order; `draw_instance` shuffles the fixed ones.
         state.reach[b, MOBILE, n] = n % p.mobile
         state.reach[b, FIXED, n] = n
 
 
 @kernel
 def _set_leader(b: int, side: int, leader: int, words: Any, state: MarketState, params: Array) -> None:
-    """Set what a mobile agent is, or a fixed one and the aerial agent behind it, from four words."""
+    """Draw the speed and the resources of a mobile agent, or of a fixed agent and its aerial agent, from four words."""
     p: StackelbergRecord = params[0]
     w0, w1, w2, _ = words
     speed = _around(w0, p.mobile_speed if side == MOBILE else p.fixed_speed, p.spread)
@@ -84,25 +91,28 @@ def _set_leader(b: int, side: int, leader: int, words: Any, state: MarketState, 
 
 @kernel
 def draw_instance(b: int, state: MarketState, params: Array, number: Any) -> None:
-    """Draw the technology of market ``b``; ``number`` is 0, or tells the draws of an instance apart."""
+    """Draw the technology of market ``b``.
+
+    ``number`` tells several draws of one instance apart: the episode if the technology is redrawn, else 0.
+    """
     p: StackelbergRecord = params[0]
     for purpose in range(OF_WIRELESS, OF_REACH + 1):
-        many = p.wireless
+        agents = p.wireless
         if purpose in (OF_MOBILE, OF_FIXED):
-            many = leader_count(purpose - OF_MOBILE, params)
-        for m in range(many):
-            # One place for all draws: the generator is long, and is compiled into each.
+            agents = leader_count(purpose - OF_MOBILE, params)
+        for m in range(agents):
+            # All purposes share this one call, because the generator is long and is inlined at every call.
             words = philox_block(state.instance[b], np.uint64(0), m + 1, number, purpose)
             if purpose <= OF_WIRELESS_2:
                 _set_wireless(b, m, purpose - OF_WIRELESS, words, state, params)
             elif purpose <= OF_FIXED:
                 _set_leader(b, purpose - OF_MOBILE, m, words, state, params)
             else:
-                # Fisher and Yates, from the front.
+                # This is one step of the Fisher-Yates shuffle, from the front.
                 other = m + int(to_unit(words[0]) * (p.wireless - m))
-                moved = state.reach[b, FIXED, m]
+                swapped = state.reach[b, FIXED, m]
                 state.reach[b, FIXED, m] = state.reach[b, FIXED, other]
-                state.reach[b, FIXED, other] = moved
+                state.reach[b, FIXED, other] = swapped
     for n in range(p.wireless):
         state.reach[b, FIXED, n] %= p.fixed
     for side in range(2):
@@ -111,7 +121,10 @@ def draw_instance(b: int, state: MarketState, params: Array, number: Any) -> Non
 
 @kernel
 def draw_velocities(b: int, state: MarketState, params: Array, number: Any) -> None:
-    """Speeds at the start: of the instance, or of the episode where they change from round to round."""
+    """Draw the initial speeds: they belong to the instance, or to the episode if the market is dynamic.
+
+    ``number`` is that of `draw_instance`.
+    """
     p: StackelbergRecord = params[0]
     key, stream = (state.seed[b], state.stream[b]) if p.dynamics else (state.instance[b], np.uint64(0))
     episode = state.episode[b] if p.dynamics else np.uint64(number)
@@ -126,7 +139,7 @@ def draw_velocities(b: int, state: MarketState, params: Array, number: Any) -> N
 
 @kernel
 def open_episode(b: int, state: MarketState, params: Array, redraw: bool) -> None:
-    """Draw unit costs, and the technology where it is new: at the first episode, or always with ``redraw``."""
+    """Draw the unit costs of the episode, and the technology in the first episode or, with ``redraw``, in every one."""
     p: StackelbergRecord = params[0]
     number = state.episode[b] if redraw else np.uint64(0)
     if redraw or state.episode[b] == 0:
@@ -146,7 +159,7 @@ def open_episode(b: int, state: MarketState, params: Array, redraw: bool) -> Non
 
 @kernel
 def _clear_episode(b: int, state: MarketState, params: Array) -> None:
-    """Set everything that a round writes or an episode adds up to zero."""
+    """Set the results of the last round and the totals of the episode to zero."""
     for side in range(2):
         for leader in range(state.price.shape[2]):
             state.price[b, side, leader] = 0.0
@@ -165,16 +178,16 @@ def _clear_episode(b: int, state: MarketState, params: Array) -> None:
 
 @kernel
 def _evolve(b: int, state: MarketState, params: Array) -> None:
-    """Gauss-Markov speeds and slow fading: x' = a x + (1 − a) mean + √(1 − a²) deviation · normal."""
+    """Advance the Gauss-Markov speeds and slow fading: x' = a x + (1 − a) mean + √(1 − a²) deviation · normal."""
     p: StackelbergRecord = params[0]
     noise = math.sqrt(1.0 - p.memory * p.memory)
-    everybody = p.wireless + p.mobile
-    first = np.uint64(state.round[b]) * np.uint64(everybody) + np.uint64(1)
-    for m in range(everybody):
+    movers = p.wireless + p.mobile
+    first = np.uint64(state.round[b]) * np.uint64(movers) + np.uint64(1)
+    for m in range(movers):
         w0, w1, w2, w3 = philox_block(state.seed[b], state.stream[b], first + np.uint64(m), state.episode[b], OF_SPEED)
-        pull = p.memory * state.velocity[b, m] + (1.0 - p.memory) * p.velocity
+        mean = p.memory * state.velocity[b, m] + (1.0 - p.memory) * p.velocity
         normal, _ = _normals(w0, w1)
-        state.velocity[b, m] = max(pull + noise * p.velocity_deviation * normal, 0.0)
+        state.velocity[b, m] = max(mean + noise * p.velocity_deviation * normal, 0.0)
         if m < p.wireless:
             other, _ = _normals(w2, w3)
             state.slow_fading[b, m] = p.memory * state.slow_fading[b, m] + noise * p.shadowing * other
@@ -182,26 +195,26 @@ def _evolve(b: int, state: MarketState, params: Array) -> None:
 
 @kernel
 def _tasks(word: Any, mean: float, most: int) -> int:
-    """Return a Poisson number of tasks, cut at ``most``, by inversion."""
-    left, term, number = to_unit(word), math.exp(-mean), 0
-    while number < most and left >= term:
-        left -= term
+    """Return a Poisson number of tasks, at most ``most``, by inversion of the distribution function."""
+    quantile, probability, number = to_unit(word), math.exp(-mean), 0
+    while number < most and quantile >= probability:
+        quantile -= probability
         number += 1
-        term *= mean / number
+        probability *= mean / number
     return number
 
 
 @kernel
 def _draw_tasks(b: int, n: int, state: MarketState, params: Array) -> None:
-    """Draw a wireless agent's tasks and the gain of its links in this round, and change its traits by them."""
+    """Draw the tasks and the channel gain of wireless agent ``n`` in this round, and scale its traits by them."""
     p: StackelbergRecord = params[0]
     t: Traits = state.traits[b, n]
     counter = np.uint64(state.round[b]) * np.uint64(p.wireless) + np.uint64(1) + np.uint64(n)
     w0, w1, _, _ = philox_block(state.seed[b], state.stream[b], counter, state.episode[b], OF_TASK)
-    # Bandwidth is granted per task, so that the noise power, and with it the energy, goes with their number.
+    # Bandwidth is granted per task, so the noise power, and with it the energy, is proportional to the tasks.
     tasks = _tasks(w0, p.arrivals, p.max_tasks)
     t.load *= tasks
-    # What fades is around the wireless agent, so both of its links do, and the fixed one stays the better one.
+    # The fading arises around the wireless agent, so it is the same for both links, and the fixed one stays better.
     rayleigh = -math.log(1.0 - to_unit(w1))
     gain = min(max(rayleigh * db_to_ratio(state.slow_fading[b, n]), 1.0 / p.fading_limit), p.fading_limit)
     t.mobile_energy *= tasks / gain
@@ -210,7 +223,7 @@ def _draw_tasks(b: int, n: int, state: MarketState, params: Array) -> None:
 
 @kernel
 def open_round(b: int, state: MarketState, params: Array) -> None:
-    """Set the wireless agents of a round: as they are, or with tasks, gains and speeds of their own."""
+    """Set the traits of the wireless agents for the round to come; in a dynamic market tasks, gains and speeds vary."""
     p: StackelbergRecord = params[0]
     if p.dynamics and state.round[b] > 0:
         _evolve(b, state, params)
@@ -220,9 +233,9 @@ def open_round(b: int, state: MarketState, params: Array) -> None:
         t.load, t.qoe_weight, t.slack = nominal.load, nominal.qoe_weight, nominal.slack
         t.exponent, t.mobile_energy, t.fixed_energy = nominal.exponent, nominal.mobile_energy, nominal.fixed_energy
         i = state.reach[b, MOBILE, n]
-        apart = abs(state.velocity[b, n] - state.velocity[b, p.wireless + i]) / p.velocity_range
+        relative_speed = abs(state.velocity[b, n] - state.velocity[b, p.wireless + i]) / p.velocity_range
         t.mobility_factor = mobility_factor(
-            state.idle_share[b, i], min(apart, 1.0), p.mobility_weight, p.mobility_offset
+            state.idle_share[b, i], min(relative_speed, 1.0), p.mobility_weight, p.mobility_offset
         )
         if p.dynamics:
             _draw_tasks(b, n, state, params)

@@ -1,4 +1,14 @@
-"""Batched drivers of the Stackelberg market: open, play and audit many markets. Arrays are written in place."""
+"""Batched drivers of the Stackelberg market: open, play and audit many markets. Arrays are written in place.
+
+Common arguments of all drivers:
+
+- ``state``: the `MarketState` of the batch;
+- ``params``: the parameters, `StackelbergRecord` (1,);
+- ``mask``: bool (batch,), the markets that are played; the rows of the others are not touched;
+- ``side``: 0 mobile, 1 fixed;
+- ``price``: float64 (batch, 2, leaders), unit prices [units/Mbit], which need not be the posted ones;
+- ``scan``: scratch of a search, `GridPoint` (grid points,), see `StackelbergParams.scan`.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +34,10 @@ from ioa_marl.markets.stackelberg.search import best_response, iterate_prices, n
 
 @kernel
 def open_markets(state: MarketState, params: Array, redraw: bool, mask: Array) -> None:
-    """Draw and open the present episode of the markets ``mask``, bool (batch,)."""
+    """Draw the current episode of the markets ``mask`` and open its first round.
+
+    With ``redraw`` the technology of the instance is drawn anew in every episode.
+    """
     for b in range(mask.shape[0]):
         if mask[b]:
             open_episode(b, state, params, redraw)
@@ -32,7 +45,7 @@ def open_markets(state: MarketState, params: Array, redraw: bool, mask: Array) -
 
 @kernel
 def reshape_markets(state: MarketState, params: Array, mask: Array) -> None:
-    """Take in traits, computing times or offloading ratios α that were changed from outside; see `shape_followers`."""
+    """Recompute the answers' curves after traits, computing times or ratios α have changed; see `shape_followers`."""
     for b in range(mask.shape[0]):
         if mask[b]:
             shape_followers(b, state, params)
@@ -40,7 +53,7 @@ def reshape_markets(state: MarketState, params: Array, mask: Array) -> None:
 
 @kernel
 def post_prices(state: MarketState, params: Array, mask: Array, side: int, prices: Array) -> None:
-    """Post the unit prices ``prices``, float64 (batch, leaders of the side), in the markets ``mask``."""
+    """Post ``prices``, float64 (batch, leaders of the side) [units/Mbit], in the markets ``mask``."""
     for b in range(mask.shape[0]):
         if mask[b]:
             for leader in range(leader_count(side, params)):
@@ -49,7 +62,7 @@ def post_prices(state: MarketState, params: Array, mask: Array, side: int, price
 
 @kernel
 def answer_markets(state: MarketState, params: Array, mask: Array) -> None:
-    """Every wireless agent's exact answer to the posted prices in the markets ``mask``."""
+    """Write every wireless agent's exact best answer to the posted prices into ``share`` and ``buys``."""
     for b in range(mask.shape[0]):
         if mask[b]:
             answer_prices(b, state, params)
@@ -57,7 +70,7 @@ def answer_markets(state: MarketState, params: Array, mask: Array) -> None:
 
 @kernel
 def choose_shares(state: MarketState, params: Array, mask: Array, shares: Array) -> None:
-    """Take chosen shares, float64 (batch, wireless); a wireless agent whose utility would be negative buys nothing."""
+    """Set the shares to ``shares``, float64 (batch, wireless); agents with a negative utility buy nothing instead."""
     for b in range(mask.shape[0]):
         if mask[b]:
             for n in range(params[0].wireless):
@@ -71,7 +84,7 @@ def choose_shares(state: MarketState, params: Array, mask: Array, shares: Array)
 
 @kernel
 def close_round(state: MarketState, params: Array, mask: Array, terminated: Array) -> None:
-    """Settle the round and set the next one's conditions, or ``terminated``, bool (batch,), after the last round."""
+    """Settle the round, and write into ``terminated``, bool (batch,), whether it was the last one of the episode."""
     for b in range(mask.shape[0]):
         if mask[b]:
             settle(b, state, params)
@@ -97,7 +110,11 @@ def nash_conv_of_markets(
     gain: Array,
     total: Array,
 ) -> None:
-    """NashConv of ``price`` (batch, 2, leaders) in the markets ``mask``: ``total`` (batch,), ``gain`` per leader."""
+    """Write the NashConv of ``price`` [units].
+
+    ``total``, float64 (batch,), becomes the sum of all gains, and ``gain``, float64 (batch, 2, leaders), the gain of
+    each leader by its best deviation alone.
+    """
     for b in range(mask.shape[0]):
         if mask[b]:
             total[b] = nash_conv(b, state, price, params, scan, gain)
@@ -107,10 +124,9 @@ def nash_conv_of_markets(
 def best_responses(
     state: MarketState, params: Array, mask: Array, side: int, price: Array, scan: Array, deviations: Array
 ) -> None:
-    """Best price of every leader of a side against ``price``, float64 (batch, 2, leaders).
+    """Write the best price of every leader of a side against ``price`` into ``deviations``.
 
-    ``deviations``, `Deviation` (batch, leaders of the side), is written in the markets ``mask``; ``scan``, `GridPoint`
-    (grid points,), is scratch.
+    ``deviations`` are `Deviation` (batch, leaders of the side).
     """
     for b in range(mask.shape[0]):
         if mask[b]:
@@ -131,7 +147,10 @@ def solve_markets(
     scan: Array,
     solutions: Array,
 ) -> None:
-    """Algorithm 2 in the markets ``mask``: ``solutions``, `Solution` (batch,); see `iterate_prices`."""
+    """Run Algorithm 2 in the markets ``mask``, and write into ``solutions``, `Solution` (batch,), how it ended.
+
+    ``price``, ``previous`` and ``lowest_price`` are float64 (batch, 2, leaders); see `iterate_prices`.
+    """
     for b in range(mask.shape[0]):
         if mask[b]:
             converged, rounds, lowest = iterate_prices(b, state, params, price, previous, lowest_price, scan)
@@ -141,7 +160,7 @@ def solve_markets(
 
 @kernel
 def profits_of_markets(state: MarketState, params: Array, mask: Array, price: Array, out: Array) -> None:
-    """Profits at exact answers to ``price``: ``out`` float64 (batch, 2, leaders)."""
+    """Write every leader's profit [units] at exact answers to ``price`` into ``out``, float64 (batch, 2, leaders)."""
     for b in range(mask.shape[0]):
         if mask[b]:
             for side in range(2):
@@ -152,7 +171,10 @@ def profits_of_markets(state: MarketState, params: Array, mask: Array, price: Ar
 
 @kernel
 def utilities_at(state: MarketState, params: Array, shares: Array, out: Array) -> None:
-    """U_n of every wireless agent at given shares, float64 (batch, wireless), whether or not it would buy."""
+    """Write U_n of every wireless agent [units] at ``shares``, whether or not it would buy.
+
+    ``shares`` and ``out`` are float64 (batch, wireless).
+    """
     for b in range(shares.shape[0]):
         for n in range(params[0].wireless):
             paid = price_paid(b, n, state.price[b, MOBILE, state.reach[b, MOBILE, n]], state, params)
@@ -162,7 +184,10 @@ def utilities_at(state: MarketState, params: Array, shares: Array, out: Array) -
 
 @kernel
 def latencies_at(state: MarketState, params: Array, shares: Array, out: Array) -> None:
-    """Latency t − t_up [s] of every wireless agent at given shares, float64 (batch, wireless)."""
+    """Write the latency t − t_up [s] of every wireless agent at ``shares``.
+
+    ``shares`` and ``out`` are float64 (batch, wireless).
+    """
     for b in range(shares.shape[0]):
         for n in range(params[0].wireless):
             j = state.reach[b, FIXED, n]
@@ -175,6 +200,10 @@ def latencies_at(state: MarketState, params: Array, shares: Array, out: Array) -
 def demand_of_leader(
     state: MarketState, params: Array, b: int, side: int, leader: int, price: Array, own: Array, demand: Array
 ) -> None:
-    """Load that a leader sells, ``demand`` (n,) [Mbit], at each of its prices ``own`` (n,) against ``price``."""
+    """Write the demand curve of one leader of market ``b`` against the others' prices ``price``.
+
+    ``own``, float64 (points,), are prices of the leader [units/Mbit], and ``demand``, float64 (points,), becomes the
+    load that it is paid for at each of them, mobility factor included [Mbit].
+    """
     for row in range(own.shape[0]):
         _, demand[row], _ = leader_profit(b, side, leader, own[row], state, price, params)

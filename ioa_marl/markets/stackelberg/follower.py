@@ -38,13 +38,13 @@ SEGMENTS = 3
 NEWTON_STEPS = 60
 SHARE_TOLERANCE = 1e-13
 CELLS = 24
-"""Cells per segment in which the stationary points of a utility that is not concave are looked for."""
+"""Cells per segment in which the search looks for stationary points of a utility that is not concave."""
 
 
 @kernel
 def _marginal(base: float, slope: float, qoe: float, bend: float, growth: float, share: float) -> float:
     """G at a share: −K τ'/(A − τ) − b e^{b o} (c_i − c_j); ``growth`` is e^{b o}, ``bend`` is b (c_i − c_j)."""
-    # Rounding may leave less than nothing at the last feasible share.
+    # Rounding may make the difference negative at the last feasible share.
     return -qoe * slope / max(base - slope * share, 0.0) - bend * growth
 
 
@@ -63,7 +63,7 @@ def latency(case: int, share: float, mobile: float, fixed: float, aerial: float,
     relay : float
         t_k_up, from the fixed to the aerial agent [s].
     passed : bool
-        Whether anything is passed on (α > 0); if not, the aerial branch does not exist.
+        Whether the fixed agent passes a part on (α > 0); if not, the aerial branch does not exist.
     """
     own = share * mobile
     rest = (1.0 - share) * fixed
@@ -91,10 +91,11 @@ def shape_follower(
     curve: Array,
     segments: Array,
 ) -> None:
-    """Write what the answers of wireless agent ``n`` of market ``b`` need, for any prices; see `latency`.
+    """Write the curve G of wireless agent ``n`` of market ``b``, from which its answer to any prices follows.
 
+    The times and ``case`` are those of `latency`.
     ``traits`` are `Traits` and ``curve`` is `Curve`, both (batch, wireless), ``segments`` are `Segment`
-    (batch, wireless, SEGMENTS). A segment of no length has infinite G at both ends, so that no price falls into it.
+    (batch, wireless, SEGMENTS). An empty segment has infinite G at both ends, so that no price falls into it.
     """
     t: Traits = traits[b, n]
     c: Curve = curve[b, n]
@@ -104,7 +105,7 @@ def shape_follower(
     aerial_on = passed and case in (AA, MAX)
     mobile_on = case in (MA, MAX)
 
-    # Where 1 + ε − t > 0.
+    # The feasible shares are those with 1 + ε − t > 0.
     low, high = 0.0, 1.0
     if fixed_on and fixed > slack:
         low = max(low, 1.0 - slack / fixed)
@@ -117,7 +118,7 @@ def shape_follower(
     c.lowest_share, c.highest_share = low, high
     c.bend, c.full_energy = bend, math.expm1(exponent)
 
-    # The mobile branch is the longest beyond ``up``, the fixed one before ``down``, the aerial one between.
+    # The fixed branch is the longest for shares below ``down``, the mobile one above ``up``, the aerial one between.
     up, down = high, high
     if case == MAX:
         if mobile > 0.0:
@@ -142,7 +143,7 @@ def shape_follower(
         elif r == 2:
             right, base, slope = high, slack, mobile
         if case == AA and not passed:
-            base, slope = slack, 0.0  # nothing is computed anywhere that counts
+            base, slope = slack, 0.0  # the only branch that counts does not exist
         segment: Segment = segments[b, n, r]
         segment.end, segment.base, segment.slope = right, base, slope
         segment.left_marginal, segment.right_marginal = math.inf, math.inf
@@ -151,20 +152,23 @@ def shape_follower(
             segment.left_marginal = _marginal(base, slope, qoe, bend, math.exp(exponent * left), left)
             segment.right_marginal = _marginal(base, slope, qoe, bend, math.exp(exponent * right), right)
         left = right
-    # Below this payment a wireless agent takes part whatever its share: the usual case needs no logarithm.
+    # Up to this payment the agent buys at any share, so that the usual case of `best_share` needs no logarithm.
     most_energy = max(t.mobile_energy, t.fixed_energy) * c.full_energy
     c.sure_payment = qoe * math.log(shortest) - most_energy if shortest > 0.0 else -math.inf
 
 
 @kernel
 def gross_utility(b: int, n: int, traits: Array, curve: Array, segments: Array, share: float) -> tuple[float, float]:
-    """QoE K ln(1 + ε − t) and energy cost ζ E (Eq. 13 without payments) at a share; QoE is −∞ at or past ε + 1."""
+    """Return QoE K ln(1 + ε − t) and energy cost ζ E [units] at a share: Eq. 13 without payments.
+
+    QoE is −∞ where t ≥ 1 + ε. Arrays are those of `shape_follower`.
+    """
     t: Traits = traits[b, n]
     c: Curve = curve[b, n]
     r = 0
     while r < SEGMENTS - 1 and share > segments[b, n, r].end:
         r += 1
-    # A segment of no length has no say.
+    # Empty segments are skipped.
     while r < SEGMENTS - 1 and segments[b, n, r].right_marginal == math.inf:
         r += 1
     left = segments[b, n, r].base - segments[b, n, r].slope * share
@@ -179,7 +183,7 @@ def gross_utility(b: int, n: int, traits: Array, curve: Array, segments: Array, 
 def net_utility(
     b: int, n: int, traits: Array, curve: Array, segments: Array, share: float, mobile: float, fixed: float
 ) -> float:
-    """U_n (Eq. 13) at a share and at the unit prices that the wireless agent pays, mobility factor included."""
+    """Return U_n (Eq. 13) [units] at a share and at the unit prices paid; prices and arrays as in `best_share`."""
     qoe, energy = gross_utility(b, n, traits, curve, segments, share)
     return float(qoe - energy - traits[b, n].load * (share * mobile + (1.0 - share) * fixed))
 
@@ -188,7 +192,7 @@ def net_utility(
 def _root(
     low: float, high: float, start: float, base: float, slope: float, qoe: float, bend: float, b: float, y: float
 ) -> float:
-    """Return the share in (low, high) at which G = y, G falling through it: Newton's method kept inside the bracket."""
+    """Return the share in (low, high) at which G falls through y, by Newton's method that stays in the bracket."""
     share = start
     for _ in range(NEWTON_STEPS):
         growth = math.exp(b * share)
@@ -211,7 +215,7 @@ def _root(
 
 @kernel
 def _concave_share(b: int, n: int, traits: Array, curve: Array, segments: Array, y: float) -> float:
-    """Return the best share where U is concave: in the segment in which G falls through y, or at a kink or an end."""
+    """Return the best share where U is concave: the share at which G falls through y, else a kink or an end."""
     t: Traits = traits[b, n]
     c: Curve = curve[b, n]
     left = c.lowest_share
@@ -233,7 +237,10 @@ def _concave_share(b: int, n: int, traits: Array, curve: Array, segments: Array,
 
 @kernel
 def _searched_share(b: int, n: int, traits: Array, curve: Array, segments: Array, y: float) -> float:
-    """Return the best share where U need not be concave: cells in which G falls through y, refined; ends and kinks."""
+    """Return the best share where U need not be concave.
+
+    Candidates are the ends, the kinks, and in each cell in which G falls through y the share at which it does.
+    """
     t: Traits = traits[b, n]
     c: Curve = curve[b, n]
     best, best_value = c.lowest_share, -math.inf
@@ -263,7 +270,7 @@ def _searched_share(b: int, n: int, traits: Array, curve: Array, segments: Array
                     candidate = 0.5 * (low + high)
                 before = after
                 if candidate >= 0.0:
-                    # Only differences count, so the price of the fixed agent stays out: y is the price of a share.
+                    # Only differences of utility count, so y, the price of a whole share, replaces both prices.
                     qoe, energy = gross_utility(b, n, traits, curve, segments, candidate)
                     value = qoe - energy - y * candidate
                     if value > best_value:
@@ -285,7 +292,13 @@ def best_share(
     traits, curve, segments : ndarray
         See `shape_follower`.
     mobile, fixed : float
-        Unit prices [units/Mbit], the mobile one times the mobility factor where the wireless agent pays that.
+        Unit prices [units/Mbit]; the mobile one includes the mobility factor where the wireless agent pays it.
+
+    Returns
+    -------
+    share : float
+        In [0, 1].
+    buys : bool
     """
     load = traits[b, n].load
     c: Curve = curve[b, n]

@@ -2,8 +2,11 @@
 
 Sides are 0 (mobile agents) and 1 (fixed agents). Wireless agent n is in reach of one leader of each side, ``reach``;
 ``member[side]`` lists the wireless agents of leader 0, then those of leader 1 and so on, from ``start``. A leader's
-profit depends on its own members only, and with it every search for a better price. Prices that are tried are
-arguments of their own, shape (batch, 2, leaders), so that a search never touches the posted ones.
+profit depends on its own members only, so a search for a better price looks at these only. Prices that are tried are
+a separate argument, shape (batch, 2, leaders), so that a search never changes the posted ones.
+
+In all kernels ``b`` is the index of the market in the batch, ``state`` the `MarketState` of the batch, whose docstring
+has shapes and units, and ``params`` an array of one `StackelbergRecord`, shape (1,).
 
 How one wireless agent answers is in `ioa_marl.markets.stackelberg.follower`.
 Source: Sections IV-A to IV-C and V-A of "Hybrid Stackelberg Game and Diffusion-based Auction for Two-tier Agentic AI
@@ -27,7 +30,10 @@ MOBILE, FIXED = 0, 1
 
 
 class MarketState(NamedTuple):
-    """Everything that a batch of markets is, as arrays that can be saved and restored; leaders padded per side."""
+    """The complete state of a batch of markets, as arrays that can be saved and restored.
+
+    The axis of leaders has the length of the larger side.
+    """
 
     seed: Array
     """uint64 (batch,): first key word of the market's random stream."""
@@ -36,7 +42,7 @@ class MarketState(NamedTuple):
     instance: Array
     """uint64 (batch,): number of the technology."""
     episode: Array
-    """uint64 (batch,): episodes begun so far, counted from 0."""
+    """uint64 (batch,): index of the current episode, counted from 0."""
     phase: Array
     """int64 (batch,): phase of the round."""
     cycles: Array
@@ -54,9 +60,9 @@ class MarketState(NamedTuple):
     traits: Array
     """`Traits` (batch, wireless): the wireless agents in this round."""
     curve: Array
-    """`Curve` (batch, wireless): what their answers need in this round."""
+    """`Curve` (batch, wireless): the curves G from which their answers follow in this round."""
     segments: Array
-    """`Segment` (batch, wireless, segments): the pieces of their curves, see `follower`."""
+    """`Segment` (batch, wireless, segments): the segments of these curves, see `follower`."""
     time_per_mbit: Array
     """float64 (batch, 2, leaders): λ/μ of a leader [s/Mbit]."""
     idle_share: Array
@@ -102,7 +108,7 @@ def leader_count(side: int, params: Array) -> int:
 
 @kernel
 def list_members(b: int, side: int, leaders: int, state: MarketState) -> None:
-    """Write ``member`` and ``start`` of one side from ``reach``, by counting."""
+    """Write ``member`` and ``start`` of one side from ``reach``, by a counting sort."""
     n = state.reach.shape[2]
     for leader in range(state.start.shape[2]):
         state.start[b, side, leader] = 0
@@ -121,12 +127,15 @@ def list_members(b: int, side: int, leaders: int, state: MarketState) -> None:
 
 @kernel
 def computing_times(b: int, n: int, state: MarketState, params: Array) -> tuple[float, float, float]:
-    """W λ_i/μ_i, W (1 − α) λ_j/μ_j and W α λ_k/μ_k of wireless agent ``n``'s whole workload [s]."""
+    """Return the times [s] in which the three agents would compute all of wireless agent ``n``'s workload.
+
+    They are W λ_i/μ_i (mobile), W (1 − α) λ_j/μ_j (fixed) and W α λ_k/μ_k (aerial).
+    """
     i, j = state.reach[b, MOBILE, n], state.reach[b, FIXED, n]
     load, alpha = state.traits[b, n].load, state.offloading_ratio[b, j]
     mobile = load * state.time_per_mbit[b, MOBILE, i]
     if params[0].congestion:
-        # Equal parts of its speed for all in its reach that have a task.
+        # The mobile agent divides its speed equally among the wireless agents in its reach that have a task.
         sharing = 0
         for q in range(state.start[b, MOBILE, i], state.start[b, MOBILE, i + 1]):
             sharing += state.traits[b, state.member[b, MOBILE, q]].load > 0.0
@@ -153,7 +162,7 @@ def shape_followers(b: int, state: MarketState, params: Array) -> None:
 
 @kernel
 def price_paid(b: int, n: int, mobile_price: float, state: MarketState, params: Array) -> float:
-    """Return what a wireless agent pays per Mbit to its mobile agent: p_i m, or p_i where m is credited as printed."""
+    """Return the unit price that a wireless agent pays to its mobile agent: p_i m, or p_i with ``as_printed``."""
     return mobile_price if params[0].as_printed else mobile_price * state.traits[b, n].mobility_factor
 
 
@@ -161,26 +170,26 @@ def price_paid(b: int, n: int, mobile_price: float, state: MarketState, params: 
 def leader_profit(
     b: int, side: int, leader: int, own: float, state: MarketState, price: Array, params: Array
 ) -> tuple[float, float, int]:
-    """Eqs. 14 and 16 at exact answers: profit of one leader at the price ``own``, the others' as in ``price``.
+    """Return the profit (Eqs. 14 and 16) of one leader at the price ``own`` if its members answer exactly.
 
     Parameters
     ----------
     b, side, leader : int
-        Market, 0 mobile or 1 fixed, index of the leader.
+        The market, the side (0 mobile, 1 fixed) and the index of the leader on its side.
     own : float
-        Its unit price [units/Mbit].
+        Unit price of the leader [units/Mbit].
     price : ndarray of float64, shape (batch, 2, leaders)
-        Prices of which only the other side's count.
+        Unit prices of all leaders [units/Mbit]; only those of the other side are used.
 
     Returns
     -------
     profit : float
-        In units.
+        Profit [units].
     priced_load : float
-        Load that the price is paid for, mobility factor included [Mbit]: the slope of the profit in the price while
-        nobody changes its mind.
+        Load that is paid for, mobility factor included [Mbit]. It is the slope of the profit in the price as long as
+        no member changes its share.
     buyers : int
-        Members that buy.
+        Number of members that buy.
     """
     profit, priced_load, buyers = 0.0, 0.0, 0
     cost = state.cost[b, side, leader]
@@ -203,7 +212,7 @@ def leader_profit(
 
 @kernel
 def answer_prices(b: int, state: MarketState, params: Array) -> None:
-    """Every wireless agent's exact answer to the posted prices: ``share`` and ``buys``."""
+    """Write every wireless agent's exact best answer to the posted prices into ``share`` and ``buys``."""
     for n in range(params[0].wireless):
         paid = price_paid(b, n, state.price[b, MOBILE, state.reach[b, MOBILE, n]], state, params)
         fixed_price = state.price[b, FIXED, state.reach[b, FIXED, n]]
@@ -214,10 +223,10 @@ def answer_prices(b: int, state: MarketState, params: Array) -> None:
 
 @kernel
 def settle(b: int, state: MarketState, params: Array) -> None:
-    """Payments, profits and utilities of a round in which ``share`` and ``buys`` are decided; adds to the totals.
+    """Write payments, profits and utilities of a round from ``share`` and ``buys``, and add them to the totals.
 
-    A fixed agent that serves a part of its load is paid for that part, and the QoE counts in the part of the workload
-    that is served.
+    A fixed agent that serves only a part of its load is paid for that part, and the QoE is weighted by the part of the
+    workload that is served.
     """
     p: StackelbergRecord = params[0]
     totals: EpisodeTotals = state.totals[b]

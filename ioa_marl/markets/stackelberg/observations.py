@@ -1,4 +1,4 @@
-"""What the agents of a Stackelberg market see, scaled to [0, 1] by upper bounds of each quantity."""
+"""Observations of the agents of a Stackelberg market, scaled to [0, 1] by an upper bound of each quantity."""
 
 from __future__ import annotations
 
@@ -14,10 +14,24 @@ WIRELESS_FEATURES = 10
 
 @kernel
 def observe_leaders(state: MarketState, params: Array, side: int, extended: bool, out: Array) -> None:
-    """Write what every leader of a side sees: float32 (batch, leaders, features).
+    """Write the observations of the leaders of a side.
 
-    Own unit cost, own last price, share of its members' load that it sold, mean last price of the leaders that its
-    members can turn to, round; extended: members, their load, own λ/μ, their mean QoE weight and link energies.
+    The features are the own unit cost, the own last price, the sold share of the members' load, the mean last price of
+    the leaders on the other side whom the members have in reach, and the round. Extended observations add the number of
+    members, their mean load, the own λ/μ, their mean QoE weight and the mean energies of their links.
+
+    Parameters
+    ----------
+    state : MarketState
+        Batch of markets.
+    params : ndarray of StackelbergRecord, shape (1,)
+        Parameters.
+    side : int
+        0 mobile, 1 fixed.
+    extended : bool
+        Whether observations are extended.
+    out : ndarray of float32, shape (batch, leaders of the side, features)
+        Where the observations go, in [0, 1].
     """
     p: StackelbergRecord = params[0]
     most_time = p.most_mobile_time if side == MOBILE else p.most_fixed_time
@@ -54,9 +68,10 @@ def observe_leaders(state: MarketState, params: Array, side: int, extended: bool
 
 @kernel
 def observe_wireless(state: MarketState, params: Array, out: Array) -> None:
-    """Write what every wireless agent sees: float32 (batch, wireless, 10).
+    """Write the observations of the wireless agents into ``out``, float32 (batch, wireless, 10), in [0, 1].
 
-    Both prices, W, 1 + ε − t_up, W λ/μ of all three (over its bound), α, both link energies.
+    The features are both prices, W, 1 + ε − t_up, W λ/μ of the mobile, fixed and aerial agent, α, and the energies of
+    both links. ``params`` is a `StackelbergRecord` (1,).
     """
     p: StackelbergRecord = params[0]
     most = max(p.most_energy, 1e-300)

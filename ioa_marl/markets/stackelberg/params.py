@@ -1,15 +1,15 @@
-"""The Stackelberg offloading market: parameters and presets, drawing markets.
+"""The Stackelberg offloading market: its parameters and presets, and functions that allocate and draw markets.
 
 Mobile and fixed agents (leaders) post unit prices of computing; each wireless agent (follower) is in reach of one of
 each and answers with the share of its workload that goes to the mobile one. Source: Sections IV-A to IV-C and V-A of
 "Hybrid Stackelberg Game and Diffusion-based Auction for Two-tier Agentic AI Task Offloading in Internet of Agents".
 
-To compose the market with others, work with the kernels. `kernels.MarketState` holds a batch of markets; set
-``offloading_ratio`` (α of each fixed agent; 0 drops the aerial branch), ``relay_time`` and ``served_fraction`` as you
-need and call `shape_followers(b, state, params)`; then `answer_prices` writes every exact answer to ``price``,
-`settle` books payments, profits and utilities, and `leader_profit` says what a leader would earn at another price. For
-a single wireless agent there are `follower.shape_follower`, `best_share`, `gross_utility`, `net_utility`, `latency`.
-The batched drivers of the same are in `drivers`.
+To compose the market with others, use the kernels. `kernels.MarketState` is a batch of markets. Set
+``offloading_ratio`` (α of each fixed agent; 0 drops the aerial branch), ``relay_time`` and ``served_fraction``, and
+call `shape_followers(b, state, params)`. Then `answer_prices` writes every exact answer to ``price``, `settle` books
+payments, profits and utilities, and `leader_profit` returns the profit of a leader at another price. For a single
+wireless agent there are `follower.shape_follower`, `best_share`, `gross_utility`, `net_utility` and `latency`.
+`drivers` has the same for batches.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ _SAME_IN_RECORD = (
 )  # fmt: skip
 """Parameters that kernels read under the same name."""
 SMALLEST, LARGEST = 1e-9, 1e9
-"""Smallest size of what must be positive, and largest of any amount, that is accepted."""
+"""Accepted range of positive parameters."""
 
 
 @dataclass(frozen=True)
 class StackelbergParams:
     """Parameters of the Stackelberg market; the defaults are the preset ``paper``.
 
-    Money is in units of account. Quantities without a range of their own are drawn per agent, uniform within
-    ``spread`` of the value given here. The bandwidth of a wireless agent goes with its workload and its transmission
-    time, so that its spectral efficiency stays within ``spread`` of workload/(bandwidth · upload_time).
+    Money is in units of account. Quantities that differ between agents and have no range are drawn per agent, uniform
+    within the relative ``spread`` of their parameter. The bandwidth of a wireless agent is scaled with its workload and
+    its transmission time: its spectral efficiency stays within ``spread`` of workload/(bandwidth · upload_time).
     """
 
     wireless: int = 1
@@ -67,9 +67,9 @@ class StackelbergParams:
     latency_case: str = "max"
     """Which branch of the latency binds: ``max`` (the longest), or always ``ma``, ``fa`` or ``aa``."""
     mobility: str = "paid_by_follower"
-    """Who pays for the mobility factor m: ``paid_by_follower``, or nobody (``as_printed``)."""
+    """Who pays for the mobility factor m: the wireless agent (``paid_by_follower``) or nobody (``as_printed``)."""
     congestion: bool = False
-    """Whether a mobile agent's speed is split evenly among the wireless agents in its reach that have a task."""
+    """Whether a mobile agent's speed is divided equally among the wireless agents in its reach that have a task."""
     dynamics: bool = False
     """Whether speeds, channel gains and numbers of tasks change between rounds."""
     redraw: str = "never"
@@ -105,9 +105,9 @@ class StackelbergParams:
     mobile_cost: tuple[float, float] = (0.5, 0.5)
     """Range of a mobile agent's unit cost ξ σ μ² λ [units/Mbit], uniform per episode."""
     fixed_cost: tuple[float, float] = (1.85, 1.85)
-    """Range of a fixed agent's unit cost, passing on included [units/Mbit], uniform per episode."""
+    """Range of a fixed agent's unit cost, relaying included [units/Mbit], uniform per episode."""
     price_cap: float = 10.0
-    """Largest unit price p̄ [units/Mbit]."""
+    """Largest unit price p̄ that a leader may post [units/Mbit]."""
     spread: float = 0.0
     """Relative half-width of the quantities that differ between agents, in [0, 0.9]."""
     mobility_weight: float = 0.0
@@ -115,7 +115,7 @@ class StackelbergParams:
     mobility_offset: float = 1.0
     """Mobility factor m of a mobile agent without idle resources."""
     lowest_idle: float = 0.0
-    """Smallest idle share of a mobile agent's resources; uniform between this and 1."""
+    """Smallest idle share of a mobile agent's resources, which is uniform between this and 1."""
     velocity: float = 15.0
     """Mean speed of wireless and mobile agents [m/s]."""
     velocity_deviation: float = 3.0
@@ -133,18 +133,18 @@ class StackelbergParams:
     max_tasks: int = 3
     """Largest number of tasks of a wireless agent in a round."""
     deviation_step: float = 0.05
-    """Grid Δ on which leaders look for better prices, before refinement [units/Mbit]."""
+    """Step Δ of the grid on which better prices are searched before refinement [units/Mbit]."""
     deviation_tolerance: float = 1e-5
-    """Width to which the best price is refined [units/Mbit]."""
+    """Width of the bracket at which the refinement of a best price stops [units/Mbit]."""
     price_tolerance: float = 1e-2
-    """Algorithm 2 stops when no price moves by more than this, η [units/Mbit]."""
+    """Tolerance η: Algorithm 2 stops when no price changes by more [units/Mbit]."""
     nash_tolerance: float = 1e-4
     """NashConv over total leader profit up to which prices count as an equilibrium."""
     max_iterations: int = 60
-    """Rounds of Algorithm 2 after which no pure equilibrium counts as found."""
+    """Largest number of rounds of Algorithm 2; without convergence there is no pure equilibrium."""
 
     def __post_init__(self) -> None:
-        """Refuse what no market can be made of, naming key, value and what is allowed."""
+        """Raise an error that names key, value and what is allowed if a parameter is out of range."""
         for name, most in (("wireless", 1_000_000), ("mobile", 10_000), ("fixed", 10_000)):
             check_integer(self, name, 1, most)
         for name in ("rounds", "max_iterations"):
@@ -191,7 +191,7 @@ class StackelbergParams:
             require(isinstance(getattr(self, name), bool), name, getattr(self, name), "true or false")
 
     def _check_feasible(self) -> None:
-        """Refuse markets in which a wireless agent may have no share that keeps 1 + ε − t > 0, or E overflows."""
+        """Refuse markets in which a wireless agent may have no share with 1 + ε − t > 0, or in which E may overflow."""
         share = np.linspace(0.0, 1.0, 1001)
         slack = 1.0 + self.tolerable_delay * (1.0 - self.spread) - self.upload_time * (1.0 + self.spread)
         load = self.workload * self._most_tasks() * (1.0 + self.spread) / (1.0 - self.spread)
@@ -247,7 +247,7 @@ class StackelbergParams:
         )
 
     def _upper_bounds(self) -> dict[str, float]:
-        """Return the bounds by which what agents see is scaled; see `StackelbergRecord`."""
+        """Return the upper bounds by which observations are scaled; see `StackelbergRecord`."""
         most, least, tasks = 1.0 + self.spread, 1.0 - self.spread, self._most_tasks()
         gain = self.fading_limit * tasks if self.dynamics else 1.0
         return {
@@ -283,7 +283,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "scarce": {**_CITY, "qoe_weight": 350.0, "relay_time": (0.02, 0.1)},
     "literal": {"cycles_per_mbit": 1e10, "bandwidth": 1e-3, "qoe_weight": 0.5},
 }  # fmt: skip
-"""What each preset changes of the defaults; ``literal``, the printed numbers in SI units, is refused."""
+"""The parameters in which each preset differs from the defaults; ``literal`` (SI units) is refused."""
 
 
 def preset(name: str, **changes: Any) -> StackelbergParams:
@@ -292,7 +292,20 @@ def preset(name: str, **changes: Any) -> StackelbergParams:
 
 
 def allocate_state(params: StackelbergParams, markets: int) -> MarketState:
-    """Return a zeroed state for a batch of ``markets``."""
+    """Return a zeroed state for a batch of markets.
+
+    Parameters
+    ----------
+    params : StackelbergParams
+        Parameters, which give the shapes.
+    markets : int
+        Number of markets.
+
+    Returns
+    -------
+    MarketState
+        Shapes and units are in its docstrings.
+    """
     n, i, j = params.wireless, params.mobile, params.fixed
     most = max(i, j)
     leaders = (markets, 2, most)
@@ -337,7 +350,7 @@ def draw_markets(
     streams: ArrayLike | None = None,
     instances: ArrayLike | None = None,
 ) -> MarketState:
-    """Return opened markets: the first episode of each seed.
+    """Return markets in the first episode of each seed, with its first round open.
 
     Parameters
     ----------
@@ -347,11 +360,17 @@ def draw_markets(
         Seeds of the unit costs.
     streams, instances : array_like of int, shape (batch,), optional
         Streams (default 0, 1, …) and instances (default: the seeds).
+
+    Returns
+    -------
+    MarketState
+        Shapes and units are in its docstrings.
     """
-    given = np.atleast_1d(as_seeds("seeds", seeds))
-    state = allocate_state(params, len(given))
-    state.seed[:] = given
-    state.stream[:] = np.arange(len(given)) if streams is None else as_seeds("streams", streams)
-    state.instance[:] = given if instances is None else as_seeds("instances", instances)
-    open_markets(state, params.record(), params.redraw == "episode", np.ones(len(given), np.bool_))
+    market_seeds = np.atleast_1d(as_seeds("seeds", seeds))
+    batch = len(market_seeds)
+    state = allocate_state(params, batch)
+    state.seed[:] = market_seeds
+    state.stream[:] = np.arange(batch) if streams is None else as_seeds("streams", streams)
+    state.instance[:] = market_seeds if instances is None else as_seeds("instances", instances)
+    open_markets(state, params.record(), params.redraw == "episode", np.ones(batch, np.bool_))
     return state

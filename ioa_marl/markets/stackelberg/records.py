@@ -1,4 +1,4 @@
-"""Records of the Stackelberg market: what its kernels read and write by name."""
+"""Records of the Stackelberg market: parameters, traits of agents, results and metrics, with named fields."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class StackelbergRecord(Record):
     price_cap: float
     """Largest unit price [units/Mbit]."""
     deviation_step: float
-    """Grid of the search for better prices [units/Mbit]."""
+    """Step of the grid on which better prices are searched [units/Mbit]."""
     deviation_tolerance: float
-    """Width to which a best price is refined [units/Mbit]."""
+    """Width of the bracket at which the refinement of a best price stops [units/Mbit]."""
     price_tolerance: float
-    """Largest movement of prices that are at rest [units/Mbit]."""
+    """Largest change of prices that have converged [units/Mbit]."""
     spread: float
     """Relative half-width of the quantities that differ between agents."""
     workload: float
@@ -95,7 +95,7 @@ class StackelbergRecord(Record):
     arrivals: float
     """Mean number of tasks in a round."""
     most_load: float
-    """Upper bound of a wireless agent's load [Mbit], which scales what agents see, as the following ones do."""
+    """Upper bound of a wireless agent's load [Mbit]; this and the following bounds scale the observations."""
     most_slack: float
     """Upper bound of 1 + ε − t_up [s]."""
     most_qoe_weight: float
@@ -111,7 +111,7 @@ class StackelbergRecord(Record):
 
 
 class Traits(Record):
-    """What a wireless agent is made of."""
+    """Quantities of one wireless agent in one round."""
 
     load: float
     """W [Mbit]."""
@@ -126,18 +126,18 @@ class Traits(Record):
     fixed_energy: float
     """c_j = ζ t_up n_B/g_j [units]."""
     mobility_factor: float
-    """m, between it and its mobile agent."""
+    """Mobility factor m of the pair of it and its mobile agent."""
 
 
 class Curve(Record):
-    """What a wireless agent's answers need beside its traits and the segments of G."""
+    """Properties of a wireless agent's curve G, beside its segments."""
 
     lowest_share: float
-    """From this share on 1 + ε − t > 0."""
+    """Smallest share with 1 + ε − t > 0."""
     highest_share: float
-    """Up to this share 1 + ε − t > 0."""
+    """Largest share with 1 + ε − t > 0."""
     sure_payment: float
-    """Payment up to which it buys, whatever its share [units]."""
+    """Payment up to which it buys at any share [units]."""
     bend: float
     """b (c_i − c_j) [units]: negative where U need not be concave."""
     full_energy: float
@@ -145,7 +145,7 @@ class Curve(Record):
 
 
 class Segment(Record):
-    """A piece of G, on which one branch of the latency is the longest: it begins where the piece before it ends."""
+    """A segment of G on which one branch of the latency is the longest; it begins where the segment before ends."""
 
     end: float
     """Share at its right end."""
@@ -154,33 +154,33 @@ class Segment(Record):
     slope: float
     """Slope of the branch's latency in the share [s]."""
     left_marginal: float
-    """G at its left end [units]; infinite where it has no length."""
+    """G at its left end [units]; infinite where it is empty."""
     right_marginal: float
-    """G at its right end [units]; infinite where it has no length."""
+    """G at its right end [units]; infinite where it is empty."""
 
 
 class EpisodeTotals(Record):
     """Sums over the rounds of an episode."""
 
     follower_welfare: float
-    """Utilities of the wireless agents [units]."""
+    """Sum of the utilities of the wireless agents [units]."""
     leader_profit: float
-    """Profits of the leaders [units]."""
+    """Sum of the profits of the leaders [units]."""
     purchases: float
-    """Wireless agents that bought."""
+    """Number of purchases."""
     tasks: float
-    """Wireless agents that had a task."""
+    """Number of wireless agents with a task, summed over the rounds."""
 
 
 class GridPoint(Record):
-    """What a leader comes to at one price of the grid of a search."""
+    """Result of a leader at one price of the grid of a search."""
 
     profit: float
     """Profit [units]."""
     priced_load: float
-    """Load that the price is paid for, mobility factor included [Mbit]."""
+    """Load that is paid for, mobility factor included [Mbit]."""
     buyers: float
-    """Members that buy."""
+    """Number of members that buy."""
 
 
 class Deviation(Record):
@@ -191,16 +191,16 @@ class Deviation(Record):
     profit: float
     """Profit at that price [units]."""
     present_profit: float
-    """Profit at the price it had [units]."""
+    """Profit at the price before the deviation [units]."""
 
 
 class Solution(Record):
     """How Algorithm 2 ended in one market."""
 
     converged: float
-    """1 if prices came to rest."""
+    """1 if the prices converged."""
     rounds: float
-    """Rounds that were played."""
+    """Number of rounds of the algorithm."""
     nash_conv: float
     """Lowest NashConv of a round's prices [units]."""
     leader_profit: float
@@ -211,17 +211,17 @@ class StackelbergMetrics(Record):
     """Metrics of an episode; see `StackelbergGame`."""
 
     nash_conv: float
-    """What the leaders gain by deviating alone from the last prices [units]."""
+    """Sum of the leaders' gains by deviating alone from the last prices [units]."""
     relative_nash_conv: float
-    """The same over the leaders' total profit in equilibrium."""
+    """NashConv over the leaders' total profit in equilibrium."""
     leader_profit: float
     """Total profit of the leaders per round [units]."""
     relative_profit: float
-    """The same over that in equilibrium."""
+    """Total profit of the leaders over that in equilibrium."""
     follower_welfare: float
     """Total utility of the wireless agents per round [units]."""
     social_welfare: float
-    """Utilities and profits together per round [units]."""
+    """Total utility and total profit together per round [units]."""
     price_distance: float
     """Mean distance of the last prices from the equilibrium's [units/Mbit]."""
     participation: float

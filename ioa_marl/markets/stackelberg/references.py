@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from ioa_marl.foundations.seeds import CALIBRATION_SEED
 from ioa_marl.markets.stackelberg import drivers
-from ioa_marl.markets.stackelberg.kernels import MarketState
+from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE, MarketState
 from ioa_marl.markets.stackelberg.params import StackelbergParams, draw_markets
 from ioa_marl.markets.stackelberg.records import Deviation
 
 CALIBRATION_MARKETS = 32
-"""Markets on which the price pair is chosen, less where they are large."""
+"""Number of calibration markets on which the pair of prices is chosen; large markets need fewer."""
 CALIBRATION_FOLLOWERS = 2_000
-"""Wireless agents in all of them together, if one market has not more."""
+"""Largest total number of wireless agents in these markets, unless a single market has more."""
 COARSE = 5
 """Grid steps between the pairs that are tried first."""
 
@@ -24,7 +24,24 @@ COARSE = 5
 def side_profits(
     params: StackelbergParams, market: MarketState, mask: NDArray[np.bool_], prices: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return every leader's profit at exact answers to ``prices``, shape (batch, 2, leaders)."""
+    """Return every leader's profit if the wireless agents answer ``prices`` exactly.
+
+    Parameters
+    ----------
+    params : StackelbergParams
+        Parameters of the markets.
+    market : MarketState
+        Batch of markets.
+    mask : ndarray of bool, shape (batch,)
+        Markets that are evaluated.
+    prices : ndarray of float64, shape (batch, 2, leaders)
+        Unit prices of both sides [units/Mbit].
+
+    Returns
+    -------
+    ndarray of float64, shape (batch, 2, leaders)
+        Profits [units]; 0 outside ``mask``.
+    """
     out = np.zeros_like(prices)
     drivers.profits_of_markets(market, params.record(), mask, prices, out)
     return out
@@ -43,21 +60,21 @@ def round_prices(
 
     Parameters
     ----------
-    mask : ndarray of bool, shape (batch,)
-        Markets that count.
+    params, market, mask
+        See `side_profits`.
     prices : ndarray of float64, shape (batch, leaders of the side)
         Prices to round [units/Mbit].
     side : int
         0 mobile, 1 fixed.
     levels : int
-        Grid prices from 0 to ``price_cap``.
+        Number of grid prices, from 0 to ``price_cap``.
     rivals : ndarray of float64, shape (batch, 2, leaders)
-        Prices of the other side; a side's leaders do not compete with one another.
+        Unit prices of which those of the other side count [units/Mbit]: leaders of one side do not compete.
 
     Returns
     -------
     ndarray of int64, shape (batch, leaders of the side)
-        Indices of grid prices.
+        Indices of the grid prices.
     """
     step = params.price_cap / (levels - 1)
     count = prices.shape[1]
@@ -80,40 +97,60 @@ def equilibrium_on_grid(
     equilibrium: NDArray[np.float64],
     levels: int,
 ) -> NDArray[np.float64]:
-    """Return grid prices next to an equilibrium: the nearest ones, or those that suit each leader if NashConv is less.
+    """Return an equilibrium rounded to the price grid: of two ways to round, the one with the lower NashConv.
 
-    Shapes as in `round_prices`; ``equilibrium`` and the result are float64 (batch, 2, leaders).
+    One takes the nearest grid prices, the other lets each leader choose the better of its two neighbours.
+
+    Parameters
+    ----------
+    params, market, mask, levels
+        See `round_prices`.
+    equilibrium : ndarray of float64, shape (batch, 2, leaders)
+        Equilibrium prices [units/Mbit].
+
+    Returns
+    -------
+    ndarray of float64, shape (batch, 2, leaders)
+        Grid prices [units/Mbit].
     """
     step = params.price_cap / (levels - 1)
     counts = (params.mobile, params.fixed)
     nearest = np.clip(np.rint(equilibrium / step), 0, levels - 1) * step
-    suited = nearest.copy()
+    preferred = nearest.copy()
     for _ in range(2):
         for side, count in enumerate(counts):
-            indices = round_prices(params, market, mask, equilibrium[:, side, :count], side, levels, suited)
-            suited[:, side, :count] = indices * step
-    regrets = np.zeros((2, len(mask)))
-    for row, prices in enumerate((nearest, suited)):
+            indices = round_prices(params, market, mask, equilibrium[:, side, :count], side, levels, preferred)
+            preferred[:, side, :count] = indices * step
+    nash_conv = np.zeros((2, len(mask)))
+    for row, prices in enumerate((nearest, preferred)):
         drivers.nash_conv_of_markets(
-            market, params.record(), mask, prices, params.scan(), np.zeros_like(prices), regrets[row]
+            market, params.record(), mask, prices, params.scan(), np.zeros_like(prices), nash_conv[row]
         )
-    return np.where((regrets[1] < regrets[0])[:, None, None], suited, nearest)
+    of_nearest, of_preferred = nash_conv
+    return np.where((of_preferred < of_nearest)[:, None, None], preferred, nearest)
 
 
 @lru_cache(maxsize=1024)
 def best_posted_pair(params: StackelbergParams, levels: int, instance: int) -> tuple[float, float]:
     """Return the best pair of prices, one for all mobile and one for all fixed agents.
 
-    Best is the lowest mean NashConv over markets of the instance that are kept for calibration. For a pair it is
-    Σ best profits − Σ profits, where a mobile agent's best profit depends on the fixed agents' price only and
-    the other way round, so pairs are cheap. First every fifth grid price is tried, then all around the best pair.
+    The best pair has the lowest mean NashConv over calibration markets of the instance. The NashConv of a pair is
+    Σ best profits − Σ profits. A mobile agent's best profit depends on the fixed agents' price only, and vice versa, so
+    best profits are computed once per price. The search tries every fifth grid price, then all near the best pair.
 
     Parameters
     ----------
+    params : StackelbergParams
+        Parameters of the market.
     levels : int
-        Grid prices from 0 to ``price_cap``.
+        Number of grid prices, from 0 to ``price_cap``.
     instance : int
-        The technology.
+        Number of the technology.
+
+    Returns
+    -------
+    mobile, fixed : float
+        Unit prices [units/Mbit].
     """
     markets = int(np.clip(CALIBRATION_FOLLOWERS // params.wireless, 1, CALIBRATION_MARKETS))
     seeds = np.full(markets, CALIBRATION_SEED, np.uint64)
@@ -139,7 +176,7 @@ class _PairTable:
         self._best_profits: dict[tuple[int, int], float] = {}
 
     def _best_profit(self, side: int, rival: int) -> float:
-        """Mean over markets of what the leaders of a side can earn at best against one price."""
+        """Return the sum of the best profits of a side's leaders against one price, mean over markets."""
         if (side, rival) not in self._best_profits:
             params, market = self._params, self._market
             prices = np.full(market.price.shape, self._grid[rival])
@@ -149,14 +186,15 @@ class _PairTable:
         return self._best_profits[side, rival]
 
     def best(self, mobile: NDArray[np.int64], fixed: NDArray[np.int64]) -> tuple[int, int]:
-        """Return the pair of grid indices with the lowest mean NashConv, the first of equals."""
+        """Return the pair of grid indices with the lowest mean NashConv; among equals the first."""
         lowest, pair = np.inf, (0, 0)
         prices = np.zeros(self._market.price.shape)
         for i in mobile.tolist():
             for j in fixed.tolist():
-                prices[:, 0], prices[:, 1] = self._grid[i], self._grid[j]
-                earned = side_profits(self._params, self._market, self._mask, prices)
-                regret = self._best_profit(0, j) + self._best_profit(1, i) - float(earned.sum() / len(self._mask))
-                if regret < lowest:
-                    lowest, pair = regret, (i, j)
+                prices[:, MOBILE], prices[:, FIXED] = self._grid[i], self._grid[j]
+                profits = side_profits(self._params, self._market, self._mask, prices)
+                best_profits = self._best_profit(MOBILE, j) + self._best_profit(FIXED, i)
+                nash_conv = best_profits - float(profits.sum() / len(self._mask))
+                if nash_conv < lowest:
+                    lowest, pair = nash_conv, (i, j)
         return pair

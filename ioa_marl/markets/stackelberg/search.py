@@ -1,4 +1,7 @@
-"""Kernels that look for better prices in a Stackelberg market: best responses, NashConv, alternating best responses.
+"""Kernels that search prices in a Stackelberg market: best responses, NashConv and alternating best responses.
+
+Common arguments are those of `kernels`; ``price`` is float64 (batch, 2, leaders) [units/Mbit], and ``scan`` is scratch
+of a search, `GridPoint` (grid points,).
 
 Source: Section V-A, Algorithms 1 and 2, of "Hybrid Stackelberg Game and Diffusion-based Auction for Two-tier Agentic AI
 Task Offloading in Internet of Agents".
@@ -13,16 +16,18 @@ from ioa_marl.markets.stackelberg.kernels import MOBILE, Array, MarketState, lea
 from ioa_marl.markets.stackelberg.records import StackelbergRecord
 
 GOLDEN = 0.6180339887498949
+"""The golden section (√5 − 1)/2."""
 FEW = 64
-"""Buyers up to which each that stays away is looked at; of more, one makes no peak that counts."""
+"""Number of buyers up to which the loss of one may make a peak of the profit; among more, one counts too little."""
 
 
 @kernel
 def _sides_to_refine(point: int, last: int, step: float, best: float, scan: Array) -> int:
-    """Where a better price may be near a grid point: 2 on both of its sides, 1 above it only, 0 nowhere.
+    """Return where a better price may be near a grid point: 2 on both of its sides, 1 above it only, 0 nowhere.
 
-    A dearer leader sells no more, so up to the next grid point profit grows by no more than ``priced_load`` allows.
-    Peaks are at grid points that no neighbour beats, or just before somebody stays away, if it is one of few.
+    A leader sells no more at a higher price, so up to the next grid point its profit grows by at most the step times
+    ``priced_load``. The search expects peaks next to grid points that have no better neighbour, and between two grid
+    points between which one of few buyers stops buying.
     """
     under, over = max(point - 1, 0), min(point + 1, last)
     above = scan[point].profit + step * scan[point].priced_load > best
@@ -45,9 +50,9 @@ def _golden_section(
     price: Array,
     params: Array,
 ) -> tuple[float, float]:
-    """Narrow the bracket of prices ``low`` to ``high`` down; return the better of ``best`` and all prices tried.
+    """Search the bracket of prices ``low`` to ``high`` and return the best price with its profit.
 
-    ``value`` is the profit at ``best``; with the price the profit at it is returned.
+    ``value`` is the profit at ``best``, which is returned unless the search tries a better price.
     """
     tolerance = params[0].deviation_tolerance
     left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
@@ -79,14 +84,17 @@ def _golden_section(
 def best_response(
     b: int, side: int, leader: int, state: MarketState, price: Array, params: Array, scan: Array
 ) -> tuple[float, float, float]:
-    """Algorithm 1: a leader's best price, by a grid and golden-section searches where a better one may be.
+    """Return a leader's best price: Algorithm 1, a grid with golden-section searches where a better price may be.
 
-    The present price is tried first and kept unless another one is better. The best price of all that were tried is
-    returned, where the printed algorithm returns the last one. ``scan`` is scratch, `GridPoint` (grid points,).
+    The current price is tried first and returned unless another one is better. The printed algorithm returns the last
+    price that it tried, this one the best.
 
     Returns
     -------
-    price, profit, present_profit : float
+    price : float
+        Best unit price [units/Mbit].
+    profit, present_profit : float
+        Profits at the best price and at the current one [units].
     """
     step, cap = params[0].deviation_step, params[0].price_cap
     last = scan.shape[0] - 1
@@ -112,7 +120,10 @@ def best_response(
 
 @kernel
 def nash_conv(b: int, state: MarketState, price: Array, params: Array, scan: Array, gain: Array) -> float:
-    """NashConv of ``price``: what all leaders together gain, each deviating alone; ``gain`` (batch, 2, leaders)."""
+    """Return the NashConv of ``price`` [units], the sum of the leaders' gains by deviating alone.
+
+    The gains are written into ``gain``, float64 (batch, 2, leaders) [units].
+    """
     total = 0.0
     for side in range(2):
         for leader in range(leader_count(side, params)):
@@ -126,33 +137,37 @@ def nash_conv(b: int, state: MarketState, price: Array, params: Array, scan: Arr
 def iterate_prices(
     b: int, state: MarketState, params: Array, price: Array, previous: Array, lowest_price: Array, scan: Array
 ) -> tuple[bool, int, float]:
-    """Algorithm 2: the mobile agents answer the fixed ones' prices, then the other way round, until prices rest.
+    """Run Algorithm 2: mobile and fixed agents post best responses to each other in turn until prices converge.
 
-    Leaders of one side do not share wireless agents' choices, so a side answers at once. After a round the fixed
-    agents have no gain left, so the mobile agents' gains in the next one are the NashConv of the prices before it.
+    No two leaders of one side compete for a wireless agent, so all leaders of a side move at once. After a round the
+    fixed agents have nothing to gain, so the gains of the mobile agents in the next round are the NashConv of the
+    prices before it.
 
     Parameters
     ----------
     price : ndarray of float64, shape (batch, 2, leaders)
-        Start [units/Mbit]; overwritten.
+        Initial prices [units/Mbit]; overwritten.
     previous : ndarray of float64, shape (batch, 2, leaders)
         Scratch.
     lowest_price : ndarray of float64, shape (batch, 2, leaders)
-        The prices of lowest NashConv among all rounds [units/Mbit].
+        Becomes the prices of lowest NashConv among all rounds [units/Mbit].
 
     Returns
     -------
-    converged, rounds, nash_conv
+    converged : bool
+    rounds : int
+    nash_conv : float
+        NashConv of ``lowest_price`` [units].
     """
     p: StackelbergRecord = params[0]
-    lowest, at_rest, rounds = math.inf, False, 0
+    lowest, converged, rounds = math.inf, False, 0
     leaders = price.shape[2]
     while True:
         change, regret = 0.0, 0.0
         for side in range(2):
             for leader in range(leaders):
                 previous[b, side, leader] = price[b, side, leader]
-        closing = at_rest or rounds == p.max_iterations
+        closing = converged or rounds == p.max_iterations
         for side in range(1 if closing else 2):
             for leader in range(leader_count(side, params)):
                 own, value, present = best_response(b, side, leader, state, price, params, scan)
@@ -166,6 +181,6 @@ def iterate_prices(
                     for leader in range(leaders):
                         lowest_price[b, s, leader] = previous[b, s, leader]
         if closing:
-            return at_rest, rounds, lowest
+            return converged, rounds, lowest
         rounds += 1
-        at_rest = change <= p.price_tolerance
+        converged = change <= p.price_tolerance
