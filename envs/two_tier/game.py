@@ -29,30 +29,30 @@ from ioa_marl.markets.two_tier.records import TwoTierMetrics
 
 
 def _ratio(total: NDArray[np.float64], base: NDArray[np.float64], otherwise: float) -> NDArray[np.float64]:
-    """Return one total over another, (batch,); ``otherwise`` where that is 0."""
-    some = base > 0.0
-    return np.where(some, total / np.where(some, base, 1.0), otherwise)
+    """Return ``total`` over ``base``, shape (batch,), and ``otherwise`` where ``base`` is 0."""
+    positive = base > 0.0
+    return np.where(positive, total / np.where(positive, base, 1.0), otherwise)
 
 
 @dataclass(frozen=True)
 class TwoTierConfig(TwoTierParams):
-    """Settings of the environment: those of the market, what the agents see and how they act."""
+    """Settings of the environment: those of the market, and the observations and actions of the agents."""
 
     price_levels: int = 51
-    """Prices that leaders choose from, equally spaced from 0 to ``price_cap``."""
+    """Number of prices from which a leader chooses, equally spaced from 0 to ``price_cap``."""
     scripted_mobile_margin: float = 1.1
-    """Margin over unit cost of the mobile agents when no agent plays them."""
+    """Margin of the mobile agents over their unit cost when they are scripted."""
     scripted_fixed_margin: float = 0.5
-    """Margin over unit cost of the fixed agents when no agent plays them."""
+    """Margin of the fixed agents over their unit cost when they are scripted."""
     observation: str = "paper"
-    """What the agents see: ``paper`` or ``extended`` (with what they could also know)."""
+    """Observations of the agents: ``paper``, or ``extended`` (with more features)."""
     instance: int | None = None
-    """Which technology: number of the instance. None: that of the seed."""
+    """Number of the instance, which fixes the technology. None: the seed."""
     max_cycles: int | None = None
-    """Cut episodes off after this many steps (truncation). None: only the market's own rules end them."""
+    """Number of steps after which an episode is truncated. None: only the rules of the market end it."""
 
     def __post_init__(self) -> None:
-        """Check the settings that the market does not know."""
+        """Check the settings that only the environment has."""
         super().__post_init__()
         check_integer(self, "price_levels", 2, 10_001)
         for name in ("scripted_mobile_margin", "scripted_fixed_margin"):
@@ -62,51 +62,53 @@ class TwoTierConfig(TwoTierParams):
 
 
 class TwoTierGame(PhasedGame):
-    """Leaders price their computing, overloaded fixed agents buy more of it from aerial agents in an auction.
+    """Leaders price their computing, and overloaded fixed agents buy more of it from aerial agents in an auction.
 
     ## Description
 
-    A round has two tiers. In the **pricing tier** mobile and fixed agents (leaders) post unit prices, and each of N
-    wireless agents (followers), which has one of either in reach, answers at once with the share o of its workload that
-    goes to its mobile agent; the rest goes to its fixed agent. The answer is the exact best one, given the shares α of
-    the last round; who would do worse than nothing buys nothing. See `ioa_marl.envs.stackelberg.game.StackelbergGame`.
+    A round has two tiers. In the **pricing tier** mobile and fixed agents (leaders) post unit prices. Each of N
+    wireless agents (followers) has one mobile and one fixed agent in reach, and answers at once with the share o of its
+    workload that goes to its mobile agent; the rest goes to its fixed agent. The answer is the exact best one, given
+    the shares α of the last round. A wireless agent whose best utility is negative buys nothing. See
+    `ioa_marl.envs.stackelberg.game.StackelbergGame`.
 
-    Fixed agent j can compute κ_j itself. Where its load L_j exceeds that by at least one lot w, it is a buyer of one
-    lot in the **auction tier**; aerial agents sell one lot each. Buyers value a lot at v_j = p_j w − θ_j ln(1 + λ_k
-    w/μ_k) − γ E_up, sellers at v_k = ξ σ μ² λ w + γ_k (t_k_up + λ_k w/μ_k) p_hov + θ_k (λ_j w/μ_j)², λ/μ of the unknown
-    partner being the mean of its side. A seller with v_k > max_j p_j w stays away. The auctioneer sees the bidders come
-    and chooses a step for either clock, with which the double Dutch auction of the round is played to its end. See
-    `ioa_marl.envs.double_dutch.game.DoubleDutchGame`.
+    Fixed agent j can compute κ_j itself. If its load L_j exceeds that by at least one lot w, it is a buyer of one lot
+    in the **auction tier**. Every aerial agent sells one lot. Buyers value a lot at v_j = p_j w − θ_j ln(1 + λ_k w/μ_k)
+    − γ E_up, sellers at v_k = ξ σ μ² λ w + γ_k (t_k_up + λ_k w/μ_k) p_hov + θ_k (λ_j w/μ_j)², where λ/μ of the unknown
+    partner is the mean of its side. A seller with v_k > max_j p_j w does not take part. The auctioneer observes the
+    bidders and chooses a step for each clock, and with these steps the double Dutch auction of the round is played to
+    its end. See `ioa_marl.envs.double_dutch.game.DoubleDutchGame`.
 
-    The m-th buyer trades with the m-th seller at the clearing price r*, and α_j = w/L_j of its load is computed in the
-    air; elsewhere α_j = 0, and the aerial branch of the latency does not exist. What is left of the excess is not
-    served: of the load of fixed agent j the part 1 − u_j/L_j is, of a workload W_n the part o + (1 − o)(1 − u_j/L_j).
-    Wireless agents pay for what is served, and QoE counts in that part.
+    The m-th buyer trades with the m-th seller at the clearing price r*, and the aerial agent computes the share α_j =
+    w/L_j of its load. A fixed agent without a trade has α_j = 0, and the aerial branch of the latency does not exist.
+    The rest of the excess, u_j, is not served: of the load of fixed agent j the part 1 − u_j/L_j is served, and of a
+    workload W_n the part o + (1 − o)(1 − u_j/L_j). Wireless agents pay for the served part, and their QoE is weighted
+    by it.
 
     ## Roles
 
     | Role | Agents | Default | Scripted policies |
     | --- | --- | --- | --- |
-    | `mobile` | `mobile` | learns | the six policies of leaders below |
-    | `fixed` | `fixed` | learns | the same |
-    | `auctioneer` | 1 | learns | `oracle`, `fixed_pair`, `scripted_pair` |
+    | `mobile` | `mobile` | controlled | the six policies of leaders below |
+    | `fixed` | `fixed` | controlled | the same |
+    | `auctioneer` | 1 | controlled | `oracle`, `fixed_pair`, `scripted_pair` |
 
-    Any of them can learn. In each round the leaders act, then the auctioneer; where both learn, these are two steps.
-    Wireless and aerial agents are part of the market: they answer exactly and bid truthfully.
+    Every role can be controlled. In each round the leaders act first, then the auctioneer; if both are controlled, a
+    round has two steps. Wireless and aerial agents are part of the market: they answer exactly and bid truthfully.
 
     | Policy | Action |
     | --- | --- |
-    | `oracle` of a leader | equilibrium of the pricing tier by Algorithm 2, at the α that is expected; no capacities |
-    | `best_response`, `greedy` | best price on the grid had the others done what they did last, auction included |
+    | `oracle` of a leader | equilibrium of the pricing tier by Algorithm 2 at the expected α, capacities ignored |
+    | `best_response`, `greedy` | best grid price if all others repeat their last actions, auction included |
     | `cost_plus` | unit cost times 1 + `margin` (0.5) |
-    | `posted_pair` | the side's price of the best single pair for everybody, or `price` |
+    | `posted_pair` | one price for all leaders of the side: `price`, or that of the best pair |
     | `scripted_margin` | unit cost times 1 + `scripted_mobile_margin` or `scripted_fixed_margin` |
     | `oracle` of the auctioneer | the best of all pairs of steps on the bids of this round |
-    | `fixed_pair` | always the same pair: the best one, or `buyer_step` and `seller_step` |
+    | `fixed_pair` | a constant pair: the best one, or `buyer_step` and `seller_step` |
     | `scripted_pair` | `scripted_buyer_step` and `scripted_seller_step` |
 
-    The best single pair of prices has the lowest mean sum of the leaders' regrets, the best pair of steps the highest
-    mean return with leaders that play `scripted_margin`, on markets of the same instance kept for that purpose.
+    The best pair of prices has the lowest mean sum of the leaders' regrets, and the best constant pair of steps has the
+    highest mean return with leaders that play `scripted_margin`, on separate calibration markets of the same instance.
 
     ## Observation space
 
@@ -114,9 +116,9 @@ class TwoTierGame(PhasedGame):
 
     | Index | Meaning | Scale |
     | --- | --- | --- |
-    | 0, 1 | own unit cost, own last price (0 before there is one) | `price_cap` |
+    | 0, 1 | own unit cost, own last price (0 in the first round) | `price_cap` |
     | 2 | load served in the last round | load of all wireless agents in reach |
-    | 3 | mean last price of the other side, as the wireless agents in reach see it | `price_cap` |
+    | 3 | mean over the wireless agents in reach of the last price of their leader on the other side | `price_cap` |
     | 4 | round | `rounds` |
     | 5 | wireless agents in reach | `wireless` |
     | 6, 7, 8 | their mean load, own λ/μ, their mean κ ln(1 + t_n/ε) | largest values |
@@ -130,11 +132,11 @@ class TwoTierGame(PhasedGame):
     | Index | Meaning | Scale |
     | --- | --- | --- |
     | 0 | round | `rounds` |
-    | 1, 2 | buyers and sellers who take part | `fixed`, `aerial` |
+    | 1, 2 | numbers of buyers and sellers | `fixed`, `aerial` |
     | 3, 4 | highest and mean income p_j w of the buyers | `price_cap` · `lot` |
     | 5, 6 | clearing price and trades of the last auction | `price_cap` · `lot`, most trades |
-    | 7, 8 | where its clocks stopped, buyers' and sellers' | `price_cap` · `lot` |
-    | 9, 10 | buyers and sellers who accepted in it | `fixed`, `aerial` |
+    | 7, 8 | final buyer clock and seller clock of the last auction | `price_cap` · `lot` |
+    | 9, 10 | numbers of buyers and sellers who accepted in the last auction | `fixed`, `aerial` |
     | 11, 12 | distance between the last two acceptances of each side | `price_cap` · `lot` |
     | 13, 14 | last action | its largest value |
 
@@ -147,45 +149,47 @@ class TwoTierGame(PhasedGame):
 
     ## Rewards
 
-    All in the step that ends the round. Leaders: the round's profit over the mean load in a leader's reach, `workload`
-    · `wireless` / number of leaders on its side [units/Mbit]. `auctioneer`: the return of the round's auction: −b per
-    regret |v − c| of an acceptance, −d per bidder that listens to a broadcast which nobody accepts, + c per value less
-    cost of a pair, + e per pair [units].
+    All rewards come in the step that ends the round. Leaders: the round's profit over the mean load in a leader's
+    reach, `workload` · `wireless` / number of leaders on its side [units/Mbit]. `auctioneer`: the return of the round's
+    auction: −b times the regret |v − c| of every acceptance, −d for every bidder that listens to a broadcast which
+    nobody accepts, c times the value less the cost of every pair, and e for every pair [units].
 
     Profits: Σ o W (p_i − c_i) of a mobile agent; p_j (L_j − u_j) − c_j min(L_j, κ_j) − (r* + γ E_up)[trade] of a fixed
     agent; (r* − v_k)[trade] of an aerial agent, without the θ term of v_k.
 
     ## Starting state
 
-    Technology belongs to the instance: that of the pricing tier, capacities, speeds of the aerial agents. Capacities
-    are log-uniform, spread evenly: one fixed agent in each of as many equally likely intervals as there are. Drawn per
-    episode: unit costs, hover powers and wind. Nothing was posted, and no α is expected.
+    Technology belongs to the instance: that of the pricing tier, the capacities, and the speeds of the aerial agents.
+    Capacities are log-uniform and stratified: there are as many equally likely intervals as fixed agents, and each
+    interval has one. Unit costs, hover powers and the wind are drawn per episode. No prices have been posted, and the
+    wireless agents expect α = 0.
 
     ## Episode end
 
-    Termination: after `rounds` rounds. Truncation: after `max_cycles` steps, if that is set; a round that was not
-    settled does not count.
+    Termination: after `rounds` rounds. Truncation: after `max_cycles` steps, if that is set; a round that is cut off
+    before it is settled does not count.
 
     ## Metrics
 
     | Name | Meaning |
     | --- | --- |
-    | `mobile_regret`, `fixed_regret` | what the side's leaders gain at most, each by another price in the last round |
-    | `auction_regret` | mean over rounds of the best pair's return less the return achieved [units] |
+    | `mobile_regret`, `fixed_regret` | sum of largest gains of a side, each leader by another price in the last round |
+    | `auction_regret` | the best pair's return less the return achieved, mean over rounds [units] |
     | `mobile_profit`, `fixed_profit`, `aerial_profit` | total profits per round [units] |
-    | `follower_welfare`, `social_welfare` | Σ U_n per round, with all profits [units] |
+    | `follower_welfare`, `social_welfare` | Σ U_n per round, without and with all profits [units] |
     | `mobile_price`, `fixed_price` | mean prices posted [units/Mbit] |
     | `participation` | share of wireless agents that buy |
     | `overloaded`, `unserved` | share of fixed agents with excess load; share of their load that is not served |
-    | `buyers`, `trades`, `clearing_price` | per round; mean price of the rounds with a trade, 0 without one |
-    | `auction_return`, `auction_efficiency` | per round; welfare of all auctions over its maximum, 1 where that is 0 |
+    | `buyers`, `trades`, `clearing_price` | numbers per round; mean price of the rounds with a trade, 0 without one |
+    | `auction_return`, `auction_efficiency` | per round; welfare of all auctions over its maximum, 1 if that is 0 |
     | `messages` | listeners summed over the broadcasts of a round |
 
-    The first three are scored, each for its role; there is no overall score. Regrets are exact: other prices of the
-    grid are tried one by one, wireless agents answer again, and where a fixed agent would buy a lot, the auction is run
-    again with the same steps; all pairs of steps are tried on the bids of every round. Nothing below 0 exists, which is
-    1 on every scale; 0 is leaders at cost plus 50% (`mobile`) and 25% (`fixed`), and random steps. At these prices the
-    auction is as busy as near the equilibrium, so that no scale is short. Regrets are NaN where `full_metrics` is off.
+    The first three are scored, each for its role; there is no overall score. Regrets are exact: every price of the grid
+    is simulated, with new answers of the wireless agents, and if a fixed agent would buy a lot, with a new auction at
+    the same steps. Every pair of steps is simulated on the bids of every round. No regret is negative, and a regret of
+    0 has the score 1 on every scale. The score 0 is that of leaders at cost plus 50% (`mobile`) and 25% (`fixed`) and
+    of random steps. At these prices the auction has about as many bidders as near the equilibrium, so that all scales
+    are wide enough. Regrets are NaN where `full_metrics` is off.
 
     Measured in `paper`, means over 50 episodes on five instances:
 
@@ -209,30 +213,33 @@ class TwoTierGame(PhasedGame):
     | `city` | 60 wireless, 15 mobile, 15 fixed, 15 aerial agents; quantities within 20%, t_k_up from 0.02 to 0.1 s |
     | `metro` | 1 000 wireless, 100 mobile, 100 fixed, 100 aerial agents |
 
-    With several wireless agents per leader, capacities, lots, their costs and the auction's steps go with their number.
+    With several wireless agents per leader, capacities, lots, their costs and the auction's steps scale with their
+    number.
 
     ## Fidelity
 
-    The paper leaves open how its tiers meet; what is said there of either tier alone holds here too. Beyond that:
+    The paper leaves open how its tiers are connected. The differences that `StackelbergGame` and `DoubleDutchGame` list
+    for one tier hold here too. In addition:
 
-    - Capacities, who is a buyer, lots of one size, α = w/L for all wireless agents of a buyer, what becomes of the rest
-      of the excess, and that wireless agents expect the α of the last round, close the model. Latency counts all of the
-      load that a fixed agent has taken, served or not.
+    - These assumptions close the model: the capacities, the condition for a buyer, lots of one size, α = w/L for all
+      wireless agents of a buyer, the rest of the excess is not served, and wireless agents expect the α of the last
+      round. Latency counts the whole load of a fixed agent, served or not.
     - A buyer pays γ E_up when it trades, so its valuation subtracts it, which Eq. 33 does not. The θ terms of Eqs. 33
-      and 34 are in valuations only: nobody is paid for delay. So traders gain in cash at least what they gain in
-      valuation.
-    - Computing energy ξ E_com of a fixed agent is that of what it computes itself. E_up is that of one lot, a constant.
+      and 34 are in valuations only, because delay costs nobody money. So the profit of a trader is at least its gain by
+      its valuation.
+    - The computing energy ξ E_com of a fixed agent is that of the load that it computes itself. E_up is that of one
+      lot, a constant.
     - The buyer clock starts at the highest possible bid p̄ w, the seller clock at 0. Steps and message weight are those
       of the double Dutch auction, scaled to lots of 2 Mbit (clock 80 there, 20 here).
-    - κ ln(1 + t_n/ε) is 60 units in place of 300 of the market without an auction. There α is always 0.25; here it is
-      often 0, the longest branch changes at a smaller share, and with the larger weight shares stick to that kink: of
-      300 random markets without α none has a pure equilibrium; with the smaller weight all have one.
-    - Unit costs are 0.7 to 1.0 (mobile) and 1.5 to 2.2 (fixed), so that at equilibrium prices (about 1.8 and 2.8) the
-      loads of both kinds are alike, about half of the fixed agents have excess load and four of ten are buyers.
+    - κ ln(1 + t_n/ε) is 60 units, where the market without an auction has 300. There α is always 0.25. Here it is often
+      0, and the longest branch changes at a smaller share. With the larger weight many shares would stay at that kink:
+      of 300 random markets with α = 0 none has a pure equilibrium, and with the smaller weight all have one.
+    - Unit costs are 0.7 to 1.0 (mobile) and 1.5 to 2.2 (fixed), so that at equilibrium prices (about 1.8 and 2.8) both
+      sides have about the same load, about half of the fixed agents have excess load, and four of ten are buyers.
     - At the equilibrium prices nearly every buyer trades. The best pairs of steps are (1.25, 0.5) and (1.25, 0.75) with
       a return of 9.4 a round; the finest pair has −0.4, the coarsest 5.8, the mean over all pairs is 6.6.
-    - Equilibrium prices of the pricing tier are no equilibrium of both tiers: whose load exceeds its capacity gains by
-      a higher price. So `oracle` leaves the fixed agents a regret, and `best_response` leaves less.
+    - Equilibrium prices of the pricing tier are no equilibrium of both tiers: a fixed agent whose load exceeds its
+      capacity gains by a higher price. So the fixed agents have a regret with `oracle`, and less with `best_response`.
 
     ## References
 
@@ -295,10 +302,10 @@ class TwoTierGame(PhasedGame):
         }
 
     def allocate(self) -> MarketState:
-        """Return the zeroed arrays of the drivers."""
+        """Return the zeroed arrays of the pricing tier."""
         config, n = self.config, self.num_envs
         self.whole = allocate_market(config, n)
-        """Both tiers and what connects them; `market` is the pricing tier."""
+        """Both tiers and their connection; `market` is the pricing tier."""
         self.settings = config.settings()
         """The parameters as kernels read them."""
         self._pricing = config.pricing()
@@ -307,9 +314,9 @@ class TwoTierGame(PhasedGame):
             observe_leaders, self.whole.pricing, self.settings.pricing, 0, False, features
         )
         self._observe_auctioneer = machine_code(drivers.observe_auctioneer, self.whole, self.settings, False, features)
-        self._bench: DeviationEvaluator | None = None
+        self._evaluator: DeviationEvaluator | None = None
         self._equilibrium = np.zeros((n, 2, max(config.mobile, config.fixed)), np.int64)
-        self._solved = np.full((n, 3), -1, np.int64)
+        self._solved_moment = np.full((n, 3), -1, np.int64)
         self._scale = [config.workload * config.wireless / getattr(config, role) for role in LEADERS]
         return self.whole.pricing
 
@@ -323,13 +330,13 @@ class TwoTierGame(PhasedGame):
         return {**super()._arrays(), **tier, **auction}
 
     def deviation_evaluator(self) -> DeviationEvaluator:
-        """Return a market on which deviations are tried, made when it is first needed."""
-        if self._bench is None:
-            self._bench = DeviationEvaluator(self.config, self.config.price_levels)
-        return self._bench
+        """Return the evaluator of deviations, which is made at the first call."""
+        if self._evaluator is None:
+            self._evaluator = DeviationEvaluator(self.config, self.config.price_levels)
+        return self._evaluator
 
     def open_markets(self, mask: NDArray[np.bool_]) -> None:
-        """Draw and open the present episode of the markets ``mask``, bool (batch,)."""
+        """Draw and open the current episode of the markets ``mask``, bool (batch,)."""
         drivers.open_markets(self.whole, self.settings, mask)
 
     def play_phase(
@@ -354,7 +361,7 @@ class TwoTierGame(PhasedGame):
             rewards["auctioneer"][mask, 0] = self.whole.auction.totals["return_"][mask]
 
     def write_observations(self, observations: Arrays) -> None:
-        """Write what agents see, float32 (batch, agents, features); see `PhasedGame.write_observations`."""
+        """Write the observations, float32 (batch, agents, features); see `PhasedGame.write_observations`."""
         extended, settings = self.config.observation == "extended", self.settings
         for side, role in enumerate(LEADERS):
             if role in observations:
@@ -365,36 +372,36 @@ class TwoTierGame(PhasedGame):
             self._observe_auctioneer(self.whole, settings, extended, observations["auctioneer"])
 
     def equilibrium_to_play(self) -> NDArray[np.int64]:
-        """Return the prices that `oracle` posts, as indices, shape (batch, 2, leaders)."""
+        """Return the indices of the prices that `oracle` posts, int64 (batch, 2, leaders)."""
         state = self.market
-        now = np.stack([np.full(self.num_envs, self.openings), state.episode.astype(np.int64), state.round], axis=1)
-        new = (now != self._solved).any(axis=1)
+        moment = np.stack([np.full(self.num_envs, self.openings), state.episode.astype(np.int64), state.round], axis=1)
+        new = (moment != self._solved_moment).any(axis=1)
         if new.any():
             levels = self.config.price_levels
             prices, _, _ = solve_batch(self._pricing, state, new)
             rounded = equilibrium_on_grid(self._pricing, state, new, prices, levels)
             self._equilibrium[new] = np.rint(rounded[new] / self.config.price_cap * (levels - 1))
-            self._solved[new] = now[new]
+            self._solved_moment[new] = moment[new]
         return self._equilibrium
 
     def write_metrics(self, mask: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
         """Write metrics and ledger of the episodes that end; see `PhasedGame.write_metrics`."""
         market, tier = self.market, self.whole.tier
-        others = market.accounts.shape[1] - 1
-        ledger[mask, :others] = market.accounts[mask, :-1]
-        ledger[mask, others:] = tier.accounts[mask]
+        of_pricing = market.accounts.shape[1] - 1
+        ledger[mask, :of_pricing] = market.accounts[mask, :-1]
+        ledger[mask, of_pricing:] = tier.accounts[mask]
         values = self._means()
         for name in self.objectives.values():
             values[name] = np.nan
         for b in np.flatnonzero(mask).tolist() if self.full_metrics else ():
-            deviation_evaluator = self.deviation_evaluator()
-            deviation_evaluator.take(self.whole, b)
-            values[b].auction_regret = deviation_evaluator.auction_regret()
-            values[b].mobile_regret, values[b].fixed_regret = deviation_evaluator.leader_regrets()
+            evaluator = self.deviation_evaluator()
+            evaluator.take(self.whole, b)
+            values[b].auction_regret = evaluator.auction_regret()
+            values[b].mobile_regret, values[b].fixed_regret = evaluator.leader_regrets()
         metrics[mask] = plain_view(values)[mask]
 
     def _means(self) -> NDArray[Any]:
-        """Return what the settled rounds came to in the mean, `TwoTierMetrics` (batch,), regrets left out."""
+        """Return the means over the settled rounds, `TwoTierMetrics` (batch,); the regrets are 0."""
         config, totals, rounds = self.config, self.whole.tier.totals, np.maximum(self.market.round, 1)
         values = TwoTierMetrics.zeros(self.num_envs)
         for name in (
@@ -412,11 +419,11 @@ class TwoTierGame(PhasedGame):
         return values
 
     def state(self) -> NDArray[np.float32]:
-        """Return what the whole market is, (batch, features), scaled to [0, 1].
+        """Return the global state, float32 (batch, features), scaled to [0, 1].
 
-        Round and phase; prices, unit costs and loads sold of all leaders; of the fixed agents capacities, loads, α and
-        served parts; the aerial agents' valuations; those of this round's bidders; the last auction's price, trades
-        and steps.
+        It has the round and the phase; prices, unit costs and sold loads of all leaders; capacities, loads, α and
+        served fractions of the fixed agents; the valuations of the aerial agents and of this round's bidders; and the
+        clearing price, the number of trades and the steps of the last auction.
         """
         market, tier, auction, config = self.market, self.whole.tier, self.whole.auction, self.config
         bid, load = config.price_cap * config.lot, self.settings.pricing[0].most_load * config.wireless
@@ -442,5 +449,5 @@ class TwoTierGame(PhasedGame):
         streams: NDArray[np.uint64],
         instances: NDArray[np.uint64] | None = None,
     ) -> dict[str, NDArray[np.float64]]:
-        """Return the least possible regrets: 0 in every market, as each is a gain over staying."""
+        """Return the least possible regrets [units] by role, shape (batch,): 0, since no regret is negative."""
         return {scored: np.zeros(len(seeds)) for scored in cls.objectives}

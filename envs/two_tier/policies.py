@@ -1,4 +1,4 @@
-"""Scripted policies of the two-tier market; they may look at the whole state of the game."""
+"""Scripted policies of the two-tier market, which may use the whole state of the game."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ if TYPE_CHECKING:
     from ioa_marl.envs.two_tier.game import TwoTierGame
 
 FIRST_MARGIN = 0.5
-"""Before anything was posted, a best response is one to prices this far above unit costs."""
+"""Margin over unit costs of the prices to which `best_response` responds in the first round."""
 
 
 class _Leader:
-    """A policy of one side of the leaders."""
+    """Base of the policies of one side of the leaders."""
 
     def __init__(self, game: TwoTierGame, side: int) -> None:
         self._game, self._side = game, side
         self._count = (game.config.mobile, game.config.fixed)[side]
 
     def _cost_plus(self, margin: float) -> NDArray[np.int64]:
+        """Return (batch, leaders) indices of the prices at a margin over unit costs."""
         config, cost = self._game.config, self._game.market.cost
         return cost_plus_indices(config, config.price_levels, cost[:, self._side, : self._count], margin)
 
 
 class CostPlus(_Leader):
-    """Unit cost and a margin on top."""
+    """Post the unit cost plus a margin."""
 
     def __init__(self, game: TwoTierGame, side: int, margin: float = 0.5) -> None:
         super().__init__(game, side)
@@ -46,7 +47,7 @@ class CostPlus(_Leader):
 
 
 class ScriptedMargin(CostPlus):
-    """The margin that the market itself uses when nobody plays the side."""
+    """Post the unit cost plus the margin of the settings, as the market does when the side is scripted."""
 
     def __init__(self, game: TwoTierGame, side: int) -> None:
         margins = (game.config.scripted_mobile_margin, game.config.scripted_fixed_margin)
@@ -54,7 +55,7 @@ class ScriptedMargin(CostPlus):
 
 
 class PostedPair(_Leader):
-    """One price for everybody on the side: that of the best pair for the instance, unless ``price`` is given."""
+    """Post one price for all leaders of the side: ``price``, or that of the best pair for the instance."""
 
     def __init__(self, game: TwoTierGame, side: int, price: float | None = None) -> None:
         super().__init__(game, side)
@@ -76,28 +77,28 @@ class PostedPair(_Leader):
 
 
 class BestResponse(_Leader):
-    """The price that would have been best in the last round, given what wireless agents expect now.
+    """Post the best price against the others' last actions, with the α that the wireless agents expect now.
 
-    The others post what they posted, the auctioneer uses the steps that it used. Before there was a round, the others
-    post unit costs plus half, and the auctioneer the scripted steps.
+    In the first round the others are assumed to post unit costs plus 50%, and the auctioneer to use the scripted steps.
     """
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, leaders) indices of prices."""
-        game, deviation_evaluator, side = self._game, self._game.deviation_evaluator(), self._side
+        game, evaluator, side = self._game, self._game.deviation_evaluator(), self._side
         actions = np.zeros((game.num_envs, self._count), np.int64)
         for b in range(game.num_envs):
-            deviation_evaluator.take(game.whole, b)
-            state, tier = deviation_evaluator.market.pricing, deviation_evaluator.market.tier
+            evaluator.take(game.whole, b)
+            state, tier = evaluator.market.pricing, evaluator.market.tier
             if state.round[0] == 0:
                 np.minimum(state.cost * (1.0 + FIRST_MARGIN), game.config.price_cap, out=state.price)
                 tier.pair[0] = game.config.scripted_pair()
-            actions[b] = deviation_evaluator.best_prices(side, side)[0][side, : self._count]
+            prices, _ = evaluator.best_prices(side, side)
+            actions[b] = prices[side, : self._count]
         return actions
 
 
 class Equilibrium(_Leader):
-    """Equilibrium prices of the pricing tier by Algorithm 2, given what wireless agents expect now."""
+    """Post equilibrium prices of the pricing tier by Algorithm 2, with the α that the wireless agents expect now."""
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, leaders) indices of prices."""
@@ -105,16 +106,16 @@ class Equilibrium(_Leader):
 
 
 class FixedPair:
-    """The traditional double Dutch auction: the same two steps always, the best pair unless others are given."""
+    """Choose constant steps, as the traditional double Dutch auction does: the best pair, or those of the arguments."""
 
     def __init__(self, game: TwoTierGame, buyer_step: float | None = None, seller_step: float | None = None) -> None:
         self._game, steps = game, game.config.steps
         listed = ", ".join(f"{step:g}" for step in steps)
-        self._given = [
+        self._indices = [
             None if step is None else steps.index(step) if step in steps else -1 for step in (buyer_step, seller_step)
         ]
         for name, step, index in zip(
-            ("buyer_step", "seller_step"), (buyer_step, seller_step), self._given, strict=True
+            ("buyer_step", "seller_step"), (buyer_step, seller_step), self._indices, strict=True
         ):
             require(index != -1, name, step, f"null or one of {listed}")
 
@@ -122,41 +123,42 @@ class FixedPair:
         """Return (batch, 1, 2) indices of steps."""
         game, config = self._game, self._game.config
         actions = np.zeros((game.num_envs, 1, 2), np.int64)
-        if None in self._given:
+        if None in self._indices:
             margins = config.scripted_mobile_margin, config.scripted_fixed_margin
             for instance in np.unique(game.market.instance):
                 pair = best_fixed_pair(config, config.price_levels, *margins, int(instance))
                 actions[game.market.instance == instance] = pair
-        for clock, index in enumerate(self._given):
+        for clock, index in enumerate(self._indices):
             if index is not None:
                 actions[:, 0, clock] = index
         return actions
 
 
 class ScriptedPair(FixedPair):
-    """The steps that the market itself uses when nobody plays the auctioneer."""
+    """Choose the steps of the settings, as the market does when the auctioneer is scripted."""
 
     def __init__(self, game: TwoTierGame) -> None:
         super().__init__(game, game.config.scripted_buyer_step, game.config.scripted_seller_step)
 
 
 class BestPair:
-    """The pair of steps with the highest return on the bids of this round: every pair is simulated."""
+    """Choose the pair of steps with the highest return on the bids of this round, by simulation of every pair."""
 
     def __init__(self, game: TwoTierGame) -> None:
         self._game = game
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, 1, 2) indices of steps."""
-        game, deviation_evaluator = self._game, self._game.deviation_evaluator()
+        game, evaluator = self._game, self._game.deviation_evaluator()
         actions = np.zeros((game.num_envs, 1, 2), np.int64)
         for b in range(game.num_envs):
-            deviation_evaluator.take(game.whole, b)
-            actions[b, 0] = deviation_evaluator.best_pair()
+            evaluator.take(game.whole, b)
+            actions[b, 0] = evaluator.best_pair()
         return actions
 
 
 def _of_side(side: int) -> dict[str, PolicyFactory]:
+    """Return the policies of one side of the leaders by name."""
     return {
         "oracle": policy(Equilibrium, side),
         "best_response": policy(BestResponse, side),
@@ -176,4 +178,4 @@ POLICIES: dict[str, dict[str, PolicyFactory]] = {
         "scripted_pair": policy(ScriptedPair),
     },
 }
-"""For each role its scripted policies by name."""
+"""Scripted policies of each role by name."""

@@ -23,34 +23,40 @@ COLUMNS = 100
 """Width of the text."""
 _COLOURS = (rendering.BLUE, rendering.ORANGE)
 _MOST_NAMED = 24
-"""With more leaders than this, only some are named on an axis, and the text shows the first of them."""
+"""Number of leaders above which an axis names only some of them, and the text shows only the first ones."""
 
 
 @dataclass(frozen=True)
 class _View:
-    """A market as its pictures need it; money in units, loads in Mbit."""
+    """The properties of a market that the pictures show; money in units, loads in Mbit.
+
+    Tuples have an entry for each side, (leaders of the side,) arrays in the first four.
+    """
 
     round: int
     rounds: int
     posted: bool
-    """Whether this round's prices stand and the auction is still to come."""
+    """Whether the prices of this round are posted and its auction has not been run."""
     price: tuple[NDArray[np.float64], NDArray[np.float64]]
     cost: tuple[NDArray[np.float64], NDArray[np.float64]]
     sales: tuple[NDArray[np.float64], NDArray[np.float64]]
     profit: tuple[NDArray[np.float64], NDArray[np.float64]]
     load: NDArray[np.float64]
-    """(fixed,): what the wireless agents want."""
+    """(fixed,): load that the wireless agents want."""
     capacity: NDArray[np.float64]
+    """(fixed,)."""
     passed: NDArray[np.float64]
-    """(fixed,): load that goes on to an aerial agent."""
+    """(fixed,): load that is passed on to an aerial agent."""
     lot: float
     highest_bid: float
     values: NDArray[np.float64]
-    """(buyers,): highest first."""
+    """(buyers,): valuations of a lot, highest first."""
     asks: NDArray[np.float64]
-    """(sellers,): lowest first."""
+    """(sellers,): valuations of a lot, lowest first."""
     value_trades: NDArray[np.bool_]
+    """(buyers,): whether the buyer trades."""
     ask_trades: NDArray[np.bool_]
+    """(sellers,): whether the seller trades."""
     clocks: tuple[float, float]
     clearing: float
     trades: int
@@ -62,24 +68,28 @@ class _View:
 
     @property
     def unserved(self) -> NDArray[np.float64]:
+        """(fixed,): load that is not served."""
         return np.maximum(self.load - np.minimum(self.load, self.capacity) - self.passed, 0.0)
 
     @property
     def unserved_part(self) -> float:
+        """Part of all load that is not served."""
         return float(self.unserved.sum() / self.load.sum()) if self.load.any() else 0.0
 
     @property
     def opening(self) -> bool:
-        """Whether nothing has been posted in this episode."""
+        """Whether no prices have been posted in this episode."""
         return not (self.round or self.posted)
 
     @property
     def headline(self) -> str:
+        """Progress of the episode."""
         stage = "prices are posted" if self.posted else "opening" if self.opening else "settled"
         return f"round {min(self.round + self.posted, self.rounds)} of {self.rounds}  ·  {stage}"
 
     @property
     def sentence(self) -> str:
+        """Summary of the auction in one sentence."""
         buyers, sellers = _count(len(self.values), "buyer"), _count(len(self.asks), "seller")
         if self.posted:
             return f"{buyers} with excess load and {sellers} wait for the auctioneer"
@@ -95,6 +105,7 @@ def _count(count: int, noun: str) -> str:
 
 
 def _view(game: TwoTierGame, b: int) -> _View:
+    """Return the properties of market ``b`` that the pictures show."""
     market, tier, auction = game.whole
     config, posted = game.config, bool(market.phase[b] == 1)
     counts = (config.mobile, config.fixed)
@@ -103,19 +114,20 @@ def _view(game: TwoTierGame, b: int) -> _View:
     )}  # fmt: skip
     load, capacity = tier.load[b].copy(), tier.capacity[b].copy()
     trades = 0 if posted else int(auction.totals[b].trades)
-    shown, trading = [], []
+    sorted_valuations, trading = [], []
     for side in (BUYERS, SELLERS):
         bidders = auction.order[b, side, : auction.size[b, side]]
         valuations = auction.valuation[b, side, bidders]
-        keenest = np.argsort(-valuations if side == BUYERS else valuations, kind="stable")
-        shown.append(valuations[keenest])
-        trading.append(keenest < trades)  # the first acceptors trade
+        order = np.argsort(-valuations if side == BUYERS else valuations, kind="stable")
+        sorted_valuations.append(valuations[order])
+        trading.append(order < trades)  # the bidders who accepted first trade
     return _View(
         round=int(market.round[b]), rounds=config.rounds, posted=posted, **sides, load=load, capacity=capacity,
         passed=np.where((tier.partner[b] != NOBODY) & (not posted), config.lot, 0.0),
         lot=config.lot, highest_bid=config.price_cap * config.lot,
-        values=shown[0], asks=shown[1], value_trades=trading[0], ask_trades=trading[1],
-        clocks=(auction.clock[b, 0] * config.tick, auction.clock[b, 1] * config.tick),
+        values=sorted_valuations[BUYERS], asks=sorted_valuations[SELLERS],
+        value_trades=trading[BUYERS], ask_trades=trading[SELLERS],
+        clocks=(auction.clock[b, BUYERS] * config.tick, auction.clock[b, SELLERS] * config.tick),
         clearing=float(auction.totals[b].price), trades=trades, messages=float(auction.totals[b].messages),
         auction_return=float(auction.totals[b].return_), aerial_profit=float(tier.aerial_profit[b].sum()),
         welfare=float(market.utility[b].sum()), steps=tuple(config.steps[i] for i in tier.pair[b]),
@@ -125,16 +137,16 @@ def _view(game: TwoTierGame, b: int) -> _View:
 def figure(game: TwoTierGame, index: int = 0) -> Figure:
     """Return the picture of a market as a matplotlib figure, for saving in any format.
 
-    Left the pricing tier: prices over unit costs of all leaders, below the fixed agents' loads: what they compute
-    themselves, what they pass on, what is not served, and their capacity. Right the auction tier: demand, supply and
-    the clearing price.
+    The left half shows the pricing tier: above, the prices and unit costs of all leaders; below, the loads of the fixed
+    agents, split into the load that they compute, the load that they pass on and the load that is not served, with
+    their capacities. The right half shows the auction tier: demand, supply and the clearing price.
 
     Parameters
     ----------
     game : TwoTierGame
         Batch of markets.
     index : int, default 0
-        Which market of the batch.
+        Index of the market in the batch.
 
     Returns
     -------
@@ -165,15 +177,15 @@ def _draw_header(drawn: Figure, view: _View) -> None:
     )  # fmt: skip
     drawn.text(0.03, 0.912, view.sentence, fontsize=12, color=rendering.MUTED, va="center")
     y = 0.85
-    figures = (
+    tiles = (
         ("mobile profit", f"{view.profit[0].sum():,.1f}"), ("fixed profit", f"{view.profit[1].sum():,.1f}"),
         ("aerial profit", f"{view.aerial_profit:,.1f}"), ("wireless welfare", f"{view.welfare:,.0f}"),
         ("excess load" if view.posted else "load not served", f"{view.unserved_part:.0%}"),
         ("auction return", f"{view.auction_return:,.1f}"), ("messages", f"{view.messages:,.0f}"),
     )  # fmt: skip
-    for i, (label, value) in enumerate(figures):
-        shown = "–" if view.opening or (view.posted and i != 4) else value.replace("-", "−")
-        rendering.tile(drawn, 0.03 + 0.137 * i, y, label, shown)
+    for i, (label, value) in enumerate(tiles):
+        text_of_value = "–" if view.opening or (view.posted and i != 4) else value.replace("-", "−")
+        rendering.tile(drawn, 0.03 + 0.137 * i, y, label, text_of_value)
 
 
 def _name_agents(axes: Axes, count: int) -> None:
@@ -182,7 +194,7 @@ def _name_agents(axes: Axes, count: int) -> None:
 
 
 def _draw_prices(axes: Axes, view: _View, side: int) -> None:
-    """Draw each leader's price as a bar from its unit cost up; a price below cost is a loss, in pink."""
+    """Draw each leader's margin as a bar from its unit cost to its price, in pink where the price is below the cost."""
     price, cost, at = view.price[side], view.cost[side], np.arange(len(view.price[side]))
     axes.bar(at, cost, width=0.7, color=rendering.GRID)
     _name_agents(axes, len(at))
@@ -204,11 +216,11 @@ def _draw_loads(drawn: Figure, view: _View) -> None:
     own, at = np.minimum(view.load, view.capacity), np.arange(len(view.load))
     axes.bar(at, own, width=0.7, color=rendering.ORANGE, alpha=0.85)
     axes.bar(at, view.passed, bottom=own, width=0.7, color=rendering.GREEN, alpha=0.85)
-    # Before the auction nobody knows how much of the excess finds a seller.
+    # Before the auction it is unknown how much of the excess will be bought, so it is hatched.
     face, hatch = (rendering.PAPER, "////") if view.posted else (rendering.PINK, "")
-    some = view.unserved > 1e-9
+    positive = view.unserved > 1e-9
     axes.bar(
-        at[some], view.unserved[some], bottom=(own + view.passed)[some], width=0.7, facecolor=face,
+        at[positive], view.unserved[positive], bottom=(own + view.passed)[positive], width=0.7, facecolor=face,
         edgecolor=rendering.PINK, hatch=hatch,
     )  # fmt: skip
     top = float(view.load.max()) * 1.18 or 4.0 * view.lot
@@ -283,12 +295,12 @@ def text(game: TwoTierGame, index: int = 0) -> str:
     game : TwoTierGame
         Batch of markets.
     index : int, default 0
-        Which market of the batch.
+        Index of the market in the batch.
 
     Returns
     -------
     str
-        A table of the leaders, loads of the fixed agents as bars, the bids and the figures.
+        A table of the leaders with the loads of the fixed agents, the valuations of the bidders, and the totals.
     """
     view = _view(game, index)
     lines = [f"Two-tier market  ·  {view.headline}", view.sentence, ""]
@@ -309,6 +321,7 @@ def text(game: TwoTierGame, index: int = 0) -> str:
 
 
 def _auction_lines(view: _View) -> list[str]:
+    """Return the lines with the valuations of the bidders and the totals of the round."""
     top, width = max([*view.values, *view.asks, 1e-9]), COLUMNS - 32
     scale = "0.00" + f"{top:,.2f}".rjust(width - 4)
     lines = [" " * 29 + scale]

@@ -1,8 +1,9 @@
-"""Two markets in one: fixed and mobile helpers price computing below, and buy lots in a double Dutch auction above.
+"""The two-tier market: leaders price their computing, and fixed agents buy more of it in a double Dutch auction.
 
-It joins `ioa_marl.markets.stackelberg` and `ioa_marl.markets.double_dutch`, and is the only room that uses others.
-`params` holds the parameters, `kernels` the equations of one market, `drivers` batches, `deviations` what leaders
-gain by another price or pair of steps, `references` the best constants.
+The package joins `ioa_marl.markets.stackelberg` and `ioa_marl.markets.double_dutch`; it is the only market that uses
+others. `params` holds the parameters, `records` the records of the kernels, `kernels` the equations of one market,
+`draws` its random numbers, `drivers` the loops over a batch, `deviations` the gains by another price or another pair of
+steps, and `references` the best constant prices and steps.
 """
 
 import lazy_loader

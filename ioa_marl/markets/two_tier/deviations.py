@@ -1,10 +1,12 @@
-"""What the leaders and the auctioneer of a two-tier market could gain: everything re-simulated exactly.
+"""Regrets of the leaders and the auctioneer of a two-tier market, by exact simulation of all deviations.
 
-A leader's regret is what it gains at most, in the last round, by another price of the action grid while everybody else
-stays: its wireless agents answer again, and where a fixed agent would be a buyer the auction is run again. The
+A leader's regret is its largest gain in the last round by another price of the action grid, while all others keep their
+actions: its wireless agents answer again, and if a fixed agent would be a buyer, the auction is run again. The
 auctioneer's regret of a round is the return of the best pair of steps on that round's bids less the return achieved.
-All kernels work on row 0 of the market that they are given, which they change: give them a copy, as
-`DeviationEvaluator` does.
+
+All kernels work on row 0 of their market and change it, so `DeviationEvaluator` passes them a copy. Their common
+arguments are ``market``, a `Market`, ``settings``, a `Settings`, and ``trial``, the scratch `AuctionState` of one row
+in which auctions are simulated. Prices are in units/Mbit, profits, gains and returns in units.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.foundations.compile import kernel, machine_code
+from ioa_marl.markets.double_dutch.kernels import BUYERS, SELLERS
 from ioa_marl.markets.double_dutch.state import Array, AuctionState
 from ioa_marl.markets.double_dutch.state import allocate_state as allocate_auction
 from ioa_marl.markets.stackelberg.drivers import reshape_markets
@@ -35,11 +38,11 @@ _ONE = np.ones(1, np.bool_)
 
 @kernel
 def _write_loads(market: Market, settings: Settings) -> None:
-    """Write the loads at the posted prices, given how the answers are shaped."""
+    """Write the loads of the fixed agents [Mbit] at the posted prices and the current curves of the wireless agents."""
     state = market.pricing
     for j in range(market.tier.load.shape[1]):
         own = state.price[0, FIXED, j]
-        # All of it is served, as everybody expects, so that what a fixed agent earns on is its load.
+        # The served fraction is 1 here, as the wireless agents expect, so the priced load is the whole load.
         _, load, _ = leader_profit(0, FIXED, j, own, state, state.price, settings.pricing)
         market.tier.load[0, j] = load
 
@@ -48,13 +51,14 @@ def _write_loads(market: Market, settings: Settings) -> None:
 def _price_search(
     side: int, leader: int, levels: int, trial: AuctionState, market: Market, settings: Settings
 ) -> tuple[int, float, float]:
-    """Return the index of one leader's best price on the grid, the profit there, and that at its posted price.
+    """Return the index of one leader's best grid price, the profit at it, and the profit at its posted price.
 
-    The loads are those of `_write_loads`, the auctioneer's steps those in ``pair``. Ties: the lowest price.
+    The loads are those of `_write_loads` and the auctioneer's steps those of ``pair``. Among equal profits the lowest
+    price wins.
     """
     state, tier = market.pricing, market.tier
     cap = settings.pricing[0].price_cap
-    buyer_step, seller_step = settings.steps[tier.pair[0, 0]], settings.steps[tier.pair[0, 1]]
+    buyer_step, seller_step = settings.steps[tier.pair[0, BUYERS]], settings.steps[tier.pair[0, SELLERS]]
     best, value, present = 0, -math.inf, 0.0
     for index in range(-1, levels):
         own = state.price[0, side, leader] if index < 0 else cap * index / (levels - 1)
@@ -76,7 +80,17 @@ def _price_search(
 
 @kernel
 def pair_returns(trial: AuctionState, settings: Settings, returns: Array) -> None:
-    """Write the auctioneer's return for every pair of steps on the bidders in row 0: ``returns`` float64 (1, pairs)."""
+    """Write the auctioneer's return of every pair of steps with the bidders of ``trial``.
+
+    Parameters
+    ----------
+    trial : AuctionState
+        One auction with its bidders; it is played.
+    settings : Settings
+        Parameters.
+    returns : ndarray of float64, shape (1, pairs)
+        Where the returns go [units]; the pair of steps (i, j) has the index i · steps + j.
+    """
     steps = settings.steps.shape[0]
     for pair in range(steps * steps):
         run_auction(trial, 0, settings, settings.steps[pair // steps], settings.steps[pair % steps])
@@ -94,12 +108,22 @@ def search_prices(
     regrets: Array,
     best: Array,
 ) -> None:
-    """Find the best price of every leader of the sides ``first`` to ``last`` against the prices posted in row 0.
+    """Find the best price of every leader of the sides ``first`` to ``last`` against the posted prices.
 
-    Answers are shaped and loads written for these prices.
+    The curves of the wireless agents and the loads must be those of the posted prices.
 
-    ``best`` int64 (1, 2, leaders) are indices of the grid, ``regrets`` float64 (1, 2) what the mobile and the fixed
-    agents gain by them, each deviating alone.
+    Parameters
+    ----------
+    market, settings, trial
+        See the module.
+    levels : int
+        Number of grid prices.
+    first, last : int
+        Sides: 0 mobile, 1 fixed. The rows of other sides are not written.
+    regrets : ndarray of float64, shape (1, 2)
+        Where the sums of the gains of each side go, each leader deviating alone [units].
+    best : ndarray of int64, shape (1, 2, leaders)
+        Where the indices of the best grid prices go.
     """
     for side in range(first, last + 1):
         regrets[0, side] = 0.0
@@ -111,7 +135,7 @@ def search_prices(
 
 @kernel
 def return_to_settled(market: Market) -> None:
-    """Put row 0 back to the prices and shares α that were posted and expected in its last settled round."""
+    """Restore the posted prices and the expected shares α of the last settled round in row 0."""
     state, tier = market.pricing, market.tier
     for side in range(2):
         for leader in range(state.price.shape[2]):
@@ -124,10 +148,23 @@ def return_to_settled(market: Market) -> None:
 def search_pairs(
     market: Market, settings: Settings, first: int, last: int, trial: AuctionState, returns: Array, total: Array
 ) -> float:
-    """Try every pair of steps on the recorded bids of the rounds ``first`` to ``last`` − 1.
+    """Simulate every pair of steps on the recorded bids of the rounds ``first`` to ``last`` − 1.
 
-    ``total`` float64 (1, pairs) becomes each pair's return summed over the rounds, ``returns`` (1, pairs) is scratch.
-    Returns the auctioneer's regret: what the rounds' best returns are above those achieved, together.
+    Parameters
+    ----------
+    market, settings, trial
+        See the module.
+    first, last : int
+        Rounds.
+    returns : ndarray of float64, shape (1, pairs)
+        Scratch.
+    total : ndarray of float64, shape (1, pairs)
+        Where each pair's return goes, summed over the rounds [units].
+
+    Returns
+    -------
+    float
+        The auctioneer's regret: the best return less the return achieved, summed over the rounds [units].
     """
     tier, regret = market.tier, 0.0
     for pair in range(total.shape[1]):
@@ -160,6 +197,15 @@ class DeviationEvaluator:
         Parameters of the market.
     levels : int
         Number of prices on the action grid: index m is the price p̄ m/(levels − 1).
+
+    Attributes
+    ----------
+    market : Market
+        The copy, a batch of one.
+    settings : Settings
+        Parameters of the kernels.
+    levels : int
+        Number of prices on the action grid.
     """
 
     def __init__(self, params: TwoTierParams, levels: int) -> None:
@@ -181,24 +227,25 @@ class DeviationEvaluator:
         )
 
     def take(self, market: Market, b: int) -> None:
-        """Copy market ``b`` of a batch here."""
+        """Copy market ``b`` of the batch ``market``, whose arrays have the leading axis batch."""
         for part, own in zip(market, self.market, strict=True):
             for array, copy in zip(part, own, strict=True):
                 copy[0] = array[b]
 
     def best_prices(self, first: int = 0, last: int = 1) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return the leaders' best grid prices against the others' posted ones, given what followers expect now.
+        """Return the leaders' best grid prices against the others' posted prices, with the α that is expected now.
 
         Parameters
         ----------
         first, last : int
-            Sides: 0 mobile, 1 fixed. The others' rows are not written.
+            First and last side that is searched: 0 mobile, 1 fixed. The rows of other sides are not written.
 
         Returns
         -------
         indices : ndarray of int64, shape (2, leaders)
+            Indices of the grid.
         gains : ndarray of float64, shape (2,)
-            What the mobile and what the fixed agents gain together, each deviating alone [units].
+            Sum of the gains of the mobile and of the fixed agents, each deviating alone [units].
         """
         reshape_markets(self.market.pricing, self.settings.pricing, _ONE)
         self._loads_code(self.market, self.settings)
@@ -207,21 +254,27 @@ class DeviationEvaluator:
         return self._best[0].copy(), self._regrets[0].copy()
 
     def leader_regrets(self) -> NDArray[np.float64]:
-        """Return the regrets of the mobile and of the fixed agents in the last settled round, shape (2,)."""
+        """Return the regrets of the mobile and of the fixed agents in the last settled round [units], shape (2,)."""
         if self.market.pricing.round[0] == 0:
             return np.zeros(2)
         return_to_settled(self.market)
-        return self.best_prices()[1]
+        _, regrets = self.best_prices()
+        return regrets
 
     def pair_returns(self, first: int, last: int) -> tuple[NDArray[np.float64], float]:
-        """Return what pairs of steps achieve on the recorded bids of the rounds ``first`` to ``last`` − 1.
+        """Return the returns of all pairs of steps on the recorded bids of the rounds ``first`` to ``last`` − 1.
+
+        Parameters
+        ----------
+        first, last : int
+            Rounds.
 
         Returns
         -------
         total : ndarray of float64, shape (steps, steps)
-            Each pair's return summed over the rounds; buyer clock's step first.
+            Return of each pair summed over the rounds [units]; the first axis is the step of the buyer clock.
         regret : float
-            Sum over the rounds of the best return less the one achieved.
+            The best return less the return achieved, summed over the rounds [units].
         """
         args = (self.market, self.settings, first, last, self._trial, self._returns, self._total)
         regret = float(self._pairs_code(*args))
@@ -229,12 +282,13 @@ class DeviationEvaluator:
         return self._total[0].reshape(steps, steps).copy(), regret
 
     def best_pair(self) -> tuple[int, int]:
-        """Return the indices of the pair of steps with the highest return on the bidders entered for this round."""
+        """Return the indices of the pair of steps with the highest return on the bids of this round."""
         self._present_code(self.market.auction, self.settings, self._returns)
         buyer, seller = divmod(int(self._returns[0].argmax()), len(self.settings.steps))
         return buyer, seller
 
     def auction_regret(self) -> float:
-        """Return the mean over the settled rounds of the best pair's return less the return achieved."""
+        """Return the best pair's return less the return achieved, mean over the settled rounds [units]."""
         rounds = int(self.market.pricing.round[0])
-        return self.pair_returns(0, rounds)[1] / rounds if rounds else 0.0
+        _, regret = self.pair_returns(0, rounds)
+        return regret / rounds if rounds else 0.0

@@ -1,4 +1,8 @@
-"""Batched drivers of the two-tier market: open, post prices, run auctions. Arrays are written in place."""
+"""Batched drivers of the two-tier market: open, post prices, run auctions. Arrays are written in place.
+
+Common arguments of all drivers are ``market``, the `Market` of the batch, ``settings``, a `Settings`, and ``mask``,
+bool (batch,), the markets that are played; the rows of the others are not touched.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,14 @@ from ioa_marl.markets.double_dutch.state import Array
 from ioa_marl.markets.stackelberg.drivers import answer_markets, reshape_markets
 from ioa_marl.markets.stackelberg.drivers import open_markets as open_pricing
 from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE, MarketState, settle
+from ioa_marl.markets.two_tier.draws import draw_costs, draw_technology
 from ioa_marl.markets.two_tier.kernels import (
+    LAST_GAP,
     NOBODY,
     Market,
     Settings,
     add_up,
     clear_episode,
-    draw_costs,
-    draw_technology,
     enter_bidders,
     expect,
     pass_lots_on,
@@ -28,11 +32,11 @@ from ioa_marl.markets.two_tier.kernels import (
 
 AUCTIONEER_FEATURES, AUCTIONEER_FEATURES_EXTENDED = 9, 15
 FIXED_EXTRAS = 4
-"""Features that a fixed agent has beyond those of the pricing tier, if they are extended."""
+"""Number of features that a fixed agent's extended observation has beyond those of the pricing tier."""
 
 
 def open_markets(market: Market, settings: Settings, mask: Array) -> None:
-    """Draw and open the present episode of the markets ``mask``, bool (batch,)."""
+    """Draw and open the current episode of the markets ``mask``."""
     open_pricing(market.pricing, settings.pricing, False, mask)
     _open_tiers(market, settings, mask)
     reshape_markets(market.pricing, settings.pricing, mask)
@@ -50,9 +54,16 @@ def _open_tiers(market: Market, settings: Settings, mask: Array) -> None:
 
 
 def post_prices(market: Market, settings: Settings, mask: Array, levels: int, mobile: Array, fixed: Array) -> None:
-    """Post prices, let the wireless agents answer and enter the auction's bidders.
+    """Post prices, write the exact answers of the wireless agents, and enter the bidders of the auction.
 
-    ``mobile`` and ``fixed`` are int64 (batch, leaders of the side): index m is the price p̄ m/(levels − 1).
+    Parameters
+    ----------
+    market, settings, mask
+        See the module.
+    levels : int
+        Number of grid prices: index m is the price p̄ m/(levels − 1) [units/Mbit].
+    mobile, fixed : ndarray of int64, shape (batch, mobile) and (batch, fixed)
+        Indices of prices.
     """
     _set_prices(market.pricing, settings.pricing[0].price_cap, mask, levels, mobile, fixed)
     answer_markets(market.pricing, settings.pricing, mask)
@@ -78,10 +89,16 @@ def _enter_markets(market: Market, settings: Settings, mask: Array) -> None:
 
 
 def hold_auctions(market: Market, settings: Settings, mask: Array, pairs: Array, terminated: Array) -> None:
-    """Run the auctions and settle the round; ``terminated``, bool (batch,), is set after the last one.
+    """Run the auctions and settle the round. Afterwards the wireless agents expect the shares α of this round.
 
-    ``pairs`` int64 (batch, 1, 2) indexes the steps of the buyer clock and of the seller clock. Afterwards the wireless
-    agents expect the α of this round.
+    Parameters
+    ----------
+    market, settings, mask
+        See the module.
+    pairs : ndarray of int64, shape (batch, 1, 2)
+        Indices of the steps of the buyer clock and of the seller clock.
+    terminated : ndarray of bool, shape (batch,)
+        Becomes True where this was the last round of the episode.
     """
     _run_auctions(market, settings, mask, pairs)
     reshape_markets(market.pricing, settings.pricing, mask)
@@ -95,14 +112,15 @@ def _run_auctions(market: Market, settings: Settings, mask: Array, pairs: Array)
         if mask[b]:
             for side in range(2):
                 market.tier.pair[b, side] = pairs[b, 0, side]
-            run_auction(market.auction, b, settings, settings.steps[pairs[b, 0, 0]], settings.steps[pairs[b, 0, 1]])
+            buyer_step, seller_step = settings.steps[pairs[b, 0, BUYERS]], settings.steps[pairs[b, 0, SELLERS]]
+            run_auction(market.auction, b, settings, buyer_step, seller_step)
             record_auction(b, market)
             pass_lots_on(b, market, settings)
 
 
 @kernel
 def _settle_rounds(market: Market, settings: Settings, mask: Array, terminated: Array) -> None:
-    """Latencies, payments and profits of the round, whose α the followers' curves are shaped for."""
+    """Settle the round; the curves of the wireless agents must be those of the shares α that the auction has set."""
     for b in range(mask.shape[0]):
         if mask[b]:
             settle(b, market.pricing, settings.pricing)
@@ -115,10 +133,20 @@ def _settle_rounds(market: Market, settings: Settings, mask: Array, terminated: 
 
 @kernel
 def observe_auctioneer(market: Market, settings: Settings, extended: bool, out: Array) -> None:
-    """Write what the auctioneer sees, float32 (batch, 1, features): this round's bidders, and the last auction.
+    """Write the auctioneer's observations of the bidders of this round and of the last auction.
 
-    Round, buyers, sellers, highest and mean income p_j w of the buyers, last clearing price, trades and final clocks;
-    extended: last acceptances and gaps of each side, last pair of steps.
+    The features are the round, the numbers of buyers and sellers, the highest and the mean income p_j w of the buyers,
+    and of the last auction the clearing price, the number of trades and the final clocks. Extended observations add the
+    numbers of acceptances, the last gap between acceptances of each side, and the last pair of steps.
+
+    Parameters
+    ----------
+    market, settings
+        See the module.
+    extended : bool
+        Whether observations are extended.
+    out : ndarray of float32, shape (batch, 1, features)
+        Where the observations go, in [0, 1].
     """
     auction, tier, rules = market.auction, market.tier, settings.auction[0]
     buyers, sellers = float(rules.max_buyers), float(rules.max_sellers)
@@ -127,7 +155,7 @@ def observe_auctioneer(market: Market, settings: Settings, extended: bool, out: 
     for b in range(out.shape[0]):
         highest, total = 0.0, 0.0
         for m in range(auction.size[b, BUYERS]):
-            # Acceptance has put some in front, but buyers they all are.
+            # The last auction may have moved buyers to the front of the order, but it still has all of them.
             income = market.pricing.price[b, FIXED, auction.order[b, BUYERS, m]] * lot
             highest, total = max(highest, income), total + income
         out[b, 0, 0] = unit(market.pricing.round[b] / settings.pricing[0].rounds)
@@ -140,17 +168,26 @@ def observe_auctioneer(market: Market, settings: Settings, extended: bool, out: 
         for side in range(2):
             out[b, 0, 7 + side] = unit(auction.clock[b, side] / start)
             if extended:
-                out[b, 0, 9 + side] = unit(auction.winners[b, side] / (buyers if side == 0 else sellers))
-                out[b, 0, 11 + side] = unit(auction.recent[b, side, 1] / start)
+                out[b, 0, 9 + side] = unit(auction.winners[b, side] / (buyers if side == BUYERS else sellers))
+                out[b, 0, 11 + side] = unit(auction.recent[b, side, LAST_GAP] / start)
                 out[b, 0, 13 + side] = unit(tier.pair[b, side] / last_step)
 
 
 @kernel
 def observe_fixed(market: Market, settings: Settings, first: int, out: Array) -> None:
-    """Write from feature ``first`` on what a fixed agent also knows: float32 (batch, fixed, features).
+    """Write the features that only fixed agents observe.
 
-    Own capacity over the load in its reach, the share α that it passed on, the part of its load that was served, and
-    the price that it paid for a lot, over the highest bid.
+    They are the own capacity over the load of all wireless agents in reach, the share α that it passed on, the part of
+    its load that was served, and the price that it paid for a lot over the highest possible bid.
+
+    Parameters
+    ----------
+    market, settings
+        See the module.
+    first : int
+        Index of the first of these features.
+    out : ndarray of float32, shape (batch, fixed, features)
+        Where the observations go, in [0, 1].
     """
     state, tier = market.pricing, market.tier
     rules = settings.auction[0]

@@ -1,9 +1,12 @@
 """Numba kernels of the two-tier market: one trading round, from posted prices to payments, in one market.
 
 The pricing tier is the Stackelberg market (`ioa_marl.markets.stackelberg.kernels`), the auction tier the double Dutch
-auction (`ioa_marl.markets.double_dutch.kernels`); here is what connects them: capacities and excess loads, valuations,
-the auction's trades as shares α passed on, what is served, and everybody's account. Between rounds the pricing tier
-holds what followers expect of the next one: the α of the last round and answers shaped for it.
+auction (`ioa_marl.markets.double_dutch.kernels`). This module connects them: it computes capacities and excess loads,
+valuations, the shares α that follow from the trades, the load that is served, and all accounts. Between rounds the
+pricing tier has the α that the wireless agents expect of the next round, which is the α of the last one.
+
+In all kernels ``b`` is the index of the market in the batch, ``market`` the `Market` of the batch and ``settings`` its
+parameters. Results are written into ``market``, whose fields have the shapes and units.
 
 Source: "Hybrid Stackelberg Game and Diffusion-based Auction for Two-tier Agentic AI Task Offloading in Internet of
 Agents", Sections III and IV, Eqs. 5-20 and 33-37.
@@ -14,46 +17,39 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
-
 from ioa_marl.foundations.compile import kernel
-from ioa_marl.foundations.philox import philox_block, to_unit
 from ioa_marl.markets.double_dutch.kernels import (
     BUYERS,
     SELLERS,
-    aerial_cost,
     clear_totals,
     fixed_valuation,
     open_auction,
     play_tick,
 )
 from ioa_marl.markets.double_dutch.state import Array, AuctionState
-from ioa_marl.markets.stackelberg.draws import between
 from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE, MarketState
 from ioa_marl.markets.stackelberg.records import StackelbergRecord
 from ioa_marl.markets.two_tier.records import TierTotals, TwoTierRecord
 
-OF_CAPACITY, OF_CAPACITY_SHIFT, OF_AERIAL = range(201, 204)
-OF_AERIAL_COST, OF_WIND = range(21, 23)
-"""Purposes of the random counter: of an instance, and of an episode."""
-
 NOBODY = -1
-"""In place of an agent's index."""
+"""Index of an agent where there is none."""
 ABSENT = -1.0
-"""In place of a valuation: takes no part in the auction."""
+"""Valuation in the record of bids of an agent that does not take part in the auction."""
+LAST_GAP = 1
+"""Index on the last axis of ``AuctionState.recent``: distance between the last two acceptances of a side [ticks]."""
 
 
 class TierState(NamedTuple):
-    """What connects the two tiers in a batch of markets, as arrays that can be saved and restored."""
+    """State of the connection between the two tiers in a batch of markets, as arrays that can be saved and restored."""
 
     capacity: Array
     """float64 (batch, fixed): load κ_j that a fixed agent can compute itself in a round [Mbit]."""
     time_per_mbit: Array
     """float64 (batch, aerial): λ_k/μ_k of an aerial agent [s/Mbit]."""
     mean_fixed_time: Array
-    """float64 (batch,): mean λ/μ of the fixed agents [s/Mbit], which stands for that of a partner who is unknown."""
+    """float64 (batch,): mean λ/μ of the fixed agents [s/Mbit]; valuations use it while the partner is unknown."""
     mean_aerial_time: Array
-    """float64 (batch,): the same of the aerial agents [s/Mbit]."""
+    """float64 (batch,): mean λ/μ of the aerial agents [s/Mbit]."""
     unit_cost: Array
     """float64 (batch, aerial): unit cost ξ σ μ² λ of an aerial agent's computing in this episode [units/Mbit]."""
     hover_power: Array
@@ -67,7 +63,7 @@ class TierState(NamedTuple):
     served_fraction: Array
     """float64 (batch, fixed): part of the load that was served in the last round."""
     partner: Array
-    """int64 (batch, fixed): the aerial agent that sold to a fixed agent in the last round; -1 none."""
+    """int64 (batch, fixed): the aerial agent that sold to a fixed agent in the last round; `NOBODY` without a trade."""
     pair: Array
     """int64 (batch, 2): the auctioneer's last action, indices of the buyer clock's and the seller clock's step."""
     settled_price: Array
@@ -75,9 +71,9 @@ class TierState(NamedTuple):
     settled_ratio: Array
     """float64 (batch, fixed): offloading ratios α that the wireless agents expected in the last settled round."""
     bids: Array
-    """float64 (batch, rounds, 2, bidders): valuations in the auctions of this episode [units]; -1 takes no part."""
+    """float64 (batch, rounds, 2, bidders): valuations in the auctions of this episode [units]; `ABSENT` of others."""
     returns: Array
-    """float64 (batch, rounds): the auctioneer's returns in this episode."""
+    """float64 (batch, rounds): the auctioneer's returns in this episode [units]."""
     aerial_profit: Array
     """float64 (batch, aerial): profit of each aerial agent in the last round [units]."""
     accounts: Array
@@ -87,78 +83,35 @@ class TierState(NamedTuple):
 
 
 class Market(NamedTuple):
-    """A batch of two-tier markets: both tiers and what connects them."""
+    """A batch of two-tier markets."""
 
     pricing: MarketState
+    """The pricing tier."""
     tier: TierState
+    """The connection of the tiers."""
     auction: AuctionState
+    """The auction tier."""
 
 
 class Settings(NamedTuple):
-    """Parameters of both tiers and of what connects them, as kernels read them."""
+    """Parameters of both tiers and of their connection, as kernels read them."""
 
     pricing: Array
     """`StackelbergRecord` (1,)."""
     auction: Array
     """`DoubleDutchRecord` (1,)."""
     steps: Array
-    """int64 (steps,): the auctioneer's steps in ticks."""
+    """int64 (steps,): the auctioneer's steps [ticks]."""
     tier: Array
     """`TwoTierRecord` (1,)."""
 
 
 @kernel
-def draw_technology(b: int, market: Market, settings: Settings) -> None:
-    """Draw what the instance fixes beside the pricing tier: capacities and speeds of aerial agents.
-
-    Capacities are spread evenly over their log-uniform distribution, one in each of as many equally likely intervals
-    as there are fixed agents, so that every instance has overloaded and idle ones.
-    """
-    p: TwoTierRecord = settings.tier[0]
-    tier = market.tier
-    key, zero = market.pricing.instance[b], np.uint64(0)
-    fixed, aerial = tier.capacity.shape[1], tier.time_per_mbit.shape[1]
-    w0, _, _, _ = philox_block(key, zero, 1, zero, OF_CAPACITY_SHIFT)
-    shift = int(to_unit(w0) * fixed)
-    total = 0.0
-    for j in range(fixed):
-        w0, _, _, _ = philox_block(key, zero, j + 1, zero, OF_CAPACITY)
-        quantile = ((j + shift) % fixed + to_unit(w0)) / fixed
-        tier.capacity[b, j] = math.exp(p.log_capacity_low + (p.log_capacity_high - p.log_capacity_low) * quantile)
-        total += market.pricing.time_per_mbit[b, FIXED, j]
-    tier.mean_fixed_time[b] = total / fixed
-    total = 0.0
-    for k in range(aerial):
-        w0, _, _, _ = philox_block(key, zero, k + 1, zero, OF_AERIAL)
-        tier.time_per_mbit[b, k] = between(w0, p.time_per_mbit_low, p.time_per_mbit_high)
-        total += tier.time_per_mbit[b, k]
-    tier.mean_aerial_time[b] = total / aerial
-
-
-@kernel
-def draw_costs(b: int, market: Market, settings: Settings) -> None:
-    """Draw the aerial agents' unit costs and hover powers of the episode, and their costs of one lot (Eq. 34)."""
-    p: TwoTierRecord = settings.tier[0]
-    tier, state = market.tier, market.pricing
-    seed, stream, episode = state.seed[b], state.stream[b], state.episode[b]
-    w0, _, _, _ = philox_block(seed, stream, 1, episode, OF_WIND)
-    wind = between(w0, p.wind_low, p.wind_high)
-    delay = p.aerial_delay_weight * (tier.mean_fixed_time[b] * p.lot) ** 2
-    for k in range(tier.time_per_mbit.shape[1]):
-        w0, w1, _, _ = philox_block(seed, stream, k + 1, episode, OF_AERIAL_COST)
-        tier.unit_cost[b, k] = between(w0, p.cost_low, p.cost_high)
-        tier.hover_power[b, k] = wind * between(w1, p.hover_power_low, p.hover_power_high)
-        computing = tier.unit_cost[b, k] * p.lot
-        hovering = p.hover_energy_price * (p.relay_time + tier.time_per_mbit[b, k] * p.lot)
-        tier.cost[b, k] = aerial_cost(tier.hover_power[b, k], computing, hovering, 0.0)
-        tier.ask[b, k] = aerial_cost(tier.hover_power[b, k], computing, hovering, delay)
-
-
-@kernel
 def expect(b: int, market: Market) -> None:
-    """Set what followers expect beside the shares α in ``offloading_ratio``: partners unknown, all load served.
+    """Set the expectations of the wireless agents: the partner is unknown, and all load is served.
 
-    Their answers have then to be shaped anew, see `ioa_marl.markets.stackelberg.kernels.shape_followers`.
+    The expected shares α are those in ``offloading_ratio``. The curves of the wireless agents have to be computed anew
+    afterwards, see `ioa_marl.markets.stackelberg.kernels.shape_followers`.
     """
     state = market.pricing
     for j in range(state.served_fraction.shape[1]):
@@ -168,6 +121,7 @@ def expect(b: int, market: Market) -> None:
 
 @kernel
 def _clear_totals(b: int, tier: TierState) -> None:
+    """Set the totals of the episode to zero."""
     sums: TierTotals = tier.totals[b]
     sums.mobile_profit, sums.fixed_profit, sums.aerial_profit, sums.follower_welfare = 0.0, 0.0, 0.0, 0.0
     sums.mobile_price, sums.fixed_price, sums.purchases, sums.overloaded = 0.0, 0.0, 0.0, 0.0
@@ -178,7 +132,7 @@ def _clear_totals(b: int, tier: TierState) -> None:
 
 @kernel
 def clear_episode(b: int, market: Market, settings: Settings) -> None:
-    """Set everything that an episode adds up or remembers to its start: nobody has paid yet, and no lot was sold."""
+    """Set totals, accounts and the memory of past rounds to their values at the start of an episode."""
     tier, auction, clocks = market.tier, market.auction, settings.auction[0]
     for j in range(tier.load.shape[1]):
         market.pricing.offloading_ratio[b, j] = 0.0
@@ -196,8 +150,8 @@ def clear_episode(b: int, market: Market, settings: Settings) -> None:
             tier.settled_price[b, side, leader] = 0.0
         auction.size[b, side] = 0
         auction.winners[b, side] = 0
-        auction.clock[b, side] = clocks.buyer_start if side == 0 else clocks.seller_start
-        auction.recent[b, side, 1] = 0
+        auction.clock[b, side] = clocks.buyer_start if side == BUYERS else clocks.seller_start
+        auction.recent[b, side, LAST_GAP] = 0
         for i in range(auction.valuation.shape[2]):
             auction.valuation[b, side, i] = 0.0
             auction.accepted_at[b, side, i] = -1
@@ -212,7 +166,7 @@ def clear_episode(b: int, market: Market, settings: Settings) -> None:
 
 @kernel
 def write_loads(b: int, market: Market, settings: Settings) -> None:
-    """Write the loads L_j of the fixed agents from the wireless agents' answers."""
+    """Write the loads L_j of the fixed agents [Mbit] from the wireless agents' answers."""
     state, tier = market.pricing, market.tier
     for j in range(tier.load.shape[1]):
         tier.load[b, j] = 0.0
@@ -227,13 +181,25 @@ def enter_bidders(
 ) -> bool:
     """Enter this round's bidders into ``auction[row]`` with their valuations, Eqs. 33 and 34.
 
-    A fixed agent whose excess load is at least one lot buys one. An aerial agent whose valuation exceeds what any fixed
-    agent earns with a lot stays away.
+    A fixed agent whose excess load is at least one lot is a buyer. An aerial agent whose valuation exceeds the highest
+    income of a fixed agent from a lot does not take part.
 
     Parameters
     ----------
+    b : int
+        Market.
+    market, settings
+        See the module.
+    auction : AuctionState
+        The auctions, of which row ``row`` gets the bidders.
+    row : int
+        Row of ``auction``.
     other : int
-        A fixed agent that has ``price`` [units/Mbit] and ``load`` [Mbit] in place of its own, or `NOBODY`.
+        A fixed agent for which ``price`` and ``load`` replace its own, or `NOBODY`.
+    price : float
+        Unit price of ``other`` [units/Mbit].
+    load : float
+        Load of ``other`` [Mbit].
 
     Returns
     -------
@@ -247,10 +213,10 @@ def enter_bidders(
     count = 0
     for j in range(tier.load.shape[1]):
         posted = price if j == other else market.pricing.price[b, FIXED, j]
-        wanted = load if j == other else tier.load[b, j]
+        own_load = load if j == other else tier.load[b, j]
         highest = max(highest, posted * lot)
         auction.valuation[row, BUYERS, j] = 0.0
-        if wanted - tier.capacity[b, j] >= lot:
+        if own_load - tier.capacity[b, j] >= lot:
             auction.valuation[row, BUYERS, j] = fixed_valuation(posted, lot, penalty)
             auction.order[row, BUYERS, count] = j
             count += 1
@@ -259,7 +225,7 @@ def enter_bidders(
     count = 0
     for k in range(tier.ask.shape[1]):
         auction.valuation[row, SELLERS, k] = 0.0
-        # Clipping such a valuation down, as printed, would make the seller trade at a loss.
+        # The paper clips higher valuations instead, with which the seller would trade at a loss.
         if tier.ask[b, k] <= highest:
             auction.valuation[row, SELLERS, k] = tier.ask[b, k]
             auction.order[row, SELLERS, count] = k
@@ -270,7 +236,7 @@ def enter_bidders(
 
 @kernel
 def run_auction(auction: AuctionState, row: int, settings: Settings, buyer_step: int, seller_step: int) -> None:
-    """Open the auction over the bidders in ``auction[row]`` and play it to its end, steps in ticks."""
+    """Open the auction with the bidders of ``auction[row]`` and play it to its end; the steps are in ticks."""
     open_auction(row, auction, settings.auction)
     closed = False
     while not closed:
@@ -280,7 +246,7 @@ def run_auction(auction: AuctionState, row: int, settings: Settings, buyer_step:
 
 @kernel
 def trade_of(auction: AuctionState, row: int, buyer: int) -> int:
-    """Return the seller that a buyer trades with, or `NOBODY`: the m-th buyer meets the m-th seller."""
+    """Return the seller that a buyer trades with, or `NOBODY`: the m-th buyer trades with the m-th seller."""
     for m in range(int(auction.totals[row].trades)):
         if auction.order[row, BUYERS, m] == buyer:
             return int(auction.order[row, SELLERS, m])
@@ -291,7 +257,25 @@ def trade_of(auction: AuctionState, row: int, buyer: int) -> int:
 def fixed_profit(
     b: int, j: int, price: float, load: float, trades: bool, clearing: float, market: Market, settings: Settings
 ) -> float:
-    """Profit of a fixed agent, Eq. 16: p (L − u) − r* − ξ E_com − γ E_up, the latter two of what they are spent on."""
+    """Return the profit of a fixed agent [units], Eq. 16: p (L − u) − r* − ξ E_com − γ E_up.
+
+    ξ E_com is the cost of the load that it computes itself, and r* and γ E_up are paid only if it trades.
+
+    Parameters
+    ----------
+    b, j : int
+        Market and fixed agent.
+    price : float
+        Unit price p [units/Mbit].
+    load : float
+        Load L [Mbit].
+    trades : bool
+        Whether it buys a lot.
+    clearing : float
+        Clearing price r* [units per lot].
+    market, settings
+        See the module.
+    """
     own = min(load, market.tier.capacity[b, j])
     passed = settings.tier[0].lot if trades else 0.0
     paid = clearing + settings.tier[0].relay_cost if trades else 0.0
@@ -300,7 +284,7 @@ def fixed_profit(
 
 @kernel
 def record_auction(b: int, market: Market) -> None:
-    """Keep the valuations of the auction just played and the auctioneer's return."""
+    """Record the valuations in the auction of this round, and the auctioneer's return."""
     tier, auction, r = market.tier, market.auction, market.pricing.round[b]
     for side in range(2):
         for i in range(tier.bids.shape[3]):
@@ -313,7 +297,7 @@ def record_auction(b: int, market: Market) -> None:
 
 @kernel
 def pass_lots_on(b: int, market: Market, settings: Settings) -> None:
-    """Set α, partners and served parts of the load from the trades of the auction, and keep what they replace."""
+    """Set α, partners and served fractions from the trades of the auction; record the prices and the α before it."""
     state, tier, auction, lot = market.pricing, market.tier, market.auction, settings.tier[0].lot
     for side in range(2):
         for leader in range(state.price.shape[2]):
@@ -331,7 +315,7 @@ def pass_lots_on(b: int, market: Market, settings: Settings) -> None:
 
 @kernel
 def pay_for_lots(b: int, market: Market, settings: Settings) -> None:
-    """Enter into profits and accounts what the auction changes: lots are paid for and not computed at home."""
+    """Correct profits and accounts for the auction: lots are paid for, and computed by the aerial agents."""
     state, tier = market.pricing, market.tier
     first = settings.pricing[0].wireless + settings.pricing[0].mobile
     price, auctioneer = market.auction.totals[b].price, tier.accounts.shape[1] - 1
@@ -352,7 +336,7 @@ def pay_for_lots(b: int, market: Market, settings: Settings) -> None:
 
 @kernel
 def add_up(b: int, market: Market, settings: Settings) -> None:
-    """Add what the settled round came to to the totals of the episode."""
+    """Add the results of the settled round to the totals of the episode."""
     p: StackelbergRecord = settings.pricing[0]
     state, tier, totals = market.pricing, market.tier, market.auction.totals
     sums: TierTotals = tier.totals[b]

@@ -1,9 +1,9 @@
-"""The two-tier market: parameters and presets, allocation and opening of markets.
+"""The two-tier market: its parameters and presets, and functions that allocate and draw markets.
 
-Mobile and fixed agents post prices, wireless agents answer, overloaded fixed agents buy computing from aerial agents
-in a double Dutch auction. It is composed of the markets in `ioa_marl.markets.stackelberg.params` and
-`ioa_marl.markets.double_dutch.auction`; what connects them is in `ioa_marl.markets.two_tier.kernels`. Source: "Hybrid
-Stackelberg Game and Diffusion-based Auction for Two-tier Agentic AI Task Offloading in Internet of Agents".
+Mobile and fixed agents post prices, wireless agents answer, and overloaded fixed agents buy computing from aerial
+agents in a double Dutch auction. The tiers are the markets of `ioa_marl.markets.stackelberg.params` and
+`ioa_marl.markets.double_dutch.auction`, connected by `ioa_marl.markets.two_tier.kernels`. Source: "Hybrid Stackelberg
+Game and Diffusion-based Auction for Two-tier Agentic AI Task Offloading in Internet of Agents".
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ from ioa_marl.markets.two_tier.kernels import ABSENT, NOBODY, Market, Settings, 
 from ioa_marl.markets.two_tier.records import TierTotals, TwoTierRecord
 
 LARGEST = 1e9
-"""Largest size of any amount that is accepted."""
+"""Largest accepted value of a parameter."""
 SHARED = (
     "wireless", "mobile", "fixed", "rounds", "workload", "cycles_per_mbit", "mobile_speed", "fixed_speed",
     "aerial_speed", "upload_time", "relay_time", "tolerable_delay", "qoe_weight", "actuator_ratio", "bandwidth",
     "mobile_energy", "fixed_energy", "mobile_cost", "fixed_cost", "price_cap", "spread", "deviation_step",
     "max_iterations",
 )  # fmt: skip
-"""Settings that the pricing tier has under the same names."""
+"""Names of the parameters that are those of the pricing tier."""
 
 
 @dataclass(frozen=True)
 class TwoTierParams:
     """Parameters of the two-tier market; the defaults are the preset ``paper``.
 
-    Money is in units of account. Quantities of the pricing tier without a range of their own are drawn per agent,
-    uniform within ``spread`` of the value given here.
+    Money is in units of account. Quantities of the pricing tier that differ between agents and have no range are drawn
+    per agent, uniform within the relative ``spread`` of their parameter.
     """
 
     wireless: int = 10
@@ -94,19 +94,19 @@ class TwoTierParams:
     fixed_cost: tuple[float, float] = (1.5, 2.2)
     """Range of a fixed agent's unit cost ξ σ μ² λ [units/Mbit], uniform per episode."""
     price_cap: float = 10.0
-    """Largest unit price p̄ [units/Mbit]."""
+    """Largest unit price p̄ that a leader may post [units/Mbit]."""
     spread: float = 0.1
     """Relative half-width of the quantities that differ between agents, in [0, 0.9]."""
     deviation_step: float = 0.05
-    """Grid Δ on which the equilibrium of the pricing tier is looked for, before refinement [units/Mbit]."""
+    """Step Δ of the grid on which the equilibrium of the pricing tier is searched before refinement [units/Mbit]."""
     max_iterations: int = 60
-    """Rounds of Algorithm 2 after which no equilibrium of the pricing tier counts as found."""
+    """Largest number of rounds of Algorithm 2; without convergence the pricing tier has no pure equilibrium."""
     capacity: tuple[float, float] = (0.4, 40.0)
-    """Range of the load κ_j that a fixed agent computes itself in a round [Mbit], log-uniform over the instance."""
+    """Range of the load κ_j that a fixed agent can compute itself in a round [Mbit], log-uniform per instance."""
     lot: float = 2.0
-    """Lot size w: what a fixed agent buys, and an aerial agent sells, in a round [Mbit]."""
+    """Lot size w: the load that a buyer buys and a seller sells in a round [Mbit]."""
     relay_cost: float = 0.2
-    """Cost γ E_up of passing one lot on to an aerial agent [units], paid by the fixed agent."""
+    """Cost γ E_up of relaying one lot to an aerial agent [units], paid by the fixed agent."""
     fixed_delay_weight: float = 100.0
     """Weight θ_j of the logarithmic delay penalty in a fixed agent's valuation (Eq. 33) [units]."""
     aerial_delay_weight: float = 1e4
@@ -116,17 +116,17 @@ class TwoTierParams:
     hover_power: tuple[float, float] = (100.0, 300.0)
     """Range of an aerial agent's hover power p_hov in calm air [W], uniform per episode."""
     wind: tuple[float, float] = (0.5, 1.5)
-    """Range of the factor by which wind raises all hover powers in an episode, uniform."""
+    """Range of the factor of the wind on all hover powers of an episode, uniform."""
     hover_energy_price: float = 0.1
     """Cost γ_k of an aerial agent's hover energy [units/J]."""
     tick: float = 0.0625
     """Smallest clock movement [units per lot]."""
     steps: tuple[float, ...] = (0.0625, 0.125, 0.1875, 0.25, 0.375, 0.5, 0.75, 1.25, 2.0, 3.0)
-    """Steps the auctioneer may choose from, for each clock [units per lot], multiples of ``tick``, increasing."""
+    """Steps from which the auctioneer chooses for each clock [units per lot]: increasing multiples of ``tick``."""
     scripted_buyer_step: float = 1.25
-    """Step of the buyer clock when no agent plays the auctioneer [units per lot]; one of ``steps``."""
+    """Step of the buyer clock when the auctioneer is scripted [units per lot]; one of ``steps``."""
     scripted_seller_step: float = 0.5
-    """Step of the seller clock when no agent plays the auctioneer [units per lot]; one of ``steps``."""
+    """Step of the seller clock when the auctioneer is scripted [units per lot]; one of ``steps``."""
     psi: float = 0.5
     """Pricing coefficient ψ in [0, 1]: weight of the buyer clock in the clearing price."""
     regret_weight: float = 0.1
@@ -134,12 +134,12 @@ class TwoTierParams:
     welfare_weight: float = 1.0
     """Weight c of the auction's welfare in the auctioneer's return."""
     message_weight: float = 0.0075
-    """Weight d of each bidder listening to a broadcast that nobody accepts [units per message]."""
+    """Weight d of each bidder that listens to a broadcast which nobody accepts [units per message]."""
     trade_weight: float = 0.0
     """Weight e of the number of trades [units per trade]."""
 
     def __post_init__(self) -> None:
-        """Refuse what no market can be made of, naming key, value and what is allowed."""
+        """Raise an error that names key, value and what is allowed if a parameter is out of range."""
         check_integer(self, "aerial", 1, 10_000)
         for name in ("relay_time", "capacity", "aerial_cost", "hover_power", "wind"):
             check_range(self, name, 0.0, LARGEST)
@@ -177,7 +177,7 @@ class TwoTierParams:
             require(getattr(self, name) in self.steps, name, getattr(self, name), f"one of the steps {listed}")
 
     def _check_clock(self) -> None:
-        """Check that the highest possible bid, where the buyer clock starts, is a number of ticks."""
+        """Check that the highest possible bid, where the buyer clock starts, is a whole number of ticks."""
         ratio = self.price_cap * self.lot / self.tick
         whole = abs(ratio - round(ratio)) < 1e-9 * max(ratio, 1.0) and 1.0 <= round(ratio) < MAX_CLOCK
         require(
@@ -188,7 +188,7 @@ class TwoTierParams:
         require(finest <= 1e6, "steps", self.steps, "steps of which the buyer clock takes at most a million")
 
     def _check_delays(self, pricing: StackelbergParams) -> None:
-        """Refuse markets in which 1 + ε − t > 0 may fail at a latency other than the one that was expected."""
+        """Refuse markets in which 1 + ε − t > 0 may fail because the latency differs from the expected one."""
         slack = 1.0 + self.tolerable_delay * (1.0 - self.spread) - self.upload_time * (1.0 + self.spread)
         load = self.workload * (1.0 + self.spread) / (1.0 - self.spread) * self.cycles_per_mbit
         for name, extra in (("mobile_speed", 0.0), ("fixed_speed", 0.0), ("aerial_speed", self.relay_time[1])):
@@ -204,7 +204,7 @@ class TwoTierParams:
         return StackelbergParams(**{name: getattr(self, name) for name in SHARED}, aerial_share=0.0)
 
     def auction(self) -> DoubleDutchParams:
-        """Return the parameters of the auction tier: its clocks start at the highest possible bid and at 0."""
+        """Return the parameters of the auction tier, whose clocks start at the highest possible bid and at 0."""
         return DoubleDutchParams(
             buyers=self.fixed,
             sellers=self.aerial,
@@ -222,11 +222,11 @@ class TwoTierParams:
         )
 
     def scripted_pair(self) -> tuple[int, int]:
-        """Return the indices of the two clocks' steps when no agent plays the auctioneer."""
+        """Return the indices of the steps of the buyer and the seller clock when the auctioneer is scripted."""
         return self.steps.index(self.scripted_buyer_step), self.steps.index(self.scripted_seller_step)
 
     def settings(self) -> Settings:
-        """Return the parameters as kernels read them."""
+        """Return the parameters as kernels read them; shapes and units are those of `Settings`."""
         pricing, auction = self.pricing(), self.auction()
         return Settings(
             pricing=pricing.record(),
@@ -236,7 +236,7 @@ class TwoTierParams:
         )
 
     def record(self) -> NDArray[Any]:
-        """Return what connects the tiers as kernels read it: an array of one `TwoTierRecord`."""
+        """Return the parameters of the connection of the tiers: an array of one `TwoTierRecord`."""
         log_capacity, time_per_mbit = np.log(self.capacity), self.cycles_per_mbit / self.aerial_speed
         return TwoTierRecord.row(
             lot=self.lot,
@@ -259,19 +259,19 @@ class TwoTierParams:
 
 
 def _per_leader(number: int, **changes: Any) -> dict[str, Any]:
-    """Return settings for ``number`` wireless agents per leader: capacities and lots, with their costs, go with it."""
-    lot = TwoTierParams()
+    """Return settings for ``number`` wireless agents per leader: capacities, lots and their costs scale with it."""
+    defaults = TwoTierParams()
     return {
-        "capacity": tuple(number * bound for bound in lot.capacity),
-        "lot": number * lot.lot,
-        "relay_cost": number * lot.relay_cost,
-        "aerial_delay_weight": lot.aerial_delay_weight / number,
-        "hover_power": tuple(number * bound for bound in lot.hover_power),
-        "tick": number * lot.tick,
-        "steps": tuple(number * step for step in lot.steps),
-        "scripted_buyer_step": number * lot.scripted_buyer_step,
-        "scripted_seller_step": number * lot.scripted_seller_step,
-        "message_weight": number * lot.message_weight,
+        "capacity": tuple(number * bound for bound in defaults.capacity),
+        "lot": number * defaults.lot,
+        "relay_cost": number * defaults.relay_cost,
+        "aerial_delay_weight": defaults.aerial_delay_weight / number,
+        "hover_power": tuple(number * bound for bound in defaults.hover_power),
+        "tick": number * defaults.tick,
+        "steps": tuple(number * step for step in defaults.steps),
+        "scripted_buyer_step": number * defaults.scripted_buyer_step,
+        "scripted_seller_step": number * defaults.scripted_seller_step,
+        "message_weight": number * defaults.message_weight,
         **changes,
     }
 
@@ -291,7 +291,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     ),
     "metro": _per_leader(10, wireless=1000, mobile=100, fixed=100, aerial=100, deviation_step=0.2, max_iterations=6),
 }
-"""What each preset changes of the defaults."""
+"""The parameters in which each preset differs from the defaults."""
 
 
 def preset(name: str, **changes: Any) -> TwoTierParams:
@@ -300,7 +300,20 @@ def preset(name: str, **changes: Any) -> TwoTierParams:
 
 
 def allocate_market(params: TwoTierParams, markets: int) -> Market:
-    """Return a zeroed batch of ``markets``."""
+    """Return a zeroed batch of markets, without partners and bids.
+
+    Parameters
+    ----------
+    params : TwoTierParams
+        Parameters, which give the shapes.
+    markets : int
+        Number of markets.
+
+    Returns
+    -------
+    Market
+        Shapes and units are in the docstrings of its parts.
+    """
     fixed, aerial, bidders = params.fixed, params.aerial, max(params.fixed, params.aerial)
     pricing = stackelberg.allocate_state(params.pricing(), markets)
     tier = TierState(
@@ -333,7 +346,7 @@ def draw_markets(
     streams: ArrayLike | None = None,
     instances: ArrayLike | None = None,
 ) -> Market:
-    """Return opened markets: the first episode of each seed.
+    """Return markets at the start of the first episode of each seed.
 
     Parameters
     ----------
@@ -343,11 +356,17 @@ def draw_markets(
         Seeds of the costs.
     streams, instances : array_like of int, shape (batch,), optional
         Streams (default 0, 1, …) and instances (default: the seeds).
+
+    Returns
+    -------
+    Market
+        Shapes and units are in the docstrings of its parts.
     """
-    given = np.atleast_1d(as_seeds("seeds", seeds))
-    market = allocate_market(params, len(given))
-    market.pricing.seed[:] = given
-    market.pricing.stream[:] = np.arange(len(given)) if streams is None else as_seeds("streams", streams)
-    market.pricing.instance[:] = given if instances is None else as_seeds("instances", instances)
-    open_markets(market, params.settings(), np.ones(len(given), np.bool_))
+    market_seeds = np.atleast_1d(as_seeds("seeds", seeds))
+    batch = len(market_seeds)
+    market = allocate_market(params, batch)
+    market.pricing.seed[:] = market_seeds
+    market.pricing.stream[:] = np.arange(batch) if streams is None else as_seeds("streams", streams)
+    market.pricing.instance[:] = market_seeds if instances is None else as_seeds("instances", instances)
+    open_markets(market, params.settings(), np.ones(batch, np.bool_))
     return market

@@ -1,4 +1,4 @@
-"""Records of the two-tier market: what its kernels read and write by name."""
+"""Records of the two-tier market: parameters, totals and metrics, with named fields."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from ioa_marl.foundations.records import Record
 
 
 class TwoTierRecord(Record):
-    """Parameters of what connects the tiers, as kernels read them; see `TwoTierParams` for their meaning."""
+    """Parameters of the connection of the tiers, as kernels read them; see `TwoTierParams` for their meaning."""
 
     lot: float
     """Lot size w [Mbit]."""
     relay_cost: float
-    """Cost γ E_up of passing one lot on [units]."""
+    """Cost γ E_up of relaying one lot [units]."""
     fixed_delay_weight: float
     """Weight θ_j of a fixed agent's delay penalty [units]."""
     aerial_delay_weight: float
@@ -37,9 +37,9 @@ class TwoTierRecord(Record):
     hover_power_high: float
     """Largest hover power in calm air [W]."""
     wind_low: float
-    """Least factor by which wind raises hover powers."""
+    """Least factor of the wind on hover powers."""
     wind_high: float
-    """Largest factor by which wind raises hover powers."""
+    """Largest factor of the wind on hover powers."""
 
 
 class TierTotals(Record):
@@ -54,44 +54,44 @@ class TierTotals(Record):
     follower_welfare: float
     """Utilities of the wireless agents [units]."""
     mobile_price: float
-    """Mean prices posted by the mobile agents [units/Mbit]."""
+    """Mean price posted by the mobile agents [units/Mbit]."""
     fixed_price: float
-    """Mean prices posted by the fixed agents [units/Mbit]."""
+    """Mean price posted by the fixed agents [units/Mbit]."""
     purchases: float
-    """Wireless agents that bought."""
+    """Number of wireless agents that bought."""
     overloaded: float
-    """Fixed agents with excess load."""
+    """Number of fixed agents with excess load."""
     buyers: float
-    """Buyers in the auctions."""
+    """Number of buyers in the auctions."""
     trades: float
-    """Trades in the auctions."""
+    """Number of trades in the auctions."""
     auctions_with_trade: float
-    """Rounds with a trade."""
+    """Number of rounds with a trade."""
     clearing_price: float
     """Clearing prices of the rounds with a trade [units per lot]."""
     auction_return: float
-    """Returns of the auctioneer."""
+    """Returns of the auctioneer [units]."""
     auction_welfare: float
     """Welfares of the auctions [units]."""
     optimal_welfare: float
     """Optimal welfares of the auctions [units]."""
     messages: float
-    """Listeners summed over the broadcasts."""
+    """Number of listeners, summed over the broadcasts."""
     load: float
     """Load that the wireless agents want from the fixed agents [Mbit]."""
     unserved_load: float
-    """What of it was not served [Mbit]."""
+    """Part of this load that was not served [Mbit]."""
 
 
 class TwoTierMetrics(Record):
     """Metrics of an episode; see `TwoTierGame`."""
 
     mobile_regret: float
-    """What the mobile agents gain at most, each by another price in the last round [units]."""
+    """Sum of the mobile agents' largest gains, each by another price in the last round [units]."""
     fixed_regret: float
-    """What the fixed agents gain at most, each by another price in the last round [units]."""
+    """Sum of the fixed agents' largest gains, each by another price in the last round [units]."""
     auction_regret: float
-    """Mean over rounds of the best pair's return less the return achieved."""
+    """The best pair's return less the return achieved, mean over the rounds [units]."""
     mobile_profit: float
     """Total profit of the mobile agents per round [units]."""
     fixed_profit: float
@@ -101,7 +101,7 @@ class TwoTierMetrics(Record):
     follower_welfare: float
     """Total utility of the wireless agents per round [units]."""
     social_welfare: float
-    """The same with all profits [units]."""
+    """Total utility and all profits together per round [units]."""
     mobile_price: float
     """Mean price posted by mobile agents [units/Mbit]."""
     fixed_price: float
@@ -119,8 +119,8 @@ class TwoTierMetrics(Record):
     clearing_price: float
     """Mean price of the rounds with a trade, 0 without one [units per lot]."""
     auction_return: float
-    """Return of the auctioneer per round."""
+    """Return of the auctioneer per round [units]."""
     auction_efficiency: float
     """Welfare of all auctions over its maximum, 1 where that is 0."""
     messages: float
-    """Listeners summed over the broadcasts of a round."""
+    """Number of listeners, summed over the broadcasts of a round."""

@@ -1,6 +1,6 @@
-"""Constants that are chosen by search: the best single pair of prices, the best single pair of steps.
+"""References of the two-tier market: the best constant pair of prices and the best constant pair of steps.
 
-Both are chosen on markets of the same instance that are kept for that purpose.
+Both are searched on calibration markets of the same instance, which are used for nothing else.
 """
 
 from __future__ import annotations
@@ -11,38 +11,56 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.foundations.seeds import CALIBRATION_SEED
+from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE
 from ioa_marl.markets.two_tier import drivers
 from ioa_marl.markets.two_tier.deviations import DeviationEvaluator
 from ioa_marl.markets.two_tier.kernels import Market
 from ioa_marl.markets.two_tier.params import TwoTierParams, draw_markets
 
 CALIBRATION_MARKETS = 16
-"""Markets on which a pair is chosen; for prices less where they are large."""
+"""Number of calibration markets on which a pair is chosen; for prices, large markets need fewer."""
 CALIBRATION_FOLLOWERS = 160
-"""Wireless agents in all of the markets on which a pair of prices is chosen, if one market has not more."""
+"""Largest total number of wireless agents in the markets for a pair of prices, unless a single one has more."""
 SETTLING_ROUNDS = 4
-"""Rounds after which the shares α that follow from constant prices have settled, or alternate as in the last round."""
+"""Number of rounds after which the shares α at constant prices have converged or alternate."""
 COARSE = 5
 """Grid steps between the pairs of prices that are tried first."""
 MOST_ROUNDS = 5
-"""Times that the best pair of steps is looked for again on the auctions that it leads to."""
+"""Largest number of searches for the best pair of steps, each on the auctions that the last one leads to."""
 
 
 def cost_plus_indices(
     params: TwoTierParams, levels: int, cost: NDArray[np.float64], margin: float
 ) -> NDArray[np.int64]:
-    """Return the grid price next to unit cost times 1 + ``margin``, as indices of the shape of ``cost``."""
+    """Return the indices of the grid prices nearest to unit cost times 1 + ``margin``.
+
+    Parameters
+    ----------
+    params : TwoTierParams
+        Parameters of the market.
+    levels : int
+        Number of grid prices, from 0 to ``price_cap``.
+    cost : ndarray of float64, shape (batch, leaders of a side)
+        Unit costs [units/Mbit].
+    margin : float
+        Margin over the unit cost.
+
+    Returns
+    -------
+    ndarray of int64, shape (batch, leaders of a side)
+    """
     share = np.clip(cost * (1.0 + margin) / params.price_cap, 0.0, 1.0)
     return np.ascontiguousarray(np.rint(share * (levels - 1)), dtype=np.int64)
 
 
 def _draw(params: TwoTierParams, markets: int, instance: int) -> Market:
+    """Return calibration markets of an instance."""
     seeds = np.full(markets, CALIBRATION_SEED, np.uint64)
     return draw_markets(params, seeds, np.arange(markets, dtype=np.uint64), np.full(markets, instance, np.uint64))
 
 
 class _Stage:
-    """Calibration markets, played round after round with given prices and steps."""
+    """Calibration markets that are played with constant prices and steps."""
 
     def __init__(self, params: TwoTierParams, levels: int, markets: int, instance: int) -> None:
         self.params, self.levels = params, levels
@@ -51,7 +69,7 @@ class _Stage:
         self._all, self._ended = np.ones(markets, np.bool_), np.zeros(markets, np.bool_)
 
     def play(self, rounds: int, mobile: NDArray[np.int64], fixed: NDArray[np.int64], pair: tuple[int, int]) -> Market:
-        """Play the first ``rounds`` rounds of the episode; price indices are (batch, leaders)."""
+        """Play the first ``rounds`` rounds of the episode with price indices of shape (batch, leaders of the side)."""
         pairs = np.ascontiguousarray(np.broadcast_to(np.array(pair, np.int64), (len(self._all), 1, 2)))
         drivers.open_markets(self.market, self._settings, self._all)
         for _ in range(rounds):
@@ -66,29 +84,37 @@ def best_fixed_pair(
 ) -> tuple[int, int]:
     """Return the pair of steps with the highest mean return per auction, as indices, buyer clock first.
 
-    Leaders post unit costs with the given margins. All pairs are tried on the same auctions; since trades change the
-    loads of the next round, it is done again on the auctions that the pair found leads to, until it stays.
+    Leaders post unit costs plus the margins. All pairs are simulated on the same auctions. Since trades change the
+    loads of the next round, the search is repeated on the auctions that the best pair leads to, until it is the same.
 
     Parameters
     ----------
+    params : TwoTierParams
+        Parameters of the market.
     levels : int
-        Grid prices from 0 to ``price_cap``.
+        Number of grid prices, from 0 to ``price_cap``.
     mobile_margin, fixed_margin : float
         Margins over unit costs.
     instance : int
-        The technology.
+        Number of the technology.
+
+    Returns
+    -------
+    buyer, seller : int
+        Indices of the steps.
     """
     stage, evaluator = _Stage(params, levels, CALIBRATION_MARKETS, instance), DeviationEvaluator(params, levels)
     cost = stage.market.pricing.cost
-    mobile = cost_plus_indices(params, levels, cost[:, 0, : params.mobile], mobile_margin)
-    fixed = cost_plus_indices(params, levels, cost[:, 1, : params.fixed], fixed_margin)
+    mobile = cost_plus_indices(params, levels, cost[:, MOBILE, : params.mobile], mobile_margin)
+    fixed = cost_plus_indices(params, levels, cost[:, FIXED, : params.fixed], fixed_margin)
     pair = params.scripted_pair()
     for _ in range(MOST_ROUNDS):
         market = stage.play(params.rounds, mobile, fixed, pair)
         total = np.zeros((len(params.steps), len(params.steps)))
         for b in range(CALIBRATION_MARKETS):
             evaluator.take(market, b)
-            total += evaluator.pair_returns(0, params.rounds)[0]
+            returns, _ = evaluator.pair_returns(0, params.rounds)
+            total += returns
         buyer, seller = divmod(int(total.argmax()), len(params.steps))
         if (buyer, seller) == pair:
             break
@@ -100,15 +126,22 @@ def best_fixed_pair(
 def best_posted_pair(params: TwoTierParams, levels: int, instance: int) -> tuple[int, int]:
     """Return the best pair of prices, one for all mobile and one for all fixed agents, as indices of the grid.
 
-    Best is the lowest mean sum of the leaders' regrets after some rounds at these prices, the auctioneer using the
-    scripted steps. First every fifth grid price is tried, then all around the best pair.
+    The best pair has the lowest mean sum of the leaders' regrets after some rounds at these prices, in which the
+    auctioneer uses the scripted steps. The search tries every fifth grid price, then all near the best pair.
 
     Parameters
     ----------
+    params : TwoTierParams
+        Parameters of the market.
     levels : int
-        Grid prices from 0 to ``price_cap``.
+        Number of grid prices, from 0 to ``price_cap``.
     instance : int
-        The technology.
+        Number of the technology.
+
+    Returns
+    -------
+    mobile, fixed : int
+        Indices of the prices.
     """
     markets = int(np.clip(CALIBRATION_FOLLOWERS // params.wireless, 1, CALIBRATION_MARKETS))
     stage, evaluator = _Stage(params, levels, markets, instance), DeviationEvaluator(params, levels)
@@ -124,6 +157,8 @@ def best_posted_pair(params: TwoTierParams, levels: int, instance: int) -> tuple
 
     coarse = np.unique(np.append(np.arange(0, levels, COARSE), levels - 1)).tolist()
     _, mobile, fixed = min((regret(i, j), i, j) for i in coarse for j in coarse)
-    near = [range(max(c - COARSE + 1, 0), min(c + COARSE - 1, levels - 1) + 1) for c in (mobile, fixed)]
-    _, mobile, fixed = min((regret(i, j), i, j) for i in near[0] for j in near[1])
+    near_mobile, near_fixed = (
+        range(max(c - COARSE + 1, 0), min(c + COARSE - 1, levels - 1) + 1) for c in (mobile, fixed)
+    )
+    _, mobile, fixed = min((regret(i, j), i, j) for i in near_mobile for j in near_fixed)
     return mobile, fixed
