@@ -1,8 +1,8 @@
 """The environment of the VCG slicing market.
 
-`config` has the settings, `game` the roles, observations and rewards, `optima` the exact optima that it needs,
-`policies` the scripted agents, `render` the pictures. `dual_currency` is the auction in which providers bid a second
-currency, `estimators` what its bank has others estimate. It uses `ioa_marl.markets.vcg_slicing` and the contracts in
+`config` has the settings, `game` the roles, observations and rewards, `optima` the exact optima, `policies` the
+scripted agents, and `render` the pictures. `dual_currency` is the auction with a bank, and `estimators` has the
+interfaces of the estimators that the bank uses. The package uses `ioa_marl.markets.vcg_slicing` and the contracts in
 `ioa_marl.envs`.
 """
 

@@ -11,19 +11,19 @@ from ioa_marl.markets.vcg_slicing.params import SlicingParams
 
 @dataclass(frozen=True)
 class VCGSlicingConfig(SlicingParams):
-    """Settings of the environment: those of the market, and what the agents observe."""
+    """Settings of the environment: those of the market, and the observations of the agents."""
 
     observation: str = "paper"
     """Observation of a slice's agent: ``paper`` (6 features) or ``extended`` (12, with marginal utilities)."""
     instance: int | None = None
-    """Which providers: number of the instance. None: that of the seed."""
+    """Number of the instance, which fixes the providers. None: the seed."""
     max_cycles: int | None = None
-    """Cut episodes off after this many steps (truncation). None: only the market's own rules end them."""
+    """Number of steps after which an episode is truncated. None: only the rules of the market end it."""
 
     def __post_init__(self) -> None:
-        """Check the settings that the market does not know."""
+        """Check the settings that only the environment has."""
         super().__post_init__()
-        check_integer(self, "providers", 2, 1_000_000)  # one alone gets everything whatever it does
+        check_integer(self, "providers", 2, 1_000_000)  # a single provider has everything, whatever its agent does
         require(
             self.redraw == "never" or self.instance is None,
             "instance", self.instance, f"none with redraw={self.redraw}: there is nothing that stays the same",

@@ -1,4 +1,7 @@
-"""The bank of the slicing market: bids, loans, noise, taxes and books of every round; see `VCGSlicingGame`."""
+"""The dual-currency auction in the slicing market's game: bids, loans, noise, taxes and the bank's books.
+
+See `VCGSlicingGame`. ``mask`` is bool (batch,), ``rows`` are the indices of markets, and n is the number of providers.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from ioa_marl.envs.vcg_slicing.estimators import CRITIC, ExternalityEstimator, V
 from ioa_marl.foundations.ledger import balance_ledgers
 from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.markets.vcg_slicing.baselines import utilities
+from ioa_marl.markets.vcg_slicing.draws import draw_fluctuations
 from ioa_marl.markets.vcg_slicing.dual_currency import bank as books
 from ioa_marl.markets.vcg_slicing.dual_currency import equations, utility_fit
-from ioa_marl.markets.vcg_slicing.kernels import draw_fluctuations
 from ioa_marl.markets.vcg_slicing.records import SOLVED
 from ioa_marl.markets.vcg_slicing.solver import allocate_optima
 from ioa_marl.markets.vcg_slicing.workspace import RESOURCES
@@ -25,13 +28,13 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 BANK_VSP_FEATURES = 8
-"""Features that a provider observes where there is a bank."""
+"""Number of features of a provider's observation with a bank."""
 FIRST_STEPS, STEPS = 200, 4
-"""Steps of regression of the networks on the bills from before the episode, and in every round."""
+"""Numbers of regression steps of the networks at the start of an episode and in every round."""
 
 
 class DualCurrency:
-    """What the bank and the providers' beliefs are in a batch of markets, and what happens to them in a round.
+    """The bank and the providers' beliefs in a batch of markets, with the steps of a round.
 
     Parameters
     ----------
@@ -43,7 +46,9 @@ class DualCurrency:
     bank : Bank
         The books.
     critic : ExternalityEstimator or None
-        Who estimates SW*₋ᵢ with ``externality="critic"``; whoever plays the slices has to supply it.
+        Estimator of SW*₋ᵢ for ``externality="critic"``, supplied by the agent of the slices.
+    share_noise, profit_noise : ndarray of float64, shape (batch, n, 3) and (batch, n)
+        Standard normal numbers of the round.
     """
 
     def __init__(self, game: VCGSlicingGame) -> None:
@@ -64,7 +69,7 @@ class DualCurrency:
         self._before, self._after = (self._allocate_observations() if critic else {} for _ in range(2))
 
     def _allocate_observations(self) -> Arrays:
-        """Return arrays for the observations of the roles that act."""
+        """Return arrays for the observations of the controlled roles, float32 (batch, agents, features) each."""
         roles = {name: self._game.roles[name] for name in self._game.controlled_roles}
         return {
             name: np.zeros((self._game.num_envs, role.count, *(role.observation_space.shape or ())), np.float32)
@@ -72,7 +77,7 @@ class DualCurrency:
         }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return everything that is to be saved, leading axis batch."""
+        """Return all arrays that are saved, with the leading axis batch."""
         networks = {} if self._voi_estimator is None else self._voi_estimator.arrays()
         return {f"bank_{name}": array for name, array in self.bank._asdict().items()} | {
             f"voi_{name}": array for name, array in networks.items()
@@ -80,10 +85,11 @@ class DualCurrency:
 
     @property
     def _present(self) -> NDArray[np.bool_]:
+        """Which providers are present, (batch, n)."""
         return self._game.market.present[:, None] > np.arange(self._config.providers)
 
     def open(self, mask: NDArray[np.bool_]) -> None:
-        """Start the books of the markets ``mask``, whose episode has just been opened."""
+        """Start the books of the markets ``mask`` after their episode has been opened."""
         market, config, bank = self._game.market, self._config, self.bank
         rows = np.flatnonzero(mask)
         per_episode = config.redraw == "episode"
@@ -109,7 +115,7 @@ class DualCurrency:
             self._regress(rows, FIRST_STEPS)
 
     def _infer_optima(self, rows: NDArray[np.intp]) -> None:
-        """Solve the markets that the bank believes in."""
+        """Solve the markets ``rows`` of the fitted utilities, and write the bank's beliefs of U* and SW*₋ᵢ."""
         bank, solution, present = self.bank, self._solution, self._present
         worth, rate = utility_fit.fitted_types(bank.fit)
         rate = np.where(present[..., None], rate, 0.0)
@@ -120,6 +126,7 @@ class DualCurrency:
             bank.best[b], bank.without[b] = solution.utility[0], solution.others[0]
 
     def _regress(self, rows: NDArray[np.intp], steps: int) -> None:
+        """Train the estimator of the value of information on all stored bills of the markets ``rows``."""
         bank, config = self.bank, self._config
         assert self._voi_estimator is not None
         count = self._game.market.present[rows, None, None, None]
@@ -129,7 +136,10 @@ class DualCurrency:
         )  # fmt: skip
 
     def take_bids(self, mask: NDArray[np.bool_], actions: NDArray[np.int64] | None) -> None:
-        """Estimate the pool, take the bids (truthful ones where providers do not act), lend, and fix the noise."""
+        """Set the value of information, the bids, the loans and the scale of the noise of the round.
+
+        ``actions`` are the indices of multipliers, int64 (batch, n); with None all bids are truthful.
+        """
         market, config, bank = self._game.market, self._config, self.bank
         rows = np.flatnonzero(mask)
         if self._voi_estimator is None:
@@ -152,17 +162,23 @@ class DualCurrency:
         market.spread[rows] = scale
 
     def before_change(self, mask: NDArray[np.bool_], actions: NDArray[np.int64]) -> None:
-        """Draw the noise of the round, and keep what settling it needs of the moment before."""
+        """Draw the noise of the round, and record changes and observations before the shares change.
+
+        ``actions`` are the indices of changes, int64 (batch, n, 3).
+        """
         draw_fluctuations(self._game.market, mask, self.share_noise, self.profit_noise)
         self.bank.change[mask] = self._changes[actions[mask]] * self._present[mask, :, None]
         if self._config.externality == "critic":
-            # Without one taxes are not known, which matters to nobody but to bidders.
+            # Without a critic taxes are unknown, which only matters if the providers are controlled.
             if self.critic is None and "vsp" in self._game.controlled_roles:
                 raise ParameterError(CRITIC.setting, "critic", CRITIC.instead)
             self._game.write_observations(self._before)
 
     def settle(self, mask: NDArray[np.bool_], rewards: NDArray[np.float32] | None) -> None:
-        """Tax the providers for the allocation that there is now, book the round, and learn from it."""
+        """Tax the providers for the current allocation, book the round, and update the bank's estimates.
+
+        ``rewards`` of the providers, float32 (batch, n), are written if they are not None [mean β].
+        """
         market, config, bank = self._game.market, self._config, self.bank
         rows = np.flatnonzero(mask)
         bank.bids_sum[rows] += bank.total_bid[rows]
@@ -174,13 +190,13 @@ class DualCurrency:
         if config.externality == "estimated":
             believed = utilities(*utility_fit.fitted_types(bank.fit[rows]), market.share[rows])
         elif config.externality == "critic":
-            bank.without[rows] = self._criticised(rows)
+            bank.without[rows] = self._critic_estimates(rows)
         rate = np.where(present, bank.estimate[rows], 0.0)
         interest = config.mechanism == "dual_currency"
         flows = equations.settle(rate, bank.without[rows], believed, bank.best[rows], bank.loan[rows], gross, interest)
         if rewards is not None:
-            unit = np.where(present, market.worth[rows], 0.0).sum(axis=1) / market.present[rows]
-            rewards[rows] = flows.profit / unit[:, None]
+            mean_worth = np.where(present, market.worth[rows], 0.0).sum(axis=1) / market.present[rows]
+            rewards[rows] = flows.profit / mean_worth[:, None]
         harm = np.where(present, equations.externalities(bank.without[rows], believed), 0.0)
         report = books.RoundReport(market.previous_share[rows], bank.change[rows], market.share[rows], utility, harm)
         books.book(bank, rows, report, flows, config.belief_weight)
@@ -191,21 +207,21 @@ class DualCurrency:
         if self._voi_estimator is not None:
             self._regress(rows, STEPS)
 
-    def _criticised(self, rows: NDArray[np.intp]) -> Floats:
-        """Ask the critic for SW*₋ᵢ in all markets; returns those of ``rows``, NaN where there is no critic."""
+    def _critic_estimates(self, rows: NDArray[np.intp]) -> Floats:
+        """Return the critic's estimates of SW*₋ᵢ [utility], shape (rows, n); NaN without a critic."""
         market, bank = self._game.market, self.bank
         if self.critic is None:
             return np.full((len(rows), self._config.providers), np.nan)
         self._game.write_observations(self._after)
-        unit = np.where(self._present, market.worth, 0.0).sum(axis=1)
-        largest, largest_of_others = bank.largest / unit, bank.largest_of_others / unit[:, None]
+        total_worth = np.where(self._present, market.worth, 0.0).sum(axis=1)
+        largest, largest_of_others = bank.largest / total_worth, bank.largest_of_others / total_worth[:, None]
         estimates = self.critic(
             self._before, self._after, hold=self._hold, largest=largest, largest_of_others=largest_of_others
         )
-        return np.asarray((estimates * unit[:, None])[rows], np.float64)
+        return np.asarray((estimates * total_worth[:, None])[rows], np.float64)
 
     def observe(self, out: NDArray[np.float32]) -> None:
-        """Write the providers' observations, (batch, n, 8)."""
+        """Write the providers' observations into ``out``, float32 (batch, n, 8), in [0, 1]."""
         market, config, bank = self._game.market, self._config, self.bank
         top = config.worth[1]
         out[..., 0] = bank.belief / top
@@ -219,7 +235,7 @@ class DualCurrency:
         out *= self._present[..., None]
 
     def charges(self, b: int) -> Floats:
-        """Return what the providers of market ``b`` were charged in the last round [utility], (n,)."""
+        """Return the taxes of market ``b`` in the last round, divided by α̂ [utility], shape (n,)."""
         bank = self.bank
         last = (bank.bill_count[b] - 1) % bank.bill_harm.shape[1]
         charged = bank.bill_harm[b, last]
@@ -228,14 +244,14 @@ class DualCurrency:
         return np.asarray(charged)
 
     def state(self) -> list[Floats]:
-        """Return what the global state has of the bank, (batch, n) each, to be clipped to [0, 1]."""
+        """Return the bank's part of the global state, arrays of shape (batch, n), before they are clipped to [0, 1]."""
         config, bank = self._config, self.bank
         top = config.worth[1]
         rates = bank.profit_rate / config.profit_rate[1], bank.estimate / config.profit_rate[1]
         return [bank.belief / top, bank.loan / top, bank.voi / top, *(rate / 2.0 for rate in rates)]
 
     def measure(self, mask: NDArray[np.bool_], metrics: NDArray[Any], ledger: Floats) -> None:
-        """Write metrics and receipts of the bank over those of plain VCG.
+        """Replace the metrics and receipts of plain VCG by those of the bank.
 
         Parameters
         ----------
@@ -244,7 +260,7 @@ class DualCurrency:
         metrics : ndarray of BankMetrics, shape (batch,)
             Where the metrics go.
         ledger : ndarray of float64, shape (batch, providers + 2)
-            Where receipts go, of the providers, the bank and the customers [money].
+            Where the receipts go, of the providers, the bank and the customers [money].
         """
         market, bank = self._game.market, self.bank
         rows = np.flatnonzero(mask)

@@ -1,7 +1,7 @@
-"""What the bank of the slicing market has others estimate: protocols, and what it asks of the slices' agent.
+"""Interfaces of the estimators that the bank of the slicing market uses, and its requirement of the slices' agent.
 
-The bank learns from bills what a change of the allocation leads to (`VoIEstimator`), and asks the critic of the
-slices' agent what the others could have without a provider (`EstimatesExternality`, `ExternalityEstimator`).
+A `VoIEstimator` learns from bills to predict the utility after a change of the allocation. An `ExternalityEstimator`
+estimates SW*₋ᵢ with the critic of the slices' agent, which is an `EstimatesExternality`.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from ioa_marl.foundations.parameters import ParameterError
 Floats = NDArray[np.float64]
 
 VALUE_OF_INFORMATION = "value_of_information"
-"""Name under which the registry has the class of the bank's `VoIEstimator`."""
+"""Name of the class of the bank's `VoIEstimator` in the registry."""
 
 
 class VoIEstimator(Protocol):
-    """An estimator that learns from bills what utility a change leads to: f_i(o, a) of Eqs. 29 and 35.
+    """An estimator of the utility after a change of the allocation, trained on bills: f_i(o, a) of Eqs. 29 and 35.
 
-    It keeps a function of its own for every provider of every market. Its class takes the number of markets and that
+    It has a separate function for every provider of every market. Its class takes the number of markets and the number
     of providers.
     """
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Return everything that it is, leading axis batch, for saving and for writing in place."""
+        """Return its complete state, arrays with the leading axis batch that can be saved and written in place."""
 
     def open(self, rows: NDArray[np.intp], keys: NDArray[np.uint64]) -> None:
-        """Start anew in the markets ``rows``; ``keys`` (rows, 3) are seed, stream and episode."""
+        """Reset the functions of the markets ``rows``, (rows,); ``keys``, (rows, 3), are seed, stream and episode."""
 
     def learn(
         self,
@@ -46,28 +46,31 @@ class VoIEstimator(Protocol):
         valid: NDArray[np.bool_],
         steps: int,
     ) -> None:
-        """Make some steps of regression on all bills of the markets ``rows``.
+        """Make regression steps on all bills of the markets ``rows``.
 
         Parameters
         ----------
-        rows : ndarray, shape (rows,)
+        rows : ndarray of int64, shape (rows,)
             Markets.
-        before, change : ndarray, shape (rows, bills, providers, 3)
-            Shares before the change [equal shares], and the relative change.
-        utility : ndarray, shape (rows, bills, providers)
-            Reported utility over the largest that is possible.
+        before, change : ndarray of float64, shape (rows, bills, providers, 3)
+            Shares before the change [equal shares], and relative changes.
+        utility : ndarray of float64, shape (rows, bills, providers)
+            Reported utility over the largest possible one.
         valid : ndarray of bool, shape (rows, bills)
-            Which bills there are.
+            Which bills exist.
         steps : int
-            Steps.
+            Number of steps.
         """
 
     def estimate(self, rows: NDArray[np.intp], before: Floats, change: Floats) -> Floats:
-        """Return utilities, in the unit of `learn`, of one change in each market, (rows, providers)."""
+        """Return the utilities after one change in each market, in the unit of `learn`, shape (rows, providers).
+
+        ``before`` and ``change`` have the shape (rows, providers, 3) and the units of `learn`.
+        """
 
 
 class ExternalityEstimator(Protocol):
-    """A function that estimates what the others could have without each provider, from changes of an allocation."""
+    """A function that estimates the optimal welfare without each provider from a change of the allocation."""
 
     def __call__(
         self,
@@ -83,20 +86,20 @@ class ExternalityEstimator(Protocol):
         Parameters
         ----------
         before, after : mapping of str to ndarray of float32
-            Observations of the agents of each role that acts, when the slices' agents acted and afterwards, shape
-            (batch, agents, features).
+            Observations of the controlled roles before and after the change of the shares, shape (batch, agents,
+            features).
         hold : ndarray of int64, shape (3,)
             The action of a slice that changes nothing.
-        largest : ndarray, shape (batch,)
-            Largest welfare that is on a bill, over Σβ: an upper bound.
-        largest_of_others : ndarray, shape (batch, providers)
-            Largest welfare of the others that is on a bill, over Σβ: a lower bound.
+        largest : ndarray of float64, shape (batch,)
+            Largest welfare on a bill over Σβ, an upper bound of the estimate.
+        largest_of_others : ndarray of float64, shape (batch, providers)
+            Largest welfare of the others on a bill over Σβ, a lower bound of the estimate.
         """
 
 
 @runtime_checkable
 class EstimatesExternality(Protocol):
-    """An agent whose critics can tell what the others' welfare would be without an agent.
+    """An agent whose critics can estimate the welfare of the others without an agent.
 
     It supplies an `ExternalityEstimator` in `Agent.attach`.
     """
@@ -111,20 +114,21 @@ class EstimatesExternality(Protocol):
         largest: Floats,
         largest_of_others: Floats,
     ) -> Floats:
-        """Return the largest welfare of the others without each agent of a role, (seeds, markets, agents).
+        """Return estimates of the optimal welfare without each agent of a role, shape (seeds, markets, agents).
 
         Parameters
         ----------
         role : str
             A role that the agent plays.
         now, then : (dict, dict)
-            Observations of all acting roles, and actions of the roles other than ``role``, in this round and the next.
+            Observations of all controlled roles, and actions of the roles other than ``role``, in this round and the
+            next one.
         hold : ndarray of int64, shape (heads,)
             The action that changes nothing.
-        largest : ndarray, shape (seeds, markets)
-            Largest welfare on record: an upper bound of the estimate.
-        largest_of_others : ndarray, shape (seeds, markets, agents)
-            Largest welfare of the others on record: a lower bound.
+        largest : ndarray of float64, shape (seeds, markets)
+            Largest welfare on record, an upper bound of the estimate.
+        largest_of_others : ndarray of float64, shape (seeds, markets, agents)
+            Largest welfare of the others on record, a lower bound of the estimate.
         """
 
 
@@ -134,23 +138,23 @@ CRITIC = Requirement(
     "externality",
     "exact or estimated, or let an agent play slice whose critic can tell it (mean_field_ac)",
 )
-"""What ``externality="critic"`` asks of the slices' agent."""
+"""Requirement of the slices' agent with ``externality="critic"``."""
 
 
 def make_voi_estimator(batch: int, providers: int) -> VoIEstimator:
-    """Return the estimator that the registry has for the bank.
+    """Return the registry's estimator of the value of information.
 
     Parameters
     ----------
     batch : int
-        Markets.
+        Number of markets.
     providers : int
-        Providers of each market.
+        Number of providers of each market.
 
     Raises
     ------
     ParameterError
-        If it cannot be imported, naming what is missing.
+        If it cannot be imported; the message names what is missing.
     """
     try:
         estimator: VoIEstimator = registry.load_estimator(VALUE_OF_INFORMATION)(batch, providers)

@@ -19,8 +19,14 @@ from ioa_marl.envs.vcg_slicing.estimators import CRITIC, ExternalityEstimator
 from ioa_marl.envs.vcg_slicing.optima import GameOptima, optimal_welfare
 from ioa_marl.envs.vcg_slicing.policies import POLICIES
 from ioa_marl.foundations.compile import machine_code
-from ioa_marl.markets.vcg_slicing import kernels
-from ioa_marl.markets.vcg_slicing.kernels import SLICE_FEATURES, SLICE_FEATURES_EXTENDED, VSP_FEATURES
+from ioa_marl.markets.vcg_slicing import kernels, measures
+from ioa_marl.markets.vcg_slicing.observations import (
+    SLICE_FEATURES,
+    SLICE_FEATURES_EXTENDED,
+    VSP_FEATURES,
+    observe_slices,
+    observe_vsps,
+)
 from ioa_marl.markets.vcg_slicing.params import PRESETS, allocate_market
 from ioa_marl.markets.vcg_slicing.records import BankMetrics, Metrics, SlicingState
 
@@ -31,48 +37,48 @@ class VCGSlicingGame(PhasedGame):
     ## Description
 
     N virtual service providers (VSP) share the bandwidth, computing and cache of one network, each normalised to 1.
-    Provider i has utility u_i(s) = β_i (1 − exp(−ξ_i·s_i)) from its slice s_i. In each round the providers report their
-    worths; then every slice has an agent of the network that changes its three shares by up to 30%, and the shares of
-    each resource are rescaled to sum to 1. Welfare is Σ_i u_i(s_i). The agents of the slices have to find the division
-    with the largest welfare without knowing any utility function; each observes its own shares and the mean of the
-    others'.
+    Provider i has utility u_i(s) = β_i (1 − exp(−ξ_i·s_i)) from its slice s_i. In each round the providers first report
+    their worths. Then the network's agent of each slice changes the three shares of the slice by up to 30%, and the
+    shares of each resource are rescaled to sum to 1. Welfare is Σ_i u_i(s_i). The agents of the slices have to reach
+    the division with the largest welfare without knowing any utility function. Each observes its own shares and the
+    mean shares of the others.
 
-    Providers pay the exact Clarke payment of the round, SW*₋ᵢ − Σ_{j≠i} û_j(s): the welfare that the others could have
-    without i, by the exact optimum of the reports, less the reported utility that they have. At the optimal division
-    the payment lies between 0 and the own utility, and no misreport pays. Away from the optimum it can exceed the
-    utility: at the equal split, typically everybody pays more than it gets (metric `overcharged`).
+    Providers pay the exact Clarke payment of the round, SW*₋ᵢ − Σ_{j≠i} û_j(s): the optimal reported welfare of the
+    others without i less their actual reported welfare. At the optimal division the payment lies between 0 and the own
+    utility, and no misreport is profitable. Away from the optimum it can exceed the utility: at the equal split,
+    typically every provider pays more than its utility (metric `overcharged`).
 
-    With `mechanism="dual_currency"` nobody reports a utility function. A bank issues a currency in units of utility and
-    settles every round, from bills of the rounds before: (1) it values the providers' information, f_i, and has the
-    pool Σf; (2) every provider bids what it expects, x_i, a multiple of its belief, which is a moving average of its
-    own utility; (3) it borrows K_i = Σf · x_i / Σx; (4) the slices' agents change the shares, to which noise is added
-    if the bids exceed the largest welfare, N(0, Δ²) with Δ = max(Σx − SW*, 0) / (N·SW*); (5) the provider earns G_i =
-    α_i u_i + w_i and is taxed Z_i = α̂_i (I_i + |K_i − U_i*|): the harm I_i = SW*₋ᵢ − Σ_{j≠i} u_j to the others, and
-    interest on the difference between its loan and its utility at the optimum; (6) the round becomes a bill, from which
-    the bank infers α̂ anew. `dual_currency_no_interest` leaves the interest out.
+    With `mechanism="dual_currency"` no provider reports a utility function. A bank issues a currency in units of
+    utility and settles every round from the bills of earlier rounds: (1) the bank computes the value of information f_i
+    of every provider, and its pool is Σf; (2) every provider bids x_i, a multiple of its belief, which is a moving
+    average of its own utility; (3) the provider borrows K_i = Σf · x_i / Σx; (4) the slices' agents change the shares,
+    to which noise is added if the bids exceed the largest welfare, N(0, Δ²) with Δ = max(Σx − SW*, 0) / (N·SW*); (5)
+    the provider earns G_i = α_i u_i + w_i and is taxed Z_i = α̂_i (I_i + |K_i − U_i*|): the harm I_i = SW*₋ᵢ − Σ_{j≠i}
+    u_j to the others, and interest on the difference between its loan and its utility at the optimum; (6) the round
+    becomes a bill, from which the bank estimates α̂ again. `dual_currency_no_interest` has no interest.
 
     ## Roles
 
     | Role | Agents | Default | Scripted policies |
     | --- | --- | --- | --- |
-    | `slice` | `providers` | learns | `oracle`, `qvcg` (`quanta`), `greedy`, `equal_split`, `kelly`, `hold` |
+    | `slice` | `providers` | controlled | `oracle`, `qvcg` (`quanta`), `greedy`, `equal_split`, `kelly`, `hold` |
     | `vsp` | `providers` | `truthful` | `truthful`, `shaded` (`multiplier`) |
 
-    With `fewest_providers` every episode has a number of providers of its own: the agents of those who are absent are
-    never active and observe zeros.
+    With `fewest_providers` the number of providers differs between episodes; the agents of absent providers are never
+    active and observe zeros.
 
-    A round has two phases: first the providers report, then the slices change. Truthful providers report inside the
-    step. `oracle` steers to the exact optimum of the reported types; `greedy` gives the largest change where the own
-    marginal utility exceeds the mean, else the smallest; `equal_split` and `kelly` (shares in proportion to worths,
-    divided in proportion to rates) steer to their allocation; `qvcg` steers to the optimum in whole units; `hold`
-    changes nothing. `hold` is the best constant action that all slices share, because every other one, taken by all, is
-    undone by rescaling; it stands on the leaderboard. On a fixed instance a constant of its own for every slice reaches
-    more, about 0.85 on the scale of `paper`: a learner below that need not have learnt more than constants.
+    A round has two phases: first the providers report, then the slices change. Scripted providers report within the
+    step of the slices. `oracle` steers to the exact optimum of the reported types; `greedy` chooses the largest change
+    if the own marginal utility exceeds the mean, else the smallest; `equal_split` and `kelly` (shares in proportion to
+    worths, divided in proportion to rates) steer to their allocation; `qvcg` steers to the optimum in whole units;
+    `hold` changes nothing. `hold` is the best constant action that all slices share, because rescaling undoes any other
+    one; the leaderboard shows it. On a fixed instance a different constant for every slice reaches more, about 0.85 on
+    the scale of `paper`, so a lower score does not show that a learner reacts to its observations.
 
     ## Observation space
 
-    `slice`: float32 in [0, 1]; 6 features, or 12 with `observation="extended"`. Here f(x) = x / (1 + x), 1/2 where a
-    share is the equal share; a relative change moves its logit by the same amount wherever it is.
+    `slice`: float32 in [0, 1]; 6 features, or 12 with `observation="extended"`. Here f(x) = x / (1 + x), which is
+    1/2 for the equal share; a relative change of a share shifts the logit of f by a constant.
 
     | Index | Meaning | Scale |
     | --- | --- | --- |
@@ -81,29 +87,29 @@ class VCGSlicingGame(PhasedGame):
     | 6-8 | own marginal utility of each resource, β_i ξ_ik exp(−ξ_i·s_i) | f(m / (mean β · mean ξ)) |
     | 9-11 | the others' mean marginal utility of each resource | f(m / (mean β · mean ξ)) |
 
-    The shares of a resource sum to 1, so 3-5 say nothing that 0-2 do not: with `paper` an agent can only learn about
-    one fixed market by trial, and parameters cannot be shared among agents. `extended` can be shared, and played with
+    The shares of a resource sum to 1, so features 3-5 follow from 0-2. With `paper` an agent can only learn one fixed
+    market by trial, and agents cannot share parameters. With `extended` agents can share parameters and play with
     another number of providers; `redraw="episode"` requires it.
 
     `vsp`: float32 in [0, 1], 9 features: own worth over the largest possible, own rates over the largest possible (3),
     f(s·N) of the own shares (3), last payment over own worth (clipped), rounds played over `rounds`.
 
-    `vsp` with a bank: 8 features, since it knows no utility function: belief, last loan, last Σx over N, each over the
-    largest possible worth; last tax over that and the largest α (clipped); f(s·N) of the own shares (3); rounds played
-    over `rounds`.
+    `vsp` with a bank has 8 features, without a utility function: belief, last loan, last Σx over N, each over the
+    largest possible worth; last tax over the largest possible worth times the largest α (clipped); f(s·N) of the own
+    shares (3); rounds played over `rounds`.
 
     ## Action space
 
     | Role | Space | Meaning |
     | --- | --- | --- |
     | `slice` | `MultiDiscrete` of `len(changes)`, three times | index of the relative change of each share |
-    | `vsp` | `Discrete(len(multipliers))` | index of the factor on the reported worth, with a bank on the belief |
+    | `vsp` | `Discrete(len(multipliers))` | index of the factor on the worth, or with a bank on the belief |
 
     A share does not fall below `floor`/N before rescaling.
 
     ## Rewards
 
-    `slice`, every round, all over Σβ:
+    `slice`, in every round, all divided by Σβ:
 
     | `slice_reward` | Reward |
     | --- | --- |
@@ -113,15 +119,15 @@ class VCGSlicingGame(PhasedGame):
     | `bids` | reported utilities Σ û_j(s), with a bank the bids Σ x_j, common to all: Eq. 27 |
     | `own` | N × own utility |
 
-    Where noise follows a change, `difference` is that of the change alone.
+    If noise is added to the shares, `difference` is that of the change alone.
 
-    `vsp`, every round: (true utility − Clarke payment computed from all reports) / mean β; with a bank (gross profit −
-    tax) / mean β.
+    `vsp`, in every round: (true utility − Clarke payment computed from all reports) / mean β; with a bank (gross profit
+    − tax) / mean β.
 
     ## Starting state
 
-    β ~ U(`worth`) and ξ ~ U(`rate`)³ per provider, which belong to the instance, or with `redraw="episode"` to the
-    episode. Each share is the equal split times U(`start_spread`), columns rescaled to sum to 1.
+    Every provider has β ~ U(`worth`) and ξ ~ U(`rate`)³, which belong to the instance, or with `redraw="episode"` to
+    the episode. Each share is the equal split times U(`start_spread`), rescaled so that each resource sums to 1.
 
     ## Episode end
 
@@ -132,34 +138,35 @@ class VCGSlicingGame(PhasedGame):
 
     | Name | Meaning |
     | --- | --- |
-    | `welfare` | true welfare, mean over the rounds played: what is scored |
-    | `welfare_ratio` | the same over the optimal welfare |
+    | `welfare` | true welfare, mean over the rounds played; this is scored |
+    | `welfare_ratio` | `welfare` over the optimal welfare |
     | `final_ratio` | true welfare of the last allocation over the optimal welfare |
     | `optimal_welfare` | SW* of the true types, exact |
-    | `equal_split_ratio` | welfare of the equal split over the optimal welfare: what fairness of shares would cost |
+    | `equal_split_ratio` | welfare of the equal split over the optimal welfare, the price of equal shares |
     | `payments` | Clarke payments of all providers, mean over the rounds played |
-    | `overcharged` | providers whose payment at the last allocation exceeds their utility |
+    | `overcharged` | number of providers whose payment at the last allocation exceeds their utility |
 
-    The score's 1 is SW* in every round, which no policy can exceed (or reach: changes are limited).
-    The ledger has the receipts of every provider and, last, of the network, over all rounds played. While providers
-    are truthful, payments are computed when the episode ends: the optima without each provider stay the same, so they
-    follow from sums of utilities. Where providers learn, they are computed every round.
-    With a bank `payments` are taxes, `overcharged` are those whose last tax exceeds their gross profit, and there are
-    five metrics more:
+    The score 1 is SW* in every round, which no policy can exceed, and none can reach, because changes are limited. The
+    ledger has the receipts of every provider and, last, of the network, over all rounds played. If the providers are
+    truthful, payments are computed when the episode ends: the optima without each provider are constant, so all
+    payments follow from sums of utilities. If the providers are controlled, payments are computed every round. With a
+    bank `payments` are taxes, `overcharged` counts providers whose last tax exceeds their gross profit, and there are
+    five more metrics:
 
     | Name | Meaning |
     | --- | --- |
     | `net_profit` | Σ (G − Z), mean over the rounds played |
-    | `interest` | taxes for loans, mean over the rounds played |
+    | `interest` | interest on loans, mean over the rounds played |
     | `bid_ratio` | Σx over SW*, mean over the rounds played |
     | `noise` | Δ, mean over the rounds played |
     | `rate_error` | mean absolute error of α̂ over α, at the end |
 
-    Its ledger has the receipts of every provider, the bank and, last, the providers' customers. Taxes are NaN with
-    `externality="critic"` where nobody supplies a critic, which is refused if providers act.
+    The ledger then has the receipts of every provider, the bank and, last, the providers' customers. With
+    `externality="critic"` taxes are NaN if no agent supplies a critic, which is refused if the providers are
+    controlled.
 
-    With `full_metrics` off and no bank nothing is solved: all metrics are NaN but `welfare` and, where providers
-    learn, `payments`; the ledger then has the receipts where providers learn, and else zeros.
+    With `full_metrics` off and no bank no optimum is solved. All metrics are NaN except `welfare` and, if the providers
+    are controlled, `payments`; the ledger has receipts if the providers are controlled, and else zeros.
 
     ## Arguments
 
@@ -172,7 +179,7 @@ class VCGSlicingGame(PhasedGame):
     | `paper` | 10 providers |
     | `n20`, `n30`, `n40`, `n50` | 20 to 50 providers |
     | `city` | 1 000 providers |
-    | `internet` | 100 000 providers, `slice_reward="increment"` (a difference for each costs their number squared) |
+    | `internet` | 100 000 providers, `slice_reward="increment"` (difference rewards cost providers² operations) |
     | `dual_currency`, `no_interest` | 10 providers and a bank, with and without interest on loans |
 
     ## Fidelity
@@ -180,23 +187,25 @@ class VCGSlicingGame(PhasedGame):
     Differences from the printed model, each necessary or measured:
 
     - With `mechanism="vcg"` externalities and payments are exact (Eq. 2), and there is neither bank nor currency.
-    - The printed Δ (Eq. 16) adds units of utility to shares; it is divided by SW* here, unless `noise="as_printed"`.
-    - α̂ is fitted with an intercept: the printed Eq. 34 is biased when the mean of w is not 0. The tax follows the
-      allocation, on which it depends; the printed Algorithm 1 has it before.
-    - Line 13 of Algorithm 1 values the round by its action; the bank here has to fix Δ before, so with `critic` SW*
-      and U* are the values f_i of the pool. With `voi="exact"` these are the true ones: the paper's bank is
-      `voi="network"`.
-    - `externality="exact"` gives the bank the true SW*₋ᵢ and U*; `estimated` those of utility functions that it fits to
-      its bills; `critic` is the paper's: Eqs. 30-33 from the target critic of the slices' agent (`mean_field_ac`), for
-      which `slice_reward` has to be `utility` or `bids`. The bank starts every episode with `prior_bills` bills from
-      random allocations; the paper presupposes such a history.
-    - `voi="exact"` is Eq. 11 itself, the utility at the optimum; `network` the paper's regression (Eqs. 29 and 35).
-    - The paper says that the mechanism makes truth dominant. Loans are scale invariant: if all bid the same multiple
-      below 1 of what they expect, everybody gets what the truth gives. Truth is an equilibrium, not dominant.
-    - The reward printed, the sum of bids (Eq. 27), is `slice_reward="bids"`. A common reward hides what one agent did;
-      the default is its difference reward. Scores use true welfare with every reward.
-    - A floor keeps shares from 0, from which relative changes would not lead back; the paper's normalisation is silent.
-    - The start is around the equal split, not on it: in a fixed market, trajectories would otherwise all be the same.
+    - The printed Δ (Eq. 16) is in units of utility, but is added to shares. Here it is divided by SW*, unless
+      `noise="as_printed"`.
+    - α̂ is fitted with an intercept, because the printed Eq. 34 is biased if the mean of w is not 0. The tax is computed
+      after the allocation on which it depends; the printed Algorithm 1 has it before.
+    - Line 13 of Algorithm 1 values the round by its action. The bank here has to set Δ before the action, so with
+      `critic` SW* and U* are the values f_i of the pool. With `voi="exact"` these are the true ones; the paper's bank
+      has `voi="network"`.
+    - With `externality="exact"` the bank knows the true SW*₋ᵢ and U*, and with `estimated` those of utility functions
+      fitted to its bills. `critic` is the paper's method: Eqs. 30-33 from the target critic of the slices' agent
+      (`mean_field_ac`), for which `slice_reward` has to be `utility` or `bids`. The bank starts every episode with
+      `prior_bills` bills from random allocations; the paper assumes such a history.
+    - `voi="exact"` is Eq. 11, the utility at the optimum; `network` is the paper's regression (Eqs. 29 and 35).
+    - The paper claims that truth is a dominant strategy. But loans are scale invariant: if all providers bid the same
+      multiple below 1 of their beliefs, all outcomes are those of the truth. Truth is an equilibrium, not dominant.
+    - The printed reward, the sum of bids (Eq. 27), is `slice_reward="bids"`. A common reward hides the effect of a
+      single agent, so the default is the difference reward. Scores use true welfare with every reward.
+    - A floor keeps shares above 0, because no relative change leads back from 0; the paper does not treat this case.
+    - The initial shares are around the equal split, not equal to it. Otherwise all trajectories in a fixed market would
+      be the same.
 
     ## References
 
@@ -251,8 +260,8 @@ class VCGSlicingGame(PhasedGame):
             np.zeros((num_envs, n, 3), np.int64), self._share_noise,
             rewards.get("slice", self._no_rewards), rewards.get("vsp", self._no_rewards), mask,
         )  # fmt: skip
-        observations = np.zeros((1, 1, 1), np.float32)
-        self._observe_slices = machine_code(kernels.observe_slices, self.market, self._record, observations)
+        features = np.zeros((1, 1, 1), np.float32)
+        self._observe_slices = machine_code(observe_slices, self.market, self._record, features)
 
     @classmethod
     def make_roles(cls, config: VCGSlicingConfig) -> dict[str, Role]:
@@ -275,7 +284,7 @@ class VCGSlicingGame(PhasedGame):
         return self.config.providers + (2 if self.config.banked else 1)
 
     def open_markets(self, mask: NDArray[np.bool_]) -> None:
-        """Draw and open the present episode of the markets ``mask``, bool (batch,)."""
+        """Draw and open the current episode of the markets ``mask``, bool (batch,)."""
         kernels.open_markets(self.market, self._record, mask)
         if self.bank is not None:
             self.bank.open(mask)
@@ -312,22 +321,22 @@ class VCGSlicingGame(PhasedGame):
             if self.bank is not None:
                 self.bank.observe(observations["vsp"])
                 return
-            kernels.observe_vsps(self.market, self._record, observations["vsp"])
+            observe_vsps(self.market, self._record, observations["vsp"])
 
     @classmethod
     def requirements(cls, config: VCGSlicingConfig) -> tuple[Requirement, ...]:
-        """Return what ``externality="critic"`` asks of the slices' agent; see `Game.requirements`."""
+        """Return the requirement of the slices' agent with ``externality="critic"``; see `Game.requirements`."""
         return (CRITIC,) if config.externality == "critic" else ()
 
     def supply(self, role: str, offer: ExternalityEstimator) -> None:
-        """Take the slices' agent's estimator of what the others could have without each provider."""
+        """Set the slices' agent's estimator of the optimal welfare without each provider."""
         if self.bank is None or self.config.externality != "critic" or role != CRITIC.role:
-            super().supply(role, offer)  # which refuses it
+            super().supply(role, offer)  # raises an error
         else:
             self.bank.critic = offer
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy needs, among it the bank's critic, an estimator of the agent that plays the slices."""
+        """Return the state of a copy, with the bank's critic, which belongs to the agent of the slices."""
         return super().__getstate__() | {"critic": None if self.bank is None else self.bank.critic}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -336,7 +345,7 @@ class VCGSlicingGame(PhasedGame):
         super().__setstate__(state)
 
     def write_active(self, active: Arrays) -> None:
-        """Write whose action the next step uses, bool (batch, agents); see `PhasedGame.write_active`."""
+        """Write which agents act in the next step, bool (batch, agents); see `PhasedGame.write_active`."""
         super().write_active(active)
         if self.config.fewest_providers is not None:
             present = self.market.present[:, None] > np.arange(self.config.providers)
@@ -350,17 +359,18 @@ class VCGSlicingGame(PhasedGame):
         """Write metrics and ledger of the episodes that end; see `PhasedGame.write_metrics`."""
         records = metrics.view((Metrics if self.bank is None else BankMetrics).dtype())[:, 0]
         if not self.full_metrics:
-            kernels.measure_quickly(self.market, self._record, mask, records, ledger)
+            measures.measure_quickly(self.market, self._record, mask, records, ledger)
         else:
             self.optima.solve(mask)
-            kernels.measure_markets(self.market, self._record, mask, records, ledger)
+            measures.measure_markets(self.market, self._record, mask, records, ledger)
         if self.bank is not None:
             self.bank.measure(mask, records, ledger)
 
     def state(self) -> NDArray[np.float32]:
-        """Return shares, worths, rates and reports of all providers and the round, (batch, 8·providers + 1).
+        """Return the global state, float32 (batch, 8·providers + 1), scaled to [0, 1].
 
-        With a bank five more of each provider: belief, last loan, value of information, and α and its estimate.
+        It has the shares, worths, rates and reports of all providers and the round. With a bank there are five more
+        features of each provider: belief, last loan, value of information, α and its estimate.
         """
         market, config = self.market, self.config
         relative = market.share * market.present[:, None, None]
@@ -382,5 +392,5 @@ class VCGSlicingGame(PhasedGame):
         streams: NDArray[np.uint64],
         instances: NDArray[np.uint64] | None = None,
     ) -> dict[str, NDArray[np.float64]]:
-        """Return SW*, the bound of every round's welfare, per market."""
+        """Return SW* [utility], the bound of every round's welfare, by role, shape (batch,)."""
         return {"slice": optimal_welfare(config, seeds, streams, seeds if instances is None else instances)}

@@ -1,4 +1,4 @@
-"""Scripted policies of the slicing market; they may look at the whole state of the game."""
+"""Scripted policies of the slicing market, which may use the whole state of the game."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Hold:
-    """Change nothing: the best action that all share, since any one change made by everybody is undone by rescaling."""
+    """Change nothing: the best constant action that all share, since rescaling undoes any change that all make."""
 
     def __init__(self, game: VCGSlicingGame) -> None:
         shape = (game.num_envs, game.config.providers, 3)
@@ -30,7 +30,7 @@ class Hold:
 
 
 class Greedy:
-    """Take the largest change where the own marginal utility is above the mean of all, else the smallest."""
+    """Choose the largest change if the own marginal utility is above the mean of all, else the smallest change."""
 
     def __init__(self, game: VCGSlicingGame) -> None:
         self._game = game
@@ -44,7 +44,7 @@ class Greedy:
 
 
 class _Towards(ABC):
-    """Steer to a target allocation: the change nearest to it in the logarithm."""
+    """Steer to a target allocation by the change that is nearest to it in the logarithm."""
 
     def __init__(self, game: VCGSlicingGame) -> None:
         self._game = game
@@ -54,8 +54,9 @@ class _Towards(ABC):
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, providers, 3) indices of changes."""
         share = self._game.market.share
-        wanted = np.log(np.maximum(self._target(), 1e-300) / np.where(share > 0.0, share, 1.0))  # 0: who is absent
-        return np.searchsorted(self._boundaries, wanted)
+        # The shares of absent providers are 0.
+        change = np.log(np.maximum(self._target(), 1e-300) / np.where(share > 0.0, share, 1.0))
+        return np.searchsorted(self._boundaries, change)
 
     @abstractmethod
     def _target(self) -> NDArray[np.float64]:
@@ -63,7 +64,7 @@ class _Towards(ABC):
 
 
 class EqualSplit(_Towards):
-    """Steer to 1/N of each resource for everybody."""
+    """Steer to 1/N of each resource for every provider."""
 
     def _target(self) -> NDArray[np.float64]:
         return 1.0 / self._game.market.present[:, None, None]
@@ -77,8 +78,8 @@ class Kelly(_Towards):
         return kelly_split(market.worth * market.multiplier, market.rate)
 
 
-class _Remembering(_Towards):
-    """Steer to an allocation that depends on the reported types only, and is kept until they change."""
+class _Cached(_Towards):
+    """Steer to an allocation that depends on the reported types only, and is computed when they change."""
 
     def __init__(self, game: VCGSlicingGame) -> None:
         super().__init__(game)
@@ -97,17 +98,17 @@ class _Remembering(_Towards):
 
     @abstractmethod
     def _renew(self, stale: NDArray[np.bool_]) -> None:
-        """Write the allocation of the markets ``stale``."""
+        """Compute the allocations of the markets ``stale``, bool (batch,)."""
 
 
-class Oracle(_Remembering):
+class Oracle(_Cached):
     """Steer to the welfare optimum of the reported types, which are the true ones unless providers misreport."""
 
     def _renew(self, stale: NDArray[np.bool_]) -> None:
         self._game.optima.write_reported(stale, self._shares)
 
 
-class QuantisedVCG(_Remembering):
+class QuantisedVCG(_Cached):
     """Steer to the optimum of the reported types in whole units of 1/``quanta`` of each resource."""
 
     def __init__(self, game: VCGSlicingGame, quanta: int = 20) -> None:
@@ -166,4 +167,4 @@ POLICIES: dict[str, dict[str, PolicyFactory]] = {
     },
     "vsp": {"truthful": policy(Truthful), "shaded": policy(Shaded)},
 }
-"""For each role its scripted policies by name."""
+"""Scripted policies of each role by name."""

@@ -26,70 +26,71 @@ COLUMNS = 100
 RESOURCES = ("bandwidth", "computing", "cache")
 _COLOURS = (rendering.BLUE, rendering.ORANGE, rendering.GREEN)
 _DRAWN, _WRITTEN = 50, 16
-"""Most providers that are shown one by one: those with the largest shares at the optimum."""
+"""Largest numbers of providers that are shown one by one, in the image and in the text: those with the largest
+optimal shares."""
 _PRICED = 2000
-"""With more providers than this, payments would take seconds and are left out."""
+"""Number of providers above which payments are left out, because they would take seconds."""
 
 
 @dataclass(frozen=True)
 class _View:
-    """A market as its pictures need it; providers in the order of the rows, n of them, then those not shown."""
+    """The properties of a market that the pictures show."""
 
     rounds: int
     last: int
     rows: NDArray[np.int64]
-    """(n,): providers shown, by the resource that they hold most of at the optimum, then by how much."""
+    """(rows,): providers shown one by one, by the resource of their largest optimal share, then by this share."""
     hidden: NDArray[np.int64]
-    """Providers not shown one by one."""
+    """(hidden,): providers that are not shown one by one."""
     shares: NDArray[np.float64]
-    """(providers, 3)."""
+    """(providers, 3): current shares."""
     best_shares: NDArray[np.float64]
-    """(providers, 3): at the optimum of the true types."""
+    """(providers, 3): shares at the optimum of the true types."""
     utilities: NDArray[np.float64]
-    """(providers,): true utilities."""
+    """(providers,): true utilities [utility]."""
     payments: NDArray[np.float64] | None
-    """(providers,): Clarke payments at the present allocation, computed from the reports it was made with; None where
-    they take too long, or where providers act and no round has been played."""
+    """(providers,): Clarke payments at the current allocation and its reports, with a bank its taxes over α̂ [utility].
+    None if they take too long, or if they depend on actions and no round has been played."""
     history: NDArray[np.float64]
-    """(rounds + 1,): welfare at the start and after each round."""
+    """(rounds + 1,): welfare at the start and after each round [utility]."""
     optimum: float
+    """SW* [utility]."""
     equal_split: float
-
+    """Welfare of the equal split [utility]."""
     bids: float | None
-    """Sum of the bids of the last round; None without a bank."""
+    """Sum of the bids of the last round [currency]; None without a bank."""
     noise: float
     """Standard deviation of the noise on shares in that round."""
 
     @property
     def ratio(self) -> float:
-        """Present welfare over the optimal one."""
+        """Current welfare over the optimal welfare."""
         return float(self.history[-1]) / self.optimum if self.optimum > 0.0 else 1.0
 
     @property
     def overcharged(self) -> NDArray[np.bool_]:
-        """(providers,): who pays more than it gets."""
+        """(providers,): whether the payment exceeds the utility."""
         assert self.payments is not None
         return np.asarray(self.payments > self.utilities + 1e-9 * self.optimum)
 
     @property
     def headline(self) -> str:
-        """How far the episode is."""
+        """Progress of the episode."""
         return f"round {self.rounds} of {self.last}" + ("  ·  closed" if self.rounds == self.last else "")
 
     @property
     def sentence(self) -> str:
-        """What there is to see."""
+        """Summary of the payments in one sentence."""
         what = f"{_count(len(self.utilities), 'provider')} share three resources"
         if self.payments is None:
             return what
-        unhappy = int(self.overcharged.sum())
-        return (
-            f"{what}; {'nobody pays' if not unhappy else _count(unhappy, 'pays', 'pay')} more than the slice is worth"
-        )
+        overcharged = int(self.overcharged.sum())
+        payers = "nobody pays" if not overcharged else _count(overcharged, "pays", "pay")
+        return f"{what}; {payers} more than the slice is worth"
 
     @property
     def bidding(self) -> str:
-        """What was bid in the last round, where there is a bank."""
+        """Bids of the last round in words; empty without a bank."""
         if self.bids is None:
             return ""
         what = f"bids are {self.bids / max(self.optimum, 1e-300):.1%} of the largest welfare"
@@ -101,7 +102,7 @@ def _count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {word}"
 
 
-# Frames of an episode show one market: what is exact about it is computed once.
+# The frames of an episode show the same market, so its optimum is computed once.
 @lru_cache(maxsize=4)
 def _optimum(worth: bytes, rate: bytes) -> WelfareOptimum:
     return welfare_optimum(np.frombuffer(worth), np.frombuffer(rate).reshape(-1, 3))
@@ -113,6 +114,7 @@ def _clarke(worth: bytes, rate: bytes) -> ClarkeOutcome:
 
 
 def _view(game: VCGSlicingGame, b: int, most: int) -> _View:
+    """Return the properties of market ``b`` that the pictures show, with up to ``most`` providers one by one."""
     market, n = game.market, int(game.market.present[b])
     n = n or game.config.providers  # before the first reset
     worth, rate, played = market.worth[b, :n], market.rate[b, :n], int(market.rounds[b])
@@ -126,7 +128,7 @@ def _view(game: VCGSlicingGame, b: int, most: int) -> _View:
         if bank is not None:
             payments = bank.charges(b)[:n] if played else None
         elif game.learns["vsp"]:
-            # The newest reports may be those of a round that is not played yet.
+            # The market's reports may already be those of the next round, so the payments come from the last one.
             payments = market.payment[b, :n].copy() if played else None
         elif n <= _PRICED:
             present = market.utility[b, :n]
@@ -155,16 +157,16 @@ def _view(game: VCGSlicingGame, b: int, most: int) -> _View:
 def figure(game: VCGSlicingGame, index: int = 0) -> Figure:
     """Return the picture of a market as a matplotlib figure, for saving in any format.
 
-    Left, a row for each provider and a column for each resource: bars are the shares, marks the shares at the
-    optimum. Right, welfare over the rounds against the optimum, and each provider's payment against its utility:
-    above the diagonal a provider pays more than it gets.
+    The left half has a row for each provider and a column for each resource. Bars are the shares, and marks the shares
+    at the optimum. The right half shows the welfare of each round with the optimum, and each provider's payment against
+    its utility: above the diagonal a provider pays more than its utility.
 
     Parameters
     ----------
     game : VCGSlicingGame
         Batch of markets.
     index : int, default 0
-        Which market of the batch.
+        Index of the market in the batch.
 
     Returns
     -------
@@ -190,7 +192,7 @@ def _draw_header(drawn: Figure, view: _View) -> None:
         0.97, 0.957, view.headline, fontsize=13, fontweight="bold", color=rendering.PAPER, ha="right", va="center",
         bbox={"boxstyle": "round,pad=0.45", "facecolor": rendering.INK, "edgecolor": rendering.INK},
     )  # fmt: skip
-    # What the tiles say of payments gives way to the bids.
+    # With a bank the header shows the bids, because the tiles show the payments.
     sentence = f"{_count(len(view.utilities), 'provider')}; {view.bidding}" if view.bidding else view.sentence
     drawn.text(0.03, 0.912, sentence, fontsize=12, color=rendering.MUTED, va="center")
     y = 0.848
@@ -205,7 +207,7 @@ def _draw_header(drawn: Figure, view: _View) -> None:
 
 
 def _draw_resource(axes: Axes, view: _View, resource: int) -> None:
-    """One column of bars; all columns and both kinds of shares have the same scale."""
+    """Draw a column of bars; all columns and both kinds of shares have the same scale."""
     rows, colour = view.rows, _COLOURS[resource]
     n = len(rows)
     rendering.style_axes(axes, "", "")
@@ -260,18 +262,18 @@ def _draw_payments(axes: Axes, view: _View) -> None:
         axes.set_yticks([])
         return
     top = max(float(view.utilities.max()), 1e-9) * 1.08
-    # Far from the optimum payments are many times the utilities: those are drawn at the upper edge.
+    # Far from the optimum payments are many times the utilities, so large ones are drawn at the upper edge.
     axes.set_xlim(0.0, top)
     axes.set_ylim(0.0, 1.5 * top)
     axes.plot([0.0, top], [0.0, top], color=rendering.MUTED, linewidth=1.0)
-    unhappy = view.overcharged
+    overcharged = view.overcharged
     height = np.minimum(view.payments, 1.5 * top)
     size = 6.5 if len(height) <= 60 else 3.0
     beyond = int((view.payments > 1.5 * top).sum())
     if beyond:
         words = f"{beyond:,} at the edge pay {view.payments.max():,.0f} at most"
         axes.text(0.98, 0.86, words, transform=axes.transAxes, ha="right", fontsize=9, color=rendering.ORANGE)
-    for chosen, colour, mark in ((~unhappy, rendering.BLUE, "o"), (unhappy, rendering.ORANGE, "^")):
+    for chosen, colour, mark in ((~overcharged, rendering.BLUE, "o"), (overcharged, rendering.ORANGE, "^")):
         axes.plot(
             view.utilities[chosen], height[chosen],
             linestyle="none", marker=mark, markersize=size, color=colour, alpha=0.8, clip_on=False,
@@ -303,7 +305,7 @@ def text(game: VCGSlicingGame, index: int = 0) -> str:
     game : VCGSlicingGame
         Batch of markets.
     index : int, default 0
-        Which market of the batch.
+        Index of the market in the batch.
 
     Returns
     -------
@@ -341,17 +343,17 @@ def text(game: VCGSlicingGame, index: int = 0) -> str:
 
 
 def _money(value: float) -> str:
-    """Eight characters."""
+    """Return a number in eight characters."""
     written = f"{value:.1f}"
     return f"{written if len(written) <= 8 else f'{value:.1e}':>8}"
 
 
 def _amount(value: float) -> str:
-    """Ten characters at most."""
+    """Return a number in at most ten characters."""
     written = f"{value:,.2f}"
     return written if len(written) <= 10 else f"{value:.3e}"
 
 
 def _share(value: float) -> str:
-    """Five characters."""
+    """Return a share in five characters."""
     return f"{value:.3f}"

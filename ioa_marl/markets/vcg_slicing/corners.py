@@ -1,4 +1,9 @@
-"""Who buys what at the corners of the slicing market's dual problem: the steps of `parametric_simplex`."""
+"""Purchases at the corners of the slicing market's dual problem: the steps of `parametric_simplex`.
+
+A provider is *tied* if it is indifferent between several resources and buys more than one; up to two providers are
+tied, each in a slot of its own. Common arguments are ``w``, the `Walk`, ``at``, a `Corner`, ``j``, a provider, ``k``, a
+resource, and ``slot``, 0 or 1.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +15,24 @@ from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets.vcg_slicing.workspace import RESOURCES, Array, Corner, Walk
 
 ABSENT, OUT, TIED = -2, -1, RESOURCES
-"""What ``Corner.buys`` can be but a resource: not in this market, buys nothing, buys several."""
+"""Values of ``Corner.buys`` beside resources: not in this market, buys nothing, buys several resources."""
 
 
 @kernel
 def prepare(worth: Array, rate: Array, b: int, w: Walk) -> None:
-    """Write what all walks in market ``b`` need."""
+    """Write ``log_worth``, ``log_rate`` and ``unit`` of market ``b``, which all of its walks use.
+
+    Parameters
+    ----------
+    worth : ndarray of float64, shape (batch, n)
+        β [utility].
+    rate : ndarray of float64, shape (batch, n, 3)
+        ξ [per whole resource].
+    b : int
+        Market.
+    w : Walk
+        Scratch of the walks.
+    """
     for j in range(worth.shape[1]):
         w.log_worth[j] = math.log(worth[b, j])
         for k in range(RESOURCES):
@@ -26,7 +43,7 @@ def prepare(worth: Array, rate: Array, b: int, w: Walk) -> None:
 
 @kernel
 def copy_corner(source: Corner, target: Corner) -> None:
-    """Make ``target`` what ``source`` is."""
+    """Copy the arrays of ``source`` into ``target``."""
     for j in range(source.buys.shape[0]):
         target.buys[j] = source.buys[j]
     for k in range(RESOURCES):
@@ -39,7 +56,7 @@ def copy_corner(source: Corner, target: Corner) -> None:
 
 @kernel
 def untie(slot: int, at: Corner) -> None:
-    """Let nobody be tied in ``slot``."""
+    """Clear ``slot``."""
     at.tied[slot] = -1
     for k in range(RESOURCES):
         at.tied_to[slot, k], at.part[slot, k] = 0, 0.0
@@ -47,7 +64,7 @@ def untie(slot: int, at: Corner) -> None:
 
 @kernel
 def first_of(slot: int, at: Corner) -> int:
-    """Return the first resource that who is tied in ``slot`` buys, RESOURCES if there is nobody."""
+    """Return the first resource that the provider tied in ``slot`` buys, RESOURCES if the slot is empty."""
     first = 0
     while first < RESOURCES and at.tied_to[slot, first] == 0:
         first += 1
@@ -56,7 +73,7 @@ def first_of(slot: int, at: Corner) -> int:
 
 @kernel
 def join(j: int, k: int, w: Walk) -> None:
-    """Let ``j`` buy resource ``k`` only."""
+    """Add ``j`` to the providers that buy only resource ``k``."""
     w.at.buys[j] = k
     w.at.resources[k].buyers += 1
     w.at.resources[k].slope += w.unit[j, k]
@@ -65,7 +82,7 @@ def join(j: int, k: int, w: Walk) -> None:
 
 @kernel
 def part_from(j: int, k: int, w: Walk) -> float:
-    """Let ``j`` no longer be one of those who buy only ``k``; returns the share that it had."""
+    """Remove ``j`` from the providers that buy only resource ``k``, and return the share that it had."""
     at = w.at
     at.buys[j] = OUT
     at.resources[k].buyers -= 1
@@ -78,7 +95,7 @@ def part_from(j: int, k: int, w: Walk) -> float:
 
 @kernel
 def count_buyers(listed: int, w: Walk) -> None:
-    """Sum the buyers of each resource afresh."""
+    """Recompute number, slope and level of the buyers of each resource from the first ``listed`` watched providers."""
     at = w.at
     for k in range(RESOURCES):
         at.resources[k].buyers, at.resources[k].slope, at.resources[k].level = 0, 0.0, 0.0
@@ -90,7 +107,7 @@ def count_buyers(listed: int, w: Walk) -> None:
 
 @kernel
 def is_bought(k: int, at: Corner) -> bool:
-    """Whether somebody buys ``k``, if only to the amount 0."""
+    """Return whether a provider buys ``k``, possibly an amount of 0."""
     return bool(at.resources[k].buyers + at.tied_to[0, k] + at.tied_to[1, k] > 0)
 
 
@@ -103,7 +120,7 @@ def log_benefit_price(j: int, w: Walk) -> float:
 
 @kernel
 def tie(j: int, k: int, w: Walk) -> bool:
-    """Let ``j``, who buys other resources, be tied to ``k`` as well; returns whether there is room for that."""
+    """Tie ``j``, which buys other resources, to ``k`` as well, and return whether a slot was free for that."""
     at = w.at
     slot = 0 if at.tied[0] == j or (at.tied[0] < 0 and at.tied[1] != j) else 1
     if at.tied[slot] != j:
@@ -121,7 +138,7 @@ def tie(j: int, k: int, w: Walk) -> bool:
 
 @kernel
 def drop(slot: int, k: int, w: Walk) -> None:
-    """Let who is tied in ``slot`` buy no more of ``k``."""
+    """Remove ``k`` from the resources of the provider tied in ``slot``, which is untied if one resource is left."""
     at = w.at
     at.tied_to[slot, k], at.part[slot, k] = 0, 0.0
     if at.tied_to[slot, 0] + at.tied_to[slot, 1] + at.tied_to[slot, 2] == 1:
@@ -144,7 +161,11 @@ def share_bought(j: int, k: int, w: Walk) -> float:
 
 @kernel
 def would_buy(worth: Array, rate: Array, b: int, j: int, price: Array) -> bool:
-    """Whether ``j`` buys anything at these prices."""
+    """Return whether provider ``j`` of market ``b`` buys anything at ``price``.
+
+    ``worth`` and ``rate`` are float64 (batch, n) and (batch, n, 3), ``price`` is float64 (3,) [utility per whole
+    resource].
+    """
     buys = worth[b, j] * rate[b, j, 0] > price[0]
     buys = buys or worth[b, j] * rate[b, j, 1] > price[1]
     return bool(buys or worth[b, j] * rate[b, j, 2] > price[2])

@@ -1,18 +1,21 @@
-"""Interior-point kernels that divide three resources among service providers so that total utility is largest.
+"""Interior-point kernels: the division of three resources among service providers with the largest total utility.
 
 The problem is: maximise Σ_i β_i (1 − exp(−ξ_i·s_i)) subject to Σ_i s_ik ≤ 1 for each resource k, and s ≥ 0. Legend:
 ``worth`` β_i, ``rate`` ξ_ik, ``share`` s_ik, ``price`` λ_k (multiplier of resource k), ``spare`` t_k = 1 − Σ_i s_ik,
 ``slack`` z_ik (multiplier of s_ik ≥ 0), ``marginal`` m_i, which is β_i exp(−ξ_i·s_i) in the end.
 
 Predictor-corrector Newton steps (Mehrotra, "On the implementation of a primal-dual interior point method", 1992) solve
-λ_k = m_i ξ_ik + z_ik, ln(m_i/β_i) = −ξ_i·s_i, Σ_i s_ik + t_k = 1, s_ik z_ik = μ, t_k λ_k = μ for μ → 0. With m as an
-unknown of its own the first condition is linear and holds throughout. A provider's block of the Newton matrix is
-diagonal plus rank one, so eliminating it costs a few multiplications, and a 3×3 system in the prices is left.
+λ_k = m_i ξ_ik + z_ik, ln(m_i/β_i) = −ξ_i·s_i, Σ_i s_ik + t_k = 1, s_ik z_ik = μ, t_k λ_k = μ for μ → 0. With m as a
+separate unknown the first condition is linear and holds throughout. A provider's block of the Newton matrix is diagonal
+plus rank one, so that its elimination costs a few multiplications and leaves a 3×3 system in the prices.
 
-The stopping rule does not trust the iteration. Any prices λ bound the optimum from above by
+The stopping rule is independent of the iteration. Any prices λ bound the optimum from above by
 Σ_k λ_k + Σ_i max_{s ≥ 0} [u_i(s) − λ·s], where the best response is known in closed form: buy only the resource with
 the lowest q = min_k λ_k / ξ_ik, to the amount y = [ln(β_i / q)]₊. This bound, less the utility of the feasible shares,
 is the certified gap.
+
+Common arguments of the kernels are ``worth``, float64 (batch, n) [utility], ``rate``, float64 (batch, n, 3) [per whole
+resource], ``b``, the index of the market, ``count``, the number of chosen providers, and ``w``, the `Interior`.
 """
 
 from __future__ import annotations
@@ -26,19 +29,20 @@ from ioa_marl.markets.vcg_slicing.workspace import RESOURCES, Array, Interior
 
 MAX_ITERATIONS = 200
 _BACK_OFF = 0.99
-"""How much of the way to the boundary of the positive numbers a step may go."""
+"""Part of the longest step to the boundary that is taken."""
 _START = 5.0
-"""Largest ξ·s at the start: further out utilities are so flat that Newton steps say nothing."""
+"""Largest initial ξ·s: beyond it utilities are so flat that Newton steps are useless."""
 _FAR = 0.5
-"""Largest |ln m + ξ·s − ln β| at which the linearisation of the logarithm is trusted."""
+"""Largest |ln m + ξ·s − ln β| at which the linearisation of the logarithm is accurate enough."""
 _DEEPEST = 600.0
 """exp(−this) is still a normal number."""
 _SMALLEST = 1e-300
+"""Smallest value of slacks and pivots."""
 
 
 @kernel
 def start(worth: Array, rate: Array, b: int, count: int, w: Interior) -> None:
-    """Put the chosen providers at half the equal split, or less, and prices above every marginal utility."""
+    """Set the initial point: at most half of the equal split for everyone, and prices above all marginal utilities."""
     for k in range(RESOURCES):
         w.wanted[k] = 0
         w.price[k] = 0.0
@@ -73,7 +77,7 @@ def start(worth: Array, rate: Array, b: int, count: int, w: Interior) -> None:
 
 @kernel
 def solve_prices(w: Interior) -> None:
-    """Solve ``schur`` · ``price_step`` = ``right`` by Cholesky; resources that nobody wants keep price 0."""
+    """Solve ``schur`` · ``price_step`` = ``right`` by Cholesky; resources without demand keep the price 0."""
     h, g = w.schur, w.right
     for k in range(RESOURCES):
         if w.wanted[k] == 0:
@@ -81,7 +85,7 @@ def solve_prices(w: Interior) -> None:
     for k in range(RESOURCES):
         for j in range(k):
             h[k, k] -= h[k, j] * h[k, j]
-        # Rounding can leave nothing of the pivot where two resources are perfect substitutes for everybody.
+        # If two resources are perfect substitutes for all providers, rounding can make the pivot 0 or negative.
         h[k, k] = math.sqrt(max(h[k, k], _SMALLEST))
         for row in range(k + 1, RESOURCES):
             for j in range(k):
@@ -100,9 +104,9 @@ def solve_prices(w: Interior) -> None:
 
 @kernel
 def gather(rate: Array, b: int, count: int, target: float, correct: bool, w: Interior) -> None:
-    """Sum the system of the price step over the chosen providers; ``target`` is the μ that is aimed at.
+    """Write the linear system of the price step, summed over the chosen providers, for the target μ ``target``.
 
-    ``correct`` adds the second-order terms of the steps that the workspace holds.
+    ``correct`` adds the second-order terms of the predictor steps, which are in the workspace.
     """
     h, g = w.schur, w.right
     for k in range(RESOURCES):
@@ -129,7 +133,7 @@ def gather(rate: Array, b: int, count: int, target: float, correct: bool, w: Int
         p0, p1, p2 = a0 * d0, a1 * d1, a2 * d2
         q0, q1, q2 = mu * a0 * p0, mu * a1 * p1, mu * a2 * p2
         c = 1.0 / (1.0 + q0 + q1 + q2)
-        # The inverse block without differences of nearly equal numbers: d grows without bound for positive shares.
+        # This form of the inverse avoids cancellation, because d grows without bound for positive shares.
         h[0, 0] += d0 * (1.0 + q1 + q2) * c
         h[1, 1] += d1 * (1.0 + q0 + q2) * c
         h[2, 2] += d2 * (1.0 + q0 + q1) * c
@@ -145,7 +149,7 @@ def gather(rate: Array, b: int, count: int, target: float, correct: bool, w: Int
 
 @kernel
 def directions(rate: Array, b: int, count: int, target: float, correct: bool, w: Interior) -> float:
-    """Write the steps that follow from the price step; returns the largest part of them that keeps all positive."""
+    """Write the steps that follow from the price step; return the longest step that keeps all variables positive."""
     longest = 1.0
     for k in range(RESOURCES):
         if w.wanted[k] > 0:
@@ -165,7 +169,7 @@ def directions(rate: Array, b: int, count: int, target: float, correct: bool, w:
             if a > 0.0:
                 t = target - w.share_step[m, k] * w.slack_step[m, k] if correct else target
                 v = (s * (known * a - w.price[k] - w.price_step[k]) + t) / z
-                # Kept for the loop below: the slack step is t/s − z − (z/s)·(share step).
+                # The loop below completes the slack step t/s − z − (z/s)·(share step).
                 w.slack_step[m, k] = t / s - z
                 w.share_step[m, k] = v
                 along += a * v
@@ -190,7 +194,7 @@ def directions(rate: Array, b: int, count: int, target: float, correct: bool, w:
 
 @kernel
 def complementarity(rate: Array, b: int, count: int, w: Interior, step: float) -> float:
-    """μ after ``step`` of the way: the mean of the products s·z and t·λ."""
+    """Return μ, the mean of the products s·z and t·λ, after ``step`` of the steps."""
     total, pairs = 0.0, 0
     for k in range(RESOURCES):
         if w.wanted[k] > 0:
@@ -207,7 +211,10 @@ def complementarity(rate: Array, b: int, count: int, w: Interior, step: float) -
 
 @kernel
 def benefit_price(rate: Array, b: int, i: int, price: Array) -> float:
-    """q_i = min_k λ_k / ξ_ik over the resources of use, the price of a unit of ξ·s; infinite without one."""
+    """Return q_i = min_k λ_k / ξ_ik, the price of a unit of ξ·s; infinite if no resource is of use.
+
+    ``price`` is float64 (3,) [utility per whole resource].
+    """
     lowest = np.inf
     for k in range(RESOURCES):
         if rate[b, i, k] > 0.0:
@@ -217,10 +224,10 @@ def benefit_price(rate: Array, b: int, i: int, price: Array) -> float:
 
 @kernel
 def move(worth: Array, rate: Array, b: int, count: int, step: float, w: Interior) -> float:
-    """Go ``step`` of the way; returns the largest |excess|.
+    """Apply ``step`` of the steps, and return the largest |excess|.
 
-    Where m has come far from β exp(−ξ·s), it is set to that, or as near to it as prices allow, with the slack that
-    belongs to it: feasibility is kept, and it saves the many steps in which the logarithm's tangent would get there.
+    If m is far from β exp(−ξ·s), it is set to that, or as near to it as prices allow, with the slack that follows. This
+    preserves feasibility, and replaces the many Newton steps that the tangent of the logarithm would need.
     """
     for k in range(RESOURCES):
         w.used[k] = 0.0
@@ -252,7 +259,7 @@ def move(worth: Array, rate: Array, b: int, count: int, step: float, w: Interior
 
 @kernel
 def net_benefit(worth: float, price: float) -> float:
-    """max_y β(1 − e^−y) − q y: what a provider gains at price q per unit of benefit."""
+    """Return max_y β(1 − e^−y) − q y, the gain of a provider at the price q per unit of benefit [utility]."""
     if price >= worth:
         return 0.0
     if price <= 0.0:
@@ -262,7 +269,7 @@ def net_benefit(worth: float, price: float) -> float:
 
 @kernel
 def certify(worth: Array, rate: Array, b: int, count: int, w: Interior) -> float:
-    """Report the utility of the shares, scaled to use each resource up, and the bound; returns the gap over it."""
+    """Report the utility of the shares, scaled to sum to 1, and the upper bound; return the relative gap."""
     value, bound = 0.0, 0.0
     for k in range(RESOURCES):
         bound += w.price[k]
@@ -281,7 +288,10 @@ def certify(worth: Array, rate: Array, b: int, count: int, w: Interior) -> float
 
 @kernel
 def newton_step(rate: Array, b: int, count: int, mean: float, careful: bool, w: Interior) -> float:
-    """Find the next steps from the μ of now; returns how much of them may be gone."""
+    """Write the next steps from the current μ, ``mean``, and return the longest part of them that is allowed.
+
+    The first attempt is the predictor, the second the corrector. ``careful`` limits how fast μ decreases.
+    """
     target, correct, longest = 0.0, False, 1.0
     for attempt in range(2):
         gather(rate, b, count, target, correct, w)
@@ -289,7 +299,7 @@ def newton_step(rate: Array, b: int, count: int, mean: float, careful: bool, w: 
         longest = directions(rate, b, count, target, correct, w)
         if attempt == 0:
             ratio = min(max(complementarity(rate, b, count, w, longest) / mean, 0.0), 1.0)
-            # μ must not run ahead of what is not yet feasible, nor to where s/z leaves the floating-point numbers.
+            # μ must not decrease faster than infeasibility, nor so far that s/z overflows.
             target = mean * max(ratio * ratio * ratio, 0.3 if careful else 1e-3)
             correct = longest > 0.1
     return longest
@@ -306,7 +316,7 @@ def solve(worth: Array, rate: Array, b: int, count: int, tolerance: float, w: In
         w.report[0].iterations = iteration
         last = iteration == MAX_ITERATIONS or pairs == 0
         mean = complementarity(rate, b, count, w, 0.0) if pairs > 0 else 0.0
-        # The certificate costs as much as half a step, so it is computed only when it may be reached.
+        # The certificate costs as much as half a step, so it is computed only when the tolerance may be reached.
         if last or iteration % 8 == 0 or mean * pairs <= 100.0 * tolerance * value:
             gap = certify(worth, rate, b, count, w)
             value = w.report[0].value

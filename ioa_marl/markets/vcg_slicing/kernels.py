@@ -1,69 +1,34 @@
-"""Numba kernels of the slicing market: draws, the change of an allocation, utilities, rewards, payments, observations.
+"""Numba kernels of the slicing market: the start of an episode, changes of an allocation, rewards and payments.
 
-Scalar functions of one market ``b`` of the batch, and the drivers over all markets. Legend: ``worth`` β_i, ``rate``
-ξ_ik, ``share`` s_ik, ``others`` SW*₋ᵢ. Source: Sections III to VI of "An Enhanced Dual-Currency VCG Auction Mechanism
+There are scalar functions of one market ``b`` of the batch, and drivers over all markets. Legend: ``worth`` β_i,
+``rate`` ξ_ik, ``share`` s_ik, ``others`` SW*₋ᵢ. Common arguments are ``state``, the `SlicingState` of the batch, whose
+docstring has shapes and units, ``params``, a `SlicingRecord` (1,), and ``mask``, bool (batch,), the markets that are
+played.
+
+Source: Sections III to VI of "An Enhanced Dual-Currency VCG Auction Mechanism
 for Resource Allocation in IoV: A Value of Information Perspective".
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from ioa_marl.foundations.compile import kernel
-from ioa_marl.foundations.ledger import balance
 from ioa_marl.foundations.philox import philox_block, to_unit
+from ioa_marl.markets.vcg_slicing.draws import START, draw_count, draw_types
 from ioa_marl.markets.vcg_slicing.records import (
     BIDS,
     DIFFERENCE,
-    DRAWN,
     INCREMENT,
     NOTHING,
     OWN,
     SlicingRecord,
     SlicingState,
 )
-from ioa_marl.markets.vcg_slicing.solver import SMALLEST_RATE, TOLERANCE, Optima, largest_gap, solve_market
+from ioa_marl.markets.vcg_slicing.solver import TOLERANCE, Optima, largest_gap, solve_market
 from ioa_marl.markets.vcg_slicing.workspace import RESOURCES, Array, Workspace
-
-SLICE_FEATURES, SLICE_FEATURES_EXTENDED, VSP_FEATURES = 6, 12, 9
-
-TYPES, TYPES_OF_EPISODE, START, PRESENT, FLUCTUATION = 400, 401, 402, 403, 404
-"""Purposes of the random draws: β and ξ of an instance, of an episode; shares at the start; the number of providers;
-noise of a round."""
-
-
-@kernel
-def draw_types(b: int, state: SlicingState, params: Array) -> None:
-    """Draw β and ξ of every provider; one block of random words each."""
-    p: SlicingRecord = params[0]
-    key0, key1, episode, purpose = state.instance[b], np.uint64(0), np.uint64(0), TYPES
-    if p.redraw:
-        key0, key1, episode, purpose = state.seed[b], state.stream[b], state.episode[b], TYPES_OF_EPISODE
-    for i in range(state.worth.shape[1]):
-        w0, w1, w2, w3 = philox_block(key0, key1, i + 1, episode, purpose)
-        state.worth[b, i] = p.worth_low + (p.worth_high - p.worth_low) * to_unit(w0)
-        spread = p.rate_high - p.rate_low
-        state.rate[b, i, 0] = p.rate_low + spread * to_unit(w1)
-        state.rate[b, i, 1] = p.rate_low + spread * to_unit(w2)
-        state.rate[b, i, 2] = p.rate_low + spread * to_unit(w3)
-        for k in range(RESOURCES):
-            if state.rate[b, i, k] < SMALLEST_RATE or i >= state.present[b]:
-                state.rate[b, i, k] = 0.0  # below what the solver is made for, and of no use
-    state.drawn[b] = state.instance[b]
-    state.known[b] = DRAWN
-
-
-@kernel
-def draw_count(b: int, state: SlicingState, params: Array) -> int:
-    """Draw the number of providers of the episode, uniform from ``FEWEST`` to all."""
-    p: SlicingRecord = params[0]
-    n = state.worth.shape[1]
-    w0, _, _, _ = philox_block(state.seed[b], state.stream[b], 1, state.episode[b], PRESENT)
-    more = int(n - p.fewest)
-    return int(n) - more + min(int(to_unit(w0) * (more + 1)), more)
 
 
 @kernel
@@ -79,7 +44,7 @@ def rescale(b: int, state: SlicingState) -> None:
 
 @kernel
 def update_utilities(b: int, state: SlicingState) -> float:
-    """Eq. 39 for every provider; returns the welfare, Eq. 4."""
+    """Write the utility (Eq. 39) of every provider, and return the welfare (Eq. 4) [utility]."""
     welfare = 0.0
     for i in range(state.worth.shape[1]):
         y = 0.0
@@ -92,10 +57,10 @@ def update_utilities(b: int, state: SlicingState) -> float:
 
 @kernel
 def open_market(b: int, state: SlicingState, params: Array) -> None:
-    """Start an episode: draw its types unless they are known, and shares around the equal split."""
+    """Start an episode: draw its types unless they have been drawn, and shares around the equal split."""
     p: SlicingRecord = params[0]
     n = draw_count(b, state, params)
-    same = state.known[b] != NOTHING and state.drawn[b] == state.instance[b] and state.present[b] == n
+    same = state.known[b] != NOTHING and state.types_instance[b] == state.instance[b] and state.present[b] == n
     state.present[b] = n
     if p.redraw or not same:
         draw_types(b, state, params)
@@ -108,9 +73,9 @@ def open_market(b: int, state: SlicingState, params: Array) -> None:
         for k in range(RESOURCES if i >= n else 0):
             state.share[b, i, k] = 0.0
         state.multiplier[b, i] = 1.0
-        state.earned[b, i] = 0.0
+        state.total_utility[b, i] = 0.0
         state.payment[b, i] = 0.0
-        state.paid[b, i] = 0.0
+        state.total_payment[b, i] = 0.0
     rescale(b, state)
     for i in range(state.worth.shape[1]):
         for k in range(RESOURCES):
@@ -124,7 +89,7 @@ def open_market(b: int, state: SlicingState, params: Array) -> None:
 
 @kernel
 def open_markets(state: SlicingState, params: Array, mask: Array) -> None:
-    """Open the present episode of the markets ``mask``."""
+    """Open the current episode of the markets ``mask``."""
     for b in range(state.worth.shape[0]):
         if mask[b]:
             open_market(b, state, params)
@@ -134,9 +99,21 @@ def open_markets(state: SlicingState, params: Array, mask: Array) -> None:
 def change_shares(
     b: int, state: SlicingState, params: Array, changes: Array, actions: Array
 ) -> tuple[float, float, float]:
-    """Apply the agents' relative changes, ``actions`` (batch, n, 3) indexing ``changes``.
+    """Apply the relative changes that the agents of the slices chose, and rescale the shares.
 
-    Returns the sums of the three columns before they were rescaled to 1.
+    Parameters
+    ----------
+    b, state, params
+        See the module.
+    changes : ndarray of float64, shape (changes,)
+        Relative changes to choose from.
+    actions : ndarray of int64, shape (batch, n, 3)
+        Indices of changes.
+
+    Returns
+    -------
+    t0, t1, t2 : float
+        Sum of the shares of each resource before they are rescaled to 1.
     """
     p: SlicingRecord = params[0]
     t0, t1, t2 = 0.0, 0.0, 0.0
@@ -155,7 +132,7 @@ def change_shares(
 
 @kernel
 def welfare_without_change(b: int, i: int, state: SlicingState, floor: float, t0: float, t1: float, t2: float) -> float:
-    """Welfare if agent ``i`` had chosen no change and all others what they chose; t0, t1, t2 as returned above."""
+    """Return the welfare if agent ``i`` alone had changed nothing; t0, t1, t2 are those of `change_shares`."""
     h0 = max(state.previous_share[b, i, 0], floor)
     h1 = max(state.previous_share[b, i, 1], floor)
     h2 = max(state.previous_share[b, i, 2], floor)
@@ -177,7 +154,7 @@ def welfare_without_change(b: int, i: int, state: SlicingState, floor: float, t0
 
 @kernel
 def total_worth(b: int, state: SlicingState) -> float:
-    """Σβ, the welfare of unlimited resources."""
+    """Return Σβ, the welfare of unlimited resources [utility]."""
     total = 0.0
     for i in range(state.present[b]):
         total += state.worth[b, i]
@@ -185,27 +162,8 @@ def total_worth(b: int, state: SlicingState) -> float:
 
 
 @kernel
-def draw_fluctuations(state: SlicingState, mask: Array, share_noise: Array, profit_noise: Array) -> None:
-    """Write the standard normal numbers of the coming round of the markets ``mask``, by Box and Muller.
-
-    ``share_noise`` is (batch, n, 3), for the shares of each provider, and ``profit_noise`` (batch, n), for its profit.
-    """
-    n = state.worth.shape[1]
-    for b in range(state.worth.shape[0]):
-        if mask[b]:
-            for i in range(n):
-                block = state.rounds[b] * n + i + 1
-                w0, w1, w2, w3 = philox_block(state.seed[b], state.stream[b], block, state.episode[b], FLUCTUATION)
-                first, second = math.sqrt(-2.0 * math.log1p(-to_unit(w0))), math.sqrt(-2.0 * math.log1p(-to_unit(w1)))
-                share_noise[b, i, 0] = first * math.cos(2.0 * math.pi * to_unit(w2))
-                share_noise[b, i, 1] = first * math.sin(2.0 * math.pi * to_unit(w2))
-                share_noise[b, i, 2] = second * math.cos(2.0 * math.pi * to_unit(w3))
-                profit_noise[b, i] = second * math.sin(2.0 * math.pi * to_unit(w3))
-
-
-@kernel
 def disturb(b: int, state: SlicingState, noise: Array) -> None:
-    """Add ``spread`` × ``noise``, (batch, n, 3) standard normal, to every share; clip at 0 and rescale."""
+    """Add ``spread`` × ``noise`` to every share, clip at 0 and rescale; ``noise`` is float64 (batch, n, 3)."""
     n = state.present[b]
     for k in range(RESOURCES):
         total = 0.0
@@ -213,7 +171,7 @@ def disturb(b: int, state: SlicingState, noise: Array) -> None:
             state.share[b, i, k] = max(state.share[b, i, k] + state.spread[b] * noise[b, i, k], 0.0)
             total += state.share[b, i, k]
         for i in range(n):
-            # All clipped, which takes noise far above the shares: nobody is preferred.
+            # If the noise has clipped all shares to 0, the resource is split equally.
             state.share[b, i, k] = state.share[b, i, k] / total if total > 0.0 else 1.0 / n
 
 
@@ -229,10 +187,23 @@ def play_slices(
     vsp_rewards: Array,
     terminated: Array,
 ) -> None:
-    """Change the allocation of the markets ``mask`` and settle the round, as far as no bank does.
+    """Change the allocations of the markets ``mask`` and settle the round; payments to a bank are settled elsewhere.
 
-    ``noise`` is that of `disturb`. A difference reward is that of the change alone, before noise. Rewards of roles
-    that do not learn have no rows. Units are Σβ, for ``own`` and for the providers the mean β.
+    Parameters
+    ----------
+    state, params, mask
+        See the module.
+    changes, actions
+        See `change_shares`.
+    noise : ndarray of float64, shape (batch, n, 3)
+        Standard normal numbers; see `disturb`.
+    slice_rewards : ndarray of float32, shape (batch, n) or (0, n)
+        Where the rewards of the slices go [Σβ, or mean β with ``own``], if the role is controlled. A difference reward
+        is that of the change alone, before noise.
+    vsp_rewards : ndarray of float32, shape (batch, n) or (0, n)
+        Where the rewards of the providers go [mean β], if the role is controlled.
+    terminated : ndarray of bool, shape (batch,)
+        Where it goes whether the episode has ended.
     """
     p: SlicingRecord = params[0]
     kind, scale = p.slice_reward, p.reward_scale
@@ -255,12 +226,12 @@ def play_slices(
         terminated[b] = state.rounds[b] >= p.rounds
         bids = 0.0
         for i in range(n):
-            state.earned[b, i] += state.utility[b, i]
+            state.total_utility[b, i] += state.utility[b, i]
             bids += state.bid[b, i] if p.banked else state.multiplier[b, i] * state.utility[b, i]
-        for i in range(n if p.learn_vsp and not p.banked else 0):
-            # Eq. 2 at the allocation made, which need not be the optimum of the reports.
+        for i in range(n if p.vsp_controlled and not p.banked else 0):
+            # This is Eq. 2 at the actual allocation, which need not be the optimum of the reports.
             state.payment[b, i] = state.others[b, i] - (bids - state.multiplier[b, i] * state.utility[b, i])
-            state.paid[b, i] += state.payment[b, i]
+            state.total_payment[b, i] += state.payment[b, i]
             vsp_rewards[b, i] = np.float32((state.utility[b, i] - state.payment[b, i]) * n / everything)
         for i in range(n if slice_rewards.shape[0] > 0 and kind != DIFFERENCE else 0):
             reward = welfare
@@ -277,10 +248,27 @@ def play_slices(
 def report_types(
     state: SlicingState, mask: Array, actions: Array, multipliers: Array, reported: Array, w: Workspace, out: Optima
 ) -> float:
-    """Take the providers' reports in the markets ``mask`` and solve the reported markets without each provider.
+    """Set the reports of the providers in the markets ``mask``, and solve the reported markets without each provider.
 
-    ``actions`` (batch, n) index ``multipliers``; ``reported`` (batch, n) and ``out`` (one market) are scratch.
-    Returns the largest certified gap of any of the problems.
+    Parameters
+    ----------
+    state, mask
+        See the module.
+    actions : ndarray of int64, shape (batch, n)
+        Indices of multipliers.
+    multipliers : ndarray of float64, shape (multipliers,)
+        Factors on β to choose from.
+    reported : ndarray of float64, shape (batch, n)
+        Scratch for reported worths [utility].
+    w : Workspace
+        Scratch of the solver.
+    out : Optima
+        Scratch for the optima of one market.
+
+    Returns
+    -------
+    float
+        Largest certified relative gap of all problems.
     """
     worst = 0.0
     for b in range(state.worth.shape[0]):
@@ -295,130 +283,3 @@ def report_types(
             if not gap <= worst:
                 worst = gap
     return worst
-
-
-@kernel
-def _relative(x: float) -> Any:
-    """Map a share over the equal share, or a marginal utility over its scale, to [0, 1): 1/2 where it is 1."""
-    return np.float32(x / (1.0 + x))
-
-
-@kernel
-def observe_slices(state: SlicingState, params: Array, out: Array) -> None:
-    """Write own share and the others' mean share of each resource, and marginal utilities if they are on."""
-    p: SlicingRecord = params[0]
-    for b in range(state.worth.shape[0]):
-        n = state.present[b]
-        rest = max(n - 1, 1)
-        m0, m1, m2 = 0.0, 0.0, 0.0
-        if p.extended:
-            for i in range(n):
-                left = (state.worth[b, i] - state.utility[b, i]) / p.marginal_scale
-                m0 += left * state.rate[b, i, 0]
-                m1 += left * state.rate[b, i, 1]
-                m2 += left * state.rate[b, i, 2]
-        for i in range(n):
-            for k in range(RESOURCES):
-                out[b, i, k] = _relative(state.share[b, i, k] * n)
-                out[b, i, 3 + k] = _relative(max(1.0 - state.share[b, i, k], 0.0) / rest * n)
-            if p.extended:
-                left = (state.worth[b, i] - state.utility[b, i]) / p.marginal_scale
-                own0, own1, own2 = left * state.rate[b, i, 0], left * state.rate[b, i, 1], left * state.rate[b, i, 2]
-                out[b, i, 6], out[b, i, 7], out[b, i, 8] = _relative(own0), _relative(own1), _relative(own2)
-                out[b, i, 9] = _relative(max(m0 - own0, 0.0) / rest)
-                out[b, i, 10] = _relative(max(m1 - own1, 0.0) / rest)
-                out[b, i, 11] = _relative(max(m2 - own2, 0.0) / rest)
-        for i in range(n, out.shape[1]):
-            for f in range(out.shape[2]):
-                out[b, i, f] = np.float32(0.0)
-
-
-@kernel
-def observe_vsps(state: SlicingState, params: Array, out: Array) -> None:
-    """Write own β and ξ, own shares, the last payment over β, and the round."""
-    p: SlicingRecord = params[0]
-    for b in range(state.worth.shape[0]):
-        n = state.present[b]
-        for i in range(n, out.shape[1]):
-            for f in range(out.shape[2]):
-                out[b, i, f] = np.float32(0.0)
-        for i in range(n):
-            out[b, i, 0] = np.float32(state.worth[b, i] / p.worth_high)
-            for k in range(RESOURCES):
-                out[b, i, 1 + k] = np.float32(state.rate[b, i, k] / max(p.rate_high, SMALLEST_RATE))
-                out[b, i, 4 + k] = _relative(state.share[b, i, k] * n)
-            out[b, i, 7] = np.float32(min(max(state.payment[b, i] / state.worth[b, i], 0.0), 1.0))
-            out[b, i, 8] = np.float32(state.rounds[b] / p.rounds)
-
-
-@kernel
-def equal_split_welfare(b: int, state: SlicingState) -> float:
-    """Welfare of giving everybody 1/n of each resource."""
-    n = state.present[b]
-    welfare = 0.0
-    for i in range(n):
-        y = (state.rate[b, i, 0] + state.rate[b, i, 1] + state.rate[b, i, 2]) / n
-        welfare -= state.worth[b, i] * math.expm1(-y)
-    return welfare
-
-
-@kernel
-def measure_quickly(state: SlicingState, params: Array, mask: Array, metrics: Array, ledger: Array) -> None:
-    """Write what is known without an optimum: welfare, and payments that were computed every round; else NaN, 0."""
-    p: SlicingRecord = params[0]
-    for b in range(state.worth.shape[0]):
-        if not mask[b]:
-            continue
-        total, rounds = 0.0, max(state.rounds[b], 1)
-        for t in range(state.rounds[b]):
-            total += state.history[b, t + 1]
-        for i in range(state.worth.shape[1]):
-            ledger[b, i] = -state.paid[b, i]
-        received = balance(b, ledger)
-        measured = metrics[b]
-        measured.welfare_ratio, measured.final_ratio, measured.optimal_welfare = np.nan, np.nan, np.nan
-        measured.equal_split_ratio, measured.payments, measured.overcharged = np.nan, np.nan, np.nan
-        measured.welfare = total / rounds
-        if p.learn_vsp:
-            measured.payments = received / rounds
-
-
-@kernel
-def measure_markets(state: SlicingState, params: Array, mask: Array, metrics: Array, ledger: Array) -> None:
-    """Write metrics and receipts of the episodes that end in the markets ``mask``; their optimum must be known.
-
-    Where payments were not computed every round, reports were the truth throughout, and the payments of all rounds
-    follow from the sums of the utilities.
-    """
-    p: SlicingRecord = params[0]
-    for b in range(state.worth.shape[0]):
-        if not mask[b]:
-            continue
-        n = state.present[b]
-        for i in range(n, ledger.shape[1]):
-            ledger[b, i] = 0.0
-        rounds, best = state.rounds[b], state.optimum[b]
-        last, total, bids = state.history[b, rounds], 0.0, 0.0
-        for t in range(rounds):
-            total += state.history[b, t + 1]
-        for i in range(n):
-            bids += state.multiplier[b, i] * state.utility[b, i]
-        overcharged = 0
-        for i in range(n):
-            paid = state.paid[b, i]
-            if not p.learn_vsp:
-                paid = rounds * state.others[b, i] - (total - state.earned[b, i])
-            ledger[b, i] = -paid
-            payment = state.others[b, i] - (bids - state.multiplier[b, i] * state.utility[b, i])
-            # Rounding of the welfare is no overcharge.
-            overcharged += payment > state.utility[b, i] + 1e-9 * best
-        received = balance(b, ledger)
-        mean = total / rounds if rounds > 0 else last
-        measured = metrics[b]
-        measured.welfare = mean
-        measured.optimal_welfare = best
-        measured.welfare_ratio = mean / best if best > 0.0 else 1.0
-        measured.final_ratio = last / best if best > 0.0 else 1.0
-        measured.equal_split_ratio = equal_split_welfare(b, state) / best if best > 0.0 else 1.0
-        measured.payments = received / max(rounds, 1)
-        measured.overcharged = overcharged

@@ -35,52 +35,70 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True)
 class WelfareOptimum:
-    """The division of the resources with the largest total utility, and how far from it it can be at most."""
+    """The division of the resources with the largest total utility, with a certificate."""
 
     shares: NDArray[np.float64]
     """Shares s* of each provider, shape (providers, 3); columns sum to 1."""
     utilities: NDArray[np.float64]
-    """u_i(s*_i), shape (providers,)."""
+    """u_i(s*_i) [utility], shape (providers,)."""
     prices: NDArray[np.float64]
-    """Multipliers λ of the resources, shape (3,): utility that a little more of each would give, per unit."""
+    """Multipliers λ, the marginal welfare of each resource [utility per whole resource], shape (3,)."""
     welfare: float
-    """SW* = Σ_i u_i(s*_i)."""
+    """SW* = Σ_i u_i(s*_i) [utility]."""
     bound: float
-    """No division has more than this: the dual value of ``prices``."""
+    """Upper bound of the welfare of every division, the dual value of ``prices`` [utility]."""
     converged: bool
     """Whether the relative gap is at most 1e-8."""
     iterations: int
-    """Newton steps, or straight pieces of the walk from given prices; see ``parametric_simplex``."""
+    """Number of Newton steps, or of straight pieces of the walk from initial prices; see ``parametric_simplex``."""
 
     @property
     def relative_gap(self) -> float:
-        """(bound − welfare) / welfare; 0 where there is nothing to gain."""
+        """(bound − welfare) / welfare; 0 if the welfare is 0."""
         return self.bound / self.welfare - 1.0 if self.welfare > 0.0 else 0.0
 
 
 @dataclass(frozen=True)
 class ClarkeOutcome:
-    """The exact VCG auction: the welfare optimum, and what each provider pays for the harm it does to the others."""
+    """Outcome of the exact VCG auction: the welfare optimum, and the payment of each provider for its externality."""
 
     optimum: WelfareOptimum
     """The allocation."""
     payments: NDArray[np.float64]
-    """SW*₋ᵢ − Σ_{j≠i} u_j(s*), shape (providers,)."""
+    """SW*₋ᵢ − Σ_{j≠i} u_j(s*) [utility], shape (providers,)."""
     welfare_without: NDArray[np.float64]
-    """SW*₋ᵢ: the optimum without each provider, shape (providers,)."""
+    """SW*₋ᵢ, the optimum without each provider [utility], shape (providers,)."""
     prices_without: NDArray[np.float64]
-    """Multipliers of the resources without each provider, shape (providers, 3)."""
+    """Multipliers without each provider [utility per whole resource], shape (providers, 3)."""
     converged: bool
     """Whether the relative gaps of all 1 + providers problems are at most 1e-8."""
 
     @property
     def profits(self) -> NDArray[np.float64]:
-        """Utility less payment, shape (providers,)."""
+        """Utility less payment [utility], shape (providers,)."""
         return self.optimum.utilities - self.payments
 
 
 def checked_market(worth: ArrayLike, rates: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return worths and rates as arrays of shape (providers,) and (providers, 3), or refuse them."""
+    """Return checked worths and rates as arrays of float64.
+
+    Parameters
+    ----------
+    worth : array_like, shape (providers,)
+        β [utility].
+    rates : array_like, shape (providers, 3)
+        ξ [per whole resource].
+
+    Returns
+    -------
+    worth : ndarray of float64, shape (providers,)
+    rates : ndarray of float64, shape (providers, 3)
+
+    Raises
+    ------
+    ParameterError
+        If a shape or a number is not usable.
+    """
     beta = np.ascontiguousarray(np.atleast_1d(np.asarray(worth, np.float64)))
     xi = np.ascontiguousarray(np.asarray(rates, np.float64))
     require(beta.ndim == 1 and beta.size > 0, "worth", beta.tolist(), "a sequence of at least one number")
@@ -94,7 +112,7 @@ def checked_market(worth: ArrayLike, rates: ArrayLike) -> tuple[NDArray[np.float
 
 @cache
 def _compiled(driver: Callable[P, None]) -> Callable[P, None]:
-    """Return the machine code of a driver: Numba takes longer to look up the types of its arguments than it runs."""
+    """Return the machine code of a driver, since Numba's look-up of argument types takes longer than the driver."""
     worth, rates = np.ones((1, 1)), np.ones((1, 1, RESOURCES))
     call: Any = machine_code
     compiled: Callable[P, None] = call(driver, worth, rates, False, TOLERANCE, workspace(1), allocate_optima(1, 1))
@@ -104,23 +122,25 @@ def _compiled(driver: Callable[P, None]) -> Callable[P, None]:
 def _solved(
     worth: ArrayLike, rates: ArrayLike, payments: bool, tolerance: float, prices: ArrayLike | None = None
 ) -> Optima:
+    """Return the optima of one market as a batch of one, solved from scratch or from prices."""
     beta, xi = checked_market(worth, rates)
     require(1e-13 <= tolerance <= 1.0, "tolerance", tolerance, "a number from 1e-13 to 1")
     out = allocate_optima(1, len(beta))
-    # Machine code takes these types only: arrays of its own, which can be written to, and a plain number.
-    given = np.array(beta[None]), np.array(xi[None]), payments, float(tolerance), workspace(len(beta)), out
+    # The machine code accepts only writable arrays and plain numbers, hence the copies and ``float``.
+    arguments = np.array(beta[None]), np.array(xi[None]), payments, float(tolerance), workspace(len(beta)), out
     if prices is None:
-        _compiled(solve_markets)(*given)
+        _compiled(solve_markets)(*arguments)
         return out
     start = np.asarray(prices, np.float64)
     usable = start.shape == (RESOURCES,) and bool(np.all((start >= 0.0) & np.isfinite(start)))
     require(usable, "prices", start.tolist(), f"{RESOURCES} finite numbers of at least 0")
     out.price[0] = start
-    _compiled(resolve_markets)(*given)
+    _compiled(resolve_markets)(*arguments)
     return out
 
 
 def _optimum(out: Optima) -> WelfareOptimum:
+    """Return the optimum in row 0."""
     welfare, gap = float(out.welfare[0]), float(out.gap[0])
     return WelfareOptimum(
         shares=out.share[0],
@@ -136,23 +156,25 @@ def _optimum(out: Optima) -> WelfareOptimum:
 def welfare_optimum(
     worth: ArrayLike, rates: ArrayLike, tolerance: float = TOLERANCE, prices: ArrayLike | None = None
 ) -> WelfareOptimum:
-    """Divide three resources so that Σ_i β_i (1 − exp(−ξ_i·s_i)) is largest (Eqs. 9 and 39).
+    """Return the division of three resources with the largest Σ_i β_i (1 − exp(−ξ_i·s_i)) (Eqs. 9 and 39).
 
     Parameters
     ----------
     worth : array_like, shape (providers,)
-        β: utility of unlimited resources. From 1e-12 to 1e12.
+        β, the utility of unlimited resources [utility]; from 1e-12 to 1e12.
     rates : array_like, shape (providers, 3)
-        ξ: how fast utility saturates in each resource; 0 where the resource is of no use, else 1e-6 to 1e6.
+        ξ, the rate at which utility saturates in each resource [per whole resource]; 0 for a resource of no use, else
+        from 1e-6 to 1e6.
     tolerance : float, default 1e-11
-        Relative duality gap to stop at.
+        Relative duality gap at which the solver stops.
     prices : array_like, shape (3,), optional
-        Prices of a market that is much like it, to start from: faster, and the same to the tolerance.
+        Initial prices [utility per whole resource], from a similar market: faster, with the same result to the
+        tolerance.
 
     Returns
     -------
     WelfareOptimum
-        With the certificate; ``converged`` says whether to trust it.
+        With a certificate; ``converged`` says whether it holds.
 
     Raises
     ------
@@ -161,8 +183,8 @@ def welfare_optimum(
 
     Notes
     -----
-    Where providers are indifferent (equal ratios of rates), several divisions are optimal: one in the middle of them
-    is returned. Utilities are unique all the same.
+    If providers are indifferent (equal ratios of rates), several divisions are optimal, and the function returns one in
+    the middle of them. Utilities are unique.
 
     Examples
     --------
@@ -176,18 +198,18 @@ def welfare_optimum(
 def clarke_payments(
     worth: ArrayLike, rates: ArrayLike, tolerance: float = TOLERANCE, prices: ArrayLike | None = None
 ) -> ClarkeOutcome:
-    """Run the exact VCG auction on reported worths and rates: optimum, and SW*₋ᵢ − Σ_{j≠i} u_j(s*) for everybody.
+    """Run the exact VCG auction on reported types: provider i pays SW*₋ᵢ − Σ_{j≠i} u_j(s*) at the optimum s*.
 
     Parameters
     ----------
     worth : array_like, shape (providers,)
         Reported β; see `welfare_optimum`.
     rates : array_like, shape (providers, 3)
-        Reported ξ.
+        Reported ξ [per whole resource].
     tolerance : float, default 1e-11
-        Relative duality gap to stop at. Payments are exact to about as much of the welfare.
+        Relative duality gap at which the solver stops. The error of payments is about the same part of the welfare.
     prices : array_like, shape (3,), optional
-        Prices of a market that is much like it, to start from: faster, and the same to the tolerance.
+        Initial prices; see `welfare_optimum`.
 
     Returns
     -------

@@ -1,19 +1,23 @@
-"""Kernels that start from the prices of a similar slicing market and walk to the optimum, from corner to corner.
+"""Parametric simplex method: kernels that walk from the prices of a similar slicing market to the optimum.
 
-With log prices p_k = ln λ_k, provider j buys only where p_k − ln ξ_jk is least, ξ_j·s_j = [ln β_j − that]₊ of it. As
-long as nobody changes what they buy, demand is linear in p. Any prices are optimal where capacities are what is bought
-at them. Capacities are therefore led in a straight line from there to 1, and p and all shares with them: a straight
-walk up to the point where somebody enters, leaves, or becomes indifferent between two resources; then the next straight
-piece begins. Who is indifferent is *tied*: the ratio of the two prices is fixed as long as they are, and they buy what
-the others leave of either. Unless rates are special, resources and those who are tied form a forest, so that at most
-two are. This is the parametric simplex method (Gass and Saaty, "The computational algorithm for the parametric
-objective function", 1955) for a market of this kind.
+With log prices p_k = ln λ_k, provider j buys only the resource with the least p_k − ln ξ_jk, to the amount ξ_j·s_j =
+[ln β_j − (p_k − ln ξ_jk)]₊. Demand is linear in p as long as no provider changes the resources that it buys. Any prices
+are optimal for the capacities that are bought at them. The walk therefore moves the capacities in a straight line from
+there to 1, and p and all shares with them, until a provider enters, leaves, or becomes indifferent between two
+resources; then the next straight piece begins. A provider that is indifferent is *tied*: the ratio of the prices of its
+resources is fixed, and it buys what the others leave of them. Except for special rates, resources and tied providers
+form a forest, so that at most two providers are tied. This is the parametric simplex method (Gass and Saaty, "The
+computational algorithm for the parametric objective function", 1955) for a market of this kind.
 
-The market without provider i starts at the optimum of the whole one, with the capacities that i leaves. A market
-that has changed a little starts from the prices that it had.
+The market without provider i starts at the optimum of the whole market, with the capacities that i leaves. A market
+that has changed a little starts from its earlier prices.
 
-Nothing here is trusted: `settle` evaluates shares and prices afresh as the interior-point solver does, and who does not
+Results are verified: `settle` evaluates shares and prices as the interior-point solver does, and a market that does not
 reach the tolerance is solved by that solver.
+
+Common arguments of the kernels are ``worth``, float64 (batch, n) [utility], ``rate``, float64 (batch, n, 3) [per whole
+resource], ``b``, the index of the market, ``listed``, the number of watched providers, and ``w``, a `Walk` or a
+`Workspace`.
 """
 
 from __future__ import annotations
@@ -44,18 +48,19 @@ from ioa_marl.markets.vcg_slicing.interior_point import benefit_price, net_benef
 from ioa_marl.markets.vcg_slicing.workspace import RESOURCES, Array, Walk, Workspace
 
 ENTER, LEAVE, TIE, DROP = range(4)
-"""Kinds of event: begins to buy, stops buying, becomes indifferent to one more resource, buys no more of one."""
+"""Kinds of event: a provider begins to buy, stops buying, is tied to one more resource, stops buying one of several."""
 MOST_PIVOTS = 200
-"""Straight pieces after which a walk is given up."""
+"""Largest number of straight pieces of a walk."""
 _LOWEST = -650.0
 """exp(this), over the largest rate, is still a normal number."""
 
 
 @kernel
 def _find_buyers(listed: int, w: Walk) -> int:
-    """Lower the price of each resource that nobody buys until somebody begins to; returns how many are listed.
+    """Lower the price of each resource without buyers until a provider buys it; return how many are watched.
 
-    Capacity is 0 there so far, so that any higher price is as good. Where nobody has a use for it, p is 0.
+    The capacity of such a resource is 0 at the start, so that any higher price is optimal too. If no provider has a use
+    for it, p is 0.
     """
     at = w.at
     for k in range(RESOURCES):
@@ -77,16 +82,19 @@ def _find_buyers(listed: int, w: Walk) -> int:
         if who >= 0 and at.buys[who] == OUT:
             join(who, k, w)
         elif who >= 0:
-            tie(who, k, w)  # of two slots one is free, since this resource was in none
+            tie(who, k, w)  # one of two slots is free, since no provider was tied to this resource
     return listed
 
 
 @kernel
 def enter_at(prices: Array, row: int, w: Walk) -> int:
-    """Begin at ``prices[row]``, with the capacities that are bought at them; returns how many are listed: all."""
+    """Start at ``prices[row]``, with the capacities that are bought at them; return how many are watched: all.
+
+    ``prices`` is float64 (rows, 3) [utility per whole resource].
+    """
     at, n = w.at, w.log_worth.shape[0]
     for k in range(RESOURCES):
-        # A resource that nobody wanted had no price.
+        # A price of 0 means that the resource had no demand.
         at.resources[k].price = math.log(prices[row, k]) if prices[row, k] > 0.0 else np.inf
     for slot in range(2):
         untie(slot, at)
@@ -107,8 +115,8 @@ def enter_at(prices: Array, row: int, w: Walk) -> int:
 
 @kernel
 def enter_without(i: int, listed: int, w: Walk) -> int:
-    """Begin at the optimum of the whole market, with the capacities that ``i`` leaves; returns how many are listed."""
-    copy_corner(w.kept, w.at)
+    """Start at the optimum of the whole market, with the capacities that ``i`` leaves; return how many are watched."""
+    copy_corner(w.optimum, w.at)
     at = w.at
     for k in range(RESOURCES):
         freed = 0.0
@@ -118,7 +126,7 @@ def enter_without(i: int, listed: int, w: Walk) -> int:
             if at.tied[slot] == i:
                 freed = at.part[slot, k]
         w.resources[k].capacity, w.resources[k].capacity_step = 1.0 - freed, freed
-        if not is_bought(k, w.kept):
+        if not is_bought(k, w.optimum):
             w.resources[k].capacity_step = 0.0
     for slot in range(2):
         if at.tied[slot] == i:
@@ -129,13 +137,13 @@ def enter_without(i: int, listed: int, w: Walk) -> int:
 
 @kernel
 def list_near(near: float, w: Walk) -> int:
-    """List who buys at the prices kept, or would if p were ``near`` lower; returns how many.
+    """Watch the providers that buy at the optimum, or would buy if p were lower by ``near``; return how many.
 
-    Who is missed is added by `add_near`.
+    `add_near` adds others that turn out to buy.
     """
     listed = 0
     for j in range(w.log_worth.shape[0]):
-        w.listed[j] = w.kept.buys[j] != OUT or w.log_worth[j] > log_benefit_price(j, w) - near
+        w.listed[j] = w.optimum.buys[j] != OUT or w.log_worth[j] > log_benefit_price(j, w) - near
         if w.listed[j]:
             w.near[listed] = j
             listed += 1
@@ -144,7 +152,7 @@ def list_near(near: float, w: Walk) -> int:
 
 @kernel
 def _connect(rate: Array, b: int, w: Walk) -> bool:
-    """Group resources by who is tied to them; returns False where somebody's tie closes a circle."""
+    """Group resources that are connected by tied providers; return False if a tie closes a cycle."""
     at = w.at
     for k in range(RESOURCES):
         w.resources[k].group, w.resources[k].weight, w.resources[k].offset = k, 1.0, 0.0
@@ -168,9 +176,9 @@ def _connect(rate: Array, b: int, w: Walk) -> bool:
 
 @kernel
 def _split(rate: Array, b: int, w: Walk, out: Array) -> None:
-    """Write what those who are tied buy, from the residual of each resource and the total of each of them.
+    """Write the shares of tied providers from the residual of each resource and the total benefit of each provider.
 
-    ``out``, (2, 3), are their parts or the steps of these.
+    ``out``, float64 (2, 3), are the shares or their steps.
     """
     at, shared = w.at, -1
     for k in range(RESOURCES):
@@ -188,7 +196,7 @@ def _split(rate: Array, b: int, w: Walk, out: Array) -> None:
 
 @kernel
 def _direct(rate: Array, b: int, w: Walk) -> bool:
-    """Write how prices and divided purchases change with the capacities; returns False where they cannot follow."""
+    """Write the steps of prices and of tied providers' shares; return False if no prices follow the capacities."""
     at = w.at
     if not _connect(rate, b, w):
         return False
@@ -220,14 +228,14 @@ def _direct(rate: Array, b: int, w: Walk) -> bool:
 
 @kernel
 def _note(who: int, kind: int, resource: int, slot: int, w: Walk) -> None:
-    """Write down the next event."""
+    """Set the next event."""
     status = w.status[0]
     status.who, status.kind, status.resource, status.slot = who, kind, resource, slot
 
 
 @kernel
 def _next_event(listed: int, longest: float, w: Walk) -> float:
-    """Find what happens first within ``longest`` of the way; returns how far that is."""
+    """Set the first event within ``longest`` of the way, and return the distance to it."""
     at, on_way = w.at, w.resources
     step = longest
     w.status[0].who = -1
@@ -236,7 +244,7 @@ def _next_event(listed: int, longest: float, w: Walk) -> float:
         buys = at.buys[j]
         if buys == OUT:
             for k in range(RESOURCES):
-                # Written as products: most are not the next, and a division is dear.
+                # Products replace divisions, because most events are not the next one.
                 ahead = at.resources[k].price - w.log_rate[j, k] - w.log_worth[j]
                 if ahead < -on_way[k].price_step * step:
                     step = max(ahead, 0.0) / -on_way[k].price_step
@@ -266,7 +274,7 @@ def _next_event(listed: int, longest: float, w: Walk) -> float:
 
 @kernel
 def _pivot(w: Walk) -> bool:
-    """Let the event happen; returns False where that would need a third one who is tied."""
+    """Apply the event; return False if a third provider would have to be tied."""
     status = w.status[0]
     j, kind, k = status.who, status.kind, status.resource
     if kind == ENTER:
@@ -282,7 +290,7 @@ def _pivot(w: Walk) -> bool:
 
 @kernel
 def walk(rate: Array, b: int, listed: int, w: Walk) -> int:
-    """Lead all capacities to 1; returns the number of straight pieces, or -1 where the way is lost."""
+    """Move all capacities to 1, and return the number of straight pieces, or -1 if the walk fails."""
     left = 1.0
     for pivot in range(MOST_PIVOTS):
         if not _direct(rate, b, w):
@@ -302,7 +310,7 @@ def walk(rate: Array, b: int, listed: int, w: Walk) -> int:
 
 @kernel
 def _clear(rate: Array, b: int, listed: int, w: Walk) -> None:
-    """Solve for the prices at which those who buy use up capacities of 1, without the rounding of the way."""
+    """Solve for the prices at which demand equals capacities of 1, which removes the rounding errors of the walk."""
     at = w.at
     count_buyers(listed, w)
     for k in range(RESOURCES):
@@ -333,9 +341,9 @@ def _clear(rate: Array, b: int, listed: int, w: Walk) -> None:
 
 @kernel
 def settle(worth: Array, rate: Array, b: int, listed: int, w: Workspace) -> bool:
-    """Report utility and bound at the end of a walk, as `interior_point.certify` does; returns whether they are finite.
+    """Report utility and bound at the end of a walk, as `interior_point.certify` does; return whether they are finite.
 
-    Providers that are not listed buy nothing; if one of them would like to, the bound is not one yet: see `add_near`.
+    Providers that are not watched buy nothing here. The bound is valid only if none of them would buy, see `add_near`.
     """
     at = w.walk.at
     _clear(rate, b, listed, w.walk)
@@ -367,7 +375,7 @@ def settle(worth: Array, rate: Array, b: int, listed: int, w: Workspace) -> bool
 
 @kernel
 def hand_over(w: Workspace) -> None:
-    """Write the shares of everybody, who must be listed, where the interior-point solver has them."""
+    """Write all shares into the arrays of the interior-point solver; all providers must be watched."""
     for j in range(w.walk.at.buys.shape[0]):
         for k in range(RESOURCES):
             w.inner.share[j, k] = share_bought(j, k, w.walk)
@@ -375,7 +383,7 @@ def hand_over(w: Workspace) -> None:
 
 @kernel
 def add_near(worth: Array, rate: Array, b: int, listed: int, w: Workspace) -> int:
-    """List everybody left out who would buy at the prices reached; returns how many are listed then."""
+    """Watch all other providers that would buy at the final prices, and return how many are watched then."""
     for j in range(worth.shape[1]):
         if not w.walk.listed[j] and w.walk.at.buys[j] != ABSENT and would_buy(worth, rate, b, j, w.inner.price):
             w.walk.listed[j] = True

@@ -1,4 +1,4 @@
-"""The slicing market: parameters, presets and the arrays of a batch of markets.
+"""The slicing market: its parameters and presets, and the allocation of a batch of markets.
 
 Virtual service providers (VSP) share the bandwidth, computing and cache of one network, each normalised to 1. Provider
 i has utility u_i(s) = β_i (1 − exp(−ξ_i·s_i)) from its slice s_i. Source: Sections III and VI, Eqs. 4, 9, 10a and 39
@@ -34,9 +34,9 @@ EXTERNALITIES = ("exact", "estimated", "critic")
 VALUATIONS = ("exact", "network")
 NOISES = ("share", "as_printed")
 LOWEST_RATE = 1e-4
-"""Smallest upper end of the range of ξ."""
+"""Smallest accepted upper end of the range of ξ."""
 MOST_COMPARED = 5000
-"""Most providers for which a difference reward is computed: it costs providers² exponentials a round."""
+"""Largest number of providers with a difference reward, which costs providers² exponentials in a round."""
 
 
 @dataclass(frozen=True)
@@ -46,23 +46,23 @@ class SlicingParams:
     providers: int = 10
     """Number N of service providers."""
     fewest_providers: int | None = None
-    """Smallest number of providers: every episode has a number drawn uniformly from here to ``providers``, the first
-    ones of the instance. None: always all of them."""
+    """Smallest number of providers of an episode, which is uniform up to ``providers``; the first ones of the instance
+    are present. None: always all of them."""
     worth: tuple[float, float] = (100.0, 200.0)
     """Range of β, the utility of unlimited resources [units of utility], uniform per provider."""
     rate: tuple[float, float] = (0.0, 10.0)
-    """Range of ξ, how fast utility saturates in each resource [per whole resource], uniform per provider and
+    """Range of ξ, the rate at which utility saturates in each resource [per whole resource], uniform per provider and
     resource."""
     redraw: str = "never"
     """When β and ξ are drawn anew: ``never`` (they belong to the instance) or ``episode``."""
     start_spread: tuple[float, float] = (0.5, 1.5)
-    """Range of the factor on the equal split with which each share starts, uniform; columns are then rescaled."""
+    """Range of the ratio of each initial share to the equal split, uniform, before shares are rescaled."""
     changes: tuple[float, ...] = (-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3)
-    """Relative changes of a share that a slice's agent may choose from, increasing, 0 among them."""
+    """Relative changes of a share from which a slice's agent chooses, increasing, with 0 among them."""
     floor: float = 0.01
     """Smallest share after a change, before rescaling [equal shares 1/N]."""
     multipliers: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
-    """Factors on β that a provider's report may have, increasing, positive, 1 among them."""
+    """Factors on β from which a provider chooses its report, increasing, positive, with 1 among them."""
     rounds: int = 50
     """Rounds per episode."""
     slice_reward: str = "difference"
@@ -73,37 +73,36 @@ class SlicingParams:
     """What providers pay: ``vcg`` (the exact Clarke payment of their reports), ``dual_currency`` (intention bids, loans
     and taxes by a bank) or ``dual_currency_no_interest`` (the same without interest on loans)."""
     externality: str = "exact"
-    """How the bank knows what the others could have without a provider: ``exact``, ``estimated`` (from utilities that
-    it fits to its bills) or ``critic`` (from the critic of the slices' agent). Only with a bank."""
+    """Source of the bank's belief of SW*₋ᵢ: ``exact``, ``estimated`` (utilities fitted to its bills) or ``critic`` (the
+    critic of the slices' agent). Only with a bank."""
     voi: str = "exact"
-    """How the bank values information for its pool: ``exact`` (utilities at the optimum) or ``network`` (a small
-    network per provider, trained on bills). Only with a bank."""
+    """Source of the value of information in the bank's pool: ``exact`` (utilities at the optimum) or ``network`` (a
+    small network per provider, trained on bills). Only with a bank."""
     noise: str = "share"
     """Unit of the noise that overbidding adds to shares: ``share`` or ``as_printed`` (SW* times larger). Only with a
     bank."""
     profit_rate: tuple[float, float] = (0.5, 1.5)
-    """Range of α, gross profit per utility, uniform per provider. Only with a bank."""
+    """Range of α, gross profit per utility [money/utility], uniform per provider. Only with a bank."""
     profit_mean: float = 10.0
-    """Mean μ of the part w of gross profit that does not depend on utility. Only with a bank."""
+    """Mean μ of the part w of gross profit that does not depend on utility [money]. Only with a bank."""
     profit_deviation: float = 5.0
-    """Standard deviation σ of that part. Only with a bank."""
+    """Standard deviation σ of w [money]. Only with a bank."""
     belief_weight: float = 0.9
-    """Weight of the past in a provider's belief of its utility, a moving average of what it reported. Only with a
-    bank."""
+    """Weight of the past in a provider's belief about its utility, a moving average of reports. Only with a bank."""
     prior_bills: int = 20
-    """Rounds before the episode that the bank has bills of, from random allocations. Only with a bank."""
+    """Number of rounds with random allocations before the episode of which the bank has bills. Only with a bank."""
     bills: int = 64
-    """Newest bills that the bank keeps. Only with a bank."""
+    """Number of newest bills that the bank stores. Only with a bank."""
 
     def __post_init__(self) -> None:
-        """Refuse what the market cannot be run with, naming key, value and what is allowed."""
+        """Raise an error that names key, value and what is allowed if a parameter is out of range."""
         for name in ("worth", "rate", "start_spread", "changes", "multipliers", "profit_rate"):
             self._make_tuple(name)
         check_integer(self, "providers", 1, 1_000_000)
         check_integer(self, "rounds", 1, 10_000)
         check_range(self, "worth", 1e-6, LARGEST_WORTH / 1e3)
         check_range(self, "rate", 0.0, LARGEST_RATE)
-        # Rates that are all nearly 0 leave nothing to divide, and below 1e-5 no optimum is certified.
+        # If all rates are nearly 0, there is nothing to divide, and below 1e-5 no optimum is certified.
         require(self.rate[1] >= LOWEST_RATE, "rate", self.rate, f"an upper end of at least {LOWEST_RATE:g}")
         check_range(self, "start_spread", 1e-3, 1e3)
         self._check_grid("changes", 0.0, -0.9, 10.0)
@@ -125,22 +124,22 @@ class SlicingParams:
         )  # fmt: skip
 
     def _check_bank(self) -> None:
-        """Check what only a bank uses; without one, that it is left alone."""
+        """Check the parameters of the bank; without a bank they must have their defaults."""
         check_range(self, "profit_rate", 1e-3, 1e3)
         check_number(self, "profit_mean", low=-1e6, high=1e6)
         check_number(self, "profit_deviation", low=0.0, high=1e6)
         check_number(self, "belief_weight", low=0.0, high=1.0)
-        # Two points make a line; the fourth and later ones tell a utility function from another.
+        # The fit of α needs two bills; four or more determine a utility function.
         check_integer(self, "prior_bills", 2, 100_000)
         check_integer(self, "bills", 2, 100_000)
-        usual = SlicingParams.__dataclass_fields__
+        defaults = SlicingParams.__dataclass_fields__
         if not self.banked:
             for name in (
                 "externality", "voi", "noise", "profit_rate", "profit_mean", "profit_deviation", "belief_weight",
                 "prior_bills", "bills",
             ):  # fmt: skip
                 value = getattr(self, name)
-                require(value == usual[name].default, name, value, f"{usual[name].default} with mechanism=vcg")
+                require(value == defaults[name].default, name, value, f"{defaults[name].default} with mechanism=vcg")
         require(
             self.externality != "critic" or self.fewest_providers is None,
             "fewest_providers", self.fewest_providers,
@@ -181,7 +180,7 @@ class SlicingParams:
         return self.multipliers.index(1.0)
 
     def record(self, controlled_roles: Sequence[str] = ("slice",), extended: bool = False) -> NDArray[Any]:
-        """Return the parameters of the kernels, a `SlicingRecord` (1,), for the given learning roles."""
+        """Return the parameters as kernels read them, a `SlicingRecord` (1,), for these controlled roles."""
         (worth_low, worth_high), (rate_low, rate_high) = self.worth, self.rate
         return SlicingRecord.row(
             worth_low=worth_low,
@@ -197,7 +196,7 @@ class SlicingParams:
             redraw=self.redraw == "episode",
             slice_reward=SLICE_REWARDS.index(self.slice_reward),
             extended=extended,
-            learn_vsp="vsp" in controlled_roles and not self.banked,
+            vsp_controlled="vsp" in controlled_roles and not self.banked,
             fewest=self.providers if self.fewest_providers is None else self.fewest_providers,
             banked=self.banked,
         )
@@ -214,18 +213,28 @@ PRESETS: dict[str, dict[str, Any]] = {
     "dual_currency": {"mechanism": "dual_currency"},
     "no_interest": {"mechanism": "dual_currency_no_interest"},
 }
-"""What each preset changes of the defaults."""
+"""The parameters in which each preset differs from the defaults."""
 
 
 def allocate_market(batch: int, params: SlicingParams) -> SlicingState:
-    """Return a zeroed state for ``batch`` markets."""
+    """Return a zeroed state for ``batch`` markets; shapes and units are those of `SlicingState`."""
     providers = params.providers
-    words = {name: np.zeros(batch, np.uint64) for name in ("seed", "stream", "instance", "episode", "drawn")}
+    words = {name: np.zeros(batch, np.uint64) for name in ("seed", "stream", "instance", "episode", "types_instance")}
     whole = {name: np.zeros(batch, np.int64) for name in ("phase", "cycles", "rounds", "known", "present")}
     pairs = {name: np.zeros((batch, providers, RESOURCES)) for name in ("rate", "share", "previous_share")}
     single = {
         name: np.zeros((batch, providers))
-        for name in ("worth", "multiplier", "bid", "utility", "earned", "paid", "payment", "others", "ideal")
+        for name in (
+            "worth",
+            "multiplier",
+            "bid",
+            "utility",
+            "total_utility",
+            "total_payment",
+            "payment",
+            "others",
+            "ideal",
+        )
     }
     return SlicingState(
         **words,

@@ -1,4 +1,4 @@
-"""Parameters, state and metrics of the slicing market, as its kernels read and write them by name."""
+"""Parameters, state and metrics of the slicing market, with named fields."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ioa_marl.markets.vcg_slicing.workspace import Array
 
 
 class Metrics(Record):
-    """What is measured of an episode that ends; NaN where it was not computed."""
+    """Metrics of an episode; NaN where they were not computed."""
 
     welfare: float
     """True welfare, mean over the rounds played [utility]."""
     welfare_ratio: float
-    """The same over the optimal welfare."""
+    """``welfare`` over the optimal welfare."""
     final_ratio: float
     """True welfare of the last allocation over the optimal welfare."""
     optimal_welfare: float
@@ -22,18 +22,19 @@ class Metrics(Record):
     equal_split_ratio: float
     """Welfare of the equal split over the optimal welfare."""
     payments: float
-    """Payments of all providers, mean over the rounds played [utility]; with a bank taxes [money]."""
+    """Payments of all providers, mean over the rounds played [utility]; with a bank their taxes [money]."""
     overcharged: float
-    """Providers whose payment at the last allocation exceeds their utility; with a bank, tax and gross profit."""
+    """Number of providers whose payment at the last allocation exceeds their utility; with a bank, whose last tax
+    exceeds their gross profit."""
 
 
 class BankMetrics(Metrics):
-    """What is measured of an episode with a bank."""
+    """Metrics of an episode with a bank."""
 
     net_profit: float
     """Σ (G − Z), mean over the rounds played [money]."""
     interest: float
-    """Taxes for loans, mean over the rounds played [money]."""
+    """Interest on loans, mean over the rounds played [money]."""
     bid_ratio: float
     """Σx over SW*, mean over the rounds played."""
     noise: float
@@ -43,7 +44,7 @@ class BankMetrics(Metrics):
 
 
 class SlicingRecord(Record):
-    """Parameters of the market as the kernels read them."""
+    """Parameters of the market as kernels read them; see `SlicingParams` for their meaning."""
 
     worth_low: float
     """Lower end of the range of β [utility]."""
@@ -71,8 +72,8 @@ class SlicingRecord(Record):
     """Reward of a slice's agent: ``DIFFERENCE``, ``INCREMENT``, ``UTILITY``, ``BIDS`` or ``OWN``."""
     extended: bool
     """Whether a slice's agent observes marginal utilities."""
-    learn_vsp: bool
-    """Whether the providers' reports come from agents, and payments are computed every round."""
+    vsp_controlled: bool
+    """Whether providers are controlled and there is no bank; payments are then computed every round."""
     fewest: int
     """Smallest number of providers of an episode."""
     banked: bool
@@ -87,16 +88,16 @@ NOTHING, DRAWN, SOLVED = range(3)
 
 
 class SlicingState(NamedTuple):
-    """Everything that a batch of slicing markets is, as arrays that can be saved and restored."""
+    """The complete state of a batch of slicing markets, as arrays that can be saved and restored."""
 
     seed: Array
     """uint64 (batch,): first key word of the market's random stream."""
     stream: Array
     """uint64 (batch,): second key word."""
     instance: Array
-    """uint64 (batch,): which providers; key of the draw of their types."""
+    """uint64 (batch,): number of the instance, the key of the draw of types."""
     episode: Array
-    """uint64 (batch,): episodes begun so far, counted from 0."""
+    """uint64 (batch,): index of the current episode, counted from 0."""
     phase: Array
     """int64 (batch,): phase of the round, see the game."""
     cycles: Array
@@ -104,38 +105,38 @@ class SlicingState(NamedTuple):
     rounds: Array
     """int64 (batch,): rounds played."""
     known: Array
-    """int64 (batch,): ``NOTHING``; ``DRAWN``: the types of ``drawn``; ``SOLVED``: their optimum as well."""
-    drawn: Array
-    """uint64 (batch,): the instance that ``worth`` and ``rate`` belong to."""
+    """int64 (batch,): ``NOTHING``, ``DRAWN`` (the types) or ``SOLVED`` (their optimum as well)."""
+    types_instance: Array
+    """uint64 (batch,): the instance of ``worth`` and ``rate``."""
     present: Array
-    """int64 (batch,): providers of this episode, the first ones; the others have rate 0 and no share."""
+    """int64 (batch,): number of providers present, the first ones; the others have rate 0 and no share."""
     spread: Array
     """float64 (batch,): standard deviation of the noise on each share of the round [shares]."""
     worth: Array
-    """float64 (batch, n): β."""
+    """float64 (batch, n): β [utility]."""
     rate: Array
-    """float64 (batch, n, 3): ξ."""
+    """float64 (batch, n, 3): ξ [per whole resource]."""
     multiplier: Array
-    """float64 (batch, n): reported over true β."""
+    """float64 (batch, n): ratio of reported to true β."""
     bid: Array
     """float64 (batch, n): intention bid [units of utility]; only with a bank."""
     share: Array
-    """float64 (batch, n, 3): the allocation."""
+    """float64 (batch, n, 3): the allocation [shares]."""
     previous_share: Array
-    """float64 (batch, n, 3): the allocation before the last change."""
+    """float64 (batch, n, 3): the allocation before the last change [shares]."""
     utility: Array
-    """float64 (batch, n): true utility of the allocation."""
-    earned: Array
-    """float64 (batch, n): Σ of utilities over the rounds played."""
+    """float64 (batch, n): true utility of the allocation [utility]."""
+    total_utility: Array
+    """float64 (batch, n): Σ of utilities over the rounds played [utility]."""
     payment: Array
-    """float64 (batch, n): Clarke payment of the last round; only where payments are computed every round."""
-    paid: Array
-    """float64 (batch, n): Σ of payments over the rounds played; as ``payment``."""
+    """float64 (batch, n): Clarke payment of the last round [utility]; only if payments are computed every round."""
+    total_payment: Array
+    """float64 (batch, n): Σ of ``payment`` over the rounds played [utility]."""
     others: Array
-    """float64 (batch, n): SW*₋ᵢ of the reports."""
+    """float64 (batch, n): SW*₋ᵢ of the reports [utility]."""
     ideal: Array
-    """float64 (batch, n): true utility at the optimum; only with a bank."""
+    """float64 (batch, n): true utility at the optimum [utility]."""
     optimum: Array
-    """float64 (batch,): SW* of the true types."""
+    """float64 (batch,): SW* of the true types [utility]."""
     history: Array
-    """float64 (batch, rounds + 1): true welfare at the start and after each round; 0 where it is not played yet."""
+    """float64 (batch, rounds + 1): true welfare at the start and after each round [utility]; 0 for rounds to come."""

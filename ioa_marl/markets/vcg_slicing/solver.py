@@ -1,4 +1,15 @@
-"""Kernels that find the welfare optimum of slicing markets, with and without each provider, and certify it.
+"""Kernels that compute the certified welfare optimum of slicing markets, with and without each provider.
+
+Common arguments of the kernels:
+
+- ``worth``: β, float64 (batch, n) [utility];
+- ``rate``: ξ, float64 (batch, n, 3) [per whole resource];
+- ``b``: index of the market in these arrays;
+- ``row``: row of ``out`` for its optimum;
+- ``payments``: whether the optima without each provider are computed as well;
+- ``tolerance``: relative duality gap at which the solver stops;
+- ``w``: scratch, a `Workspace` or its `Interior`;
+- ``out``: the results, `Optima`.
 
 Source: Eqs. 2, 4, 9 and 39 of "An Enhanced Dual-Currency VCG Auction Mechanism for Resource Allocation in IoV: A Value
 of Information Perspective".
@@ -31,38 +42,39 @@ TOLERANCE = 1e-11
 CERTIFIED = 1e-8
 """Relative duality gap up to which a result counts as converged."""
 _WATCH_ALL = 30
-"""Providers up to which a walk watches all of them."""
+"""Number of providers up to which a walk watches all of them."""
 LARGEST_WORTH, SMALLEST_WORTH = 1e12, 1e-12
 LARGEST_RATE, SMALLEST_RATE = 1e6, 1e-6
+"""Accepted ranges of β [utility] and of rates that are not 0 [per whole resource]."""
 
 
 class Optima(NamedTuple):
     """Welfare optima of a batch of markets, and of the same markets without each provider."""
 
     share: Array
-    """float64 (batch, n, 3): optimal shares s*; each resource is used up."""
+    """float64 (batch, n, 3): optimal shares s*, which sum to 1 for each resource."""
     utility: Array
-    """float64 (batch, n): utility of each provider at s*."""
+    """float64 (batch, n): utility of each provider at s* [utility]."""
     price: Array
     """float64 (batch, 3): multiplier λ_k of each resource [utility per whole resource]."""
     welfare: Array
-    """float64 (batch,): SW* = Σ_i u_i(s*)."""
+    """float64 (batch,): SW* = Σ_i u_i(s*) [utility]."""
     gap: Array
     """float64 (batch,): certified relative duality gap: SW* is at most this much too low, relative to itself."""
     iterations: Array
-    """int64 (batch,): Newton steps, or straight pieces of the walk where the optimum was reached by one."""
+    """int64 (batch,): number of Newton steps, or of straight pieces of the walk that reached the optimum."""
     cold: Array
-    """int64 (batch,): how many problems were solved from scratch because a warm start did not reach the tolerance."""
+    """int64 (batch,): number of problems that were solved from scratch because a warm start missed the tolerance."""
     others: Array
-    """float64 (batch, n): SW*₋ᵢ, the optimum without provider i; only where payments were computed."""
+    """float64 (batch, n): SW*₋ᵢ, the optimum without provider i [utility]; only with payments."""
     others_price: Array
-    """float64 (batch, n, 3): multipliers λ⁻ⁱ of the resources without provider i; as ``others``."""
+    """float64 (batch, n, 3): multipliers λ⁻ⁱ without provider i [utility per whole resource]; only with payments."""
     others_gap: Array
-    """float64 (batch, n): certified relative duality gap of ``others``."""
+    """float64 (batch, n): certified relative duality gap of ``others``; only with payments."""
 
 
 def allocate_optima(batch: int, providers: int) -> Optima:
-    """Return zeroed arrays for the optima of ``batch`` markets."""
+    """Return zeroed arrays for the optima of ``batch`` markets; shapes and units are those of `Optima`."""
     shape = (batch, providers)
     return Optima(
         share=np.zeros((*shape, RESOURCES)),
@@ -80,9 +92,9 @@ def allocate_optima(batch: int, providers: int) -> Optima:
 
 @kernel
 def _choose(worth: Array, rate: Array, b: int, excluded: int, w: Interior, prices: Array, row: int) -> int:
-    """List everybody but ``excluded`` who may buy at prices somewhat below ``prices[row]``; returns how many.
+    """Choose all providers but ``excluded`` that may buy at prices somewhat below ``prices[row]``; return how many.
 
-    The more providers, the less prices fall when one leaves. Who is missed is taken in afterwards.
+    The more providers there are, the less prices fall when one leaves. `_outsiders` adds others that turn out to buy.
     """
     near = 1.0 - min(0.5, 3.0 / math.sqrt(worth.shape[1]))
     count = 0
@@ -101,7 +113,7 @@ def _choose(worth: Array, rate: Array, b: int, excluded: int, w: Interior, price
 
 @kernel
 def _outsiders(worth: Array, rate: Array, b: int, excluded: int, w: Interior) -> int:
-    """Take in everybody left out who would buy at the present prices; returns how many."""
+    """Add all other providers that would buy at the current prices, and return how many."""
     count = 0
     for i in range(worth.shape[1]):
         if not w.inside[i] and i != excluded and worth[b, i] > benefit_price(rate, b, i, w.price):
@@ -112,7 +124,7 @@ def _outsiders(worth: Array, rate: Array, b: int, excluded: int, w: Interior) ->
 
 @kernel
 def _keep_optimum(worth: Array, rate: Array, b: int, row: int, w: Interior, out: Optima) -> None:
-    """Copy the solution of the market with everybody; resources that nobody wants are split equally."""
+    """Copy the solution of the whole market to ``out``; resources without demand are split equally."""
     n = worth.shape[1]
     out.welfare[row] = 0.0
     for i in range(n):
@@ -131,7 +143,7 @@ def _keep_optimum(worth: Array, rate: Array, b: int, row: int, w: Interior, out:
 
 @kernel
 def _keep_without(i: int, row: int, count: int, w: Interior, out: Optima) -> None:
-    """Keep the optimum without provider ``i``: the solution, or what s* gives the others if that is more."""
+    """Write the optimum without provider ``i``: the solution, or the others' welfare at s* if that is larger."""
     rest = out.welfare[row] - out.utility[row, i]
     value, bound = (w.report[0].value, w.report[0].bound) if count > 0 else (0.0, 0.0)
     out.others[row, i] = max(value, rest)
@@ -142,7 +154,7 @@ def _keep_without(i: int, row: int, count: int, w: Interior, out: Optima) -> Non
 
 @kernel
 def _keep_as_it_is(i: int, row: int, out: Optima) -> None:
-    """Keep the optimum itself: provider ``i`` has no share."""
+    """Write the optimum itself as that without provider ``i``, which has no share."""
     out.others[row, i] = out.welfare[row] - out.utility[row, i]
     bound = out.welfare[row] * (1.0 + out.gap[row])
     out.others_gap[row, i] = bound / out.others[row, i] - 1.0 if bound > 0.0 else 0.0
@@ -152,14 +164,14 @@ def _keep_as_it_is(i: int, row: int, out: Optima) -> None:
 
 @kernel
 def _solve_cold(worth: Array, rate: Array, b: int, row: int, i: int, tolerance: float, w: Interior, out: Optima) -> int:
-    """Solve market ``b`` without provider ``i`` (-1: with everybody) from scratch; returns how many may buy."""
+    """Solve market ``b`` without provider ``i`` (-1: the whole market) from scratch; return how many may buy."""
     for j in range(worth.shape[1]):
         w.inside[j] = i < 0
     count, missing = 0, 1
     while missing > 0:
         count = _choose(worth, rate, b, i, w, out.price, row)
         if count == 0:
-            # Prices that one provider made too high for all others say nothing about the market without it.
+            # If all others are priced out by this provider, prices say nothing about the market without it.
             for j in range(worth.shape[1]):
                 w.inside[j] = True
             count = _choose(worth, rate, b, i, w, out.price, row)
@@ -174,7 +186,7 @@ def _solve_cold(worth: Array, rate: Array, b: int, row: int, i: int, tolerance: 
 def _solve_warm(
     worth: Array, rate: Array, b: int, row: int, i: int, tolerance: float, w: Workspace, out: Optima
 ) -> bool:
-    """Walk to the optimum from ``out.price``, or, without provider ``i``, from the corner kept.
+    """Walk to the optimum from ``out.price``, or, without provider ``i``, from the optimum of the whole market.
 
     Returns whether the tolerance was reached.
     """
@@ -194,9 +206,9 @@ def _solve_warm(
 
 @kernel
 def _keep_corner(n: int, w: Workspace) -> None:
-    """Keep where the walk has ended, for the problems without each provider."""
-    copy_corner(w.walk.at, w.walk.kept)
-    # The more providers, the less prices fall when one leaves, and the fewer need be watched.
+    """Store the corner at which the walk has ended, for the problems without each provider."""
+    copy_corner(w.walk.at, w.walk.optimum)
+    # The more providers there are, the less prices fall when one leaves, and the fewer have to be watched.
     w.walk.status[0].watched = list_near(3.0 / math.sqrt(n) if n > _WATCH_ALL else np.inf, w.walk)
 
 
@@ -213,16 +225,16 @@ def solve(
     w: Workspace,
     out: Optima,
 ) -> None:
-    """Solve market ``b``; ``first`` and ``rest`` say whether to start it, and those without each provider, warm.
+    """Solve market ``b``, and with ``payments`` also the markets without each provider.
 
-    One loop over all problems, so that each way to solve one is compiled in one place. Provider ``i`` is left out; -1
-    is nobody.
+    ``first`` and ``rest`` tell whether the whole market and the markets without a provider have a warm start. There is
+    one loop over all problems, so that each method is compiled once. Provider ``i`` is left out; -1 means none.
     """
     n = worth.shape[1]
     out.cold[row] = 0
     if first or (rest and payments):
         prepare(worth, rate, b, w.walk)
-    # Not the literal -1: for a constant, Numba compiles everything below once more.
+    # This is -1, but not a literal, because Numba would compile everything below once more for a constant.
     i, known, walking = min(n, 0) - 1, False, first
     while i < (n if payments else 0):
         if i >= 0 and n > 1 and out.utility[row, i] <= tolerance * out.welfare[row]:
@@ -245,7 +257,7 @@ def solve(
             _keep_optimum(worth, rate, b, row, w.inner, out)
         if reached:
             _keep_corner(n, w)
-        # A solution from scratch is no corner yet: a walk from its prices ends at one.
+        # A solution from scratch is not a corner, so a walk from its prices leads to one.
         walking = rest and (reached or not known)
         i = -1 if walking and not reached and payments else 0
         known = True
@@ -257,7 +269,7 @@ def solve_market(
 ) -> None:
     """Write the optimum of market ``b`` into row ``row``, and with ``payments`` also that without each provider.
 
-    The optimum is solved from scratch, and depends on nothing but the market; those without a provider start from it.
+    The optimum is solved from scratch and depends only on the market; the problems without a provider start from it.
     """
     solve(worth, rate, b, row, payments, False, True, tolerance, w, out)
 
@@ -266,9 +278,9 @@ def solve_market(
 def resolve_market(
     worth: Array, rate: Array, b: int, row: int, payments: bool, tolerance: float, w: Workspace, out: Optima
 ) -> None:
-    """As `solve_market`, but start from the prices that ``out.price[row]`` has, as those of a market much like it.
+    """Solve market ``b`` as `solve_market` does, but start from ``out.price[row]``, the prices of a similar market.
 
-    Welfare is the same to the tolerance, but not to the last bit; where several divisions are optimal, this one is not
+    The welfare is the same to the tolerance, but not to the last bit. If several divisions are optimal, this one is not
     in the middle of them.
     """
     solve(worth, rate, b, row, payments, True, True, tolerance, w, out)
@@ -278,23 +290,23 @@ def resolve_market(
 def solve_separately(
     worth: Array, rate: Array, b: int, row: int, payments: bool, tolerance: float, w: Workspace, out: Optima
 ) -> None:
-    """As `solve_market`, with every problem solved from scratch: slower, and independent of warm starts."""
+    """Solve market ``b`` as `solve_market` does, but every problem from scratch: slower, without warm starts."""
     solve(worth, rate, b, row, payments, False, False, tolerance, w, out)
 
 
 @kernel
 def largest_gap(payments: bool, out: Optima) -> float:
-    """Largest certified relative gap in the first row of ``out``: of the optimum, and with ``payments`` of all."""
+    """Return the largest certified relative gap in row 0 of ``out``: of the optimum, and with ``payments`` of all."""
     largest = out.gap[0]
     for i in range(out.others_gap.shape[1] if payments else 0):
-        # Negated, so that a gap that is not even a number counts as the largest.
+        # The negated comparison makes NaN the largest gap.
         if not out.others_gap[0, i] <= largest:
             largest = out.others_gap[0, i]
     return float(largest)
 
 
 def require_certified(gap: float) -> None:
-    """Raise `ArithmeticError` unless ``gap`` certifies a solution: better no number than a wrong one."""
+    """Raise `ArithmeticError` unless the relative gap ``gap`` certifies a solution."""
     if not gap <= CERTIFIED:
         raise ArithmeticError(
             f"a welfare optimum is certified only to {gap:.1e} of itself, not to {CERTIFIED:g}: the ranges of worth, "

@@ -12,82 +12,81 @@ from ioa_marl.foundations.records import Record
 Array = NDArray[Any]
 
 RESOURCES = 3
-"""Bandwidth, computing, cache."""
+"""Number of resources: bandwidth, computing and cache."""
 
 
 class CornerResource(Record):
     """One resource at the prices of a corner."""
 
     buyers: int
-    """How many buy this resource only."""
+    """Number of providers that buy only this resource."""
     price: float
-    """p = ln λ; 0 for a resource that nobody wants."""
+    """p = ln λ; 0 for a resource without demand."""
     slope: float
-    """Σ 1/ξ over those who buy this resource only, what they buy less of when p rises by 1."""
+    """Σ 1/ξ over these providers, the decrease of their demand when p rises by 1."""
     level: float
-    """Σ ln(β ξ)/ξ over them, what they would buy at p = 0."""
+    """Σ ln(β ξ)/ξ over these providers, their demand at p = 0."""
 
 
 class Corner(NamedTuple):
-    """Who buys what at some prices. Most buy one resource; the few who are indifferent between several are tied.
+    """The purchases at some prices. Most providers buy one resource; up to two buy several, and are tied to them.
 
-    Few arrays, and records of what there is once per resource, here and below: kernels take long to compile that pass
-    many.
+    Quantities of a resource are records here and below, because kernels with many array arguments compile slowly.
     """
 
     buys: Array
-    """int64 (n,): the resource that a provider buys, or one of ``corners.OUT``, ``TIED``, ``ABSENT``."""
+    """int64 (n,): the resource that a provider buys, or ``corners.OUT``, ``TIED`` or ``ABSENT``."""
     resources: Array
     """`CornerResource` (3,)."""
     tied: Array
-    """int64 (2,): up to two providers that divide what they buy between resources, else -1."""
+    """int64 (2,): the tied provider in each slot; -1 if the slot is empty."""
     tied_to: Array
-    """int64 (2, 3): for each of those who are tied, 1 for the resources that it buys."""
+    """int64 (2, 3): 1 for the resources that the tied provider in each slot buys."""
     part: Array
-    """float64 (2, 3): for each of those who are tied, its shares."""
+    """float64 (2, 3): shares of the tied provider in each slot."""
 
 
 class WalkResource(Record):
     """One resource on the way from one corner to another."""
 
     group: int
-    """The first of the resources whose price ratios to this one are fixed by who is tied."""
+    """Index of the first resource that tied providers connect with this one, so that the price ratio is fixed."""
     capacity: float
-    """What there is of the resource on the way."""
+    """Current capacity of the resource."""
     capacity_step: float
-    """How the capacity changes; a whole step ends at 1."""
+    """Change of the capacity in a whole step, which ends at 1."""
     price_step: float
-    """How p changes."""
+    """Change of p in a whole step."""
     weight: float
     """Price relative to that of the first resource in the group."""
     offset: float
     """Logarithm of that relative price."""
     residual: float
-    """What is left of the resource for those who are tied."""
+    """Capacity that is left for tied providers."""
 
 
 class WalkStatus(Record):
-    """Whom a walk watches, and what happens next on it."""
+    """Number of providers that a walk watches, and its next event."""
 
     watched: int
-    """How many providers are watched."""
+    """Number of providers that are watched."""
     who: int
-    """The provider of the next event; -1: none."""
+    """Provider of the next event; -1 if there is none."""
     kind: int
     """Kind of the next event, see ``parametric_simplex.ENTER``."""
     resource: int
     """Resource of the next event."""
     slot: int
-    """Which of those who are tied the next event is about."""
+    """Slot of the tied provider of the next event."""
 
 
 class Walk(NamedTuple):
     """Scratch arrays of the walk from one corner to another; see ``parametric_simplex``."""
 
     at: Corner
-    """Where the walk is."""
-    kept: Corner
-    """The optimum of the market with everybody."""
+    """The current corner of the walk."""
+    optimum: Corner
+    """The optimum of the whole market."""
     log_worth: Array
     """float64 (n,): ln β."""
     log_rate: Array
@@ -103,57 +102,57 @@ class Walk(NamedTuple):
     resources: Array
     """`WalkResource` (3,)."""
     part_step: Array
-    """float64 (2, 3): how the shares of those who are tied change."""
+    """float64 (2, 3): changes of the tied providers' shares in a whole step."""
     total: Array
-    """float64 (2,): benefit ξ·s that each of those who are tied wants."""
+    """float64 (2,): benefit ξ·s that the tied provider in each slot demands."""
 
 
 class SolverReport(Record):
-    """What a solver reached."""
+    """Result of a solver."""
 
     value: float
-    """Utility of the shares."""
+    """Total utility of the shares [utility]."""
     bound: float
-    """Upper bound of the utility, from the prices."""
+    """Upper bound of the optimum from the prices [utility]."""
     iterations: int
-    """Newton steps, or straight pieces of a walk."""
+    """Number of Newton steps, or of straight pieces of a walk."""
 
 
 class Interior(NamedTuple):
-    """Scratch arrays of the interior-point solver for one problem at a time with up to n providers."""
+    """Scratch arrays of the interior-point solver for one problem with up to n providers; see `interior_point`."""
 
     chosen: Array
-    """int64 (n,): the providers of the present problem; only the first ``count`` entries hold."""
+    """int64 (n,): the providers of the current problem; only the first ``count`` entries are valid."""
     inside: Array
     """bool (n,): whether a provider is among the chosen."""
     marginal: Array
-    """float64 (n,): m of each chosen provider, in the order of ``chosen`` as all that follow."""
+    """float64 (n,): m of each chosen provider [utility], in the order of ``chosen``, as in the following arrays."""
     marginal_step: Array
-    """float64 (n,)."""
+    """float64 (n,): step of ``marginal``."""
     excess: Array
     """float64 (n,): ln m + ξ·s − ln β."""
     share: Array
-    """float64 (n, 3)."""
+    """float64 (n, 3): shares s."""
     share_step: Array
-    """float64 (n, 3)."""
+    """float64 (n, 3): step of ``share``."""
     slack: Array
-    """float64 (n, 3)."""
+    """float64 (n, 3): multipliers z of s ≥ 0 [utility per whole resource]."""
     slack_step: Array
-    """float64 (n, 3)."""
+    """float64 (n, 3): step of ``slack``."""
     price: Array
-    """float64 (3,)."""
+    """float64 (3,): multipliers λ [utility per whole resource]."""
     price_step: Array
-    """float64 (3,)."""
+    """float64 (3,): step of ``price``."""
     price_before: Array
     """float64 (3,): the price step of the predictor."""
     spare: Array
-    """float64 (3,)."""
+    """float64 (3,): unused part t of each resource."""
     spare_step: Array
-    """float64 (3,)."""
+    """float64 (3,): step of ``spare``."""
     used: Array
     """float64 (3,): Σ_i s_ik."""
     wanted: Array
-    """int64 (3,): how many of the chosen providers have a use for the resource."""
+    """int64 (3,): number of chosen providers that have a use for the resource."""
     schur: Array
     """float64 (3, 3): matrix of the price step, and its Cholesky factor."""
     right: Array
@@ -163,12 +162,12 @@ class Interior(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """Scratch arrays of all that solves slicing markets."""
+    """Scratch arrays of the solvers of slicing markets."""
 
     inner: Interior
-    """Those of the interior-point solver, where every result is handed over."""
+    """Arrays of the interior-point solver, in which every result is stored."""
     walk: Walk
-    """Those of warm starts."""
+    """Arrays of warm starts."""
 
 
 def _interior(n: int) -> Interior:
@@ -201,11 +200,11 @@ def _corner(n: int) -> Corner:
 
 
 def workspace(providers: int) -> Workspace:
-    """Return scratch arrays for problems of up to ``providers`` providers."""
+    """Return scratch arrays for problems of up to ``providers`` providers; see `Workspace` for shapes."""
     n = providers
     walk = Walk(
         at=_corner(n),
-        kept=_corner(n),
+        optimum=_corner(n),
         log_worth=np.zeros(n),
         log_rate=np.zeros((n, RESOURCES)),
         unit=np.zeros((n, RESOURCES)),

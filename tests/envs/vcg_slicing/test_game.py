@@ -224,7 +224,7 @@ def test_reward_of_a_provider_is_utility_less_payment():
     game = make(num_envs=3, controlled_roles=("vsp",))
     _, rewards = play(game, vsp="truthful")
     mean_worth = game.market.worth.mean(axis=1, keepdims=True)
-    expected = (game.market.earned + game.ledger()[:, :-1]) / mean_worth
+    expected = (game.market.total_utility + game.ledger()[:, :-1]) / mean_worth
     np.testing.assert_allclose(rewards["vsp"], expected, rtol=1e-4, atol=1e-4)
 
 

@@ -1,7 +1,7 @@
-"""The dual-currency auction: providers bid a second currency; a bank lends, disturbs, bills and estimates.
+"""The dual-currency auction: providers bid for loans of a second currency, and a bank lends, taxes and estimates.
 
-`equations` are the published ones, one function each; `bank` keeps the books of a batch of markets; `utility_fit`
-fits a provider's type to its bills.
+`equations` has a function for each published equation, `bank` the books of a batch of markets, and `utility_fit` the
+estimation of a provider's type from its bills.
 """
 
 import lazy_loader

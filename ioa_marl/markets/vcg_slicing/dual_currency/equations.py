@@ -1,16 +1,16 @@
 """One round of the dual-currency VCG auction: the equations, as functions of arrays.
 
-A bank that knows neither utilities nor their link with profits estimates both from bills. It issues a currency of its
-own in units of utility, lends it in proportion to the providers' intention bids, and after the network has divided its
-resources taxes every provider in money for the harm done to the others and for the difference between its loan and the
-utility it can expect. Arrays have the axes (…, providers), resources last where there are any.
+A bank knows neither the utilities nor their relation to profits, and estimates both from bills. It issues a currency in
+units of utility and lends it in proportion to the providers' intention bids. After the network has divided its
+resources, the bank taxes every provider in money for the harm to the others and for the difference between its loan
+and the utility that it can expect. Arrays have the axes (…, providers), and the resources as last axis.
 
 Source: Section IV and Algorithm 1 of "An Enhanced Dual-Currency VCG Auction Mechanism for Resource Allocation in IoV: A
 Value of Information Perspective", with these repairs:
 
-- Δ of Eq. 16 is a number of utility units that is added to shares. Divided by SW* it has the unit of a share.
-- α is estimated with an intercept: Eq. 34 estimates it without and is biased where profits have a mean of their own.
-- Algorithm 1 computes the tax before the allocation on which it depends; here it comes after.
+- Δ of Eq. 16 is in units of utility, but is added to shares. Here it is divided by SW*, and is in shares.
+- α is estimated with an intercept. Eq. 34 has no intercept, and is biased if the mean of w is not 0.
+- Algorithm 1 computes the tax before the allocation on which it depends. Here the tax is computed afterwards.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 MONEY_FLOWS = ("gross", "harm", "interest")
-"""Flows of money: customers to provider, provider to bank for harm to others, provider to bank for its loan."""
+"""Flows of money: from customers to the provider, and from the provider to the bank for harm and for interest."""
 CURRENCY_FLOWS = ("issued", "spent", "reclaimed")
-"""Flows of the bank's currency: bank to provider, provider to network, network to bank."""
+"""Flows of the bank's currency: from the bank to the provider, on to the network, and back to the bank."""
 
 
 class Flows(NamedTuple):
-    """What moved in a round, shape (…, providers) each; every flow leaves one account and arrives on another."""
+    """Flows of a round between two accounts each; all arrays are float64 (…, providers)."""
 
     gross: Floats
     """Gross profit G_i, from customers to the provider [money]; can be negative."""
@@ -40,32 +40,37 @@ class Flows(NamedTuple):
     issued: Floats
     """The loan K_i, from the bank to the provider [currency]."""
     spent: Floats
-    """What the provider hands to the network for its slice, the whole loan [currency]."""
+    """Payment of the provider to the network for its slice, the whole loan [currency]."""
     reclaimed: Floats
-    """What the network hands back to the bank [currency]."""
+    """Payment of the network to the bank [currency]."""
 
     @property
     def tax(self) -> Floats:
-        """Z_i of Eq. 18 [money]."""
+        """Taxes Z_i of Eq. 18 [money], shape (…, providers)."""
         return self.harm + self.interest
 
     @property
     def profit(self) -> Floats:
-        """P_i of Eq. 3 [money]."""
+        """Net profits P_i of Eq. 3 [money], shape (…, providers)."""
         return self.gross - self.tax
 
 
 def loans(pool: Floats, bids: Floats) -> Floats:
-    """Divide the pool in proportion to the bids: K of Eq. 13.
+    """Return the loans K of Eq. 13, which divide the pool in proportion to the bids.
 
-    Only ratios of bids matter: all providers bidding the same multiple of what they expect have the loans of the truth.
+    Only ratios of bids matter: if all bids are the same multiple of the truthful ones, the loans are the truthful ones.
 
     Parameters
     ----------
     pool : ndarray, shape (…)
         F_P, Eq. 12 [currency].
     bids : ndarray, shape (…, providers)
-        x, from 0 [currency]; 0 for those who are absent.
+        x, at least 0 [currency]; 0 for absent providers.
+
+    Returns
+    -------
+    ndarray, shape (…, providers)
+        Loans [currency].
     """
     total = bids.sum(axis=-1)
     share = np.divide(bids, total[..., None], out=np.zeros_like(bids), where=total[..., None] > 0.0)
@@ -76,19 +81,24 @@ def loans(pool: Floats, bids: Floats) -> Floats:
 def noise_scale(bids: Floats, best: Floats, count: NDArray[np.int64] | int, as_printed: bool = False) -> Floats:
     """Return the standard deviation Δ of the noise on shares that overbidding causes, Eq. 16.
 
-    ``max(Σx − SW*, 0) / (N · SW*)``; as printed the divisor is N alone, so that the unit is one of utility: with
-    SW* ≈ 1000 a thousandth too much in the bids then moves every share by a tenth of the resource.
+    It is ``max(Σx − SW*, 0) / (N · SW*)``. The printed divisor is N alone, so the printed Δ is in units of utility:
+    with SW* ≈ 1000 and N = 10, bids that are too high by a thousandth move every share by a tenth of the resource.
 
     Parameters
     ----------
     bids : ndarray, shape (…, providers)
         x [currency].
     best : ndarray, shape (…)
-        SW* as the bank believes [utility].
+        The bank's belief of SW* [utility].
     count : int or ndarray, shape (…)
         N.
     as_printed : bool, default False
-        Leave SW* out of the divisor.
+        Whether to leave SW* out of the divisor.
+
+    Returns
+    -------
+    ndarray, shape (…)
+        Δ [shares].
     """
     excess = np.maximum(bids.sum(axis=-1) - best, 0.0) / count
     if as_printed:
@@ -104,9 +114,14 @@ def disturbed(shares: Floats, scale: Floats, draws: Floats) -> Floats:
     shares : ndarray, shape (…, providers, 3)
         The allocation that the network chose.
     scale : ndarray, shape (…)
-        Δ.
+        Δ [shares].
     draws : ndarray, shape (…, providers, 3)
-        Standard normal.
+        Standard normal numbers.
+
+    Returns
+    -------
+    ndarray, shape (…, providers, 3)
+        Shares.
     """
     noisy = np.maximum(shares + np.asarray(scale)[..., None, None] * draws, 0.0)
     total = noisy.sum(axis=-2, keepdims=True)
@@ -116,14 +131,19 @@ def disturbed(shares: Floats, scale: Floats, draws: Floats) -> Floats:
 
 
 def externalities(without: Floats, utilities: Floats) -> Floats:
-    """Harm that each provider does to the others: I of Eq. 17, SW*₋ᵢ − Σ_{j≠i} u_j(s̃).
+    """Return the harm of each provider to the others: I of Eq. 17, SW*₋ᵢ − Σ_{j≠i} u_j(s̃).
 
     Parameters
     ----------
     without : ndarray, shape (…, providers)
-        SW*₋ᵢ as the bank believes.
+        The bank's belief of SW*₋ᵢ [utility].
     utilities : ndarray, shape (…, providers)
-        u_j(s̃) as the bank believes, at the allocation after noise.
+        The bank's belief of u_j(s̃) at the allocation after noise [utility].
+
+    Returns
+    -------
+    ndarray, shape (…, providers)
+        I [utility].
     """
     return np.asarray(without - (utilities.sum(axis=-1, keepdims=True) - utilities))
 
@@ -136,17 +156,21 @@ def settle(
     Parameters
     ----------
     rate : ndarray, shape (…, providers)
-        α̂, the bank's estimate of money per utility.
+        The bank's estimate α̂ [money/utility].
     without, utilities : ndarray, shape (…, providers)
-        As for `externalities`.
+        See `externalities`.
     best : ndarray, shape (…, providers)
-        U*, utility at the optimum as the bank believes.
+        The bank's belief of the utility U* at the optimum [utility].
     loan : ndarray, shape (…, providers)
-        K.
+        K [currency].
     gross : ndarray, shape (…, providers)
-        G, Eq. 5.
+        G, Eq. 5 [money].
     interest : bool, default True
         Whether loans bear interest; False is the ablation without value of information (NVI).
+
+    Returns
+    -------
+    Flows
     """
     harm = rate * externalities(without, utilities)
     charged = rate * np.abs(loan - best) if interest else np.zeros_like(harm)
@@ -154,51 +178,71 @@ def settle(
 
 
 class Moments(NamedTuple):
-    """Running moments of (utility, gross profit) pairs, from which α̂ follows; shape (…, providers) each."""
+    """Running moments of pairs of utility and gross profit, from which α̂ follows; all are float64 (…, providers)."""
 
     pairs: Floats
     """Number of pairs."""
     utility: Floats
-    """Mean utility."""
+    """Mean utility [utility]."""
     gross: Floats
-    """Mean gross profit."""
+    """Mean gross profit [money]."""
     square: Floats
-    """Σ (U − mean)²."""
+    """Σ (U − mean)² [utility²]."""
     product: Floats
-    """Σ (U − mean)(G − mean)."""
+    """Σ (U − mean)(G − mean) [utility · money]."""
 
 
 def add_to_moments(moments: Moments, utility: Floats, gross: Floats) -> Moments:
-    """Return the moments with one more pair each (Welford's update, which does not cancel)."""
+    """Return the moments with one more pair per provider, by Welford's update, which avoids cancellation.
+
+    Parameters
+    ----------
+    moments : Moments
+        Moments so far, shape (…, providers).
+    utility, gross : ndarray, shape (…, providers)
+        Utility [utility] and gross profit [money] of the new pair.
+    """
     count = moments.pairs + 1.0
-    ahead, aside = utility - moments.utility, gross - moments.gross
-    mean = moments.utility + ahead / count
+    utility_excess, gross_excess = utility - moments.utility, gross - moments.gross
+    mean = moments.utility + utility_excess / count
     return Moments(
         count,
         mean,
-        moments.gross + aside / count,
-        moments.square + ahead * (utility - mean),
-        moments.product + aside * (utility - mean),
+        moments.gross + gross_excess / count,
+        moments.square + utility_excess * (utility - mean),
+        moments.product + gross_excess * (utility - mean),
     )
 
 
 def moments_of(utility: Floats, gross: Floats) -> Moments:
-    """Return the moments of pairs along the axis before the last, shape (…, pairs, providers)."""
-    means = utility.mean(axis=-2), gross.mean(axis=-2)
-    away = utility - means[0][..., None, :]
+    """Return the moments of pairs of utility and gross profit.
+
+    Parameters
+    ----------
+    utility, gross : ndarray, shape (…, pairs, providers)
+        Utilities [utility] and gross profits [money].
+    """
+    mean_utility, mean_gross = utility.mean(axis=-2), gross.mean(axis=-2)
+    deviation = utility - mean_utility[..., None, :]
     return Moments(
-        np.full(means[0].shape, float(utility.shape[-2])),
-        *means,
-        (away**2).sum(axis=-2),
-        (away * (gross - means[1][..., None, :])).sum(axis=-2),
+        np.full(mean_utility.shape, float(utility.shape[-2])),
+        mean_utility,
+        mean_gross,
+        (deviation**2).sum(axis=-2),
+        (deviation * (gross - mean_gross[..., None, :])).sum(axis=-2),
     )
 
 
 def estimated_rate(moments: Moments) -> Floats:
-    """Estimate α by least squares with an intercept: unbiased whatever the mean of w, Eq. 5.
+    """Return the estimate of α by least squares with an intercept, which is unbiased for every mean of w (Eq. 5).
 
-    Where utility never varied, a slope cannot be told from an intercept: the ratio of the means is returned, or 1 where
-    that is none.
+    If utility never varied, slope and intercept cannot be distinguished, and the estimate is the ratio of the means, or
+    1 if the mean utility is 0.
+
+    Returns
+    -------
+    ndarray, shape (…, providers)
+        α̂ [money/utility].
     """
     ratio = np.divide(moments.gross, moments.utility, out=np.ones_like(moments.gross), where=moments.utility > 0.0)
     level = 1e-18 * moments.pairs * moments.utility**2
@@ -206,33 +250,45 @@ def estimated_rate(moments: Moments) -> Floats:
 
 
 def rate_as_printed(utility: Floats, gross: Floats) -> Floats:
-    """Estimate α as Eq. 34 has it, the mean of G/U: off by E[w]·E[1/U]; pairs along the axis before the last."""
+    """Return the estimate of α by Eq. 34, the mean of G/U, whose bias is E[w]·E[1/U].
+
+    Parameters
+    ----------
+    utility, gross : ndarray, shape (…, pairs, providers)
+        Utilities [utility] and gross profits [money].
+
+    Returns
+    -------
+    ndarray, shape (…, providers)
+        α̂ [money/utility].
+    """
     return np.asarray(np.mean(gross / utility, axis=-2))
 
 
 def moving_average(belief: Floats, utility: Floats, weight: float) -> Floats:
-    """Return a provider's belief of its utility after one more report."""
+    """Return the providers' beliefs after one more report; all arrays are float64 (…, providers) [utility]."""
     return weight * belief + (1.0 - weight) * utility
 
 
 def balanced_bids(best: Floats, others: Floats) -> Floats:
-    """Bids at which no member of a group pays interest, given the bids of all others: Eq. 26.
+    """Return the bids of a group at which no member pays interest, given all other bids: Eq. 26.
 
     Parameters
     ----------
     best : ndarray, shape (providers,)
-        U*, the first ones those of the group.
+        U* [utility]; the members of the group come first.
     others : ndarray, shape (providers - members,)
-        Bids of those outside the group; none if everybody is in it.
+        Bids outside the group [currency]; empty if the group has all providers.
 
     Returns
     -------
     ndarray, shape (members,)
+        Bids [currency].
 
     Raises
     ------
     numpy.linalg.LinAlgError
-        If everybody is in the group: every multiple of U* is then a solution, the matrix has not full rank.
+        If the group has all providers: every multiple of U* is then a solution, and the matrix is singular.
     """
     matrix, right = interest_system(best, others)
     if not len(others):
@@ -241,7 +297,7 @@ def balanced_bids(best: Floats, others: Floats) -> Floats:
 
 
 def interest_system(best: Floats, others: Floats) -> tuple[Floats, Floats]:
-    """Return matrix and right side of Eq. 26 for a group; see `balanced_bids`."""
+    """Return the matrix, (members, members), and the right-hand side, (members,), of Eq. 26; see `balanced_bids`."""
     members = len(best) - len(others)
     own = best[:members, None]
     matrix = np.diag(best.sum() - best[:members]) - own * (1.0 - np.eye(members))

@@ -1,9 +1,9 @@
-"""Fit the utility functions β(1 − exp(−ξ·s)) of many providers to what they reported of their slices.
+"""Fit the utility functions β(1 − exp(−ξ·s)) of many providers to their reported utilities.
 
-Each fit is a nonlinear least-squares problem with four unknowns, solved for all providers at once by Levenberg and
+Each fit is a nonlinear least-squares problem with four unknowns. All providers are solved at once by Levenberg and
 Marquardt's method (Marquardt, "An algorithm for least-squares estimation of nonlinear parameters", 1963) in ln β and
-ln ξ, which keeps both positive. A weak pull to the middle of the ranges that providers are drawn from decides where
-reports leave something open: few of them, or always the same slice.
+ln ξ, which keeps both positive. A weak prior, centered in the ranges from which providers are drawn, decides what the
+reports do not determine, if there are few of them or all are of the same slice.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 UNKNOWNS = 4
-"""ln β, ln ξ_1, ln ξ_2, ln ξ_3."""
+"""Number of unknowns: ln β, ln ξ_1, ln ξ_2, ln ξ_3."""
 PULL = 1e-6
-"""Weight of the prior beside one report, in units of errors over the root mean square of the reported utilities."""
+"""Weight of the prior relative to one report, whose error is over the root mean square of the reported utilities."""
 LARGEST_MOVE = 1.0
-"""Most that an unknown may change in one iteration."""
+"""Largest change of an unknown in one iteration."""
 
 
 def prior_center(worth: tuple[float, float], rate: tuple[float, float]) -> Floats:
-    """Return the middle of the ranges of β and ξ as unknowns, shape (4,)."""
+    """Return the unknowns, shape (4,), of the middle of the ranges of β [utility] and ξ [per whole resource]."""
     return np.log([sum(worth) / 2, *[max(sum(rate) / 2, 1e-9)] * 3])
 
 
 def fitted_types(unknowns: Floats) -> tuple[Floats, Floats]:
-    """Return β, shape (…), and ξ, shape (…, 3), of unknowns of shape (…, 4)."""
+    """Return β [utility], shape (…), and ξ [per whole resource], shape (…, 3), of unknowns of shape (…, 4)."""
     values = np.exp(unknowns)
     return values[..., 0], values[..., 1:]
 
@@ -36,27 +36,33 @@ def fit(
     unknowns: Floats, damping: Floats, shares: Floats, reported: Floats, known: NDArray[np.bool_], center: Floats,
     iterations: int = 1,
 ) -> tuple[Floats, Floats]:  # fmt: skip
-    """Improve fits by some iterations; returns the new unknowns and damping.
+    """Improve fits by some iterations.
 
     Parameters
     ----------
     unknowns : ndarray, shape (problems, 4)
-        Where to start.
+        Initial unknowns.
     damping : ndarray, shape (problems,)
-        Marquardt's λ; it goes down where an iteration helped, and up where it was taken back.
+        Marquardt's λ; it decreases after an iteration that reduced the error, and increases after one that was
+        rejected.
     shares : ndarray, shape (problems, reports, 3)
         Slices s.
     reported : ndarray, shape (problems, reports)
-        Utilities.
+        Reported utilities.
     known : ndarray of bool, shape (problems, reports)
-        Which reports there are.
+        Which reports exist.
     center : ndarray, shape (4,)
-        Where the prior pulls to.
+        Center of the prior.
     iterations : int, default 1
-        Iterations.
+        Number of iterations.
+
+    Returns
+    -------
+    unknowns : ndarray, shape (problems, 4)
+    damping : ndarray, shape (problems,)
     """
     x, strength = unknowns.copy(), damping.copy()
-    # What there is to be explained is of the order 1, however small utilities are beside β.
+    # The scale makes the reports of the order 1, however small utilities are compared with β.
     known_count = np.maximum(known.sum(axis=1), 1)
     scale = np.maximum(np.sqrt((reported**2 * known).sum(axis=1) / known_count), 1e-300)[:, None]
     residual, slope = _linearised(x, shares, reported, known, scale)
@@ -83,7 +89,7 @@ def fit(
 def _linearised(
     x: Floats, shares: Floats, reported: Floats, known: NDArray[np.bool_], scale: Floats
 ) -> tuple[Floats, Floats]:
-    """Errors of utility in units of the reported ones, (problems, reports), and slopes, (problems, reports, 4)."""
+    """Return the errors of utility over ``scale``, (problems, reports), and their slopes, (problems, reports, 4)."""
     worth, rate = fitted_types(x)
     benefit = shares * rate[:, None, :]
     left = np.exp(-benefit.sum(axis=-1))
@@ -93,4 +99,5 @@ def _linearised(
 
 
 def _error(residual: Floats, x: Floats, center: Floats) -> Floats:
+    """Return the sum of squares with the prior, shape (problems,)."""
     return np.asarray((residual**2).sum(axis=-1) + PULL * ((x - center) ** 2).sum(axis=-1))

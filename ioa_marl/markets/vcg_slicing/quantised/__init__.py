@@ -1,7 +1,7 @@
 """Slicing in whole quanta: the quantised VCG auction (QVCG) of bundles, solved by column generation.
 
-`auction` is what users call, `programme` the linear programme over the bundles that matter, `kernels` find the best
-bundles of a provider at given prices. SciPy's solvers, which are slow to load, come with `programme`.
+`auction` has the functions for users, `programme` the linear programme over the relevant bundles, and `kernels` the
+search for the best bundles of a provider at given prices. `programme` imports SciPy's solvers, which load slowly.
 """
 
 import lazy_loader

@@ -1,10 +1,12 @@
-"""Which bundles of resource units are best, or nearly so, for a provider at given prices: without listing all of them.
+"""Search for the best and the nearly best bundles of units of a provider at given prices, without enumeration.
 
 A provider with worth β and rates a_k per unit values a bundle m of whole units at β (1 − exp(−a·m)) − p·m at prices p.
-Let q = min_k p_k / a_k. A bundle of benefit y = a·m costs q·y plus what each unit costs more than its benefit at that
-rate, p_k − q·a_k, so its profit is at most max_y [β (1 − e^−y) − q·y] − Σ_k (p_k − q·a_k) m_k. All bundles with more
-units of the two dearer resources than this leaves room for are skipped at once; for the others, profit is concave in
-the units of the cheapest resource, with the peak in closed form. Nothing is skipped that has the required profit.
+Let q = min_k p_k / a_k. A bundle of benefit y = a·m costs q·y plus the excess p_k − q·a_k of each unit, so its profit
+is at most max_y [β (1 − e^−y) − q·y] − Σ_k (p_k − q·a_k) m_k. All bundles whose units of the two dearer resources make
+this bound too small are skipped at once. For the others, profit is concave in the units of the cheapest resource, with
+the peak in closed form. No bundle with the required profit is skipped.
+
+Arguments of the kernels are those of `best_bundles`; ``i`` is a provider.
 """
 
 from __future__ import annotations
@@ -19,26 +21,29 @@ from ioa_marl.markets.vcg_slicing.workspace import RESOURCES, Array
 
 
 class Prospect(NamedTuple):
-    """What bounds the profit of a provider's bundles at given prices."""
+    """Upper bound of the profit of a provider's bundles at given prices."""
 
     cheapest: int
     """Resource with the lowest price per benefit; -1 if no resource is of use."""
     second: int
+    """The next resource."""
     third: int
+    """The remaining resource."""
     top: float
-    """No bundle, whole or not, has more profit than this."""
+    """Upper bound of the profit of all bundles, integral or not [utility]."""
     dear_second: float
-    """What a unit of the second resource takes off that bound."""
+    """Decrease of this bound by a unit of the second resource [utility]."""
     dear_third: float
-    """What a unit of the third resource takes off that bound."""
+    """Decrease of this bound by a unit of the third resource [utility]."""
     most_second: int
-    """Most units of the second resource: none if it is of no use."""
+    """Largest number of units of the second resource: 0 if it is of no use."""
     most_third: int
-    """Most units of the third resource: none if it is of no use."""
+    """Largest number of units of the third resource: 0 if it is of no use."""
 
 
 @kernel
 def _prospect(worth: Array, rate: Array, i: int, prices: Array, quanta: int) -> Prospect:
+    """Return the bound of the profit of provider ``i``'s bundles."""
     lowest, first = np.inf, -1
     for k in range(RESOURCES):
         if rate[i, k] > 0.0 and prices[k] / rate[i, k] < lowest:
@@ -59,7 +64,7 @@ def _prospect(worth: Array, rate: Array, i: int, prices: Array, quanta: int) -> 
 
 @kernel
 def _peak(rest: float, rate: float, price: float, quanta: int) -> int:
-    """Return the whole part of the best number of units, where ``rest`` is β exp(−benefit of the other two)."""
+    """Return the best number of units, rounded down; ``rest`` is β exp(−benefit of the other two resources)."""
     if price <= 0.0:
         return quanta
     if rest * rate <= price:
@@ -69,7 +74,10 @@ def _peak(rest: float, rate: float, price: float, quanta: int) -> int:
 
 @kernel
 def _best(worth: Array, rate: Array, i: int, prices: Array, quanta: int, units: Array) -> float:
-    """Write the bundle with the largest profit into ``units[i]``, as it is where none has any; returns the profit."""
+    """Write the bundle with the largest profit into ``units[i]``, and return the profit.
+
+    If no bundle has a positive profit, ``units[i]`` stays as it is and the profit is 0.
+    """
     best = 0.0
     p = _prospect(worth, rate, i, prices, quanta)
     if p.cheapest < 0:
@@ -94,9 +102,9 @@ def _best(worth: Array, rate: Array, i: int, prices: Array, quanta: int, units: 
 
 @kernel
 def _near(worth: Array, rate: Array, i: int, prices: Array, quanta: int, least: float, units: Array, count: int) -> int:
-    """Append every bundle with a profit of at least ``least`` to ``units`` as far as there is room; returns how many.
+    """Append every bundle with a profit of at least ``least`` to ``units`` while there is room; return the new count.
 
-    Units of resources that are of no use to the provider, and the empty bundle, are left out.
+    Bundles with units of a resource of no use, and the empty bundle, are left out.
     """
     p = _prospect(worth, rate, i, prices, quanta)
     if p.cheapest < 0:
@@ -130,20 +138,20 @@ def best_bundles(
 
     Parameters
     ----------
-    worth : float64 ndarray, shape (providers,)
-        β.
-    rate : float64 ndarray, shape (providers, 3)
-        Rate per unit of each resource.
-    prices : float64 ndarray, shape (3,)
-        Price per unit of each resource, at least 0.
+    worth : ndarray of float64, shape (providers,)
+        β [utility].
+    rate : ndarray of float64, shape (providers, 3)
+        Rate of each resource [per unit].
+    prices : ndarray of float64, shape (3,)
+        Price of each resource [utility per unit], at least 0.
     quanta : int
-        Units of each resource that there are.
-    active : bool ndarray, shape (providers,)
-        Who takes part.
-    profit : float64 ndarray, shape (providers,)
-        Where profits go: 0 where the best is to buy nothing.
-    units : int64 ndarray, shape (providers, 3)
-        Where bundles go.
+        Number of units of each resource.
+    active : ndarray of bool, shape (providers,)
+        Providers that take part.
+    profit : ndarray of float64, shape (providers,)
+        Where the profits go [utility]: 0 if it is best to buy nothing.
+    units : ndarray of int64, shape (providers, 3)
+        Where the bundles go.
     """
     for i in range(worth.shape[0]):
         profit[i] = 0.0
@@ -158,11 +166,25 @@ def near_bundles(
     worth: Array, rate: Array, prices: Array, quanta: int, active: Array, least: Array, who: Array,
     units: Array,
 ) -> int:  # fmt: skip
-    """List every bundle of an active provider whose profit is at least ``least``, shape (providers,).
+    """Write every bundle of an active provider whose profit is at least ``least``.
 
-    Writes providers into ``who``, (room,), and bundles into ``units``, (room, 3), as far as there is room, and returns
-    how many there are. Bundles with units of a resource that is of no use to the provider, and the empty bundle, are
-    left out.
+    Bundles with units of a resource of no use to the provider, and the empty bundle, are left out.
+
+    Parameters
+    ----------
+    worth, rate, prices, quanta, active
+        See `best_bundles`.
+    least : ndarray of float64, shape (providers,)
+        Required profits [utility].
+    who : ndarray of int64, shape (room,)
+        Where the providers of the bundles go.
+    units : ndarray of int64, shape (room, 3)
+        Where the bundles go.
+
+    Returns
+    -------
+    int
+        Number of such bundles, which may exceed the room.
     """
     count = 0
     for i in range(worth.shape[0]):

@@ -1,11 +1,11 @@
-"""The programme of the quantised VCG auction: solved without building most of its variables, or in full.
+"""The programme of the quantised VCG auction, solved by column generation or in full.
 
-Of the N·M³ variables only a few matter, and with ``method="columns"`` only they are built: at resource prices p a
-provider's best bundle maximises u_i(m/M) − p·m, which `kernels` finds directly. The programme is solved over
-some bundles, the best bundles at its prices are added, and so on (Dantzig–Wolfe decomposition). Any prices bound the
-optimum from above by M Σ_k p_k + Σ_i max_m [u_i(m/M) − p·m]; when the bound is reached, the result is the optimum over
-all bundles. A bundle whose profit is below the provider's best by more than that bound exceeds some feasible welfare
-is in no better whole allocation, so the integer programme needs only the bundles above that line.
+Of the N·M³ variables only a few are relevant, and with ``method="columns"`` only these are built. At resource prices p
+a provider's best bundle maximises u_i(m/M) − p·m, which `kernels` finds directly. The programme is solved over some
+bundles, the best bundles at its prices are added, and so on (Dantzig–Wolfe decomposition). Any prices bound the optimum
+from above by M Σ_k p_k + Σ_i max_m [u_i(m/M) − p·m]; when the bound is reached, the result is the optimum over all
+bundles. Let the gap be this bound less the welfare of a feasible allocation. A bundle whose profit is below the
+provider's best by more than the gap is in no better integral allocation, so the integer programme does not need it.
 """
 
 from __future__ import annotations
@@ -22,56 +22,75 @@ from ioa_marl.markets.vcg_slicing.solver import CERTIFIED
 from ioa_marl.markets.vcg_slicing.workspace import RESOURCES
 
 TOLERANCE = 1e-9
-"""Relative distance of bound and value at which the linear programme counts as solved."""
+"""Relative gap of bound and value at which the linear programme is solved."""
 MOST_NEAR = 100_000
-"""Most bundles in an integer programme; beyond, the result is not proven."""
+"""Largest number of bundles in an integer programme; with more the result is not proven."""
 _MOST_NODES = 100_000
+"""Largest number of nodes of branch and bound."""
 _MOST_ROUNDS = 200
+"""Largest number of rounds of column generation."""
 _FEW = 20
-"""Bundles per provider up to which all that are nearly the best are taken into the linear programme."""
+"""Number of bundles per provider up to which all nearly best bundles are added to the linear programme."""
 _UNIT_WORTH = 100.0
-"""Largest worth as HiGHS sees it: its tolerances, about 1e-7, are absolute."""
+"""Largest worth after scaling, because the tolerances of HiGHS, about 1e-7, are absolute."""
 _WHOLE = 1.0 - 1e-6
-"""Weight from which a bundle counts as whole."""
+"""Weight above which a bundle is not part of a mixture."""
 
 
 class Bundles(NamedTuple):
-    """Bundles of units, each of one provider: the variables of a programme."""
+    """Bundles of units, each for one provider: the variables of a programme."""
 
     who: NDArray[np.int64]
     """Provider of each bundle, shape (bundles,)."""
     units: NDArray[np.int64]
-    """Units of each resource, shape (bundles, 3)."""
+    """Units of each resource in each bundle, shape (bundles, 3)."""
 
 
 class Solution(NamedTuple):
-    """A solved programme, in the solver's unit of utility."""
+    """A solved programme, in scaled utility."""
 
     bundles: Bundles
+    """The allotted bundles."""
     weights: NDArray[np.float64]
+    """Weight of each of these bundles, shape (bundles,)."""
     value: float
+    """Total utility."""
     bound: float
+    """Upper bound of the value."""
     prices: NDArray[np.float64]
-    """Per unit of each resource; those of ``bound``."""
+    """Prices of ``bound``, per unit of each resource, shape (3,)."""
     best: NDArray[np.float64]
-    """Largest profit of each provider at ``prices``."""
+    """Largest profit of each provider at ``prices``, shape (providers,)."""
     proven: bool
+    """Whether the value is certified as the optimum."""
     variables: int
+    """Number of variables of the largest programme that was solved."""
 
 
 def _joined(a: Bundles, b: Bundles) -> Bundles:
-    """Return the bundles of both, each once."""
+    """Return the union of two lists of bundles, without duplicates."""
     both = np.column_stack([np.concatenate([a.who, b.who]), np.concatenate([a.units, b.units])])
     both = np.unique(both, axis=0)
     return Bundles(both[:, 0], both[:, 1:])
 
 
 def _chosen(bundles: Bundles, mask: NDArray[np.bool_] | slice) -> Bundles:
+    """Return the bundles of ``mask``, (bundles,)."""
     return Bundles(bundles.who[mask], bundles.units[mask])
 
 
 class Auction:
-    """Reported types as the solver sees them, and the bundles that matter so far."""
+    """Reported types in scaled utility, and the relevant bundles so far.
+
+    Parameters
+    ----------
+    worth : ndarray of float64, shape (providers,)
+        Reported β [utility].
+    rates : ndarray of float64, shape (providers, 3)
+        Reported ξ [per whole resource].
+    quanta : int
+        Units per resource.
+    """
 
     def __init__(self, worth: NDArray[np.float64], rates: NDArray[np.float64], quanta: int) -> None:
         self.scale = float(worth.max()) / _UNIT_WORTH
@@ -80,12 +99,15 @@ class Auction:
         self.pool = Bundles(np.zeros(0, np.int64), np.zeros((0, RESOURCES), np.int64))
 
     def worths(self, bundles: Bundles) -> NDArray[np.float64]:
-        """Return the reported utility of each bundle."""
+        """Return the reported utility of each bundle, scaled, shape (bundles,)."""
         benefit = np.sum(self.rate[bundles.who] * bundles.units, axis=1)
         return np.asarray(-self.worth[bundles.who] * np.expm1(-benefit))
 
     def best(self, prices: NDArray[np.float64], active: NDArray[np.bool_]) -> tuple[NDArray[np.float64], Bundles]:
-        """Return the largest profit of each provider at prices per unit, and the bundles that have it."""
+        """Return the largest profit of each provider, shape (providers,), and its bundles.
+
+        ``prices`` are per unit, shape (3,), and ``active`` is bool (providers,).
+        """
         profit, units = np.zeros(self.providers), np.zeros((self.providers, RESOURCES), np.int64)
         kernels.best_bundles(self.worth, self.rate, prices, self.quanta, active, profit, units)
         buys = np.flatnonzero(profit > 0.0)
@@ -94,13 +116,16 @@ class Auction:
     def near(
         self, prices: NDArray[np.float64], least: NDArray[np.float64], active: NDArray[np.bool_], room: int
     ) -> Bundles | None:
-        """Return every bundle with a profit of at least ``least``, shape (providers,); None if more than ``room``."""
+        """Return every bundle with a profit of at least ``least``, (providers,); None if more than ``room``."""
         who, units = np.zeros(room, np.int64), np.zeros((room, RESOURCES), np.int64)
         count = kernels.near_bundles(self.worth, self.rate, prices, self.quanta, active, least, who, units)
         return Bundles(who[:count], units[:count]) if count <= room else None
 
     def limits(self, bundles: Bundles) -> tuple[csc_array[Any], NDArray[np.float64]]:
-        """Return matrix and right-hand side: one bundle per provider, so many units per resource."""
+        """Return the matrix, (providers + 3, bundles), and the right-hand side of the limits.
+
+        The first rows limit each provider to one bundle, the last three limit the units of each resource.
+        """
         count, n = len(bundles.who), self.providers
         rows = np.empty((count, 1 + RESOURCES), np.int32)
         rows[:, 0], rows[:, 1:] = bundles.who, n + np.arange(RESOURCES)
@@ -112,7 +137,7 @@ class Auction:
 
 
 def corners(auction: Auction, shares: NDArray[np.float64]) -> Bundles:
-    """Return the bundles that come from rounding each share up or down."""
+    """Return the bundles that round each share up or down; ``shares`` is float64 (providers, 3)."""
     exact = shares * auction.quanta
     low = np.floor(exact + 1e-9).astype(np.int64)
     up = (exact - low > 1e-6).astype(np.int64)
@@ -137,37 +162,38 @@ def _linear_programme(auction: Auction, bundles: Bundles) -> tuple[NDArray[np.fl
 def _linear(auction: Auction, active: NDArray[np.bool_], prices: NDArray[np.float64]) -> Solution:
     """Solve the linear programme over all bundles of active providers, starting at prices per unit.
 
-    Bundles that turn out to matter join the pool; only these are built. The best bound of any prices met is kept.
-    Bundles nearly as good as the best are taken in as well where they are few, which saves turns.
+    The best bundles at the prices of each round join the pool. The solution has the lowest bound of all rounds, with
+    its prices. Nearly best bundles join the pool too if they are few, which saves rounds.
     """
     bound, value, size = np.inf, 0.0, 0
     bundles, weights = auction.pool, np.zeros(len(auction.pool.who))
-    kept, kept_best = prices, np.zeros(auction.providers)
+    bound_prices, bound_best = prices, np.zeros(auction.providers)
     count = int(active.sum())
     for turn in range(_MOST_ROUNDS):
         best, best_bundles = auction.best(prices, active)
-        reach = float(best.sum() + prices.sum() * auction.quanta)
-        if reach < bound:
-            bound, kept, kept_best = reach, prices, best
+        dual = float(best.sum() + prices.sum() * auction.quanta)
+        if dual < bound:
+            bound, bound_prices, bound_best = dual, prices, best
         if turn > 0 and bound - value <= TOLERANCE * bound:
             break
-        window = (reach - value) / count if turn > 0 else 1e-4 * reach / count
+        window = (dual - value) / count if turn > 0 else 1e-4 * dual / count
         near = auction.near(prices, best - window, active, _FEW * count)
         before = len(auction.pool.who)
         auction.pool = _joined(auction.pool, best_bundles if near is None else _joined(best_bundles, near))
         if turn > 0 and len(auction.pool.who) == before:
             break
         bundles = _chosen(auction.pool, active[auction.pool.who])
-        if len(bundles.who) == 0:  # nothing is of use to anybody
+        if len(bundles.who) == 0:  # no resource is of use
             return Solution(bundles, np.zeros(0), 0.0, 0.0, prices, best, True, 0)
         weights, value, prices = _linear_programme(auction, bundles)
         size = max(size, len(bundles.who))
     positive, proven = weights > TOLERANCE, bound - value <= CERTIFIED * bound
-    return Solution(_chosen(bundles, positive), weights[positive], value, bound, kept, kept_best, proven, size)
+    allotted = _chosen(bundles, positive)
+    return Solution(allotted, weights[positive], value, bound, bound_prices, bound_best, proven, size)
 
 
 def _whole_allocation(auction: Auction, bundles: Bundles) -> tuple[Bundles, float, bool]:
-    """Return the best choice of one of these bundles per provider, its value, and whether that is proven."""
+    """Return the best choice of at most one of these bundles per provider, its value, and whether that is proven."""
     matrix, limit = auction.limits(bundles)
     worths = auction.worths(bundles)
     result = milp(
@@ -183,14 +209,17 @@ def _whole_allocation(auction: Auction, bundles: Bundles) -> tuple[Bundles, floa
 
 
 def _integral(auction: Auction, active: NDArray[np.bool_], relaxed: Solution, feasible: float) -> Solution:
-    """Solve the integer programme over all bundles, given the linear one and the welfare of some whole allocation."""
+    """Solve the integer programme over all bundles.
+
+    ``relaxed`` is the solution of the linear programme, and ``feasible`` the value of some integral allocation.
+    """
     bound, window, size = relaxed.bound, 1e-5 * relaxed.bound, relaxed.variables
     bundles, proven = relaxed.bundles, relaxed.proven
     value = float(auction.worths(bundles).sum())
     if np.any(relaxed.weights < _WHOLE):  # a mixture
         value, proven = -np.inf, False
     while not proven:
-        # Nothing farther from its provider's best than this is in a better allocation than one that is known.
+        # A bundle farther from its provider's best than this gap is in no better allocation.
         window = min(window, max(bound - max(value, feasible), 0.0))
         near = auction.near(relaxed.prices, relaxed.best - window - TOLERANCE * bound, active, MOST_NEAR)
         if near is None:
@@ -209,7 +238,7 @@ def _integral(auction: Auction, active: NDArray[np.bool_], relaxed: Solution, fe
 
 
 def _everything(auction: Auction, active: NDArray[np.bool_]) -> Bundles:
-    """Return every bundle of every active provider but the empty ones."""
+    """Return every bundle of every active provider except the empty one."""
     axis = np.arange(auction.quanta + 1)
     units = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, RESOURCES)[1:]
     who = np.flatnonzero(active)
@@ -217,7 +246,7 @@ def _everything(auction: Auction, active: NDArray[np.bool_]) -> Bundles:
 
 
 def _full(auction: Auction, active: NDArray[np.bool_], integral: bool) -> Solution:
-    """Solve the programme over all bundles as it stands."""
+    """Solve the programme with all variables."""
     bundles = _everything(auction, active)
     weights, value, prices = _linear_programme(auction, bundles)
     best, _ = auction.best(prices, active)
@@ -234,7 +263,27 @@ def solve_programme(
     auction: Auction, active: NDArray[np.bool_], prices: NDArray[np.float64], integral: bool, method: str,
     feasible: float = 0.0,
 ) -> Solution:  # fmt: skip
-    """Solve the programme among active providers, as an integer programme or as printed."""
+    """Solve the programme of the active providers.
+
+    Parameters
+    ----------
+    auction : Auction
+        Reported types; its pool gets the generated bundles.
+    active : ndarray of bool, shape (providers,)
+        Providers that take part.
+    prices : ndarray of float64, shape (3,)
+        Initial prices [scaled utility per unit].
+    integral : bool
+        Whether to solve the integer programme; if not, the linear one.
+    method : str
+        ``columns`` or ``full``.
+    feasible : float, default 0
+        Value of a known integral allocation [scaled utility].
+
+    Returns
+    -------
+    Solution
+    """
     if not active.any():
         nothing = np.zeros(auction.providers)
         return Solution(_chosen(auction.pool, slice(0)), np.zeros(0), 0.0, 0.0, prices, nothing, True, 0)
