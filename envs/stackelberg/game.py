@@ -307,7 +307,7 @@ class StackelbergGame(PhasedGame):
         self._solutions["solved"][mask] = False
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Arrays]:
-        """Continue from the arrays that `save` returned."""
+        """Continue from the arrays that `save` returned; see `PhasedGame.restore`."""
         self._solutions["solved"][:] = False
         return super().restore(saved)
 

@@ -77,7 +77,7 @@ class DualCurrency:
         }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return all arrays that are saved, with the leading axis batch."""
+        """Return all arrays that are saved by name, shape (batch, …) each."""
         networks = {} if self._voi_estimator is None else self._voi_estimator.arrays()
         return {f"bank_{name}": array for name, array in self.bank._asdict().items()} | {
             f"voi_{name}": array for name, array in networks.items()
@@ -89,7 +89,7 @@ class DualCurrency:
         return self._game.market.present[:, None] > np.arange(self._config.providers)
 
     def open(self, mask: NDArray[np.bool_]) -> None:
-        """Start the books of the markets ``mask`` after their episode has been opened."""
+        """Start the books of the markets ``mask``, bool (batch,), after their episode has been opened."""
         market, config, bank = self._game.market, self._config, self.bank
         rows = np.flatnonzero(mask)
         per_episode = config.redraw == "episode"

@@ -32,7 +32,7 @@ class VoIEstimator(Protocol):
     """
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Return its complete state, arrays with the leading axis batch that can be saved and written in place."""
+        """Return its complete state by name, arrays of shape (batch, …) that can be saved and written in place."""
 
     def open(self, rows: NDArray[np.intp], keys: NDArray[np.uint64]) -> None:
         """Reset the functions of the markets ``rows``, (rows,); ``keys``, (rows, 3), are seed, stream and episode."""

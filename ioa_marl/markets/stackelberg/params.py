@@ -228,7 +228,7 @@ class StackelbergParams:
         return self.workload / (self.bandwidth * self.upload_time)
 
     def record(self) -> NDArray[Any]:
-        """Return the parameters as kernels read them: an array of one `StackelbergRecord`."""
+        """Return the parameters as kernels read them: a `StackelbergRecord` (1,)."""
         qoe_weight = self.qoe_weight * math.log1p(self.actuator_ratio)
         return StackelbergRecord.row(
             **{name: getattr(self, name) for name in _SAME_IN_RECORD},

@@ -236,7 +236,7 @@ class TwoTierParams:
         )
 
     def record(self) -> NDArray[Any]:
-        """Return the parameters of the connection of the tiers: an array of one `TwoTierRecord`."""
+        """Return the parameters of the connection of the tiers: a `TwoTierRecord` (1,)."""
         log_capacity, time_per_mbit = np.log(self.capacity), self.cycles_per_mbit / self.aerial_speed
         return TwoTierRecord.row(
             lot=self.lot,

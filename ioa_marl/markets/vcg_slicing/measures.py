@@ -64,7 +64,7 @@ def measure_markets(state: SlicingState, params: Array, mask: Array, metrics: Ar
     """Write metrics and receipts of the episodes that end in the markets ``mask``, whose optima must be solved.
 
     If payments are not computed every round, all reports are truthful, and the payments of all rounds follow from sums
-    of utilities. Arguments are those of `measure_quickly`.
+    of utilities. For the arguments see `measure_quickly`.
     """
     p: SlicingRecord = params[0]
     for b in range(state.worth.shape[0]):
