@@ -24,6 +24,7 @@ def _share(name):
 
 
 _share("haggle")
+_share("every_market")
 
 
 def pytest_collection_modifyitems(items):

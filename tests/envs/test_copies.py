@@ -9,6 +9,7 @@ import cloudpickle
 import gymnasium
 import numpy as np
 import pytest
+from every_market import EVERY, MARKETS, cases
 from pettingzoo.env_registry.registration import make as make_pettingzoo
 
 import ioa_marl  # noqa: F401 - registers the environments
@@ -21,31 +22,6 @@ WAYS = {
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
 }
-CHANGING = {"redraw": "episode", "observation": "extended", "fewest_providers": 3}
-EVERYWHERE = [
-    pytest.param(*case, id="-".join([case[0], *map(str, case[1].values())]))
-    for case in (
-        ("double_dutch", {"max_cycles": 6}),
-        ("double_dutch", {"controlled_roles": ["auctioneer", "buyer", "seller"], "preset": "mixed", "max_cycles": 6}),
-        ("double_dutch", {"controlled_roles": ["buyer"], "max_cycles": 6}),
-        ("second_bid", {"controlled_roles": ["auctioneer", "station"], "preset": "persistent", "tasks": 6}),
-        ("second_bid", {"preset": "pareto", "tasks": 6}),
-        ("stackelberg", {"max_cycles": 4}),
-        ("stackelberg", {"controlled_roles": ["mobile", "fixed", "wireless"], "preset": "dynamic", "rounds": 3}),
-        ("stackelberg", {"controlled_roles": ["mobile"], "action": "box", "preset": "scarce", "max_cycles": 4}),
-        ("two_tier", {"rounds": 3}),
-        ("two_tier", {"controlled_roles": ["auctioneer"], "max_cycles": 4}),
-        ("vcg_slicing", {"rounds": 6, "providers": 4}),
-        ("vcg_slicing", {"controlled_roles": ["slice", "vsp"], "rounds": 3, "providers": 6, **CHANGING}),
-        ("vcg_slicing", {"controlled_roles": ["vsp"], "rounds": 6}),
-        (
-            "vcg_slicing",
-            {"controlled_roles": ["slice", "vsp"], "preset": "dual_currency", "rounds": 6, "voi": "network"},
-        ),
-        ("vcg_slicing", {"controlled_roles": ["vsp"], "preset": "dual_currency", "rounds": 6, "externality": "exact"}),
-        ("vcg_slicing", {"preset": "no_interest", "rounds": 6}),
-    )
-]
 
 
 def parallel(market, settings):
@@ -96,7 +72,7 @@ def age(env, moment):
 
 
 @pytest.mark.parametrize("moment", ["fresh", "stepped", "finished"])
-@pytest.mark.parametrize(("market", "settings"), EVERYWHERE)
+@pytest.mark.parametrize(("market", "settings"), **cases(lambda market: market.copies))
 def test_a_copy_of_a_parallel_environment_goes_on_as_the_original(market, settings, moment):
     original = parallel(market, settings)
     age(original, moment)
@@ -137,7 +113,7 @@ def test_the_original_does_not_notice_what_a_copy_does(way):
 
 
 @pytest.mark.parametrize("moment", ["fresh", "stepped", "finished"])
-@pytest.mark.parametrize("market", ["double_dutch", "two_tier"])
+@pytest.mark.parametrize("market", **EVERY)
 def test_a_copy_of_a_turn_based_environment_goes_on_as_the_original(market, moment):
     def told(env, actions):
         out = []
@@ -164,7 +140,7 @@ def test_a_copy_of_a_turn_based_environment_goes_on_as_the_original(market, mome
 
 
 @pytest.mark.parametrize("moment", ["fresh", "stepped"])
-@pytest.mark.parametrize("market", ["double_dutch", "second_bid"])
+@pytest.mark.parametrize("market", [market for market in MARKETS if market.gymnasium], ids=str)
 @pytest.mark.parametrize("vector", [False, True], ids=["single", "vector"])
 def test_a_copy_of_a_gymnasium_environment_goes_on_as_the_original(market, vector, moment):
     name = f"ioa_marl/{market}-v0"

@@ -6,6 +6,7 @@ import warnings
 import gymnasium
 import numpy as np
 import pytest
+from every_market import cases
 
 import ioa_marl  # noqa: F401 - registers the environments
 from ioa_marl import registry
@@ -220,15 +221,6 @@ def test_dqn_of_stable_baselines3_trains_from_outside(name):
     assert_trained(model, before, env)
 
 
-ONE_SPACE = [
-    ("double_dutch", ("auctioneer",)), ("double_dutch", ("buyer", "seller")), ("second_bid", ("auctioneer",)),
-    ("second_bid", ("station",)), ("stackelberg", ("mobile", "fixed")), ("stackelberg", ("wireless",)),
-    ("two_tier", ("mobile",)), ("two_tier", ("mobile", "fixed")), ("two_tier", ("auctioneer",)),
-    ("vcg_slicing", ("slice",)), ("vcg_slicing", ("vsp",)),
-]  # fmt: skip
-"""Roles whose agents a single policy can play."""
-
-
 def train_on_supersuits_road(market, roles, processes):
     """Train PPO on two copies of a market made by SuperSuit, and return the metrics of the episodes that ended."""
     supersuit = pytest.importorskip("supersuit", reason="SuperSuit is not installed")
@@ -263,9 +255,7 @@ def train_on_supersuits_road(market, roles, processes):
     return ended
 
 
-@pytest.mark.parametrize(
-    ("market", "roles"), ONE_SPACE, ids=lambda value: value if isinstance(value, str) else "+".join(value)
-)
+@pytest.mark.parametrize(("market", "roles"), **cases(lambda market: market.one_space))
 def test_ppo_trains_on_supersuits_copies_of_a_market(market, roles):
     ended = train_on_supersuits_road(market, roles, processes=0)
     # The copies draw their own seeds: two of the same market would be one market.
@@ -273,9 +263,7 @@ def test_ppo_trains_on_supersuits_copies_of_a_market(market, roles):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("market", "roles"), ONE_SPACE, ids=lambda value: value if isinstance(value, str) else "+".join(value)
-)
+@pytest.mark.parametrize(("market", "roles"), **cases(lambda market: market.one_space))
 def test_ppo_trains_on_supersuits_copies_in_processes_of_their_own(market, roles):
     ended = train_on_supersuits_road(market, roles, processes=2)
     assert len({str(metrics) for metrics in ended}) > 2

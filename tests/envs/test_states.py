@@ -2,24 +2,15 @@
 
 import numpy as np
 import pytest
+from every_market import MARKETS
 from haggle import HaggleGame
 
-from ioa_marl.envs.double_dutch.game import DoubleDutchGame
-from ioa_marl.envs.second_bid.game import SecondBidGame
-from ioa_marl.envs.stackelberg.game import StackelbergGame
-from ioa_marl.envs.two_tier.game import TwoTierGame
-from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
 from ioa_marl.envs.vector import VectorGame
 
-SEEDS, MARKETS, STEPS = (3, 4), 3, 24
+SEEDS, NUM_ENVS, STEPS = (3, 4), 3, 24
 GAMES = {
     "haggle": (HaggleGame, None, {}),
-    "double_dutch, the short path": (DoubleDutchGame, None, {}),
-    "double_dutch, everybody": (DoubleDutchGame, ("auctioneer", "buyer", "seller"), {}),
-    "second_bid": (SecondBidGame, None, {}),
-    "stackelberg": (StackelbergGame, None, {}),
-    "two_tier": (TwoTierGame, None, {}),
-    "vcg_slicing": (VCGSlicingGame, None, {}),
+    **{f"{market}, {'+'.join(roles)}": (market.game_class, roles, {}) for market in MARKETS for roles in market.states},
 }
 every_game = pytest.mark.parametrize(("game_class", "controlled_roles", "settings"), GAMES.values(), ids=GAMES)
 cut_off = pytest.mark.parametrize("max_cycles", [None, 2])
@@ -32,7 +23,7 @@ def drawn(game):
             [
                 [
                     [game.roles[name].action_space.sample() for _ in range(game.roles[name].count)]
-                    for _ in range(MARKETS)
+                    for _ in range(NUM_ENVS)
                 ]
                 for _ in SEEDS
             ]
@@ -43,7 +34,7 @@ def drawn(game):
 
 def made(game_class, controlled_roles, settings, max_cycles, **how):
     game = VectorGame(
-        game_class, game_class.make_config(max_cycles=max_cycles, **settings), SEEDS, MARKETS, controlled_roles, **how
+        game_class, game_class.make_config(max_cycles=max_cycles, **settings), SEEDS, NUM_ENVS, controlled_roles, **how
     )
     for i, role in enumerate(game.game.roles.values()):
         role.action_space.seed(i)
@@ -59,7 +50,7 @@ def test_states_are_those_of_games_that_do_not_reset_themselves(game_class, cont
     game = made(game_class, controlled_roles, settings, max_cycles, with_state=True)
     config = game.game.config
     alone = [
-        [game_class(config, 1, game.game.controlled_roles, autoreset=False) for _ in range(MARKETS)] for _ in SEEDS
+        [game_class(config, 1, game.game.controlled_roles, autoreset=False) for _ in range(NUM_ENVS)] for _ in SEEDS
     ]
     for s, seed in enumerate(SEEDS):
         for e, single in enumerate(alone[s]):

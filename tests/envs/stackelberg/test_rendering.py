@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
-from ioa_marl.envs import rendering
 from ioa_marl.envs.stackelberg import render
 from ioa_marl.envs.stackelberg.game import StackelbergGame
-from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.markets.stackelberg.equilibrium import answer_to, nash_conv
 
 
@@ -22,19 +17,6 @@ def make(rounds=3, preset="city", policy="cost_plus", **settings):
     for _ in range(rounds):
         game.step({role: act() for role, act in play.items()})
     return game
-
-
-@pytest.mark.parametrize(
-    ("preset", "rounds"),
-    [("paper", 0), ("paper", 20), ("city", 2), ("scarce", 1), ("dynamic", 4), ("dynamic", 20), ("metro", 1)],
-)
-def test_text_fits_and_images_have_their_size(preset, rounds):
-    game = make(rounds, preset)
-    assert max(map(len, game.render("ansi").splitlines())) <= render.COLUMNS
-    image = game.render("rgb_array")
-    assert image.shape == (rendering.HEIGHT, rendering.WIDTH, 3)
-    assert image.dtype == np.uint8
-    assert 0.02 < np.mean(image < 200) < 0.5
 
 
 def test_text_says_prices_sales_profits_and_shares():
@@ -72,17 +54,3 @@ def test_figure_marks_posted_prices_on_demand_curves_that_fall():
     assert sum(widths) == pytest.approx(game.market.buys.sum())
     filled = [bar.get_width() for bar in profits.patches if bar.get_facecolor()[3] > 0]
     np.testing.assert_allclose(filled, game.market.profit[0, :, :3].ravel())
-
-
-def test_unknown_modes_and_markets_are_refused():
-    game = make(1)
-    with pytest.raises(ParameterError):
-        game.render("svg")
-    with pytest.raises(ParameterError):
-        game.render("ansi", 1)
-
-
-def test_drawing_code_is_not_loaded_before_it_is_needed():
-    code = "import sys, ioa_marl.envs.stackelberg.game; print('matplotlib' in sys.modules)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "False"

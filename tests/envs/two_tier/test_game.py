@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ioa_marl.envs import two_tier_v0
 from ioa_marl.envs.two_tier.game import TwoTierGame
 from ioa_marl.foundations.parameters import ParameterError
 
@@ -225,3 +226,15 @@ def test_scripted_policies_play_what_they_say():
 def test_policies_refuse_settings_that_mean_nothing(role, policy, settings):
     with pytest.raises(ParameterError):
         started(1).scripted(policy, role, **settings)
+
+
+def test_gymnasiums_batch_of_auctioneers_goes_on_from_episode_to_episode():
+    environment = two_tier_v0.gym_vector_env(num_envs=3, role="auctioneer", rounds=4)
+    environment.reset(seed=1)
+    ends = []
+    for _ in range(9):
+        _, _, terminated, _, infos = environment.step(np.full((3, 2), 4))
+        ends.append(bool(terminated.all()))
+        if terminated.all():
+            assert (infos["final_info"]["metrics"]["auction_regret"] >= 0.0).all()
+    assert [r for r, end in enumerate(ends) if end] == [3, 7]

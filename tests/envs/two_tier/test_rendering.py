@@ -5,7 +5,6 @@ import pytest
 
 from ioa_marl.envs.two_tier import render
 from ioa_marl.envs.two_tier.game import TwoTierGame
-from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.markets.double_dutch.kernels import BUYERS
 
 
@@ -16,28 +15,6 @@ def played(steps, preset="paper", num_envs=1, **changes):
     for _ in range(steps):
         game.step({role: policy() for role, policy in policies.items()})
     return game
-
-
-@pytest.mark.parametrize("preset", TwoTierGame.presets)
-@pytest.mark.parametrize("steps", [0, 1, 2, 7])
-def test_every_preset_renders_at_every_stage(preset, steps):
-    game = played(steps, preset)
-    frame = game.render("rgb_array")
-    assert (frame.dtype, frame.shape) == (np.uint8, (720, 1080, 3))
-    assert max(map(len, game.render("ansi").splitlines())) <= 100
-
-
-def test_frames_follow_the_state_and_nothing_else():
-    game = played(5)
-    saved, before, words = game.save(), game.render("rgb_array"), game.render("ansi")
-    for name, array in game.save().items():
-        np.testing.assert_array_equal(array, saved[name], err_msg=name)
-    game.step({role: game.scripted(game.roles[role].scripted, role)() for role in game.controlled_roles})
-    assert (game.render("rgb_array") != before).any()
-    assert game.render("ansi") != words
-    game.restore(saved)
-    np.testing.assert_array_equal(game.render("rgb_array"), before)
-    assert game.render("ansi") == words
 
 
 def test_bars_of_a_fixed_agent_are_its_load_and_stop_where_they_should():
@@ -81,10 +58,3 @@ def test_text_says_what_was_posted_and_what_came_of_it():
     assert cells[:6] == pytest.approx([*expected, tier.load[0, 4], tier.capacity[0, 4]], abs=0.006)
     assert f"trades {int(game.whole.auction.totals[0].trades)} " in text
     assert "wait for the auctioneer" in played(5).render("ansi")
-
-
-def test_index_chooses_the_market_and_unknown_modes_are_refused():
-    game = played(4, num_envs=3)
-    assert game.render("ansi", 1) != game.render("ansi", 2)
-    with pytest.raises(ParameterError, match="ansi or rgb_array"):
-        game.render("svg")

@@ -353,3 +353,14 @@ def test_no_setting_that_construction_accepts_leads_to_nan_or_infinity(changes, 
             assert np.all(np.isfinite(array))
         assert np.all(np.isfinite(game.ledger()))
         assert np.all(step.metrics["welfare"][ended] <= step.metrics["optimal_welfare"][ended] * (1 + 1e-8))
+
+
+def test_first_agent_acts_only_in_its_phase():
+    game = VCGSlicingGame(VCGSlicingGame.make_config(rounds=2), 1, ("slice", "vsp"))
+    _, active = game.reset(np.zeros(1, np.uint64))
+    actions = {"slice": np.full((1, 10, 3), 3), "vsp": np.full((1, 10), 5)}
+    seen = [(bool(active["vsp"].all()), bool(active["slice"].any()))]
+    for _ in range(3):
+        active = game.step(actions).active
+        seen.append((bool(active["vsp"].any()), bool(active["slice"].all())))
+    assert seen == [(True, False), (False, True), (True, False), (False, True)]

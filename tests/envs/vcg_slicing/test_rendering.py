@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
-from ioa_marl.envs import rendering
 from ioa_marl.envs.vcg_slicing import render as vcg_slicing_render
 from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
-from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.markets.vcg_slicing.optimum import clarke_payments
 
 
@@ -22,19 +17,6 @@ def make(rounds=5, num_envs=1, policy="greedy", preset="paper", **settings):
     for _ in range(rounds):
         game.step({"slice": play()})
     return game
-
-
-@pytest.mark.parametrize(
-    ("preset", "rounds"), [("paper", 0), ("paper", 50), ("n50", 7), ("city", 3)], ids=lambda value: str(value)
-)
-def test_text_fits_and_images_have_their_size(preset, rounds):
-    game = make(rounds, preset=preset)
-    lines = game.render("ansi").splitlines()
-    assert max(map(len, lines)) <= vcg_slicing_render.COLUMNS
-    image = game.render("rgb_array")
-    assert image.shape == (rendering.HEIGHT, rendering.WIDTH, 3)
-    assert image.dtype == np.uint8
-    assert 0.02 < np.mean(image < 200) < 0.5
 
 
 @pytest.mark.parametrize("worth", [(1e-6, 1e9), (1e9, 1e9), (1e-6, 1e-6)])
@@ -109,32 +91,10 @@ def test_large_markets_leave_payments_out():
     assert "1985 more" in text
 
 
-def test_rendering_changes_nothing_and_draws_the_market_asked_for():
-    game = make(4, num_envs=3)
-    before = game.save()
-    texts = [game.render("ansi", index) for index in range(3)]
-    game.render("rgb_array", 1)
-    for name, array in game.save().items():
-        np.testing.assert_array_equal(array, before[name])
-    assert len(set(texts)) == 3
-    with pytest.raises(ParameterError, match="ansi or rgb_array"):
-        game.render("svg")
-
-
 def test_market_before_its_reset_renders():
     game = VCGSlicingGame(VCGSlicingGame.make_config("paper"))
     assert game.render("rgb_array").shape == (720, 1080, 3)
     assert "round 0 of 50" in game.render("ansi")
-
-
-def test_environment_and_text_need_no_matplotlib():
-    code = (
-        "import sys, numpy as np\n"
-        "from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame as G\n"
-        "game = G(G.make_config('paper')); game.reset(np.zeros(1, np.uint64)); game.render('ansi')\n"
-        "assert not {'matplotlib', 'torch'} & set(sys.modules)\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_with_a_bank_pictures_show_what_was_bid_and_charged_and_only_who_is_there():
