@@ -24,17 +24,17 @@ from ioa_marl.training.gif import Palette, packed
 class Scene:
     """One picture."""
 
-    preset: str
-    """Preset of the market."""
-    policy: str
-    """Scripted policy of every role that learns by default."""
-    step: int
+    preset: str | None = None
+    """Preset of the market; None: its first one."""
+    policy: str | None = None
+    """Scripted policy of every role that is controlled by default; None: the one that a role has of its own."""
+    step: int = 2
     """Steps played before the picture is taken."""
     seed: int = 0
     """Seed of the market, and its instance where it has one."""
 
 
-GALLERY = {
+SCENES = {
     # Three trades are made, two buyers wait for a partner, and the clocks still move.
     "double_dutch": Scene("paper", "two_phase", 30, seed=11),
     "stackelberg": Scene("city", "oracle", 10),
@@ -42,6 +42,8 @@ GALLERY = {
     "vcg_slicing": Scene("paper", "oracle", 3),
     "two_tier": Scene("paper", "oracle", 10),
 }
+"""Moments chosen because much is to be seen in them; a market without one is drawn after its second step."""
+GALLERY = {name: SCENES.get(name, Scene()) for name in registry.MARKETS}
 """For each market of the suite its picture, ``images/<market>.png``."""
 
 IMAGES = Path(__file__).parent / "images"
@@ -56,7 +58,7 @@ def play(market: str, scene: Scene) -> Game:
     seed = np.array([scene.seed], np.uint64)
     instance = {"instances": seed} if game_class.instanced else {}
     game.reset(seed, np.zeros(1, np.uint64), **instance)
-    policies = {role: game.scripted(scene.policy, role) for role in game.controlled_roles}
+    policies = {role: game.scripted(scene.policy or game.roles[role].scripted, role) for role in game.controlled_roles}
     for done in range(scene.step):
         step = game.step({role: policy() for role, policy in policies.items()})
         if step.terminated[0]:

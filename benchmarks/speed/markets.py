@@ -44,7 +44,7 @@ class Growth:
     """From small to large."""
 
 
-MARKETS = {
+GROWTH = {
     "double_dutch": Growth(
         "buyers, and as many sellers",
         # Every acceptance may take a tick of its own.
@@ -83,7 +83,7 @@ MARKETS = {
         ),
     ),
 }
-"""For each market of the suite the sizes at which it is measured."""
+"""For a market the sizes at which it is measured; one that is missing here is measured as its first preset only."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Speed:
 
 def sizes(market: str) -> list[Size]:
     """Return the sizes at which a market is measured, from small to large."""
-    return list(MARKETS[market].sizes)
+    return list(GROWTH[market].sizes) if market in GROWTH else []
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def growth_speeds(
 def measure_markets(effort: Effort, names: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure every market of the table; those that are not registered are skipped, and said to be."""
     out: dict[str, Any] = {"speed": [], "growth": [], "skipped": {}}
-    for market in MARKETS if names is None else names:
+    for market in registry.MARKETS if names is None else names:
         if market not in registry.env_names():
             out["skipped"][market] = "no market of this name is registered"
             print(f"{market}: skipped, no market of this name is registered", flush=True)
@@ -240,7 +240,7 @@ def measure_markets(effort: Effort, names: Sequence[str] | None = None) -> dict[
         batches = batch_speeds(market, game_class, effort)
         growth, skipped = growth_speeds(market, game_class, sizes(market), effort)
         out["speed"] += [speed.as_dict() for speed in batches]
-        out["growth"] += [{**speed.as_dict(), "counted": MARKETS[market].participants} for speed in growth]
+        out["growth"] += [{**speed.as_dict(), "counted": GROWTH[market].participants} for speed in growth]
         out["skipped"] |= skipped
         for row in (*out["speed"][-len(batches) :], *out["growth"][-len(growth) :]):
             size = f", {row['participants']} {row['counted']}" if row["participants"] is not None else ""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ioa_marl import registry
 from ioa_marl.envs import rendering as r
 
 if TYPE_CHECKING:
@@ -15,9 +17,8 @@ if TYPE_CHECKING:
 
 PLOTS = {"batch": "markets_batch.png", "growth": "markets_growth.png"}
 """Files of the plots, beside the tables."""
-_COLOURS = {
-    "double_dutch": r.BLUE, "stackelberg": r.ORANGE, "second_bid": r.GREEN, "vcg_slicing": r.PINK, "two_tier": r.YELLOW,
-}  # fmt: skip
+_PALETTE = (r.BLUE, r.GREEN, r.ORANGE, r.YELLOW, r.PINK, r.MUTED)
+_COLOURS = dict(zip(registry.MARKETS, itertools.cycle(_PALETTE), strict=False))
 """A market has the same colour in every plot, whichever others are there."""
 
 Row = dict[str, Any]

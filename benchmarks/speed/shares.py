@@ -12,8 +12,8 @@ from measure import Effort, quiet_collector
 from ioa_marl import registry
 from ioa_marl.foundations.errors import UserError
 
-LEARNERS = ("sac", "ppo", "diffusion_sac", "diffusion_sac_ref", "maddpg", "mean_field_ac", "independent_ac", "mappo")
-MARKETS = ("double_dutch", "stackelberg", "second_bid", "vcg_slicing", "two_tier")
+LEARNERS = tuple(name for name, target in registry.AGENTS.items() if ".learners." in target)
+MARKETS = tuple(registry.MARKETS)
 LONGEST = 15.0
 """After so many seconds there is no further round; a rollout of some pairings takes as long."""
 
@@ -51,9 +51,6 @@ def measure_shares(effort: Effort) -> tuple[list[dict[str, Any]], dict[str, str]
     rows, skipped = [], {}
     for market in MARKETS:
         for learner in LEARNERS:
-            if learner not in registry.agent_names():
-                skipped[f"{learner} on {market}"] = "no learner of this name is registered"
-                continue
             try:
                 row = share(learner, market, effort)
             except UserError as error:

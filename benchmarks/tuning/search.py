@@ -29,6 +29,7 @@ from spaces import (
     SEARCH_SHARE,
     WORST_SCORE,
     fixed,
+    markets_to_train_on,
 )
 
 from ioa_marl import registry
@@ -146,7 +147,7 @@ def record(rows: Sequence[dict[str, Any]]) -> None:
 def main() -> None:
     """Search, and write what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
-    every = [f"{market}/{learner}" for learner in GRIDS for market in MARKETS]
+    every = [f"{market}/{learner}" for learner in GRIDS for market in markets_to_train_on()]
     parser.add_argument("--only", nargs="+", choices=every, default=every, metavar="MARKET/LEARNER")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "tuning")

@@ -7,8 +7,11 @@ standard deviation of about one under random play, and sizes and numbers of upda
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
+
+from ioa_marl import registry
 
 Settings = dict[str, Any]
 
@@ -98,3 +101,11 @@ BASELINES: dict[str, dict[str, tuple[str, ...]]] = {
     "vcg_slicing": {"random": (), "greedy": (), "oracle": (), "equal_split": ()},
 }
 """Agents that do not learn, with what else has to be said where they play."""
+
+
+def markets_to_train_on() -> list[str]:
+    """Return the markets of the suite that have settings here; say which have none, and are left out."""
+    for name in registry.MARKETS:
+        if name not in MARKETS or name not in BASELINES:
+            print(f"{name}: left out, benchmarks/tuning/spaces.py has no settings for it", file=sys.stderr)
+    return [name for name in registry.MARKETS if name in MARKETS and name in BASELINES]

@@ -18,7 +18,7 @@ from typing import Any
 
 from joblib import Parallel, delayed
 from matplotlib.figure import Figure
-from spaces import BASELINES, GRIDS, MARKETS, ONE_THREAD
+from spaces import BASELINES, GRIDS, MARKETS, ONE_THREAD, markets_to_train_on
 
 from ioa_marl.leaderboard.query import read_store
 from ioa_marl.leaderboard.rows import Board, Row, arrange
@@ -182,7 +182,8 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     """Train, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=list(MARKETS), default=list(MARKETS), metavar="MARKET")
+    known = markets_to_train_on()
+    parser.add_argument("--only", nargs="+", choices=known, default=known, metavar="MARKET")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "learners")
     args = parser.parse_args()

@@ -56,15 +56,15 @@ def test_every_market_can_be_made_at_every_size(load, market):
 def test_smallest_size_and_every_batch_are_measured(load, market, monkeypatch):
     markets, quick = load("markets"), load("measure").Effort(rounds=2, seconds=0.001)
     monkeypatch.setattr(markets, "BATCHES", (1, 3))
-    monkeypatch.setattr(markets, "sizes", lambda name: [markets.MARKETS[name].sizes[0]])
+    monkeypatch.setattr(markets, "sizes", lambda name: [markets.GROWTH[name].sizes[0]])
     found = markets.measure_markets(quick, [market])
     assert [(row["interface"], row["batch"]) for row in found["speed"]] == [
         ("PettingZoo", 1), ("Game.step", 1), ("Game.step", 3),
     ]  # fmt: skip
     (growth,) = found["growth"]
-    assert growth["participants"] == markets.MARKETS[market].sizes[0][0]
-    assert growth["settings"] == markets.MARKETS[market].sizes[0][2]
-    assert growth["counted"] == markets.MARKETS[market].participants
+    assert growth["participants"] == markets.GROWTH[market].sizes[0][0]
+    assert growth["settings"] == markets.GROWTH[market].sizes[0][2]
+    assert growth["counted"] == markets.GROWTH[market].participants
     assert found["skipped"] == {}
     for row in (*found["speed"], growth):
         assert row["market"] == market

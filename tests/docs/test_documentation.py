@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ioa_marl import registry
+
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
 
@@ -20,6 +22,12 @@ def test_code_of_the_readme_runs(number, tmp_path, monkeypatch):
 
 def test_readme_has_its_examples():
     assert len(BLOCKS) >= 5
+
+
+def test_readme_names_everything_that_is_registered():
+    readme = (ROOT / "README.md").read_text()
+    missing = [name for name in (*registry.MARKETS, *registry.AGENTS) if f"`{name}`" not in readme]
+    assert not missing, f"README does not name {missing}"
 
 
 def modules_with_examples():
