@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,70 +19,84 @@ if TYPE_CHECKING:
 
     from ioa_marl.envs.double_dutch.game import DoubleDutchGame
 
-COLUMNS = 100
-"""Width of the text."""
-
+_TITLE = "Double Dutch auction"
 _COLOURS = (rendering.BLUE, rendering.ORANGE)
 _ARROWS = ("▼", "▲")
 _STEMS = 120
-"""With more bidders than this, lines from valuations to accepted clocks would only be a smear."""
+"""Number of lots above which the lines from valuations to accepted clocks are left out, because they would overlap."""
 
 
 @dataclass(frozen=True)
 class _Side:
-    """One side of an auction; bidders are in the order of eagerness, money is in units of account."""
+    """One side of an auction; bidders are ordered by eagerness, prices and valuations are in units of account."""
 
     name: str
+    """``buyer`` or ``seller``."""
     start: float
+    """Clock at the start."""
     clock: float
+    """Current clock."""
     valuations: NDArray[np.float64]
-    """(n,): highest values first, or lowest costs first."""
+    """(n,): values of the buyers, highest first, or costs of the sellers, lowest first."""
     accepted: NDArray[np.float64]
-    """(n,): the clock at which each accepted, NaN before."""
+    """(n,): clock that each bidder accepted; NaN before it accepts one."""
     trades: NDArray[np.bool_]
-    """(n,): who accepted and has a partner."""
+    """(n,): whether the bidder has accepted and has a partner."""
     last: tuple[float, int] | None
-    """Clock of the last acceptance, and how many accepted at it."""
+    """Clock of the last acceptance, and the number of bidders who accepted it; None before the first one."""
 
     @property
     def winners(self) -> int:
+        """Number of bidders who have accepted."""
         return int(np.isfinite(self.accepted).sum())
 
     @property
     def waiting(self) -> int:
+        """Number of bidders who have not accepted."""
         return len(self.accepted) - self.winners
 
 
 @dataclass(frozen=True)
 class _View:
-    """An auction as its pictures need it."""
+    """The properties of an auction that the pictures show."""
 
     sides: tuple[_Side, _Side]
+    """Buyers and sellers."""
     turn: int
+    """Side whose clock is running."""
     asking: bool
+    """Whether the bidders of that side are offered the clock next, rather than the auctioneer having to move it."""
     closed: bool
+    """Whether the auction is over."""
     ticks: int
+    """Ticks played."""
     max_ticks: int
+    """Largest number of ticks."""
     digits: int
-    """Decimals that prices need."""
+    """Number of decimals of a price."""
     efficient_trades: int
+    """Number of trades in the welfare optimum."""
     totals: dict[str, float]
+    """Metrics of the episode so far."""
 
-    def price(self, amount: float) -> str:
-        return f"{amount:,.{self.digits}f}"
+    def price(self, value: float) -> str:
+        """Return a price as text."""
+        return f"{value:,.{self.digits}f}"
 
     @property
     def trades(self) -> int:
+        """Number of trades."""
         return int(self.totals["trades"])
 
     @property
     def efficiency(self) -> float:
+        """Welfare over the optimal welfare."""
         best = self.totals["optimal_welfare"]
         return self.totals["welfare"] / best if best > 0.0 else 1.0
 
     @property
     def price_range(self) -> tuple[float, float]:
-        """Lowest and highest price that the auction can show."""
+        """Lowest and highest price among clocks and valuations [units of account]."""
         buyers, sellers = self.sides
         prices = [buyers.start, sellers.start, buyers.clock, sellers.clock]
         prices += [*buyers.valuations[:1], *buyers.valuations[-1:]]
@@ -91,57 +105,57 @@ class _View:
 
     @property
     def headline(self) -> str:
+        """Progress of the auction."""
         if self.closed:
             return f"tick {self.ticks}  ·  closed"
         return f"tick {self.ticks}  ·  {self.sides[self.turn].name}s' turn"
 
     @property
     def sentence(self) -> str:
-        """What happens next, or what came of it."""
+        """What happens next, or the result of a closed auction, in one sentence."""
         if self.closed:
-            return f"{_plural(self.trades, 'trade')} at the clearing price {self.price(self.totals['price'])}"
+            trades = rendering.counted(self.trades, "trade")
+            return f"{trades} at the clearing price {self.price(self.totals['price'])}"
         side = self.sides[self.turn]
         if self.asking:
-            return f"asking {_plural(side.waiting, 'waiting ' + side.name)} at {self.price(side.clock)}"
+            return f"asking {rendering.counted(side.waiting, 'waiting ' + side.name)} at {self.price(side.clock)}"
         return f"no {side.name} accepted {self.price(side.clock)}: the auctioneer moves the clock"
 
 
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def _side(game: DoubleDutchGame, b: int, side: int) -> _Side:
+    """Return the properties of a side of auction ``b`` that the pictures show."""
     state, tick = game.market, game.config.tick
     n, winners = int(state.size[b, side]), int(state.winners[b, side])
-    accepting = state.order[b, side, :n]
-    valuation = state.valuation[b, side, accepting]
-    # `order` lists acceptors first; the picture shows everybody by eagerness.
-    keenest = np.lexsort((accepting, -valuation if side == BUYERS else valuation))
-    clocks = state.accepted_at[b, side, accepting[keenest]]
+    bidders = state.order[b, side, :n]
+    valuation = state.valuation[b, side, bidders]
+    # In `order` the winners come first; the pictures show all bidders by eagerness.
+    eagerness = np.lexsort((bidders, -valuation if side == BUYERS else valuation))
+    clocks = state.accepted_at[b, side, bidders[eagerness]]
     last = int(state.recent[b, side, 0])
     return _Side(
         name=("buyer", "seller")[side],
         start=(game.config.buyer_clock, game.config.seller_clock)[side],
         clock=float(state.clock[b, side] * tick),
-        valuations=valuation[keenest],
+        valuations=valuation[eagerness],
         accepted=np.where(clocks >= 0, clocks * tick, np.nan),
-        trades=keenest < int(state.winners[b].min()),
+        trades=eagerness < int(state.winners[b].min()),
         last=(last * tick, int((clocks == last).sum())) if winners else None,
     )
 
 
-def _view(game: DoubleDutchGame, index: int) -> _View:
+def _view(game: DoubleDutchGame, b: int) -> _View:
+    """Return the properties of auction ``b`` that the pictures show."""
     state = game.market
-    totals = dict(zip(Metrics.names(), plain_view(state.totals)[index].tolist(), strict=True))
-    buyers, sellers = _side(game, index, BUYERS), _side(game, index, SELLERS)
+    totals = dict(zip(Metrics.names(), plain_view(state.totals)[b].tolist(), strict=True))
+    buyers, sellers = _side(game, b, BUYERS), _side(game, b, SELLERS)
     pairs = min(len(buyers.valuations), len(sellers.valuations))
     return _View(
         sides=(buyers, sellers),
-        turn=int(state.side[index]),
-        asking=not state.deciding[index],
-        # Ticks and efficiency are filled in at the end; an auction without bidders ends at tick 0.
+        turn=int(state.side[b]),
+        asking=not state.deciding[b],
+        # Ticks and efficiency are written at the end; an auction without bidders ends at tick 0.
         closed=totals["ticks"] > 0.0 or totals["efficiency"] > 0.0,
-        ticks=int(state.ticks[index]),
+        ticks=int(state.ticks[b]),
         max_ticks=game.config.max_ticks,
         digits=max(2, len(f"{game.config.tick:.6f}".rstrip("0").partition(".")[2])),
         efficient_trades=int((buyers.valuations[:pairs] > sellers.valuations[:pairs]).sum()),
@@ -150,29 +164,27 @@ def _view(game: DoubleDutchGame, index: int) -> _View:
 
 
 def figure(game: DoubleDutchGame, index: int = 0) -> Figure:
-    """Return the picture of an auction as a matplotlib figure, for saving in any format.
+    """Return the picture of an auction as a Matplotlib figure, which can be saved in any format.
 
-    Demand and supply are staircases, the clocks are lines that close in on each other, every acceptance is a
-    point at the clock that was accepted. Light green is the welfare still to be gained, dark green what the
-    trades so far have realised.
+    Demand and supply are staircases, the two clocks are horizontal lines that approach each other, and every
+    acceptance is a circle at the accepted clock. The light green area is the possible welfare, the dark green area the
+    welfare of the trades so far.
 
     Parameters
     ----------
     game : DoubleDutchGame
         Batch of auctions.
     index : int, default 0
-        Which auction of the batch.
+        Index of the auction in the batch.
 
     Returns
     -------
     Figure
         1080 × 720 pixels.
     """
-    from matplotlib.ticker import MaxNLocator
-
     view = _view(game, index)
-    drawn = rendering.new_figure()
-    _draw_header(drawn, view)
+    drawn = rendering.titled_figure(_TITLE, view.headline, view.sentence, _colour_of_turn(view))
+    _draw_tiles(drawn, view)
     axes = drawn.add_axes((0.075, 0.15, 0.775, 0.605))
     rendering.style_axes(
         axes, "lots, buyers from the highest value down, sellers from the lowest cost up", "price per lot"
@@ -182,7 +194,7 @@ def figure(game: DoubleDutchGame, index: int = 0) -> Figure:
     lots = max(1, *(len(side.valuations) for side in view.sides))
     axes.set_xlim(0, lots)
     axes.set_ylim(low - margin, high + margin)
-    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+    rendering.count_along_x(axes)
     _draw_welfare(axes, view)
     for side, colour in zip(view.sides, _COLOURS, strict=True):
         _draw_bidders(axes, side, colour, lots)
@@ -191,60 +203,48 @@ def figure(game: DoubleDutchGame, index: int = 0) -> Figure:
     return drawn
 
 
-def _draw_header(drawn: Figure, view: _View) -> None:
-    active = rendering.INK if view.closed else _COLOURS[view.turn]
-    drawn.text(0.03, 0.957, "Double Dutch auction", fontsize=19, fontweight="bold", color=rendering.INK, va="center")
-    drawn.text(
-        0.97, 0.957, view.headline, fontsize=13, fontweight="bold", color=rendering.PAPER, ha="right", va="center",
-        bbox={"boxstyle": "round,pad=0.45", "facecolor": active, "edgecolor": active},
-    )  # fmt: skip
-    drawn.text(0.03, 0.912, view.sentence, fontsize=12, color=rendering.MUTED, va="center")
+def _colour_of_turn(view: _View) -> str:
+    return rendering.INK if view.closed else _COLOURS[view.turn]
+
+
+def _draw_tiles(drawn: Figure, view: _View) -> None:
     totals = view.totals
-    y = 0.848
-    rendering.tile(drawn, 0.03, y, "welfare", f"{totals['welfare']:,.1f}", f"of {totals['optimal_welfare']:,.1f}")
-    rendering.progress_bar(drawn, 0.03, y - 0.062, 0.21, view.efficiency, rendering.GREEN)
-    rendering.tile(drawn, 0.29, y, "efficiency", f"{view.efficiency:.1%}")
-    rendering.tile(drawn, 0.42, y, "trades", f"{view.trades:,}", f"of {view.efficient_trades:,} efficient")
-    rendering.tile(drawn, 0.63, y, "messages", f"{totals['messages']:,.0f}")
-    rendering.tile(drawn, 0.80, y, "auctioneer's return", f"{totals['return']:,.1f}".replace("-", "−"))
+    welfare, optimum = f"{totals['welfare']:,.1f}", f"of {totals['optimal_welfare']:,.1f}"
+    rendering.progress_tile(drawn, "welfare", welfare, optimum, view.efficiency)
+    rendering.tile(drawn, 0.29, "efficiency", f"{view.efficiency:.1%}")
+    rendering.tile(drawn, 0.42, "trades", f"{view.trades:,}", f"of {view.efficient_trades:,} efficient")
+    rendering.tile(drawn, 0.63, "messages", f"{totals['messages']:,.0f}")
+    rendering.tile(drawn, 0.80, "auctioneer's return", f"{totals['return']:,.1f}".replace("-", "−"))
 
 
 def _draw_welfare(axes: Axes, view: _View) -> None:
-    """Shade the gains from trade, and over them those that the trades made so far have realised.
+    """Shade the possible welfare and over it the welfare of the trades so far.
 
-    Traders' values and costs are sorted among themselves, so that the dark area is their welfare exactly.
+    The values and the costs of the trading bidders are each sorted, so that the dark area equals their welfare.
     """
     buyers, sellers = view.sides
     best = view.efficient_trades
-    x, top = rendering.staircase(buyers.valuations[:best])
-    axes.fill_between(
-        x, rendering.staircase(sellers.valuations[:best])[1], top, color=rendering.GREEN, alpha=0.13, lw=0
-    )
-    x, top = rendering.staircase(buyers.valuations[buyers.trades])
-    bottom = rendering.staircase(sellers.valuations[sellers.trades])[1]
-    axes.fill_between(x, bottom, top, where=top >= bottom, color=rendering.GREEN, alpha=0.35, lw=0)
-    axes.fill_between(x, bottom, top, where=top < bottom, color=rendering.PINK, alpha=0.5, lw=0)
+    rendering.shade_gains(axes, buyers.valuations[:best], sellers.valuations[:best], 0.13)
+    x, values = rendering.staircase(buyers.valuations[buyers.trades])
+    costs = rendering.staircase(sellers.valuations[sellers.trades])[1]
+    axes.fill_between(x, costs, values, where=values >= costs, color=rendering.GREEN, alpha=0.35, lw=0)
+    axes.fill_between(x, costs, values, where=values < costs, color=rendering.PINK, alpha=0.5, lw=0)
 
 
 def _draw_bidders(axes: Axes, side: _Side, colour: str, lots: int) -> None:
+    """Draw the valuations of a side and the clocks that its bidders accepted; a filled circle has a partner."""
     width = 2.2 if lots <= 200 else 1.2
     axes.plot(*rendering.staircase(side.valuations), color=colour, linewidth=width, solid_capstyle="butt", zorder=3)
-    at = np.arange(len(side.valuations)) + 0.5
+    x = np.arange(len(side.valuations)) + 0.5
     if lots <= _STEMS:
-        axes.vlines(at, side.valuations, side.accepted, color=colour, alpha=0.45, linewidth=1.0, zorder=3)
+        axes.vlines(x, side.valuations, side.accepted, color=colour, alpha=0.45, linewidth=1.0, zorder=3)
     size = float(np.clip(340.0 / lots, 3.0, 8.0))
-    for chosen, face in ((side.trades, colour), (~side.trades, rendering.PAPER)):
-        axes.plot(
-            at[chosen], side.accepted[chosen],
-            linestyle="none", marker="o", markersize=size, markerfacecolor=face, markeredgecolor=colour,
-            markeredgewidth=1.6 if lots <= 200 else 0.8, zorder=5,
-        )  # fmt: skip
+    rendering.circles(axes, x, side.accepted, side.trades, colour, size, 1.6 if lots <= 200 else 0.8)
 
 
 def _draw_clocks(axes: Axes, view: _View) -> None:
-    """Draw the clocks as lines behind which lies what they have swept, and label them in the margin."""
-    low, high = axes.get_ylim()
-    labels: list[tuple[float, str, str, bool]] = []  # from below, where prices are equal
+    """Draw the clocks as lines, shade the prices that they have passed, and label them in the margin."""
+    tags: list[rendering.Tag] = []  # from below, which decides where prices are equal
     for number, (side, colour, arrow) in enumerate(zip(view.sides, _COLOURS, _ARROWS, strict=True)):
         active = not view.closed and number == view.turn
         axes.axhspan(side.start, side.clock, color=colour, alpha=0.06, lw=0, zorder=0)
@@ -253,31 +253,25 @@ def _draw_clocks(axes: Axes, view: _View) -> None:
             linestyle="-" if active else (0, (5, 3)), zorder=4,
         )  # fmt: skip
         words = f"{side.name} clock\n{view.price(side.clock)} {arrow}"
-        labels.insert(0, (side.clock, words, colour, active))
+        tags.insert(0, rendering.Tag(side.clock, words, colour, active))
     if view.closed:
         price = view.totals["price"]
         axes.axhline(price, color=rendering.INK, linewidth=2.0, zorder=4)
-        labels.insert(1, (price, f"clearing price\n{view.price(price)}", rendering.INK, True))
-    height = (high - low) / axes.bbox.height
-    shown = rendering.spread([label[0] for label in labels], 54 * height, low + 22 * height, high - 22 * height)
-    for (at, words, colour, filled), y in zip(labels, shown, strict=True):
-        rendering.tag(axes, at, y, words, colour, filled)
+        tags.insert(1, rendering.Tag(price, f"clearing price\n{view.price(price)}", rendering.INK, True))
+    rendering.draw_tags(axes, tags)
 
 
 def _draw_legend(drawn: Figure) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    point: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 7, "color": rendering.INK}
+    ink = rendering.INK
     entries = [
-        Line2D([], [], color=rendering.BLUE, lw=2.2, label="buyers' values"),
-        Line2D([], [], color=rendering.ORANGE, lw=2.2, label="sellers' costs"),
-        Patch(facecolor=rendering.GREEN, alpha=0.15, lw=0, label="possible welfare"),
-        Patch(facecolor=rendering.GREEN, alpha=0.45, lw=0, label="realised welfare"),
-        Line2D([], [], label="accepted, trades", **point),
-        Line2D([], [], label="accepted, no partner", markerfacecolor=rendering.PAPER, **point),
+        rendering.line_entry("buyers' values", rendering.BLUE, 2.2),
+        rendering.line_entry("sellers' costs", rendering.ORANGE, 2.2),
+        rendering.area_entry("possible welfare", rendering.GREEN, alpha=0.15),
+        rendering.area_entry("realised welfare", rendering.GREEN, alpha=0.45),
+        rendering.mark_entry("accepted, trades", "o", ink, 7),
+        rendering.mark_entry("accepted, no partner", "o", ink, 7, markerfacecolor=rendering.PAPER),
     ]
-    rendering.legend(drawn, entries, y=0.012, fontsize=9.5, handlelength=1.6, columnspacing=1.6, handletextpad=0.6)
+    rendering.legend(drawn, entries, y=0.012, columnspacing=1.6)
 
 
 def text(game: DoubleDutchGame, index: int = 0) -> str:
@@ -288,45 +282,47 @@ def text(game: DoubleDutchGame, index: int = 0) -> str:
     game : DoubleDutchGame
         Batch of auctions.
     index : int, default 0
-        Which auction of the batch.
+        Index of the auction in the batch.
 
     Returns
     -------
     str
-        Clocks as bars over a common price axis, where bidders wait and where they accepted, and the figures.
+        Clocks as bars over a common price axis, densities of the valuations of waiting bidders and of the accepted
+        clocks, and the metrics.
     """
     view = _view(game, index)
-    width = COLUMNS - 31
+    width = rendering.COLUMNS - 31
     low, high = view.price_range
     low, high = (low, high) if high > low else (low, low + 1.0)
-    lines = [f"Double Dutch auction  ·  {view.headline}  (of {view.max_ticks})", view.sentence, ""]
-    scale = f"{low:,.2f}" + f"{high:,.2f}".rjust(width - len(f"{low:,.2f}"))
-    lines.append(" " * 29 + scale)
+    lines = [f"{_TITLE}  ·  {view.headline}  (of {view.max_ticks})", view.sentence, ""]
+    lines.append(" " * 29 + rendering.text_scale(low, high, width))
     for number, (side, arrow) in enumerate(zip(view.sides, _ARROWS, strict=True)):
         mark = "►" if number == view.turn and not view.closed else " "
-        share = (side.clock - low) / (high - low)
-        bar = rendering.text_bar(share if number else 1.0 - share, width, from_right=number == BUYERS)
-        lines.append(f"{mark} {side.name + ' clock':<13}{view.price(side.clock):>9} {arrow}  ▕{bar}▏")
-    waiting = [np.isnan(side.accepted) for side in view.sides]
-    for title, sides in (("wait", waiting), ("accepted", [~w for w in waiting])):
-        for side, chosen in zip(view.sides, sides, strict=True):
-            prices = side.valuations[chosen] if title == "wait" else side.accepted[chosen]
-            row = rendering.text_density(prices, low, high, width)
-            lines.append(f"  {side.name + 's'} {title:<12}"[:22].ljust(22) + f"{len(prices):>5,} ▕{row}▏")
-    return "\n".join([*lines, "", *_figures(view)])
+        part = (side.clock - low) / (high - low)
+        bar = rendering.text_bar(part if number == SELLERS else 1.0 - part, width, from_right=number == BUYERS)
+        lines.append(f"{mark} {side.name + ' clock':<13}{view.price(side.clock):>9} {arrow}  {rendering.framed(bar)}")
+    waiting = [side.valuations[np.isnan(side.accepted)] for side in view.sides]
+    accepted = [side.accepted[np.isfinite(side.accepted)] for side in view.sides]
+    for title, prices_of_sides in (("wait", waiting), ("accepted", accepted)):
+        for side, prices in zip(view.sides, prices_of_sides, strict=True):
+            density = rendering.framed(rendering.text_density(prices, low, high, width))
+            lines.append(f"  {side.name + 's'} {title:<12}"[:22].ljust(22) + f"{len(prices):>5,} {density}")
+    return "\n".join([*lines, "", *_metric_lines(view)])
 
 
-def _figures(view: _View) -> list[str]:
+def _metric_lines(view: _View) -> list[str]:
+    """Return the table of both sides and the metrics of the episode so far."""
     totals = view.totals
     rows = [["", "bidders", "accepted", "waiting", "last acceptance"]]
     for side in view.sides:
         last = "-" if side.last is None else f"{side.last[1]:,} at {view.price(side.last[0])}"
         rows.append([f"{side.name}s", f"{len(side.accepted):,}", f"{side.winners:,}", f"{side.waiting:,}", last])
     welfare = f"welfare {totals['welfare']:,.2f} of {totals['optimal_welfare']:,.2f}"
+    bar = rendering.framed(rendering.text_bar(view.efficiency, 20))
     return [
         *("  " + line for line in rendering.text_table(rows)),
         "",
-        f"  {welfare}   ▕{rendering.text_bar(view.efficiency, 20)}▏ {view.efficiency:.1%}",
+        f"  {welfare}   {bar} {view.efficiency:.1%}",
         f"  trades {view.trades:,} of {view.efficient_trades:,} efficient"
         f"   messages {totals['messages']:,.0f}   regret {totals['regret']:,.2f}"
         f"   return {totals['return']:,.2f}",
