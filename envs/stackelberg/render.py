@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
     from ioa_marl.envs.stackelberg.game import StackelbergGame
 
-COLUMNS = 100
-"""Width of the text."""
-
+_TITLE = "Stackelberg market"
 _COLOURS = ((rendering.BLUE, rendering.GREEN, "#56B4E9"), (rendering.ORANGE, rendering.YELLOW, rendering.PINK))
 _OTHERS = "#C4C9D1"
 _LIGHT = frozenset({"#56B4E9", rendering.YELLOW, rendering.PINK, _OTHERS})
@@ -43,11 +41,17 @@ class _Leader:
     """The properties of a leader that the pictures show; money in units, loads in Mbit."""
 
     name: str
+    """Role and number."""
     colour: str
+    """Colour of its bars and its curve."""
     price: float
+    """Posted unit price [units/Mbit]."""
     cost: float
+    """Unit cost [units/Mbit]."""
     sales: float
+    """Load sold in the last round."""
     profit: float
+    """Profit in the last round."""
     best: BestResponse | None
     """Its best price against the others' prices, at exact answers; None if it was not searched."""
     demand: NDArray[np.float64]
@@ -58,9 +62,12 @@ class _Leader:
 class _View:
     """The properties of a market that the pictures show."""
 
+    played: int
+    """Number of rounds played."""
     rounds: int
-    last: int
+    """Number of rounds of the episode."""
     cap: float
+    """Largest unit price [units/Mbit]."""
     prices: NDArray[np.float64]
     """(prices,): unit prices of the demand curves [units/Mbit]."""
     leaders: tuple[list[_Leader], list[_Leader]]
@@ -72,7 +79,7 @@ class _View:
     buys: NDArray[np.bool_]
     """(wireless,): whether the wireless agent bought."""
     reach: NDArray[np.int64]
-    """(2, wireless): leaders in reach."""
+    """(2, wireless): mobile and fixed agent in reach of each wireless agent."""
     loads: NDArray[np.float64]
     """(wireless,): workloads [Mbit]."""
     utilities: NDArray[np.float64]
@@ -99,12 +106,12 @@ class _View:
     @property
     def headline(self) -> str:
         """Progress of the episode."""
-        return f"round {self.rounds} of {self.last}" + ("  ·  closed" if self.rounds == self.last else "")
+        return rendering.round_headline(self.played, self.rounds)
 
     @property
     def sentence(self) -> str:
         """Summary of the last round in one sentence."""
-        if self.rounds == 0:
+        if self.played == 0:
             return "no prices yet: the leaders post first, then the wireless agents split their tasks"
         mobile, fixed = (sum(leader.sales for leader in side) for side in self.leaders)
         total = max(mobile + fixed, 1e-12)
@@ -120,6 +127,7 @@ class _View:
 
 
 def _leaders(game: StackelbergGame, b: int, side: int, prices: NDArray[np.float64]) -> list[_Leader]:
+    """Return the leaders of a side of market ``b``, first those whose demand at ``prices`` is drawn."""
     market, config, count = game.market, game.config, getattr(game.config, LEADERS[side])
     mask = np.arange(game.num_envs) == b
     deviations = Deviation.zeros(game.num_envs, count)
@@ -150,37 +158,34 @@ def _leaders(game: StackelbergGame, b: int, side: int, prices: NDArray[np.float6
     return out
 
 
-def _view(game: StackelbergGame, index: int, most: int) -> _View:
+def _view(game: StackelbergGame, b: int, most: int) -> _View:
+    """Return the properties of market ``b`` that the pictures show, with up to ``most`` wireless agents one by one."""
     market, config = game.market, game.config
     prices = np.linspace(0.0, config.price_cap, _PRICES)
-    leaders = (_leaders(game, index, MOBILE, prices), _leaders(game, index, FIXED, prices))
-    reach = market.reach[index].astype(np.int64)
-    # Among many wireless agents, those are shown whose leaders have a colour of their own.
-    named = {leader.name for side in leaders for leader in side[:_CURVES]}
-    known = sum(
-        np.array([f"{LEADERS[side]} {leader}" in named for leader in range(getattr(config, LEADERS[side]))])[
-            reach[side]
-        ].astype(int)
-        for side in range(2)
-    )
-    rows = np.sort(np.argsort(-known, kind="stable")[:most])
+    leaders = (_leaders(game, b, MOBILE, prices), _leaders(game, b, FIXED, prices))
+    reach = market.reach[b].astype(np.int64)
+    # Among many wireless agents, those come first whose leaders have a colour of their own.
+    names = {leader.name for side in leaders for leader in side[:_CURVES]}
+    coloured = [np.array([f"{role} {i}" in names for i in range(getattr(config, role))], np.int64) for role in LEADERS]
+    coloured_leaders = coloured[MOBILE][reach[MOBILE]] + coloured[FIXED][reach[FIXED]]
+    rows = np.sort(np.argsort(-coloured_leaders, kind="stable")[:most])
     return _View(
-        rounds=int(market.round[index]),
-        last=config.rounds,
+        played=int(market.round[b]),
+        rounds=config.rounds,
         cap=config.price_cap,
         prices=prices,
         leaders=leaders,
         rows=rows,
-        shares=market.share[index].copy(),
-        buys=market.buys[index].copy(),
+        shares=market.share[b].copy(),
+        buys=market.buys[b].copy(),
         reach=reach,
-        loads=market.traits["load"][index].copy(),
-        utilities=market.utility[index].copy(),
+        loads=market.traits["load"][b].copy(),
+        utilities=market.utility[b].copy(),
     )
 
 
 def figure(game: StackelbergGame, index: int = 0) -> Figure:
-    """Return the picture of a market as a matplotlib figure, for saving in any format.
+    """Return the picture of a market as a Matplotlib figure, which can be saved in any format.
 
     The left panels show what each leader would sell at every price while the others keep theirs. A dot marks the posted
     price, a diamond the best one, and dotted lines are unit costs. In a dynamic market this is the demand of the next
@@ -200,8 +205,8 @@ def figure(game: StackelbergGame, index: int = 0) -> Figure:
         1080 × 720 pixels.
     """
     view = _view(game, index, _DRAWN)
-    drawn = rendering.new_figure()
-    _draw_header(drawn, view)
+    drawn = rendering.titled_figure(_TITLE, view.headline, view.sentence)
+    _draw_tiles(drawn, view)
     for side, bottom in ((MOBILE, 0.465), (FIXED, 0.115)):
         _draw_demand(drawn.add_axes((0.07, bottom, 0.34, 0.255)), view, side)
     _draw_shares(drawn.add_axes((0.475, 0.115, 0.24, 0.605)), view)
@@ -210,39 +215,32 @@ def figure(game: StackelbergGame, index: int = 0) -> Figure:
     return drawn
 
 
-def _draw_header(drawn: Figure, view: _View) -> None:
-    drawn.text(0.03, 0.957, "Stackelberg market", fontsize=19, fontweight="bold", color=rendering.INK, va="center")
-    drawn.text(
-        0.97, 0.957, view.headline, fontsize=13, fontweight="bold", color=rendering.PAPER, ha="right", va="center",
-        bbox={"boxstyle": "round,pad=0.45", "facecolor": rendering.INK, "edgecolor": rendering.INK},
-    )  # fmt: skip
-    drawn.text(0.03, 0.912, view.sentence, fontsize=12, color=rendering.MUTED, va="center")
-    y = 0.848
-    rendering.tile(drawn, 0.03, y, "leaders earn", f"{view.profit:,.1f}", "this round")
+def _draw_tiles(drawn: Figure, view: _View) -> None:
+    rendering.tile(drawn, 0.03, "leaders earn", f"{view.profit:,.1f}", "this round")
     if view.nash_conv is not None:
         note = f"{view.nash_conv / view.profit:.1%} of it" if view.profit > 0.0 else ""
-        rendering.tile(drawn, 0.27, y, "gain by deviating", f"{view.nash_conv:,.2f}", note)
-    rendering.tile(drawn, 0.52, y, "wireless agents gain", f"{view.utilities.sum():,.1f}")
-    taking = float(view.buys.mean())
-    rendering.tile(drawn, 0.76, y, "take part", f"{taking:.0%}", f"{int(view.buys.sum()):,} of {len(view.buys):,}")
+        rendering.tile(drawn, 0.27, "gain by deviating", f"{view.nash_conv:,.2f}", note)
+    rendering.tile(drawn, 0.52, "wireless agents gain", f"{view.utilities.sum():,.1f}")
+    buyers = f"{int(view.buys.sum()):,} of {len(view.buys):,}"
+    rendering.tile(drawn, 0.76, "take part", f"{float(view.buys.mean()):.0%}", buyers)
 
 
 def _draw_demand(axes: Axes, view: _View, side: int) -> None:
+    """Draw the demand curves of a side with the unit costs, the posted prices and the best prices."""
     rendering.style_axes(axes, "unit price [units/Mbit]" if side == FIXED else "", "load sold [Mbit]")
-    named = f"{LEADERS[side]} agents"
     count = len(view.leaders[side])
     note = f" ({_CURVES} of {count:,})" if count > _CURVES else ""
-    axes.set_title(f"demand for {named}{note}", fontsize=12, color=rendering.INK, fontweight="bold", loc="left", pad=6)
+    rendering.title_axes(axes, f"demand for {LEADERS[side]} agents{note}")
     shown = [leader for leader in view.leaders[side] if len(leader.demand)]
     top = max((float(leader.demand.max(initial=0.0)) for leader in shown), default=0.0)
     # The curves are 0 beyond these prices, so the axis ends there.
     ends = [float(view.prices[leader.demand > 0.0].max(initial=leader.price)) for leader in shown]
-    axes.set_xlim(0.0, min(max(ends, default=view.cap) * 1.1 + 1e-9, view.cap) if view.rounds else view.cap)
+    axes.set_xlim(0.0, min(max(ends, default=view.cap) * 1.1 + 1e-9, view.cap) if view.played else view.cap)
     axes.set_ylim(0.0, max(top, 1e-9) * 1.12)
     for leader in shown:
         axes.axvline(leader.cost, color=leader.colour, linewidth=1.2, linestyle=(0, (1, 2)))
         axes.plot(view.prices, leader.demand, color=leader.colour, linewidth=2.2, label=leader.name, alpha=0.9)
-        if view.rounds == 0:
+        if view.played == 0:
             continue
         at = float(np.interp(leader.price, view.prices, leader.demand))
         axes.plot([leader.price], [at], color=leader.colour, marker="o", markersize=11, markeredgecolor=rendering.INK)
@@ -252,25 +250,24 @@ def _draw_demand(axes: Axes, view: _View, side: int) -> None:
                 [leader.best.price], [height], color=rendering.PAPER, marker="D", markersize=7,
                 markeredgecolor=leader.colour, markeredgewidth=2.0,
             )  # fmt: skip
-    if view.rounds:
+    if view.played:
         axes.legend(loc="upper right", frameon=False, fontsize=9.5, labelcolor=rendering.INK, handlelength=1.4)
 
 
 def _draw_shares(axes: Axes, view: _View) -> None:
     """Draw a bar for each wireless agent: its mobile agent's share on the left, its fixed agent's on the right."""
-    rendering.style_axes(axes, "share of the task", "")
+    rendering.style_axes(axes, "share of the task", "", grid=None)
     note = f" ({len(view.rows)} of {len(view.shares):,})" if len(view.rows) < len(view.shares) else ""
-    axes.set_title(f"who buys from whom{note}", fontsize=12, color=rendering.INK, fontweight="bold", loc="left", pad=6)
-    axes.grid(visible=False)
+    rendering.title_axes(axes, f"who buys from whom{note}")
     n = len(view.rows)
     axes.set_xlim(0.0, 1.0)
     axes.set_ylim(max(n, 4) - 0.4, -0.6)
-    small = 9.5 if n <= 14 else 7.5
+    fontsize = 9.5 if n <= 14 else 7.5
     for row, i in enumerate(view.rows):
         if not view.buys[i]:
             axes.barh(row, 1.0, height=0.74, color=rendering.PAPER, edgecolor=rendering.GRID, linewidth=1.0)
-            words = "buys nothing" if view.rounds else ""
-            axes.text(0.5, row, words, ha="center", va="center", fontsize=small, color=rendering.MUTED)
+            words = "buys nothing" if view.played else ""
+            axes.text(0.5, row, words, ha="center", va="center", fontsize=fontsize, color=rendering.MUTED)
             continue
         share = float(view.shares[i])
         for side, start, width in ((0, 0.0, share), (1, share, 1.0 - share)):
@@ -280,16 +277,15 @@ def _draw_shares(axes: Axes, view: _View) -> None:
                 words = f"{LEADERS[side][0]}{leader}  {width:.0%}"
                 ink = rendering.INK if view.colour(side, leader) in _LIGHT else rendering.PAPER
                 at = start + width / 2
-                axes.text(at, row, words, ha="center", va="center", fontsize=small, color=ink, fontweight="bold")
+                axes.text(at, row, words, ha="center", va="center", fontsize=fontsize, color=ink, fontweight="bold")
     axes.set_yticks(np.arange(n))
-    axes.set_yticklabels([f"w{i}" for i in view.rows], fontsize=small + 0.5)
+    axes.set_yticklabels([f"w{i}" for i in view.rows], fontsize=fontsize + 0.5)
 
 
 def _draw_profits(axes: Axes, view: _View) -> None:
-    rendering.style_axes(axes, "units", "")
-    axes.set_title("profit, and the best", fontsize=12, color=rendering.INK, fontweight="bold", loc="left", pad=6)
-    axes.grid(axis="y", visible=False)
-    axes.grid(axis="x", color=rendering.GRID, linewidth=0.8)
+    """Draw the profits of the leaders as bars, and as outlines the profits at their best prices."""
+    rendering.style_axes(axes, "units", "", grid="x")
+    rendering.title_axes(axes, "profit, and the best")
     shown = [leader for side in view.leaders for leader in side[: max(_CURVES, 6)]]
     values = [leader.profit for leader in shown] + [leader.best.profit for leader in shown if leader.best is not None]
     low, high = min([0.0, *values]), max([1e-9, *values])
@@ -311,20 +307,15 @@ def _draw_profits(axes: Axes, view: _View) -> None:
 
 
 def _draw_legend(drawn: Figure) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    mark: dict[str, Any] = {"linestyle": "none", "color": rendering.MUTED}
+    ink, muted, paper = rendering.INK, rendering.MUTED, rendering.PAPER
     entries = [
-        Line2D([], [], marker="o", markersize=10, markeredgecolor=rendering.INK, label="posted price", **mark),
-        Line2D([], [], marker="D", markersize=7, markerfacecolor=rendering.PAPER, mew=2.0, label="best price", **mark),
-        Line2D([], [], color=rendering.MUTED, lw=1.2, linestyle=(0, (1, 2)), label="unit cost"),
-        Patch(facecolor=rendering.MUTED, alpha=0.85, lw=0, label="profit"),
-        Patch(
-            facecolor="none", edgecolor=rendering.INK, lw=1.2, label="profit at the best price, the others unchanged"
-        ),
+        rendering.mark_entry("posted price", "o", muted, 10, markeredgecolor=ink),
+        rendering.mark_entry("best price", "D", muted, 7, markerfacecolor=paper, mew=2.0),
+        rendering.line_entry("unit cost", muted, 1.2, (0, (1, 2))),
+        rendering.area_entry("profit", muted, alpha=0.85),
+        rendering.area_entry("profit at the best price, the others unchanged", "none", edgecolor=ink, lw=1.2),
     ]
-    rendering.legend(drawn, entries, y=0.008, fontsize=9.5, handlelength=1.6, columnspacing=1.8, handletextpad=0.6)
+    rendering.legend(drawn, entries)
 
 
 def text(game: StackelbergGame, index: int = 0) -> str:
@@ -343,7 +334,27 @@ def text(game: StackelbergGame, index: int = 0) -> str:
         Prices, sales and profits of the leaders, then how each wireless agent splits its task.
     """
     view = _view(game, index, _WRITTEN)
-    lines = [f"Stackelberg market  ·  {view.headline}", view.sentence, ""]
+    lines = [f"{_TITLE}  ·  {view.headline}", view.sentence, "", *rendering.text_table(_leader_rows(view)), ""]
+    deviation = "" if view.nash_conv is None else f", could gain {view.nash_conv:,.2f} by deviating alone"
+    lines += [f"leaders earn {view.profit:,.2f}{deviation}", ""]
+    for i in view.rows:
+        mobile, fixed = (f"{LEADERS[side]} {view.reach[side, i]}" for side in range(2))
+        if view.buys[i]:
+            share = float(view.shares[i])
+            bar = rendering.framed(rendering.text_bar(share, 30))
+            lines.append(
+                f"w{i:<4}{mobile:>12} {share:>4.0%} {bar} {1 - share:>4.0%} {fixed:<12} {view.utilities[i]:>9,.1f}"
+            )
+        else:
+            lines.append(f"w{i:<4}{mobile:>12}      {'buys nothing' if view.played else '':^32}      {fixed}")
+    hidden = len(view.shares) - len(view.rows)
+    if hidden:
+        lines.append(f"… and {hidden:,} more wireless agents")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _leader_rows(view: _View) -> list[list[str]]:
+    """Return the table of the leaders, the first row with its headings."""
     rows = [["leader", "price", "unit cost", "sold", "profit", "best price", "best profit"]]
     for side in view.leaders:
         for leader in side[:_WRITTEN]:
@@ -354,20 +365,4 @@ def text(game: StackelbergGame, index: int = 0) -> str:
             )  # fmt: skip
         if len(side) > _WRITTEN:
             rows.append([f"{len(side) - _WRITTEN:,} more", *[""] * 6])
-    lines += rendering.text_table(rows)
-    lines += ["", f"leaders earn {view.profit:,.2f}" + (
-        "" if view.nash_conv is None else f", could gain {view.nash_conv:,.2f} by deviating alone"
-    ), ""]  # fmt: skip
-    for i in view.rows:
-        mobile, fixed = (f"{LEADERS[side]} {view.reach[side, i]}" for side in range(2))
-        if view.buys[i]:
-            share = float(view.shares[i])
-            bar = f"▕{rendering.text_bar(share, 30)}▏"
-            lines.append(f"w{i:<4}{mobile:>12} {share:>4.0%} {bar} {1 - share:>4.0%} {fixed:<12}"
-                         f" {view.utilities[i]:>9,.1f}")  # fmt: skip
-        else:
-            lines.append(f"w{i:<4}{mobile:>12}      {'buys nothing' if view.rounds else '':^32}      {fixed}")
-    hidden = len(view.shares) - len(view.rows)
-    if hidden:
-        lines.append(f"… and {hidden:,} more wireless agents")
-    return "\n".join(line.rstrip() for line in lines)
+    return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from ioa_marl.envs.two_tier.game import TwoTierGame
 
-COLUMNS = 100
-"""Width of the text."""
+_TITLE = "Two-tier market"
 _COLOURS = (rendering.BLUE, rendering.ORANGE)
 _MOST_NAMED = 24
 """Number of leaders above which an axis names only some of them, and the text shows only the first ones."""
@@ -30,25 +29,33 @@ _MOST_NAMED = 24
 class _View:
     """The properties of a market that the pictures show; money in units, loads in Mbit.
 
-    Tuples have an entry for each side, (leaders of the side,) arrays in the first four.
+    Tuples have an entry for each side: mobile and fixed agents in the first four, buyers and sellers in the others.
     """
 
-    round: int
+    played: int
+    """Number of rounds played."""
     rounds: int
+    """Number of rounds of the episode."""
     posted: bool
     """Whether the prices of this round are posted and its auction has not been run."""
     price: tuple[NDArray[np.float64], NDArray[np.float64]]
+    """(leaders,) each: unit prices [units/Mbit]."""
     cost: tuple[NDArray[np.float64], NDArray[np.float64]]
+    """(leaders,) each: unit costs [units/Mbit]."""
     sales: tuple[NDArray[np.float64], NDArray[np.float64]]
+    """(leaders,) each: loads sold."""
     profit: tuple[NDArray[np.float64], NDArray[np.float64]]
+    """(leaders,) each: profits."""
     load: NDArray[np.float64]
     """(fixed,): load that the wireless agents want."""
     capacity: NDArray[np.float64]
-    """(fixed,)."""
+    """(fixed,): load that the fixed agent can compute."""
     passed: NDArray[np.float64]
     """(fixed,): load that is passed on to an aerial agent."""
     lot: float
+    """Load of a lot."""
     highest_bid: float
+    """Largest possible valuation of a lot."""
     values: NDArray[np.float64]
     """(buyers,): valuations of a lot, highest first."""
     asks: NDArray[np.float64]
@@ -57,14 +64,20 @@ class _View:
     """(buyers,): whether the buyer trades."""
     ask_trades: NDArray[np.bool_]
     """(sellers,): whether the seller trades."""
-    clocks: tuple[float, float]
     clearing: float
+    """Clearing price of a lot."""
     trades: int
+    """Number of trades."""
     messages: float
+    """Number of messages in the auction."""
     auction_return: float
+    """Return of the auctioneer."""
     aerial_profit: float
+    """Total profit of the aerial agents."""
     welfare: float
+    """Total utility of the wireless agents."""
     steps: tuple[float, float]
+    """Steps of the two clocks."""
 
     @property
     def unserved(self) -> NDArray[np.float64]:
@@ -79,29 +92,27 @@ class _View:
     @property
     def opening(self) -> bool:
         """Whether no prices have been posted in this episode."""
-        return not (self.round or self.posted)
+        return not (self.played or self.posted)
 
     @property
     def headline(self) -> str:
         """Progress of the episode."""
         stage = "prices are posted" if self.posted else "opening" if self.opening else "settled"
-        return f"round {min(self.round + self.posted, self.rounds)} of {self.rounds}  ·  {stage}"
+        return f"round {min(self.played + self.posted, self.rounds)} of {self.rounds}  ·  {stage}"
 
     @property
     def sentence(self) -> str:
         """Summary of the auction in one sentence."""
-        buyers, sellers = _count(len(self.values), "buyer"), _count(len(self.asks), "seller")
+        buyers = rendering.counted(len(self.values), "buyer")
+        sellers = rendering.counted(len(self.asks), "seller")
         if self.posted:
             return f"{buyers} with excess load and {sellers} wait for the auctioneer"
         if self.opening:
             return "nothing has been posted yet"
         if self.trades:
-            return f"{buyers}, {sellers}, {_count(self.trades, 'trade')} at the clearing price {self.clearing:,.2f}"
+            trades = rendering.counted(self.trades, "trade")
+            return f"{buyers}, {sellers}, {trades} at the clearing price {self.clearing:,.2f}"
         return f"{buyers}, {sellers}, no trade"
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _view(game: TwoTierGame, b: int) -> _View:
@@ -122,12 +133,11 @@ def _view(game: TwoTierGame, b: int) -> _View:
         sorted_valuations.append(valuations[order])
         trading.append(order < trades)  # the bidders who accepted first trade
     return _View(
-        round=int(market.round[b]), rounds=config.rounds, posted=posted, **sides, load=load, capacity=capacity,
+        played=int(market.round[b]), rounds=config.rounds, posted=posted, **sides, load=load, capacity=capacity,
         passed=np.where((tier.partner[b] != NOBODY) & (not posted), config.lot, 0.0),
         lot=config.lot, highest_bid=config.price_cap * config.lot,
         values=sorted_valuations[BUYERS], asks=sorted_valuations[SELLERS],
         value_trades=trading[BUYERS], ask_trades=trading[SELLERS],
-        clocks=(auction.clock[b, BUYERS] * config.tick, auction.clock[b, SELLERS] * config.tick),
         clearing=float(auction.totals[b].price), trades=trades, messages=float(auction.totals[b].messages),
         auction_return=float(auction.totals[b].return_), aerial_profit=float(tier.aerial_profit[b].sum()),
         welfare=float(market.utility[b].sum()), steps=tuple(config.steps[i] for i in tier.pair[b]),
@@ -135,7 +145,7 @@ def _view(game: TwoTierGame, b: int) -> _View:
 
 
 def figure(game: TwoTierGame, index: int = 0) -> Figure:
-    """Return the picture of a market as a matplotlib figure, for saving in any format.
+    """Return the picture of a market as a Matplotlib figure, which can be saved in any format.
 
     The left half shows the pricing tier: above, the prices and unit costs of all leaders; below, the loads of the fixed
     agents, split into the load that they compute, the load that they pass on and the load that is not served, with
@@ -153,13 +163,15 @@ def figure(game: TwoTierGame, index: int = 0) -> Figure:
     Figure
         1080 × 720 pixels.
     """
-    view, drawn = _view(game, index), rendering.new_figure()
-    _draw_header(drawn, view)
+    view = _view(game, index)
+    colour = rendering.ORANGE if view.posted else rendering.INK
+    drawn = rendering.titled_figure(_TITLE, view.headline, view.sentence, colour)
+    _draw_tiles(drawn, view)
     top = max(max(map(float, (*view.price[0], *view.price[1], *view.cost[0], *view.cost[1]))) * 1.15, 0.1)
     for side, x in enumerate((0.065, 0.325)):
         axes = drawn.add_axes((x, 0.475, 0.225, 0.265))
         rendering.style_axes(axes, "", "unit price" if side == 0 else "")
-        axes.set_title(f"{LEADERS[side]} agents", fontsize=11.5, color=_COLOURS[side], fontweight="bold", loc="left")
+        rendering.title_axes(axes, f"{LEADERS[side]} agents", _COLOURS[side], 11.5)
         axes.set_ylim(0.0, top)
         _draw_prices(axes, view, side)
     _draw_loads(drawn, view)
@@ -168,15 +180,7 @@ def figure(game: TwoTierGame, index: int = 0) -> Figure:
     return drawn
 
 
-def _draw_header(drawn: Figure, view: _View) -> None:
-    chip = rendering.ORANGE if view.posted else rendering.INK
-    drawn.text(0.03, 0.957, "Two-tier market", fontsize=19, fontweight="bold", color=rendering.INK, va="center")
-    drawn.text(
-        0.97, 0.957, view.headline, fontsize=13, fontweight="bold", color=rendering.PAPER, ha="right", va="center",
-        bbox={"boxstyle": "round,pad=0.45", "facecolor": chip, "edgecolor": chip},
-    )  # fmt: skip
-    drawn.text(0.03, 0.912, view.sentence, fontsize=12, color=rendering.MUTED, va="center")
-    y = 0.85
+def _draw_tiles(drawn: Figure, view: _View) -> None:
     tiles = (
         ("mobile profit", f"{view.profit[0].sum():,.1f}"), ("fixed profit", f"{view.profit[1].sum():,.1f}"),
         ("aerial profit", f"{view.aerial_profit:,.1f}"), ("wireless welfare", f"{view.welfare:,.0f}"),
@@ -184,11 +188,13 @@ def _draw_header(drawn: Figure, view: _View) -> None:
         ("auction return", f"{view.auction_return:,.1f}"), ("messages", f"{view.messages:,.0f}"),
     )  # fmt: skip
     for i, (label, value) in enumerate(tiles):
-        text_of_value = "–" if view.opening or (view.posted and i != 4) else value.replace("-", "−")
-        rendering.tile(drawn, 0.03 + 0.137 * i, y, label, text_of_value)
+        # Before the auction, only the excess load of the round is known.
+        known = not view.opening and (not view.posted or label == "excess load")
+        rendering.tile(drawn, 0.03 + 0.137 * i, label, value.replace("-", "−") if known else "–", y=0.85)
 
 
-def _name_agents(axes: Axes, count: int) -> None:
+def _number_agents(axes: Axes, count: int) -> None:
+    """Write the numbers of ``count`` agents below their bars, only some of the numbers if there are many."""
     axes.set_xlim(-0.6, count - 0.4)
     axes.set_xticks(range(0, count, 1 if count <= _MOST_NAMED else count // 8))
 
@@ -197,7 +203,7 @@ def _draw_prices(axes: Axes, view: _View, side: int) -> None:
     """Draw each leader's margin as a bar from its unit cost to its price, in pink where the price is below the cost."""
     price, cost, at = view.price[side], view.cost[side], np.arange(len(view.price[side]))
     axes.bar(at, cost, width=0.7, color=rendering.GRID)
-    _name_agents(axes, len(at))
+    _number_agents(axes, len(at))
     if view.opening:
         return
     colours = [_COLOURS[side] if gain else rendering.PINK for gain in price >= cost]
@@ -211,6 +217,7 @@ def _draw_prices(axes: Axes, view: _View, side: int) -> None:
 
 
 def _draw_loads(drawn: Figure, view: _View) -> None:
+    """Draw the load of each fixed agent by what becomes of it, and its capacity as a horizontal line."""
     axes = drawn.add_axes((0.065, 0.135, 0.485, 0.235))
     rendering.style_axes(axes, "fixed agent", "load, Mbit")
     own, at = np.minimum(view.load, view.capacity), np.arange(len(view.load))
@@ -225,7 +232,7 @@ def _draw_loads(drawn: Figure, view: _View) -> None:
     )  # fmt: skip
     top = float(view.load.max()) * 1.18 or 4.0 * view.lot
     axes.set_ylim(0.0, top)
-    _name_agents(axes, len(at))
+    _number_agents(axes, len(at))
     width = float(np.clip(26.0 / len(at), 0.8, 2.6))
     within = view.capacity <= top
     axes.hlines(view.capacity[within], at[within] - 0.46, at[within] + 0.46, color=rendering.INK, linewidth=width)
@@ -235,56 +242,50 @@ def _draw_loads(drawn: Figure, view: _View) -> None:
 
 
 def _draw_auction(drawn: Figure, view: _View) -> None:
-    from matplotlib.ticker import MaxNLocator
-
+    """Draw demand, supply and the clearing price; a filled circle is a bidder that trades."""
     axes = drawn.add_axes((0.625, 0.135, 0.25, 0.605))
     rendering.style_axes(axes, "lots", "price per lot")
-    axes.set_title("auction of excess load", fontsize=11.5, color=rendering.GREEN, fontweight="bold", loc="left")
+    rendering.title_axes(axes, "auction of excess load", rendering.GREEN, 11.5)
     lots = max(1, len(view.values), len(view.asks))
     axes.set_xlim(0, lots)
-    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+    rendering.count_along_x(axes)
     prices = [*view.values, *view.asks]
     axes.set_ylim(0.0, max(prices, default=0.0) * 1.12 or view.highest_bid)
     pairs = min(len(view.values), len(view.asks))
     gains = int((view.values[:pairs] > view.asks[:pairs]).sum())
-    x, upper = rendering.staircase(view.values[:gains])
-    axes.fill_between(x, rendering.staircase(view.asks[:gains])[1], upper, color=rendering.GREEN, alpha=0.15, lw=0)
+    rendering.shade_gains(axes, view.values[:gains], view.asks[:gains], 0.15)
     for valuations, colour, trading in (
         (view.values, rendering.ORANGE, view.value_trades), (view.asks, rendering.BLUE, view.ask_trades)
     ):  # fmt: skip
         axes.plot(*rendering.staircase(valuations), color=colour, linewidth=2.2, solid_capstyle="butt", zorder=3)
-        at, size = np.arange(len(valuations)) + 0.5, float(np.clip(150.0 / lots, 3.0, 8.0))
-        for chosen, face in ((trading, colour), (~trading, rendering.PAPER)):
-            axes.plot(
-                at[chosen], valuations[chosen], linestyle="none", marker="o", markersize=size, zorder=5,
-                markerfacecolor=face, markeredgecolor=colour, markeredgewidth=1.5,
-            )  # fmt: skip
+        x, size = np.arange(len(valuations)) + 0.5, float(np.clip(150.0 / lots, 3.0, 8.0))
+        rendering.circles(axes, x, valuations, trading, colour, size, 1.5)
     if view.trades:
         axes.axhline(view.clearing, color=rendering.INK, linewidth=2.0, zorder=4)
-        rendering.tag(axes, view.clearing, view.clearing, f"clearing\nprice\n{view.clearing:,.2f}", rendering.INK, True)
+        words = f"clearing\nprice\n{view.clearing:,.2f}"
+        rendering.draw_tag(axes, rendering.Tag(view.clearing, words, rendering.INK, True))
     elif not prices:
         axes.text(0.5, 0.5, "no bidders", transform=axes.transAxes, ha="center", color=rendering.MUTED, fontsize=12)
 
 
 def _draw_legend(drawn: Figure, view: _View) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    waiting: dict[str, Any] = (
-        {"facecolor": rendering.PAPER, "hatch": "////"} if view.posted else {"facecolor": rendering.PINK}
+    ink, orange, pink = rendering.INK, rendering.ORANGE, rendering.PINK
+    excess = (
+        rendering.area_entry("excess", rendering.PAPER, hatch="////", edgecolor=pink, lw=None)
+        if view.posted
+        else rendering.area_entry("not served", pink, edgecolor=pink, lw=None)
     )
-    point: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 6}
     entries = [
-        Patch(facecolor=rendering.GRID, label="unit cost"),
-        Patch(facecolor=rendering.ORANGE, alpha=0.85, label="computed by itself"),
-        Patch(facecolor=rendering.GREEN, alpha=0.85, label="bought in the auction"),
-        Patch(edgecolor=rendering.PINK, label="excess" if view.posted else "not served", **waiting),
-        Line2D([], [], color=rendering.INK, lw=2.4, label="capacity (▲ beyond)"),
-        Line2D([], [], color=rendering.ORANGE, lw=2.2, label="buyers' values"),
-        Line2D([], [], color=rendering.BLUE, lw=2.2, label="sellers' costs"),
-        Line2D([], [], color=rendering.INK, label="trades", **point),
+        rendering.area_entry("unit cost", rendering.GRID),
+        rendering.area_entry("computed by itself", orange, alpha=0.85),
+        rendering.area_entry("bought in the auction", rendering.GREEN, alpha=0.85),
+        excess,
+        rendering.line_entry("capacity (▲ beyond)", ink, 2.4),
+        rendering.line_entry("buyers' values", orange, 2.2),
+        rendering.line_entry("sellers' costs", rendering.BLUE, 2.2),
+        rendering.mark_entry("trades", "o", ink, 6),
     ]
-    rendering.legend(drawn, entries, y=0.008, fontsize=9.0, handlelength=1.4, columnspacing=1.2, handletextpad=0.5)
+    rendering.legend(drawn, entries, fontsize=9.0, handlelength=1.4, columnspacing=1.2, handletextpad=0.5)
 
 
 def text(game: TwoTierGame, index: int = 0) -> str:
@@ -303,7 +304,7 @@ def text(game: TwoTierGame, index: int = 0) -> str:
         A table of the leaders with the loads of the fixed agents, the valuations of the bidders, and the totals.
     """
     view = _view(game, index)
-    lines = [f"Two-tier market  ·  {view.headline}", view.sentence, ""]
+    lines = [f"{_TITLE}  ·  {view.headline}", view.sentence, ""]
     for side, name in enumerate(LEADERS):
         count = min(len(view.price[side]), _MOST_NAMED // 2)
         rows = [[name, "price", "cost", "sold", "profit"]]
@@ -313,7 +314,7 @@ def text(game: TwoTierGame, index: int = 0) -> str:
             cells = [view.price[side][x], view.cost[side][x], view.sales[side][x], view.profit[side][x]]
             cells += [view.load[x], view.capacity[x], view.passed[x], view.unserved[x]] if side else []
             rows.append([f"  {x}", *(f"{cell:,.2f}" for cell in cells)])
-        lines += [line[:COLUMNS] for line in rendering.text_table(rows)]
+        lines += [line[: rendering.COLUMNS] for line in rendering.text_table(rows)]
         if count < len(view.price[side]):
             lines.append(f"  … {len(view.price[side]) - count:,} more, mean price {view.price[side].mean():,.2f}")
         lines.append("")
@@ -322,12 +323,11 @@ def text(game: TwoTierGame, index: int = 0) -> str:
 
 def _auction_lines(view: _View) -> list[str]:
     """Return the lines with the valuations of the bidders and the totals of the round."""
-    top, width = max([*view.values, *view.asks, 1e-9]), COLUMNS - 32
-    scale = "0.00" + f"{top:,.2f}".rjust(width - 4)
-    lines = [" " * 29 + scale]
+    top, width = max([*view.values, *view.asks, 1e-9]), rendering.COLUMNS - 32
+    lines = [" " * 29 + rendering.text_scale(0.0, top, width)]
     for name, valuations in (("buyers' values", view.values), ("sellers' costs", view.asks)):
-        row = rendering.text_density(valuations, 0.0, top, width)
-        lines.append(f"{name:<20}{len(valuations):>6,} ▕{row}▏")
+        density = rendering.framed(rendering.text_density(valuations, 0.0, top, width))
+        lines.append(f"{name:<20}{len(valuations):>6,} {density}")
     profit, welfare = sum(float(x.sum()) for x in view.profit), view.welfare
     last = [
         f"trades {view.trades:,}   clearing price {view.clearing:,.2f}   steps {view.steps[0]:g} and {view.steps[1]:g}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
     from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
 
-COLUMNS = 100
-"""Width of the text."""
-
+_TITLE = "Slicing market"
 RESOURCES = ("bandwidth", "computing", "cache")
 _COLOURS = (rendering.BLUE, rendering.ORANGE, rendering.GREEN)
 _DRAWN, _WRITTEN = 50, 16
@@ -36,8 +34,10 @@ _PRICED = 2000
 class _View:
     """The properties of a market that the pictures show."""
 
+    played: int
+    """Number of rounds played."""
     rounds: int
-    last: int
+    """Number of rounds of the episode."""
     rows: NDArray[np.int64]
     """(rows,): providers shown one by one, by the resource of their largest optimal share, then by this share."""
     hidden: NDArray[np.int64]
@@ -76,40 +76,37 @@ class _View:
     @property
     def headline(self) -> str:
         """Progress of the episode."""
-        return f"round {self.rounds} of {self.last}" + ("  ·  closed" if self.rounds == self.last else "")
+        return rendering.round_headline(self.played, self.rounds)
 
     @property
     def sentence(self) -> str:
         """Summary of the payments in one sentence."""
-        what = f"{_count(len(self.utilities), 'provider')} share three resources"
+        market = f"{rendering.counted(len(self.utilities), 'provider')} share three resources"
         if self.payments is None:
-            return what
+            return market
         overcharged = int(self.overcharged.sum())
-        payers = "nobody pays" if not overcharged else _count(overcharged, "pays", "pay")
-        return f"{what}; {payers} more than the slice is worth"
+        payers = "nobody pays" if not overcharged else rendering.counted(overcharged, "pays", "pay")
+        return f"{market}; {payers} more than the slice is worth"
 
     @property
     def bidding(self) -> str:
         """Bids of the last round in words; empty without a bank."""
         if self.bids is None:
             return ""
-        what = f"bids are {self.bids / max(self.optimum, 1e-300):.1%} of the largest welfare"
-        return what + (f", which moves shares by {self.noise:.1g}" if self.noise > 0.0 else "")
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    word = one if number == 1 else many or one + "s"
-    return f"{number:,} {word}"
+        bids = f"bids are {self.bids / max(self.optimum, 1e-300):.1%} of the largest welfare"
+        return bids + (f", which moves shares by {self.noise:.1g}" if self.noise > 0.0 else "")
 
 
 # The frames of an episode show the same market, so its optimum is computed once.
 @lru_cache(maxsize=4)
 def _optimum(worth: bytes, rate: bytes) -> WelfareOptimum:
+    """Return the welfare optimum; the arguments are the bytes of ``worth`` (providers,) and ``rate`` (providers, 3)."""
     return welfare_optimum(np.frombuffer(worth), np.frombuffer(rate).reshape(-1, 3))
 
 
 @lru_cache(maxsize=4)
 def _clarke(worth: bytes, rate: bytes) -> ClarkeOutcome:
+    """Return the Clarke payments at the optimum; see `_optimum` for the arguments."""
     return clarke_payments(np.frombuffer(worth), np.frombuffer(rate).reshape(-1, 3))
 
 
@@ -138,8 +135,8 @@ def _view(game: VCGSlicingGame, b: int, most: int) -> _View:
     rows = largest[:most]
     rows = rows[np.lexsort((-largest_share[rows], best_shares[rows].argmax(axis=1)))]
     return _View(
-        rounds=played,
-        last=game.config.rounds,
+        played=played,
+        rounds=game.config.rounds,
         rows=rows,
         hidden=largest[most:],
         shares=market.share[b, :n].copy(),
@@ -155,7 +152,7 @@ def _view(game: VCGSlicingGame, b: int, most: int) -> _View:
 
 
 def figure(game: VCGSlicingGame, index: int = 0) -> Figure:
-    """Return the picture of a market as a matplotlib figure, for saving in any format.
+    """Return the picture of a market as a Matplotlib figure, which can be saved in any format.
 
     The left half has a row for each provider and a column for each resource. Bars are the shares, and marks the shares
     at the optimum. The right half shows the welfare of each round with the optimum, and each provider's payment against
@@ -174,8 +171,10 @@ def figure(game: VCGSlicingGame, index: int = 0) -> Figure:
         1080 × 720 pixels.
     """
     view = _view(game, index, _DRAWN)
-    drawn = rendering.new_figure()
-    _draw_header(drawn, view)
+    # With a bank the sentence is about the bids, because the tiles show the payments.
+    bidding = f"{rendering.counted(len(view.utilities), 'provider')}; {view.bidding}"
+    drawn = rendering.titled_figure(_TITLE, view.headline, bidding if view.bidding else view.sentence)
+    _draw_tiles(drawn, view)
     width, gap = 0.170, 0.014
     for resource in range(3):
         axes = drawn.add_axes((0.075 + resource * (width + gap), 0.115, width, 0.60))
@@ -186,33 +185,22 @@ def figure(game: VCGSlicingGame, index: int = 0) -> Figure:
     return drawn
 
 
-def _draw_header(drawn: Figure, view: _View) -> None:
-    drawn.text(0.03, 0.957, "Slicing market", fontsize=19, fontweight="bold", color=rendering.INK, va="center")
-    drawn.text(
-        0.97, 0.957, view.headline, fontsize=13, fontweight="bold", color=rendering.PAPER, ha="right", va="center",
-        bbox={"boxstyle": "round,pad=0.45", "facecolor": rendering.INK, "edgecolor": rendering.INK},
-    )  # fmt: skip
-    # With a bank the header shows the bids, because the tiles show the payments.
-    sentence = f"{_count(len(view.utilities), 'provider')}; {view.bidding}" if view.bidding else view.sentence
-    drawn.text(0.03, 0.912, sentence, fontsize=12, color=rendering.MUTED, va="center")
-    y = 0.848
-    rendering.tile(drawn, 0.03, y, "welfare", f"{view.history[-1]:,.1f}", f"of {view.optimum:,.1f}")
-    rendering.progress_bar(drawn, 0.03, y - 0.062, 0.21, view.ratio, rendering.GREEN)
-    rendering.tile(drawn, 0.29, y, "of the optimum", f"{view.ratio:.1%}")
+def _draw_tiles(drawn: Figure, view: _View) -> None:
+    welfare, optimum = f"{view.history[-1]:,.1f}", f"of {view.optimum:,.1f}"
+    rendering.progress_tile(drawn, "welfare", welfare, optimum, view.ratio)
+    rendering.tile(drawn, 0.29, "of the optimum", f"{view.ratio:.1%}")
     equal = view.equal_split / view.optimum if view.optimum > 0.0 else 1.0
-    rendering.tile(drawn, 0.45, y, "equal split", f"{equal:.1%}")
+    rendering.tile(drawn, 0.45, "equal split", f"{equal:.1%}")
     if view.payments is not None:
-        rendering.tile(drawn, 0.61, y, "payments of a round", f"{view.payments.sum():,.1f}")
-        rendering.tile(drawn, 0.82, y, "pay too much", f"{view.overcharged.sum():,}", f"of {len(view.utilities):,}")
+        rendering.tile(drawn, 0.61, "payments of a round", f"{view.payments.sum():,.1f}")
+        rendering.tile(drawn, 0.82, "pay too much", f"{view.overcharged.sum():,}", f"of {len(view.utilities):,}")
 
 
 def _draw_resource(axes: Axes, view: _View, resource: int) -> None:
-    """Draw a column of bars; all columns and both kinds of shares have the same scale."""
+    """Draw the shares of a resource as bars, and the best shares as marks, on the scale of all resources."""
     rows, colour = view.rows, _COLOURS[resource]
     n = len(rows)
-    rendering.style_axes(axes, "", "")
-    axes.grid(axis="y", visible=False)
-    axes.grid(axis="x", color=rendering.GRID, linewidth=0.8)
+    rendering.style_axes(axes, "", "", grid="x")
     shown = np.concatenate([view.shares[rows], view.best_shares[rows]])
     axes.set_xlim(0.0, max(float(shown.max(initial=0.0)) * 1.06, 1e-6))
     axes.set_ylim(n - 0.35, -0.65)
@@ -222,7 +210,7 @@ def _draw_resource(axes: Axes, view: _View, resource: int) -> None:
     marked = best > 1e-6
     width = 2.0 if n <= 20 else 1.4
     axes.vlines(best[marked], at[marked] - 0.44, at[marked] + 0.44, color=rendering.INK, linewidth=width)
-    axes.set_title(RESOURCES[resource], fontsize=12, color=colour, fontweight="bold", loc="left", pad=6)
+    rendering.title_axes(axes, RESOURCES[resource], colour)
     axes.locator_params(axis="x", nbins=4)
     axes.set_yticks(at[:: 1 if n <= 30 else 5])
     if resource:
@@ -238,23 +226,25 @@ def _draw_resource(axes: Axes, view: _View, resource: int) -> None:
 
 
 def _draw_welfare(axes: Axes, view: _View) -> None:
+    """Draw the welfare of each round, and as horizontal lines the optimum and the welfare of the equal split."""
     rendering.style_axes(axes, "", "")
-    axes.set_title("welfare by round", fontsize=12, color=rendering.INK, fontweight="bold", loc="left", pad=6)
+    rendering.title_axes(axes, "welfare by round")
     axes.axhline(view.optimum, color=rendering.INK, linewidth=1.6)
     axes.axhline(view.equal_split, color=rendering.MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
     axes.plot(np.arange(len(view.history)), view.history, color=rendering.PINK, linewidth=2.4)
     axes.plot([len(view.history) - 1], view.history[-1:], color=rendering.PINK, marker="o", markersize=7)
     low = min(float(view.history.min()), view.equal_split)
     room = max(view.optimum - low, 1e-9 * max(view.optimum, 1.0))
-    axes.set_xlim(0, view.last * 1.02)
+    axes.set_xlim(0, view.rounds * 1.02)
     axes.set_ylim(low - 0.12 * room, view.optimum + 0.16 * room)
     for height, words in ((view.optimum, "optimum"), (view.equal_split, "equal split")):
-        axes.text(view.last, height + 0.02 * room, words, ha="right", va="bottom", fontsize=9, color=rendering.MUTED)
+        axes.text(view.rounds, height + 0.02 * room, words, ha="right", va="bottom", fontsize=9, color=rendering.MUTED)
 
 
 def _draw_payments(axes: Axes, view: _View) -> None:
+    """Draw each provider's payment against its utility; triangles above the diagonal pay more than their utility."""
     rendering.style_axes(axes, "utility", "payment")
-    axes.set_title("who pays what", fontsize=12, color=rendering.INK, fontweight="bold", loc="left", pad=6)
+    rendering.title_axes(axes, "who pays what")
     if view.payments is None:
         words = f"not drawn for more than {_PRICED} providers" if len(view.utilities) > _PRICED else "nothing yet"
         axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", fontsize=9, color=rendering.MUTED)
@@ -263,13 +253,14 @@ def _draw_payments(axes: Axes, view: _View) -> None:
         return
     top = max(float(view.utilities.max()), 1e-9) * 1.08
     # Far from the optimum payments are many times the utilities, so large ones are drawn at the upper edge.
+    edge = 1.5 * top
     axes.set_xlim(0.0, top)
-    axes.set_ylim(0.0, 1.5 * top)
+    axes.set_ylim(0.0, edge)
     axes.plot([0.0, top], [0.0, top], color=rendering.MUTED, linewidth=1.0)
     overcharged = view.overcharged
-    height = np.minimum(view.payments, 1.5 * top)
+    height = np.minimum(view.payments, edge)
     size = 6.5 if len(height) <= 60 else 3.0
-    beyond = int((view.payments > 1.5 * top).sum())
+    beyond = int((view.payments > edge).sum())
     if beyond:
         words = f"{beyond:,} at the edge pay {view.payments.max():,.0f} at most"
         axes.text(0.98, 0.86, words, transform=axes.transAxes, ha="right", fontsize=9, color=rendering.ORANGE)
@@ -281,20 +272,14 @@ def _draw_payments(axes: Axes, view: _View) -> None:
 
 
 def _draw_legend(drawn: Figure) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    point: dict[str, Any] = {"linestyle": "none", "markersize": 7}
     entries = [
-        Patch(facecolor=rendering.MUTED, alpha=0.75, lw=0, label="share held"),
-        Line2D(
-            [], [], color=rendering.INK, lw=2.0, linestyle="none", marker="|", markersize=11, mew=2, label="best share"
-        ),
-        Line2D([], [], color=rendering.PINK, lw=2.4, label="welfare"),
-        Line2D([], [], color=rendering.BLUE, marker="o", label="pays at most its utility", **point),
-        Line2D([], [], color=rendering.ORANGE, marker="^", label="pays more than it gets", **point),
+        rendering.area_entry("share held", rendering.MUTED, alpha=0.75),
+        rendering.mark_entry("best share", "|", rendering.INK, 11, mew=2),
+        rendering.line_entry("welfare", rendering.PINK, 2.4),
+        rendering.mark_entry("pays at most its utility", "o", rendering.BLUE, 7),
+        rendering.mark_entry("pays more than it gets", "^", rendering.ORANGE, 7),
     ]
-    rendering.legend(drawn, entries, y=0.008, fontsize=9.5, handlelength=1.6, columnspacing=1.8, handletextpad=0.6)
+    rendering.legend(drawn, entries)
 
 
 def text(game: VCGSlicingGame, index: int = 0) -> str:
@@ -313,33 +298,39 @@ def text(game: VCGSlicingGame, index: int = 0) -> str:
         Welfare, then for each provider its share of each resource as a bar, with the best share beside it.
     """
     view = _view(game, index, _WRITTEN)
+    bar = rendering.framed(rendering.text_bar(view.ratio, 30))
     lines = [
-        f"Slicing market  ·  {view.headline}",
+        f"{_TITLE}  ·  {view.headline}",
         view.sentence,
         *([view.bidding] if view.bidding else []),
         "",
-        f"welfare {_amount(view.history[-1])} of {_amount(view.optimum)}   ▕{rendering.text_bar(view.ratio, 30)}▏"
-        f" {view.ratio:.1%}   equal split {_amount(view.equal_split)}",
+        f"welfare {_amount(view.history[-1])} of {_amount(view.optimum)}   {bar} {view.ratio:.1%}"
+        f"   equal split {_amount(view.equal_split)}",
         "",
+        *_share_lines(view),
     ]
-    head = "".join(f"{name + '  (best)':<24}" for name in RESOURCES)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _share_lines(view: _View) -> list[str]:
+    """Return the table of the providers, with a heading and the sums over those that are not shown one by one."""
+    headings = "".join(f"{name + '  (best)':<24}" for name in RESOURCES)
     pays = "" if view.payments is None else f"  {'pays':>8}"
-    lines.append(f"{'':<10}{head}{'utility':>8}{pays}")
+    lines = [f"{'':<10}{headings}{'utility':>8}{pays}"]
     shown = np.concatenate([view.shares[view.rows], view.best_shares[view.rows]])
     scale = max(float(shown.max(initial=0.0)), 1e-12)
     for i in view.rows:
-        cells = "".join(
-            f"▕{rendering.text_bar(view.shares[i, resource] / scale, 8)}▏{_share(view.shares[i, resource])}"
-            f" ({_share(view.best_shares[i, resource])})  "[:24].ljust(24)
-            for resource in range(3)
-        )
+        cells = ""
+        for share, best in zip(view.shares[i], view.best_shares[i], strict=True):
+            bar = rendering.framed(rendering.text_bar(share / scale, 8))
+            cells += f"{bar}{_share(share)} ({_share(best)})  "[:24].ljust(24)
         pays = "" if view.payments is None else f"  {_money(view.payments[i])}"
         lines.append(f"{'vsp ' + str(i):<10}{cells}{_money(view.utilities[i])}{pays}")
     if len(view.hidden):
-        sums, best = view.shares[view.hidden].sum(axis=0), view.best_shares[view.hidden].sum(axis=0)
-        cells = "".join(f"{'':<10}{_share(sums[x])} ({_share(best[x])})".ljust(24) for x in range(3))
+        sums, best_sums = view.shares[view.hidden].sum(axis=0), view.best_shares[view.hidden].sum(axis=0)
+        cells = "".join(f"{'':<10}{_share(sums[x])} ({_share(best_sums[x])})".ljust(24) for x in range(3))
         lines.append(f"{len(view.hidden)} more".ljust(10) + f"{cells}{_money(view.utilities[view.hidden].sum())}")
-    return "\n".join(line.rstrip() for line in lines)
+    return lines
 
 
 def _money(value: float) -> str:

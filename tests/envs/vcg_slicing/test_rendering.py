@@ -24,7 +24,7 @@ def make(rounds=5, num_envs=1, policy="greedy", preset="paper", **settings):
 def test_text_fits_whatever_the_unit_of_money(worth, rounds):
     for providers in (2, 100):
         lines = make(rounds, providers=providers, worth=worth).render("ansi").splitlines()
-        assert max(map(len, lines)) <= vcg_slicing_render.COLUMNS
+        assert max(map(len, lines)) <= rendering.COLUMNS
 
 
 def test_payments_shown_are_those_of_the_last_round_not_of_reports_whose_round_is_not_played():
