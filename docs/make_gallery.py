@@ -1,4 +1,6 @@
-"""Draw the gallery of the README: every market in mid-episode, under a scripted policy, the same picture every time.
+"""Draw the gallery of the README: a picture of every market during an episode of scripted policies.
+
+The pictures are the same in every run.
 
 ``python docs/make_gallery.py [MARKET ...] [--out FOLDER]``
 """
@@ -22,7 +24,7 @@ from ioa_marl.training.gif import Palette, packed
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture."""
+    """The moment of a market that a picture shows."""
 
     preset: str | None = None
     """Preset of the market; None: its first one."""
@@ -31,7 +33,7 @@ class Scene:
     step: int = 2
     """Steps played before the picture is taken."""
     seed: int = 0
-    """Seed of the market, and its instance where it has one."""
+    """Seed of the market, and of its instance if the market is instanced."""
 
 
 SCENES = {
@@ -47,38 +49,41 @@ GALLERY = {name: SCENES.get(name, Scene()) for name in registry.MARKETS}
 """For each market of the suite its picture, ``images/<market>.png``."""
 
 IMAGES = Path(__file__).parent / "images"
-LARGEST = 150_000
-"""Pictures must not be larger [bytes]: a page with all of them has to load fast."""
+"""Folder of the pictures."""
+MAX_BYTES = 150_000
+"""Largest size of a picture [bytes], so that a page with all of them loads fast."""
 
 
 def play(market: str, scene: Scene) -> Game:
-    """Return the market at the moment of the picture."""
+    """Return the market at the moment that the picture shows."""
     game_class = registry.load_env(market)
     game = game_class(game_class.make_config(scene.preset), 1, autoreset=False)
     seed = np.array([scene.seed], np.uint64)
     instance = {"instances": seed} if game_class.instanced else {}
     game.reset(seed, np.zeros(1, np.uint64), **instance)
     policies = {role: game.scripted(scene.policy or game.roles[role].scripted, role) for role in game.controlled_roles}
-    for done in range(scene.step):
+    for played in range(scene.step):
         step = game.step({role: policy() for role, policy in policies.items()})
         if step.terminated[0]:
-            raise SystemExit(f"{market}: the episode ends after {done + 1} steps, the picture is of step {scene.step}")
+            raise SystemExit(
+                f"{market}: the episode ends after {played + 1} steps, the picture is of step {scene.step}"
+            )
     return game
 
 
 def picture(market: str, scene: Scene) -> bytes:
-    """Return the picture as PNG."""
+    """Return the bytes of the picture as a PNG file."""
     frame = packed(play(market, scene).render("rgb_array"))
     file = io.BytesIO()
     Palette([frame]).image(frame).save(file, format="PNG", optimize=True)
     data = file.getvalue()
-    if len(data) > LARGEST:
-        raise SystemExit(f"{market}: the picture has {len(data)} bytes, more than {LARGEST}")
+    if len(data) > MAX_BYTES:
+        raise SystemExit(f"{market}: the picture has {len(data)} bytes, more than {MAX_BYTES}")
     return data
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw the pictures that are asked for; return 1 if a market is not registered."""
+    """Draw the pictures that the command line names; return 1 if a market is not registered."""
     parser = argparse.ArgumentParser(description="Draw the gallery of the README.")
     parser.add_argument("markets", nargs="*", metavar="MARKET", help=f"default: all, {', '.join(GALLERY)}")
     parser.add_argument("--out", type=Path, default=IMAGES, help="folder of the pictures")

@@ -1,9 +1,9 @@
 """Economic markets as PettingZoo parallel environments, and `check_market` for your own ones.
 
-Each market has a package of its own and a module ``NAME_v0`` with its entry points. What lies beside them is common to
-all: the contract of a game (`core`), games played in phases (`phased`), PettingZoo's interface (`parallel`), batches
-(`vector`) and drawing (`rendering`). Environments may use `ioa_marl.markets` and `ioa_marl.foundations`; they never
-import torch.
+Each market has a package of its own and a module ``NAME_v0`` with its entry points. The other modules are common to all
+markets: the contract of a game (`core`), games that are played in phases (`phased`), PettingZoo's interface
+(`parallel`), batches (`vector`), the parts of pictures (`rendering`) and the checks of a market (`testing`).
+Environments may use `ioa_marl.markets` and `ioa_marl.foundations`; they never import torch.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""What is refused at the door of a game and of the interfaces to other libraries, in one line each."""
+"""Checks of the arguments of games and of the interfaces to other libraries; each refusal is a message of one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from ioa_marl.foundations.parameters import ParameterError, require
 from ioa_marl.foundations.scalars import whole_number
 
 RESET_FIRST = "the episode has ended, or none was begun: call reset() first"
+"""Message of the error that a step without an episode raises."""
 LARGEST_SEED = 2**63 - 1
+"""Largest seed of an episode; the seeds above it belong to evaluations."""
 
 
 def checked_seed(seed: Any) -> int:
@@ -26,7 +28,7 @@ def checked_seed(seed: Any) -> int:
 
 
 def check_options(options: Any) -> None:
-    """Refuse options of a reset that are none; no market has any, so that what is in them does not matter."""
+    """Refuse reset options that are not a mapping; the content is ignored, because no market has options."""
     require(options is None or isinstance(options, Mapping), "options", shown(options), "null or a mapping")
 
 
@@ -39,15 +41,55 @@ def checked_count(num_envs: Any) -> int:
 
 
 def as_array(values: Any, what: str, whose: str = "") -> NDArray[Any]:
-    """Return what was given as an array; the names tell what is none, as a list of rows of different lengths."""
+    """Return ``values`` as an array, or refuse them.
+
+    Parameters
+    ----------
+    values : array_like
+        Any values; a list of rows of different lengths, for example, is refused.
+    what, whose : str
+        Beginning of the error message.
+
+    Returns
+    -------
+    ndarray
+        Shape and type of ``values``.
+
+    Raises
+    ------
+    ValueError
+        If the values cannot be converted.
+    """
     try:
         return np.asarray(values)
-    except Exception as error:  # objects of other libraries may raise anything when they are asked for an array
+    except Exception as error:  # the conversion of another library's object may raise any exception
         raise ValueError(f"{what}{whose} are no array: {shown(error)}") from error
 
 
 def usable_actions(who: str, actions: Any, shape: tuple[int, ...], space: gymnasium.spaces.Space[Any]) -> NDArray[Any]:
-    """Return actions of this shape that are of the kind of ``space``, or refuse them; it may not contain them yet."""
+    """Return actions with the right shape and kind of number, or refuse them; their range is not checked.
+
+    Parameters
+    ----------
+    who : str
+        Agent or role, for the error message.
+    actions : array_like
+        Actions.
+    shape : tuple of int
+        Required shape.
+    space : Space
+        A Box, which needs numbers, or a discrete space, which needs integers.
+
+    Returns
+    -------
+    ndarray of int or float32, shape ``shape``
+        In the unit of the space.
+
+    Raises
+    ------
+    ValueError
+        If the actions have another shape or kind of number.
+    """
     array = actions if type(actions) is np.ndarray else as_array(actions, "actions of ", who)
     if array.shape != shape:
         raise ValueError(f"actions of {who} have shape {array.shape}, expected {shape}")
@@ -55,14 +97,24 @@ def usable_actions(who: str, actions: Any, shape: tuple[int, ...], space: gymnas
         return array
     box = isinstance(space, gymnasium.spaces.Box)
     if box and array.dtype.kind == "f":
-        return rounded(array)
+        return to_float32(array)
     wanted = "numbers" if box else "integers"
     raise ValueError(f"actions of {who} are {array.dtype}, expected {wanted}, not {shown(actions)}")
 
 
-def rounded(reals: NDArray[Any]) -> NDArray[np.float32]:
-    """Return actions of a `Box` as float32, as its bounds are: a float64 that rounds to one of them is on it."""
+def to_float32(reals: NDArray[Any]) -> NDArray[np.float32]:
+    """Return actions of a `Box` in the precision of its bounds, so that a float64 close to a bound is inside.
+
+    Parameters
+    ----------
+    reals : ndarray of float, any shape
+        Actions, in the unit of the space.
+
+    Returns
+    -------
+    ndarray of float32, of the same shape
+    """
     if reals.dtype == np.float32:
         return reals
-    with np.errstate(over="ignore"):  # infinities are outside every space
+    with np.errstate(over="ignore"):  # an overflow gives an infinity, which is outside every space
         return reals.astype(np.float32)

@@ -1,4 +1,4 @@
-"""How games and environments are pickled and copied: a copy goes on as the original, and shares nothing with it."""
+"""Pickling and copying of games and environments: a copy continues like the original and shares no array with it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,24 @@ if TYPE_CHECKING:
     from ioa_marl.envs.core import Game
 
 
-def made_anew(made_from: tuple[Any, ...], full_metrics: bool, final_states: bool) -> Game:
-    """Return a game that is to be given the state of another one."""
-    game_class, *arguments = made_from
+def build_game(constructor_call: tuple[Any, ...], full_metrics: bool, final_states: bool) -> Game:
+    """Return a game that has not been reset.
+
+    Parameters
+    ----------
+    constructor_call : tuple
+        The class, then its arguments.
+    full_metrics, final_states : bool
+        Attributes of the game.
+    """
+    game_class, *arguments = constructor_call
     game: Game = game_class(*arguments)
     game.full_metrics, game.final_states = full_metrics, final_states
     return game
 
 
-class Unbegun:
-    """Stands for a game that was never reset where it is copied: there is nothing to save, perhaps not even arrays."""
+class UnstartedGame:
+    """Replacement of a game that was never reset in the state of a copy: it has no arrays that need saving."""
 
     def __init__(self, game: Game) -> None:
         self._game = game
@@ -27,8 +35,8 @@ class Unbegun:
         return self._game.recipe()
 
 
-class Independent:
-    """Base of what has a game: a shallow copy, which would play the same game, is a deep one."""
+class DeepCopied:
+    """Base of classes that hold a game: a shallow copy is a deep copy, because both would share the game otherwise."""
 
     def __copy__(self) -> Self:
         return copy.deepcopy(self)

@@ -1,107 +1,42 @@
 """The contract between markets and everything that plays them: `Role`, `Step` and `Game`.
 
 A `Game` is a batch of independent markets. Its arrays are keyed by role and have the shape
-``(batch, agents of the role, …)``. A market that ends resets itself within the same step; the true successor of
-its last state is in `Step.final_observations`. Arrays that a game returns are valid until the step after the
-next one: copy what you keep.
+``(batch, agents of the role, …)``. A market whose episode ends is reset within the same step; the observations before
+the reset are in `Step.final_observations`. Arrays that a game returns are valid until the step after the next one, so
+a caller that keeps them longer has to copy them.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from ioa_marl.envs.checking import as_array, checked_count, rounded, usable_actions
-from ioa_marl.envs.copying import made_anew
+from ioa_marl.envs.checking import as_array, checked_count, to_float32, usable_actions
+from ioa_marl.envs.copying import build_game
 from ioa_marl.envs.requirements import Requirement
+from ioa_marl.envs.steps import Arrays, Role, Step, StepBuffers
 from ioa_marl.foundations.checks import all_below
 from ioa_marl.foundations.errors import shown
 from ioa_marl.foundations.parameters import make_preset, require
 from ioa_marl.foundations.seeds import as_seeds
 
-Arrays = dict[str, NDArray[Any]]
-"""Arrays keyed by role, shape (batch, agents, …)."""
-
-
-@dataclass(frozen=True)
-class Role:
-    """A group of interchangeable agents with the same spaces; its agents are ``<name>_0``, ``<name>_1`` and so on."""
-
-    name: str
-    """Name, a Python identifier."""
-    count: int
-    """Number of agents."""
-    observation_space: gymnasium.spaces.Box
-    """What one agent sees: a float32 vector in [0, 1]."""
-    action_space: gymnasium.spaces.Space[Any]
-    """What one agent may do: Discrete, MultiDiscrete or Box."""
-    scripted: str
-    """The scripted policy that plays the role when no agent does."""
-
-    @property
-    def agents(self) -> tuple[str, ...]:
-        """Names of the agents."""
-        return tuple(f"{self.name}_{i}" for i in range(self.count))
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a step of a `Game` returns.
-
-    A game may return the same object again: it has then written into the same arrays.
-    """
-
-    observations: Arrays
-    """float32 (batch, agents, features): what every agent sees next, after the reset where an episode ended."""
-    rewards: Arrays
-    """float32 (batch, agents)."""
-    terminated: NDArray[np.bool_]
-    """(batch,): the market's episode ended by its own rules."""
-    truncated: NDArray[np.bool_]
-    """(batch,): the episode was cut off by ``max_cycles``; its value continues beyond."""
-    active: Arrays
-    """bool (batch, agents): whose action the next step uses."""
-    final_observations: Arrays
-    """float32 (batch, agents, features): the true successor; defined only where an episode ended."""
-    metrics: Mapping[str, NDArray[np.float64]]
-    """(batch,) each: the market's figures of the finished episode; defined only where an episode ended."""
-    final_state: NDArray[np.float32] | None = None
-    """float32 (batch, features): what `Game.state` was before the reset; defined only where an episode ended. None
-    unless `Game.final_states` is on."""
-
-
-class StepBuffers:
-    """Base of output arrays that a game keeps from step to step; final states get room when they are wanted."""
-
-    step: Step
-    """Shows the arrays."""
-
-    def final_state(self, game: Game) -> NDArray[np.float32] | None:
-        """Return where the state goes that an episode ends in, or None if nobody wants it."""
-        if not game.final_states:
-            return None
-        if self.step.final_state is None:
-            room = np.zeros(game.state().shape, np.float32)
-            self.step = dataclasses.replace(self.step, final_state=room)
-        return self.step.final_state
+__all__ = ["Arrays", "Game", "PolicyFactory", "Role", "ScriptedPolicy", "Step", "StepBuffers"]
 
 
 class ScriptedPolicy(Protocol):
-    """A policy bound to a game, whose whole state it may look at."""
+    """A policy of a role, which is bound to a game and may use its whole state."""
 
     def __call__(self) -> NDArray[Any]:
-        """Return the role's next actions, shape (batch, agents) or (batch, agents, heads)."""
+        """Return the role's next actions, shape (batch, agents) for Discrete, else (batch, agents, components)."""
 
 
 PolicyFactory = Callable[..., ScriptedPolicy]
-"""Takes a game and the policy's settings by keyword; made with `ioa_marl.envs.policies.policy`."""
+"""Function of a game, with the policy's settings as keywords; see `ioa_marl.envs.policies.policy`."""
 
 
 class Game(ABC):
@@ -114,61 +49,63 @@ class Game(ABC):
     num_envs : int
         Number of markets in the batch.
     controlled_roles : sequence of str, optional
-        Roles that act through `step`; the others are scripted. Default: `default_controlled_roles`.
+        Roles whose actions the caller of `step` chooses; scripted policies play the others. Default:
+        `default_controlled_roles`.
     autoreset : bool, default True
-        Whether a market that ends resets itself within the step. Without it, it must not be stepped before
-        `next_episode`, and its last state can be looked at.
+        Whether a market is reset within the step that ends its episode. Without it, a market keeps its last state, and
+        `next_episode` has to be called before the next step.
     """
 
     name: ClassVar[str]
     """Registry name."""
     version: ClassVar[int]
-    """Raised whenever the same seeds no longer give the same numbers."""
+    """Version number, which rises with every change after which the same seeds give other numbers."""
     config_class: ClassVar[type[Any]]
     """Frozen dataclass of the settings."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
-    """What each preset changes of the defaults; the first one is the default."""
+    """Changes of the defaults that each preset makes; the first preset is the default."""
     default_controlled_roles: ClassVar[tuple[str, ...]]
-    """Roles that learn unless told otherwise."""
+    """Roles that are controlled if the caller names none."""
     metric_names: tuple[str, ...]
-    """Keys of `Step.metrics`. A game with settings that have figures of their own says so on the instance. One that no
-    score is made from may be NaN if the class's docstring says what that means, in a line with its name and the word
-    NaN; none is infinite."""
+    """Keys of `Step.metrics`. Where they depend on the settings, the instance has its own. A metric that is not the
+    objective of any score may be NaN if a line of the class's docstring has its name and the word NaN and says what NaN
+    means. No metric is infinite."""
     objectives: ClassVar[Mapping[str, str]]
-    """For each thing that is scored, a role or a group of roles, the metric from which its score is made."""
+    """Metric from which each score is computed. The keys are roles or names of groups of roles."""
     minimised: ClassVar[frozenset[str]] = frozenset()
-    """Which keys of `objectives` have a metric of which less is better."""
+    """Keys of `objectives` whose metric is better the smaller it is."""
     infeasible: ClassVar[frozenset[str]] = frozenset()
-    """Presets that are there to be refused, with the reason: settings as printed that no market can have."""
+    """Presets with settings as printed in the paper that no market can have; making one raises an error that says
+    why."""
     constant_baseline: ClassVar[Mapping[str, str]]
-    """For each role that learns by default the scripted policy that is the best constant action."""
+    """For each role that is controlled by default, the scripted policy that plays the best constant action."""
     score_floor: ClassVar[Mapping[str, tuple[str, Mapping[str, Any]]]] = {}
-    """What is 0 on the scale: for each role the scripted policy that plays it, with its settings; the roles that are
-    not named play at random."""
+    """Scripted policies, each with its settings, whose score is 0 by definition, by role. Roles without an entry play
+    at random in the episodes that define the 0."""
     score_floor_name: ClassVar[Mapping[str, str]] = {}
-    """For each key of `objectives` what the leaderboard calls its 0, if that is not random play."""
+    """Name that the leaderboard gives to the score of 0, by key of `objectives`, where it is not random play."""
     instanced: ClassVar[bool] = False
-    """Whether part of the market stays the same over a whole run: the training seed s then trains and is evaluated
-    on instance s, `reset` and `reference` take ``instances``, and `config_class` has a field ``instance``."""
+    """Whether part of the market stays the same over a whole run. The agents of training seed s are then trained and
+    evaluated on instance s, `reset` and `reference` take ``instances``, and `config_class` has a field ``instance``."""
     reward_settings: ClassVar[Mapping[str, Any]] = {}
-    """Settings that change nothing but rewards, with the values that are cheapest: what is scored can be computed with
-    these."""
+    """Settings that change only rewards, each with the value that is computed fastest, for evaluations that use only
+    metrics."""
     policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = {}
-    """For each role its scripted policies by name; for `scripted` and `scripted_policies`."""
+    """Scripted policies of each role by name; see `scripted` and `scripted_policies`."""
     board_metrics: ClassVar[tuple[str, ...]]
-    """Metrics shown on the leaderboard beside the score."""
+    """Metrics that the leaderboard shows beside the score."""
 
     roles: Mapping[str, Role]
-    """All roles, learning or not."""
+    """All roles by name, controlled or not."""
     full_metrics: bool = True
-    """Whether metrics that take long are computed when an episode ends; else they are NaN. Trainers, who do not look
-    at them, switch it off."""
+    """Whether metrics that take long are computed when an episode ends; otherwise they are NaN. Trainers switch it off,
+    because they do not use these metrics."""
     final_states: bool = False
-    """Whether `Step.final_state` is given. Trainers whose agents need the state switch it on before the first step;
-    a game that leaves `Step.final_state` at None all the same cannot train such agents."""
+    """Whether `Step.final_state` is set. Trainers whose agents need the state switch it on before the first step. A
+    game that does not support it leaves `Step.final_state` at None and cannot train such agents."""
     single_episode: bool = False
-    """Whether nobody looks at a market after the end of its first episode, as in an evaluation: a game need not open
-    another one when all have ended, which may take as long as the episode."""
+    """Whether only the first episode of each market is used, as in an evaluation. When all of them have ended, the game
+    may then leave out the next reset, which can take as long as an episode."""
 
     def __init__(
         self,
@@ -181,14 +118,15 @@ class Game(ABC):
         self.num_envs = checked_count(num_envs)
         self.autoreset = autoreset
         self.roles = self.make_roles(config)
-        known = ", ".join(self.roles)
-        listed = controlled_roles is None or (
+        role_names = ", ".join(self.roles)
+        is_list = controlled_roles is None or (
             isinstance(controlled_roles, Iterable) and not isinstance(controlled_roles, (str, bytes))
         )
-        require(listed, "controlled_roles", shown(controlled_roles), f"a list of roles: {known}")
+        require(is_list, "controlled_roles", shown(controlled_roles), f"a list of roles: {role_names}")
         chosen = self.default_controlled_roles if controlled_roles is None else tuple(controlled_roles)
         for role in chosen:
-            require(isinstance(role, str) and role in self.roles, "controlled_roles", shown(role), f"one of {known}")
+            is_role = isinstance(role, str) and role in self.roles
+            require(is_role, "controlled_roles", shown(role), f"one of {role_names}")
         require(
             len(set(chosen)) == len(chosen) > 0, "controlled_roles", shown(list(chosen)), "each role once, at least one"
         )
@@ -202,21 +140,21 @@ class Game(ABC):
 
     @classmethod
     def make_config(cls, preset: str | None = None, **changes: Any) -> Any:
-        """Return the settings of ``preset`` with ``changes`` applied."""
+        """Return the settings of ``preset``, by default the first one, with ``changes`` applied."""
         return make_preset(
             cls.config_class, cls.presets, next(iter(cls.presets)) if preset is None else preset, changes
         )
 
     @classmethod
     def requirements(cls, config: Any) -> tuple[Requirement, ...]:
-        """Return what a market with these settings asks of its agents beyond their actions.
+        """Return what a market with these settings needs from its agents besides their actions.
 
-        Runs are refused whose agents do not offer it. Those that do hand it over with `supply`.
+        A run whose agents do not provide it is refused. Agents that provide it hand it to the game with `supply`.
         """
         return ()
 
-    def supply(self, role: str, offer: Any) -> None:
-        """Take what the agent of ``role`` offers, as one of `requirements` asks; called by `Agent.attach`."""
+    def supply(self, role: str, provider: Any) -> None:
+        """Accept the object with which the agent of ``role`` meets a requirement; `Agent.attach` calls this."""
         raise ValueError(f"{self.name} asks nothing of the agent of {role}")
 
     @classmethod
@@ -228,92 +166,134 @@ class Game(ABC):
     def reset(self, seeds: NDArray[np.uint64], streams: NDArray[np.uint64] | None = None) -> tuple[Arrays, Arrays]:
         """Start episode 0 of every market.
 
-        A market that is `instanced` takes a third argument ``instances``, the number of each market's instance,
-        shape (batch,); by default it is the market's seed.
+        A market that is `instanced` takes a third argument ``instances``: the number of each market's instance, uint64
+        (batch,), by default the market's seed.
 
         Parameters
         ----------
         seeds : ndarray of uint64, shape (batch,)
             Seed of each market.
         streams : ndarray of uint64, shape (batch,), optional
-            Which of a seed's random streams each market draws from; default 0, 1, 2, …
+            Number of the random stream of its seed from which each market draws; default 0, 1, 2, …
 
         Returns
         -------
-        observations, active : dict of ndarray
-            As in `Step`.
+        observations : dict of ndarray
+            For each controlled role float32 (batch, agents, features), in [0, 1].
+        active : dict of ndarray
+            For each controlled role bool (batch, agents): whether the next step uses the agent's action.
         """
 
     @abstractmethod
     def step(self, actions: Arrays) -> Step:
-        """Play every market on until a learning role is asked again; finished markets reset themselves.
+        """Advance every market until a controlled role has to act again, and reset the markets whose episode ends.
 
         Parameters
         ----------
         actions : dict of ndarray
-            For each learning role its actions, shape (batch, agents) for Discrete, else (batch, agents, heads).
-            Inactive agents' actions are ignored.
+            For each controlled role its actions, shape (batch, agents) for Discrete, else (batch, agents, components).
+            Actions of inactive agents are ignored.
         """
 
     @abstractmethod
     def next_episode(self) -> tuple[Arrays, Arrays]:
-        """Put every market that has been stepped at the start of its next episode; returns as `reset` does."""
+        """Start the next episode of every market that has been stepped; return observations and active as `reset`."""
 
     def checked_seeds(self, seeds: NDArray[Any]) -> NDArray[np.uint64]:
-        """Return one seed per market as uint64; refuse another number of them, and what is no whole number from 0."""
-        given = as_array(seeds, "seeds")
-        if given.shape != (self.num_envs,):
-            raise ValueError(f"{self.num_envs} markets need seeds of shape ({self.num_envs},), not {given.shape}")
-        return as_seeds("seeds", given)
+        """Return the seeds as uint64, or refuse them.
+
+        Parameters
+        ----------
+        seeds : array_like of int, shape (batch,)
+            One seed for each market.
+
+        Returns
+        -------
+        ndarray of uint64, shape (batch,)
+
+        Raises
+        ------
+        ValueError
+            If there are more or fewer seeds than markets, or one of them is not a whole number from 0 to 2**64 − 1.
+        """
+        array = as_array(seeds, "seeds")
+        if array.shape != (self.num_envs,):
+            raise ValueError(f"{self.num_envs} markets need seeds of shape ({self.num_envs},), not {array.shape}")
+        return as_seeds("seeds", array)
 
     def checked_actions(self, role: str, actions: Arrays) -> NDArray[np.int64]:
-        """Return a role's discrete actions as contiguous int64 indices from 0, or refuse them.
+        """Return a role's discrete actions as indices from 0, or refuse them.
 
-        Kernels trust their indices, so nothing unchecked may reach them.
+        Kernels do not check their indices, so only checked actions may reach them.
+
+        Parameters
+        ----------
+        role : str
+            A controlled role whose action space is Discrete or MultiDiscrete.
+        actions : dict of ndarray
+            As in `step`.
+
+        Returns
+        -------
+        ndarray of int64, shape (batch, agents) for Discrete, else (batch, agents, components)
+            Contiguous.
 
         Raises
         ------
         ValueError
-            If the role's actions are missing, of another shape, no integers, or outside the space.
+            If the role's actions are missing, have another shape, are not integers, or are outside the space.
         """
         shape, limit, start = self._action_limits[role]
-        given: Any = actions.get(role)
-        # Nearly always they are as they should be already.
-        if type(given) is not np.ndarray or given.shape != shape or given.dtype.kind not in "iu":
-            given = usable_actions(role, self._given(role, actions), shape, self.roles[role].action_space)
-        out: NDArray[np.int64] = np.ascontiguousarray(given, dtype=np.int64)
+        array: Any = actions.get(role)
+        # Nearly always the actions have the right shape and type already, so this is tested first.
+        if type(array) is not np.ndarray or array.shape != shape or array.dtype.kind not in "iu":
+            array = usable_actions(role, self._actions_of(role, actions), shape, self.roles[role].action_space)
+        indices: NDArray[np.int64] = np.ascontiguousarray(array, dtype=np.int64)
         if start is not None:
-            out = out - start
-        inside = (
-            all_below(out.reshape(-1), limit) if isinstance(limit, int) else bool(np.all((out >= 0) & (out < limit)))
-        )
+            indices = indices - start
+        if isinstance(limit, int):
+            inside = all_below(indices.reshape(-1), limit)
+        else:
+            inside = bool(np.all((indices >= 0) & (indices < limit)))
         if not inside:
             raise ValueError(f"an action of {role} is outside its space {self.roles[role].action_space}")
-        return out
+        return indices
 
     def checked_reals(self, role: str, actions: Arrays) -> NDArray[np.float64]:
-        """Return a role's actions of a `Box` as contiguous float64, or refuse them.
+        """Return a role's real-valued actions, or refuse them.
+
+        Parameters
+        ----------
+        role : str
+            A controlled role whose action space is a Box.
+        actions : dict of ndarray
+            As in `step`.
+
+        Returns
+        -------
+        ndarray of float64, shape (batch, agents, components)
+            Contiguous, in the unit of the action space.
 
         Raises
         ------
         ValueError
-            If the role's actions are missing, of another shape, no finite numbers, or outside the space.
+            If the role's actions are missing, have another shape, are not finite numbers, or are outside the space.
         """
         space = self.roles[role].action_space
         assert isinstance(space, gymnasium.spaces.Box)
         shape = (self.num_envs, self.roles[role].count, *space.shape)
-        out = rounded(usable_actions(role, self._given(role, actions), shape, space))
-        if not np.all((out >= space.low) & (out <= space.high)):
+        reals = to_float32(usable_actions(role, self._actions_of(role, actions), shape, space))
+        if not np.all((reals >= space.low) & (reals <= space.high)):
             raise ValueError(f"an action of {role} is outside its space {space}")
-        return np.ascontiguousarray(out, dtype=np.float64)
+        return np.ascontiguousarray(reals, dtype=np.float64)
 
-    def _given(self, role: str, actions: Arrays) -> Any:
+    def _actions_of(self, role: str, actions: Arrays) -> Any:
         if role not in actions:
             raise ValueError(f"actions of {role} are missing; roles that act are {', '.join(self.controlled_roles)}")
         return actions[role]
 
     def _discrete_limits(self, role: Role) -> tuple[tuple[int, ...], Any, Any]:
-        """Shape, outcomes and first outcome of a role's discrete actions."""
+        """Return the shape of a role's discrete actions, the number of actions and the first action if it is not 0."""
         space = role.action_space
         if isinstance(space, gymnasium.spaces.Discrete):
             return (self.num_envs, role.count), int(space.n), int(space.start) or None
@@ -322,30 +302,30 @@ class Game(ABC):
 
     @abstractmethod
     def state(self) -> NDArray[np.float32]:
-        """Return the global state for centralised critics, shape (batch, features), in [0, 1]."""
+        """Return the global state for centralised critics: float32 (batch, features), in [0, 1]."""
 
     @abstractmethod
     def save(self) -> dict[str, NDArray[Any]]:
-        """Return copies of everything the batch is; every array has the leading axis batch."""
+        """Return copies of all arrays of the batch by name, shape (batch, …) each."""
 
     @abstractmethod
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Arrays]:
-        """Go on from what `save` returned; returns observations and active as `reset` does."""
+        """Continue from the arrays that `save` returned; return observations and active as `reset` does."""
 
     def recipe(self) -> tuple[Any, ...]:
-        """Return a function and its arguments that make a game like this one, never reset."""
-        made_from = (type(self), self.config, self.num_envs, self.controlled_roles, self.autoreset)
-        return made_anew, (made_from, self.full_metrics, self.final_states)
+        """Return a function and its arguments, which build a game like this one that has not been reset."""
+        constructor_call = (type(self), self.config, self.num_envs, self.controlled_roles, self.autoreset)
+        return build_game, (constructor_call, self.full_metrics, self.final_states)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copy a game as its recipe and what `save` returns: compiled code and shared arrays cannot be copied.
+        """Copy a game as its recipe and its saved arrays, because compiled code and shared arrays cannot be copied.
 
-        This holds for `copy.copy` as well: a copy that shared arrays with the original would play along with it.
+        `copy.copy` does the same, because a copy that shared arrays with the original would change with it.
         """
         return *self.recipe(), self.__getstate__()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy needs beyond `save`, under names of its own, and ``saved``, what `save` returns."""
+        """Return the state of a copy: under ``saved`` the arrays of `save`; subclasses may add other names."""
         return {"saved": self.save()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -353,7 +333,13 @@ class Game(ABC):
 
     @abstractmethod
     def ledger(self) -> NDArray[np.float64]:
-        """Return what each account received in the last finished episode, (batch, accounts); rows sum to 0."""
+        """Return the amount that each account received in the last finished episode.
+
+        Returns
+        -------
+        ndarray of float64, shape (batch, accounts)
+            Amounts in the market's unit of money; each row sums to 0.
+        """
 
     @classmethod
     def scripted_policies(cls, role: str) -> tuple[str, ...]:
@@ -363,14 +349,23 @@ class Game(ABC):
     def scripted(self, policy: str, role: str, **settings: Any) -> ScriptedPolicy:
         """Return a scripted policy for ``role``, bound to this game.
 
+        Parameters
+        ----------
+        policy : str
+            Name of the policy; see `scripted_policies`.
+        role : str
+            The role.
+        **settings
+            Settings of the policy.
+
         Raises
         ------
         ParameterError
-            If the role has no such policy, or the policy no such setting.
+            If the role has no policy of this name, or the policy has no setting of this name.
         """
         require(role in self.roles, "role", role, f"one of {', '.join(self.roles)}")
-        known = self.scripted_policies(role)
-        require(policy in known, "policy", policy, f"one of {', '.join(known)} for {role}")
+        names = self.scripted_policies(role)
+        require(policy in names, "policy", policy, f"one of {', '.join(names)} for {role}")
         return self.policies[role][policy](self, **settings)
 
     @classmethod
@@ -378,12 +373,37 @@ class Game(ABC):
     def reference(
         cls, config: Any, seeds: NDArray[np.uint64], streams: NDArray[np.uint64]
     ) -> dict[str, NDArray[np.float64]]:
-        """Return for each key of `objectives` the optimum or bound of its metric: 1 on the scale.
+        """Return the optimum or a bound of the metric of each objective, whose score is 1 by definition.
 
-        One value for episode 0 of each market, shape (batch,). No policy can exceed it. A market that is `instanced`
-        takes a fourth argument ``instances``, as `reset` does.
+        No policy can be better. A market that is `instanced` takes a fourth argument ``instances``, as `reset` does.
+
+        Parameters
+        ----------
+        config : dataclass
+            Instance of `config_class`.
+        seeds, streams : ndarray of uint64, shape (batch,)
+            Seed and random stream of each market.
+
+        Returns
+        -------
+        dict of ndarray
+            For each key of `objectives` float64 (batch,): the value for episode 0 of each market, in the unit of the
+            metric.
         """
 
     @abstractmethod
     def render(self, mode: str, index: int = 0) -> Any:
-        """Draw market ``index``: text for ``ansi``, a uint8 array (height, width, 3) for ``rgb_array``."""
+        """Draw market ``index``.
+
+        Parameters
+        ----------
+        mode : {"ansi", "rgb_array"}
+            Kind of picture.
+        index : int, default 0
+            Index of the market in the batch.
+
+        Returns
+        -------
+        str or ndarray of uint8, shape (height, width, 3)
+            A text for ``ansi``; for ``rgb_array`` red, green and blue of each pixel, from 0 to 255.
+        """

@@ -1,4 +1,4 @@
-"""What every module ``NAME_v0`` exports."""
+"""The functions that every module ``NAME_v0`` exports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ioa_marl.envs.single_agent import MarketEnv, MarketVectorEnv
 
 @dataclass(frozen=True)
 class EntryPoints:
-    """What ``envs/<market>_v0.py`` exports, by the names that PettingZoo and Gymnasium use."""
+    """The exports of ``envs/<market>_v0.py``, under the names that PettingZoo and Gymnasium use."""
 
     game_class: type[Game]
     """The market."""
@@ -36,7 +36,7 @@ class EntryPoints:
         return OrderedTurns(self.raw_env(**kwargs))
 
     def gym_env(self, **kwargs: Any) -> MarketEnv:
-        """Return the Gymnasium environment in which one agent learns; keywords as in `MarketEnv`."""
+        """Return the Gymnasium environment, in which one agent is controlled; keywords as in `MarketEnv`."""
         return MarketEnv(self.game_class, **kwargs)
 
     def gym_vector_env(self, **kwargs: Any) -> MarketVectorEnv:

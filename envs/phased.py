@@ -1,4 +1,4 @@
-"""`PhasedGame`, the common part of markets that are played in rounds of ordered phases."""
+"""`PhasedGame`, the common part of all markets that are played in rounds of ordered phases."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ioa_marl.foundations.seeds import MAX_INSTANCE
 
 
 def check_common(config: Any) -> None:
-    """Check the settings that every `PhasedGame` has: ``max_cycles`` and, where there is one, ``instance``."""
+    """Check the settings that every `PhasedGame` has: ``max_cycles`` and, if the market is instanced, ``instance``."""
     if config.max_cycles is not None:
         check_integer(config, "max_cycles", 1, 10**9)
     if getattr(config, "instance", None) is not None:
@@ -28,36 +28,38 @@ def check_common(config: Any) -> None:
 class PhasedGame(Game):
     """A game whose episode is a sequence of rounds, each of ordered phases.
 
-    In a phase its roles act at the same time. A phase in which a learning role acts takes a step of its own; the
-    others run inside the step before, at the opening inside the reset. A reward is paid in the step in which it
-    arises; where its agent is not active in that step, it belongs to the agent's last action.
+    The roles of a phase act at the same time. A phase in which a controlled role acts takes a step of its own. All
+    other phases are played at the end of the step before, or of the reset. A reward is paid in the step in which it
+    arises; if its agent is not active in that step, the reward belongs to the agent's last action.
 
-    A market supplies the six methods from `allocate` to `write_metrics`, as thin calls of its compiled drivers. Where
-    roles do not always act one after the other, it has a single phase: its driver plays on until a controlled role has
-    to act, and `write_active` says which.
+    A market implements the six methods from `allocate` to `write_metrics` as short calls of its compiled drivers. A
+    market whose roles do not always act in the same order has a single phase: its driver continues until a controlled
+    role has to act, and `write_active` marks that role's agents.
 
     Attributes
     ----------
     market : NamedTuple of ndarray
-        Everything that the batch is: arrays of numbers, or of records of floats, with the leading axis batch; among
-        them ``seed``, ``stream``, ``episode`` (uint64) and ``cycles`` (int64), shape (batch,) each; ``phase`` (int64)
-        where there are several phases, and ``instance`` (uint64) where the game is `instanced`.
+        State of the batch: arrays of numbers, or of records of floats, shape (batch, …) each. It has ``seed``,
+        ``stream``, ``episode`` (uint64) and ``cycles`` (int64, steps of the episode), shape (batch,) each; ``phase``
+        (int64) if there are several phases; and ``instance`` (uint64) if the game is `instanced`.
     buffers : tuple of PhasedBuffers
-        Output arrays of two steps, which are written in turn.
-    learns : dict of bool
-        For each role whether it acts through `step`.
+        Output arrays of two steps, which are written alternately.
+    is_controlled : dict of bool
+        For each role whether it is controlled.
     openings : int
-        Times that markets were opened or replaced from outside; with the episode it tells a scripted policy when a
-        market is new.
+        Number of times that markets were opened, or restored from saved arrays. A scripted policy compares it, together
+        with the episode, to notice that a market is new.
     """
 
     phases: ClassVar[tuple[tuple[str, ...], ...]]
-    """Roles that act in each phase of a round; every role acts in exactly one."""
+    """Roles that act in each phase of a round; every role acts in exactly one phase."""
     native: ClassVar[frozenset[str]] = frozenset()
-    """Roles whose scripted behaviour is part of the drivers: when they do not learn, nobody is asked for actions."""
+    """Roles whose scripted behaviour is part of the drivers: where they are not controlled, the driver computes their
+    actions, and no scripted policy is called."""
 
     pictures: ClassVar[str]
-    """Module with ``text(game, index)`` and ``figure(game, index)``; imported when something is drawn, not before."""
+    """Name of the module with ``text(game, index)`` and ``figure(game, index)``, which is imported at the first
+    `render`."""
 
     market: Any
 
@@ -69,26 +71,26 @@ class PhasedGame(Game):
         autoreset: bool = True,
     ) -> None:
         super().__init__(config, num_envs, controlled_roles, autoreset)
-        self.learns = {role: role in self.controlled_roles for role in self.roles}
+        self.is_controlled = {role: role in self.controlled_roles for role in self.roles}
         self.openings = 0
-        self._checks = {role: self._check_of(role) for role in self.controlled_roles}
+        self._checks = {role: self._action_check(role) for role in self.controlled_roles}
         self._phase_of = {role: k for k, roles in enumerate(self.phases) for role in roles}
-        self._asked = np.array([any(self.learns[role] for role in roles) for roles in self.phases])
-        self._players: dict[str, ScriptedPolicy] = {}
+        self._phase_is_controlled = np.array([any(self.is_controlled[r] for r in roles) for roles in self.phases])
+        self._scripted_policies: dict[str, ScriptedPolicy] = {}
         self.market = self.allocate()
         assert "ledger" not in self.market._fields, "the field ledger would be saved under the name of the accounts"
         self._phase = self.market.phase if len(self.phases) > 1 else np.zeros(num_envs, np.int64)
         self._ledger = np.zeros((num_envs, self.count_accounts()))
         self.buffers = (PhasedBuffers(self, self._ledger), PhasedBuffers(self, self._ledger))
-        self._opening = _Opening(self)
-        self._turn = 0
-        self._over = np.zeros(num_envs, np.bool_)
+        self._opening = _OpeningOutputs(self)
+        self._current_buffers = 0
+        self._has_ended = np.zeros(num_envs, np.bool_)
 
-    # --- what a market supplies
+    # --- methods that a market implements
 
     @abstractmethod
     def allocate(self) -> Any:
-        """Return the zeroed arrays of the batch as a named tuple; see `market`."""
+        """Return the state of the batch as a named tuple of arrays of zeros; see `market`."""
 
     @abstractmethod
     def count_accounts(self) -> int:
@@ -96,7 +98,13 @@ class PhasedGame(Game):
 
     @abstractmethod
     def open_markets(self, mask: NDArray[np.bool_]) -> None:
-        """Draw and open the present episode of the markets ``mask``, bool (batch,); seed and episode are set."""
+        """Draw and open the current episode of some markets, whose seed and episode are set already.
+
+        Parameters
+        ----------
+        mask : ndarray of bool, shape (batch,)
+            Markets to open; the others must not change.
+        """
 
     @abstractmethod
     def play_phase(
@@ -114,47 +122,55 @@ class PhasedGame(Game):
         phase : int
             Index of the phase.
         mask : ndarray of bool, shape (batch,)
-            Markets that are in this phase; no other one may change.
+            Markets that are in this phase; the others must not change.
         actions : dict of ndarray
-            For each role of the phase, but for `native` ones that do not learn, its checked actions, shape
-            (batch, agents, …): int64 indices from 0, or float64 for a Box.
+            Checked actions of each role of the phase, except of `native` roles that are not controlled: int64
+            (batch, agents, …), indices from 0, or for a Box float64 (batch, agents, components) in the unit of the
+            space.
         rewards : dict of ndarray
-            For each learning role float32 (batch, agents), zero so far; to be written.
+            For each controlled role float32 (batch, agents), filled with zeros; this method adds the rewards of the
+            phase, in the unit that the market's docstring states.
         terminated : ndarray of bool, shape (batch,)
-            False so far; set where the last round has been played.
+            This method sets it where it plays the last round.
         """
 
     @abstractmethod
     def write_observations(self, observations: Arrays) -> None:
-        """Write what the agents of each role in ``observations`` see, float32 (batch, agents, features)."""
+        """Write the observations of the current state.
+
+        Parameters
+        ----------
+        observations : dict of ndarray
+            For some roles float32 (batch, agents, features); this method writes features in [0, 1].
+        """
 
     @abstractmethod
     def write_metrics(self, mask: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
-        """Write the figures of the episodes that end in the markets ``mask``, by their own rules or cut off.
+        """Write the metrics and the ledger of the episodes that end, whether terminated or truncated.
 
         Parameters
         ----------
         mask : ndarray of bool, shape (batch,)
             Markets whose episode ends.
         metrics : ndarray of float64, shape (batch, metrics)
-            In the order of `metric_names`.
+            This method writes the metrics, in the order and the units of `metric_names`.
         ledger : ndarray of float64, shape (batch, accounts)
-            What each account received.
+            This method writes the amount that each account received, in the market's unit of money.
         """
 
-    # --- what a market may replace
+    # --- methods that a market may override
 
     def play_step(self, actions: Arrays, into: int) -> None:
-        """Play every market on until a learning role is asked again, and reset those that end.
+        """Advance every market until a controlled role has to act again, and reset the markets whose episode ends.
 
-        A market with a compiled driver that does all of this may call that instead.
+        A market may override it to call a compiled driver that does all of this.
 
         Parameters
         ----------
         actions : dict of ndarray
-            The checked actions of every learning role, as in `play_phase`.
+            Checked actions of every controlled role, as in `play_phase`.
         into : int
-            Index of the `buffers` to write into.
+            Index of the `buffers` that are written.
         """
         buffers = self.buffers[into]
         final_state = buffers.final_state(self)
@@ -173,18 +189,24 @@ class PhasedGame(Game):
             self.write_observations(buffers.final_observations)
             if final_state is not None:
                 final_state[...] = self.state()
-            self._over |= ended
-            if self.autoreset and not (self.single_episode and self._over.all()):
-                self._go_on(ended)
+            self._has_ended |= ended
+            if self.autoreset and not (self.single_episode and self._has_ended.all()):
+                self._open_next_episode(ended)
         self.write_observations(buffers.observations)
         self.write_active(buffers.active)
 
     def write_active(self, active: Arrays) -> None:
-        """Write whose action the next step uses, bool (batch, agents): everybody in the roles of the present phase."""
+        """Mark the agents whose action the next step uses: all agents of the roles of the current phase.
+
+        Parameters
+        ----------
+        active : dict of ndarray
+            For each controlled role bool (batch, agents); this method writes it.
+        """
         for role, mask in active.items():
             mask[...] = (self._phase == self._phase_of[role])[:, None]
 
-    # --- the rest is common
+    # --- the common part
 
     def reset(
         self,
@@ -197,90 +219,99 @@ class PhasedGame(Game):
         market.seed[:] = self.checked_seeds(seeds)
         market.stream[:] = self.checked_seeds(np.arange(self.num_envs) if streams is None else streams)
         if self.instanced:
-            fixed = self.config.instance
-            given = self.checked_seeds(seeds if instances is None else instances)
-            market.instance[:] = given if fixed is None else fixed
+            configured = self.config.instance
+            chosen = self.checked_seeds(seeds if instances is None else instances)
+            market.instance[:] = chosen if configured is None else configured
         market.episode[:] = 0
-        self._over[:] = False
-        self._restart(np.ones(self.num_envs, np.bool_))
+        self._has_ended[:] = False
+        self._open_episode(np.ones(self.num_envs, np.bool_))
         return self._show()
 
     def next_episode(self) -> tuple[Arrays, Arrays]:
-        """Put every market that has been stepped at the start of its next episode."""
-        self._go_on(self.market.cycles > 0)
+        """Start the next episode of every market that has been stepped; see `Game.next_episode`."""
+        self._open_next_episode(self.market.cycles > 0)
         return self._show()
 
     def step(self, actions: Arrays) -> Step:
-        """Play every market on until a learning role is asked again; see `Game.step`."""
-        given = {role: check(role, actions) for role, check in self._checks.items()}
-        self._turn = 1 - self._turn
-        self.play_step(given, self._turn)
-        return self.buffers[self._turn].step
+        """Advance every market until a controlled role has to act again; see `Game.step`."""
+        checked_actions = {role: check(role, actions) for role, check in self._checks.items()}
+        self._current_buffers = 1 - self._current_buffers
+        self.play_step(checked_actions, self._current_buffers)
+        return self.buffers[self._current_buffers].step
 
-    def _check_of(self, role: str) -> Callable[[str, Arrays], NDArray[Any]]:
+    def _action_check(self, role: str) -> Callable[[str, Arrays], NDArray[Any]]:
         box = isinstance(self.roles[role].action_space, gymnasium.spaces.Box)
         return self.checked_reals if box else self.checked_actions
 
     def _advance(
-        self, playing: NDArray[np.bool_], given: Arrays, rewards: Arrays, terminated: NDArray[np.bool_]
+        self, playing: NDArray[np.bool_], controlled_actions: Arrays, rewards: Arrays, terminated: NDArray[np.bool_]
     ) -> None:
-        """Play the markets ``playing`` from the phases they are in to the next one that asks a learning role."""
+        """Play the markets ``playing``, bool (batch,), from their current phases to the next controlled phase."""
         phase = self._phase
         while playing.any():
             k = int(phase[int(playing.argmax())])
             mask = playing & (phase == k)
-            self.play_phase(k, mask, self._actions_in(k, given), rewards, terminated)
+            self.play_phase(k, mask, self._actions_in(k, controlled_actions), rewards, terminated)
             phase[mask] = (k + 1) % len(self.phases)
-            playing = playing & ~(mask & (terminated | self._asked[phase]))
+            playing = playing & ~(mask & (terminated | self._phase_is_controlled[phase]))
 
-    def _actions_in(self, phase: int, given: Arrays) -> Arrays:
+    def _actions_in(self, phase: int, controlled_actions: Arrays) -> Arrays:
+        """Return the actions of the roles of a phase, those of scripted policies included; see `play_phase`."""
         actions = {}
         for role in self.phases[phase]:
-            if self.learns[role]:
-                actions[role] = given[role]
+            if self.is_controlled[role]:
+                actions[role] = controlled_actions[role]
             elif role not in self.native:
-                if role not in self._players:
-                    self._players[role] = self.scripted(self.roles[role].scripted, role)
-                actions[role] = self._check_of(role)(role, {role: self._players[role]()})
+                if role not in self._scripted_policies:
+                    self._scripted_policies[role] = self.scripted(self.roles[role].scripted, role)
+                actions[role] = self._action_check(role)(role, {role: self._scripted_policies[role]()})
         return actions
 
-    def _go_on(self, mask: NDArray[np.bool_]) -> None:
-        """Open the next episode of the markets ``mask``."""
+    def _open_next_episode(self, mask: NDArray[np.bool_]) -> None:
+        """Open the next episode of the markets ``mask``, bool (batch,)."""
         self.market.episode[mask] += np.uint64(1)
-        self._restart(mask)
+        self._open_episode(mask)
 
-    def _restart(self, mask: NDArray[np.bool_]) -> None:
+    def _open_episode(self, mask: NDArray[np.bool_]) -> None:
+        """Open the current episode of the markets ``mask``, bool (batch,), and play to the first controlled phase."""
         self.openings += 1
         self._phase[mask] = 0
         self.market.cycles[mask] = 0
         self.open_markets(mask)
         opening = self._opening
-        self._advance(mask & ~self._asked[self._phase], {}, opening.rewards, opening.terminated)
+        self._advance(mask & ~self._phase_is_controlled[self._phase], {}, opening.rewards, opening.terminated)
 
     def _show(self) -> tuple[Arrays, Arrays]:
-        buffers = self.buffers[self._turn]
+        """Write and return the observations and the active agents of the current state."""
+        buffers = self.buffers[self._current_buffers]
         self.write_observations(buffers.observations)
         self.write_active(buffers.active)
         return buffers.step.observations, buffers.step.active
 
     def save(self) -> dict[str, NDArray[Any]]:
-        """Return copies of the arrays that the markets are made of."""
-        return {name: array.copy() for name, array in self._arrays().items()}
+        """Return copies of all arrays of the batch; see `Game.save`."""
+        return {name: array.copy() for name, array in self.saved_arrays().items()}
 
-    def _arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays that `save` copies: records as plain numbers, with a last axis for their fields."""
+    def saved_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that `save` copies, without copying them.
+
+        Returns
+        -------
+        dict of ndarray
+            Views of the arrays of the batch by name, shape (batch, …) each; a record is an axis of floats at the end.
+        """
         plain = {name: plain_view(array) for name, array in self.market._asdict().items()}
         return {**plain, "ledger": self._ledger}
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Arrays]:
-        """Go on from what `save` returned."""
-        for name, array in self._arrays().items():
+        """Continue from the arrays that `save` returned; see `Game.restore`."""
+        for name, array in self.saved_arrays().items():
             array[...] = saved[name]
         self.openings += 1
         return self._show()
 
     def ledger(self) -> NDArray[np.float64]:
-        """Return what each account received in the last finished episode, (batch, accounts); rows sum to 0."""
+        """Return the amount that each account received in the last finished episode; see `Game.ledger`."""
         return self._ledger.copy()
 
     def render(self, mode: str, index: int = 0) -> Any:
@@ -290,7 +321,7 @@ class PhasedGame(Game):
         return self.draw(mode, index)
 
     def draw(self, mode: str, index: int) -> Any:
-        """Draw market ``index`` in a checked mode."""
+        """Draw market ``index``; `render` has checked both arguments, and says what is returned."""
         pictures = importlib.import_module(self.pictures)
         if mode == "ansi":
             return pictures.text(self, index)
@@ -299,8 +330,8 @@ class PhasedGame(Game):
         return figure_to_array(pictures.figure(self, index))
 
 
-class _Opening:
-    """What phases write that are played before anybody is asked; nobody reads it."""
+class _OpeningOutputs:
+    """Rewards and ends of the phases that are played within a reset; they are not used."""
 
     def __init__(self, game: PhasedGame) -> None:
         counts = {role: game.roles[role].count for role in game.controlled_roles}
@@ -316,24 +347,28 @@ class PhasedBuffers(StepBuffers):
     game : PhasedGame
         The game that writes into them.
     ledger : ndarray of float64, shape (batch, accounts)
-        The game's accounts, of which there is one array.
+        The game's ledger, of which there is only one array.
 
     Attributes
     ----------
-    observations, final_observations, rewards, active : dict of ndarray
-        By learning role, as in `Step`.
+    observations, final_observations : dict of ndarray
+        For each controlled role float32 (batch, agents, features); see `Step`.
+    rewards : dict of ndarray
+        For each controlled role float32 (batch, agents); see `Step`.
+    active : dict of ndarray
+        For each controlled role bool (batch, agents); see `Step`.
     terminated, truncated : ndarray of bool, shape (batch,)
-        As in `Step`.
+        See `Step`.
     metrics : ndarray of float64, shape (batch, metrics)
-        In the order of the game's `metric_names`.
+        Metrics, in the order and the units of the game's `metric_names`.
     """
 
     def __init__(self, game: PhasedGame, ledger: NDArray[np.float64]) -> None:
         self.ledger = ledger
         n, roles = game.num_envs, {role: game.roles[role] for role in game.controlled_roles}
-        seen = {name: (n, role.count, *role.observation_space.shape) for name, role in roles.items()}
-        self.observations: Arrays = {name: np.zeros(shape, np.float32) for name, shape in seen.items()}
-        self.final_observations: Arrays = {name: np.zeros(shape, np.float32) for name, shape in seen.items()}
+        shapes = {name: (n, role.count, *role.observation_space.shape) for name, role in roles.items()}
+        self.observations: Arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+        self.final_observations: Arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
         self.rewards: Arrays = {name: np.zeros((n, role.count), np.float32) for name, role in roles.items()}
         self.active: Arrays = {name: np.zeros((n, role.count), np.bool_) for name, role in roles.items()}
         self.terminated, self.truncated = np.zeros(n, np.bool_), np.zeros(n, np.bool_)

@@ -1,4 +1,4 @@
-"""Scripted policies as entries of `Game.policies`, and policies that every market can use."""
+"""Scripted policies as entries of `Game.policies`."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 
 def policy(make: Callable[..., Any], *fixed: Any) -> PolicyFactory:
-    """Return ``make`` as an entry of `Game.policies`: its settings come by name, and unknown ones are refused.
+    """Return ``make`` as an entry of `Game.policies`, which takes settings by name only and refuses unknown ones.
 
     Parameters
     ----------
     make : callable
-        Class or function of the game, then ``fixed``, then the settings, which all have defaults.
+        Class or function of the game, then of ``fixed``, then of the settings, which all have defaults.
     *fixed
-        What is given by position between the game and the settings.
+        Positional arguments between the game and the settings.
     """
     allowed = list(inspect.signature(make).parameters)[1 + len(fixed) :]
 
-    def made(game: Game, **settings: Any) -> ScriptedPolicy:
+    def bind(game: Game, **settings: Any) -> ScriptedPolicy:
         for key, value in settings.items():
             if key not in allowed:
                 raise ParameterError(key, value, ", ".join(sorted(allowed)) or "no settings at all")
         bound: ScriptedPolicy = make(game, *fixed, **plain_value(settings))
         return bound
 
-    return made
+    return bind

@@ -1,4 +1,4 @@
-"""What a market asks of the agents that play it, beyond actions: `Requirement`."""
+"""Requirements: what a market needs from the agents that play it, besides their actions."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Requirement:
-    """What a market with certain settings asks of the agent of a role; see `Game.requirements`."""
+    """An interface that a market with certain settings needs from the agent of a role; see `Game.requirements`."""
 
     role: str
-    """Role whose agent is asked."""
+    """Role whose agent has to provide the interface."""
     protocol: type[Any]
     """Runtime-checkable protocol, of methods only, that the agent's class has to satisfy."""
     setting: str
-    """Setting of the market that asks for it."""
-    instead: str
-    """What else the setting may be, and which agents can: the end of the message that refuses all others."""
+    """Setting of the market that makes the interface necessary."""
+    alternatives: str
+    """Other values of the setting, and agents that have the interface: the end of the error message."""
 
 
 def check_requirements(game_class: type[Game], config: Any, players: Mapping[str, type[Any]]) -> None:
-    """Refuse a market whose agents do not offer what it asks of them.
+    """Refuse a market whose requirements the agents do not meet.
 
     Parameters
     ----------
@@ -36,13 +36,14 @@ def check_requirements(game_class: type[Game], config: Any, players: Mapping[str
     config : dataclass
         Its settings.
     players : mapping of str to type
-        Class of the agent of each role that acts.
+        Class of the agent of each controlled role.
 
     Raises
     ------
     ParameterError
-        Naming the setting that asks for more than the agents offer.
+        If an agent does not meet a requirement; the message names the setting that has it.
     """
-    for asked in game_class.requirements(config):
-        able = asked.role in players and issubclass(players[asked.role], asked.protocol)
-        require(able, asked.setting, getattr(config, asked.setting), asked.instead)
+    for requirement in game_class.requirements(config):
+        is_met = requirement.role in players and issubclass(players[requirement.role], requirement.protocol)
+        value = getattr(config, requirement.setting)
+        require(is_met, requirement.setting, value, requirement.alternatives)

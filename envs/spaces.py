@@ -1,4 +1,4 @@
-"""Spaces that the markets share."""
+"""The observation space that the roles of all markets have."""
 
 from __future__ import annotations
 

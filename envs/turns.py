@@ -1,4 +1,4 @@
-"""Markets in the turn-based form of PettingZoo, made from their parallel form by PettingZoo's own conversion."""
+"""Markets as agent-environment-cycle environments, by PettingZoo's own conversion of the parallel environments."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from pettingzoo.utils.conversions import parallel_to_aec_wrapper
 from pettingzoo.utils.wrappers import OrderEnforcingWrapper
 
 from ioa_marl.envs.checking import RESET_FIRST
-from ioa_marl.envs.copying import Independent
+from ioa_marl.envs.copying import DeepCopied
 from ioa_marl.envs.parallel import MarketParallelEnv
 
 
-class TurnBased(Independent, parallel_to_aec_wrapper[str, Any, Any]):
-    """A market in which agents hand in their actions one after the other; each is checked when it is handed in."""
+class TurnBased(DeepCopied, parallel_to_aec_wrapper[str, Any, Any]):
+    """A market whose agents act one after the other; an action is checked at once, before the market is stepped."""
 
     env: MarketParallelEnv
 
     def step(self, action: Any) -> None:
-        """Take the action of the agent whose turn it is; with the last one's, the market is played on."""
+        """Take the action of the agent whose turn it is, and step the market after the action of the last agent.
+
+        Parameters
+        ----------
+        action : array_like or None
+            An element of the agent's action space; None for an agent that has finished.
+        """
         if not hasattr(self, "terminations"):
             raise RuntimeError(RESET_FIRST)
         agent = self.agent_selection
@@ -29,8 +35,8 @@ class TurnBased(Independent, parallel_to_aec_wrapper[str, Any, Any]):
         super().step(action)
 
 
-class OrderedTurns(Independent, OrderEnforcingWrapper[str, Any, Any]):
-    """`TurnBased` with PettingZoo's checks of the order of calls."""
+class OrderedTurns(DeepCopied, OrderEnforcingWrapper[str, Any, Any]):
+    """`TurnBased` with PettingZoo's checks of the order in which methods are called."""
 
     def __str__(self) -> str:
         return str(self.env)

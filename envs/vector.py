@@ -1,4 +1,4 @@
-"""`VectorGame`, what trainers step: seeds × markets in one batch, with true successors and per-seed saving."""
+"""`VectorGame`, the environment of the trainers: the markets of several training seeds in one batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.envs.checking import RESET_FIRST, checked_count
-from ioa_marl.envs.copying import Independent, Unbegun
+from ioa_marl.envs.copying import DeepCopied, UnstartedGame
 from ioa_marl.envs.core import Arrays, Game, Step
 from ioa_marl.foundations.errors import ParameterError, UserError, shown
 from ioa_marl.foundations.scalars import whole_number
@@ -18,44 +18,48 @@ from ioa_marl.foundations.scalars import whole_number
 
 @dataclass(frozen=True)
 class Transition:
-    """One step of every market of a `VectorGame`; arrays are keyed by role, shape (seeds, num_envs, agents, …).
+    """One step of every market of a `VectorGame`.
 
-    They are valid until the next step: copy what you keep.
+    Arrays of agents are keyed by controlled role. All arrays are valid until the next step, so a caller that keeps them
+    longer has to copy them.
     """
 
     observations: Arrays
-    """What the agents saw."""
+    """float32 (seeds, num_envs, agents, features): observations before the step, in [0, 1]."""
     actions: Arrays
-    """What they did."""
+    """(seeds, num_envs, agents) for Discrete, else (seeds, num_envs, agents, components): actions."""
     active: Arrays
-    """Whose action was used; the others' entries are meaningless."""
+    """bool (seeds, num_envs, agents): whether the agent's action was used; if not, it has no meaning."""
     next_active: Arrays
-    """Whose action the next step uses."""
+    """bool (seeds, num_envs, agents): whether the next step uses the agent's action."""
     rewards: Arrays
-    """What they got; an inactive agent's reward belongs to its last action."""
+    """float32 (seeds, num_envs, agents): rewards, in the unit that the market's docstring states; the reward of an
+    inactive agent belongs to its last action."""
     next_observations: Arrays
-    """The true successors, also where an episode ended."""
+    """float32 (seeds, num_envs, agents, features): observations after the step, in [0, 1]; those before the reset where
+    an episode ended."""
     terminated: NDArray[np.bool_]
-    """(seeds, num_envs)."""
+    """(seeds, num_envs): whether the market ended the episode by its own rules."""
     truncated: NDArray[np.bool_]
-    """(seeds, num_envs)."""
+    """(seeds, num_envs): whether ``max_cycles`` ended the episode."""
     metrics: Mapping[str, NDArray[np.float64]]
-    """(seeds, num_envs) each; defined only where an episode ended."""
+    """(seeds, num_envs) each: metrics of the finished episodes, in the units that the market's docstring states;
+    defined only where an episode ended."""
     state: NDArray[np.float32] | None = None
-    """(seeds, num_envs, features): the global state that the agents acted in; None unless it was asked for."""
+    """(seeds, num_envs, features): global state before the step, in [0, 1]; None without ``with_state``."""
     next_state: NDArray[np.float32] | None = None
-    """(seeds, num_envs, features): the true successor, also where an episode was truncated; what it is after a
-    termination does not matter. None unless it was asked for."""
+    """(seeds, num_envs, features): global state after the step, in [0, 1]; that before the reset where an episode
+    ended. None without ``with_state``."""
 
     @property
     def ended(self) -> NDArray[np.bool_]:
-        """(seeds, num_envs): where an episode ended."""
+        """(seeds, num_envs): whether the episode ended."""
         ended: NDArray[np.bool_] = self.terminated | self.truncated
         return ended
 
 
 class _Views(NamedTuple):
-    """The arrays of a `Step` with the axis batch split into seeds and markets, without a copy."""
+    """The arrays of a `Step` whose axis batch is split into seeds and markets, without a copy."""
 
     step: Step
     observations: Arrays
@@ -66,30 +70,34 @@ class _Views(NamedTuple):
     metrics: Mapping[str, NDArray[np.float64]]
 
 
-class VectorGame(Independent):
-    """Several training seeds times several markets, stepped as one batch.
+class VectorGame(DeepCopied):
+    """The markets of several training seeds, which are stepped as one batch.
 
-    Market e of seed s draws from the random stream (s, e), so a seed's markets are the same whichever seeds it
-    runs beside.
+    Market e of seed s draws from the random stream (s, e), so the markets of a seed do not depend on the other seeds.
 
     Parameters
     ----------
     game_class : type of Game
         The market.
     config : dataclass
-        Its settings.
+        Settings of the market.
     seeds : sequence of int
         Training seeds.
     num_envs : int
-        Markets per seed.
+        Number of markets of each seed.
     controlled_roles : sequence of str, optional
-        Roles that act.
+        Roles whose actions the caller of `step` chooses; default: the game's `default_controlled_roles`.
     first_stream : int, default 0
-        Stream of a seed's first market.
-    instances : sequence of int, optional
-        Instance of each seed's markets, where the game is `instanced`; default: the seed.
+        Number of the random stream of a seed's first market.
+    instances : sequence of int, length seeds, optional
+        Instance of the markets of each seed, if the game is `instanced`; default: the seed.
     with_state : bool, default False
-        Whether transitions have the global state, which costs a call of `Game.state` in every step.
+        Whether transitions have the global state, which takes a call of `Game.state` in every step.
+
+    Attributes
+    ----------
+    game : Game
+        The batch of all markets; those of a seed are next to each other.
     """
 
     def __init__(
@@ -111,22 +119,22 @@ class VectorGame(Independent):
         self._instances: dict[str, NDArray[np.uint64]] = {}
         if game_class.instanced:
             numbers = self.seeds if instances is None else [_whole("instances", number) for number in instances]
-            chosen = np.array(numbers, np.uint64)
-            self._instances = {"instances": np.repeat(chosen, num_envs)}
-        self._begun = False
+            self._instances = {"instances": np.repeat(np.array(numbers, np.uint64), num_envs)}
+        self._started = False
         self._views: list[_Views] = []
         self.observations: Arrays = {}
-        """What every agent sees now."""
+        """float32 (seeds, num_envs, agents, features) by role: current observations, in [0, 1]."""
         self.active: Arrays = {}
-        """Whose action the next step uses."""
+        """bool (seeds, num_envs, agents) by role: whether the next step uses the agent's action."""
         self.state: NDArray[np.float32] | None = None
-        """The global state now, (seeds, num_envs, features), if it was asked for."""
+        """(seeds, num_envs, features): current global state, in [0, 1]; None without ``with_state``."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is copied: no views, which show the arrays of the game that is copied."""
-        return {**self.__dict__, "_views": [], "game": self.game if self._begun else Unbegun(self.game)}
+        """Return the state of a copy, without the views, which belong to the arrays of the original's game."""
+        return {**self.__dict__, "_views": [], "game": self.game if self._started else UnstartedGame(self.game)}
 
     def _split(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return a view (seeds, num_envs, …) of an array (batch, …)."""
         return array.reshape(len(self.seeds), self.num_envs, *array.shape[1:])
 
     def _split_all(self, arrays: Arrays) -> Arrays:
@@ -138,7 +146,7 @@ class VectorGame(Independent):
         self._set(*self.game.reset(seeds, self._streams, **self._instances))
 
     def _set(self, observations: Arrays, active: Arrays) -> None:
-        self._begun = True
+        self._started = True
         self.observations, self.active = self._split_all(observations), self._split_all(active)
         self._look_at_state()
 
@@ -147,50 +155,57 @@ class VectorGame(Independent):
             self.state = self._split(self.game.state().copy())
 
     def step(self, actions: Arrays) -> Transition:
-        """Step every market with ``actions`` (seeds, num_envs, agents, …)."""
-        if not self._begun:
+        """Step every market.
+
+        Parameters
+        ----------
+        actions : dict of ndarray
+            For each controlled role its actions, shape (seeds, num_envs, agents) for Discrete, else
+            (seeds, num_envs, agents, components).
+        """
+        if not self._started:
             raise RuntimeError(RESET_FIRST)
         self._check_shapes(actions)
-        before, active, state = self.observations, self.active, self.state
+        observations, active, state = self.observations, self.active, self.state
         step = self.game.step({role: a.reshape(self.game.num_envs, *a.shape[2:]) for role, a in actions.items()})
         views = self._views_of(step)
         self.observations, self.active = views.observations, views.active
         self._look_at_state()
         ended = step.terminated | step.truncated
-        successors = self.observations
+        next_observations = self.observations
         if ended.any():
             mask = ended[:, None, None]
-            successors = {
-                role: self._split(np.where(mask, step.final_observations[role], observation))
-                for role, observation in step.observations.items()
+            next_observations = {
+                role: self._split(np.where(mask, step.final_observations[role], after_reset))
+                for role, after_reset in step.observations.items()
             }
         return Transition(
-            observations=before,
+            observations=observations,
             actions=actions,
             active=active,
             next_active=self.active,
             rewards=views.rewards,
-            next_observations=successors,
+            next_observations=next_observations,
             terminated=views.terminated,
             truncated=views.truncated,
             metrics=views.metrics,
             state=state,
-            next_state=self._successor_state(step, ended),
+            next_state=self._next_state(step, ended),
         )
 
     def _check_shapes(self, actions: Arrays) -> None:
-        """Refuse what an agent forgot or put in another order; what the actions are the game looks at."""
+        """Refuse actions that are missing or have wrong leading axes; the game checks the actions themselves."""
         for role in self.game.controlled_roles:
-            wanted = (len(self.seeds), self.num_envs, self.game.roles[role].count)
+            expected = (len(self.seeds), self.num_envs, self.game.roles[role].count)
             shape = getattr(actions.get(role), "shape", None)
-            if shape is None or tuple(shape[:3]) != wanted:
+            if shape is None or tuple(shape[:3]) != expected:
                 problem = "there are none" if role not in actions else f"their shape is {shape}"
                 raise ValueError(
-                    f"the actions of {role} need the shape {wanted} (seeds, markets, agents), and {problem}"
+                    f"the actions of {role} need the shape {expected} (seeds, markets, agents), and {problem}"
                 )
 
-    def _successor_state(self, step: Step, ended: NDArray[np.bool_]) -> NDArray[np.float32] | None:
-        """Return the state that follows, before the reset where an episode ended."""
+    def _next_state(self, step: Step, ended: NDArray[np.bool_]) -> NDArray[np.float32] | None:
+        """Return the state after a step, before the reset where an episode ended, shape (seeds, num_envs, features)."""
         if self.state is None:
             return None
         if step.final_state is None:
@@ -203,7 +218,7 @@ class VectorGame(Independent):
         return np.where(self._split(ended)[..., None], self._split(step.final_state), self.state)
 
     def _views_of(self, step: Step) -> _Views:
-        """Return a step's arrays by seed; a game that returns the same step again has written into the same arrays."""
+        """Return the arrays of a step by seed; the views of the last two steps are kept, because games reuse steps."""
         for views in self._views:
             if views.step is step:
                 return views
@@ -223,15 +238,34 @@ class VectorGame(Independent):
         return slice(seed_index * self.num_envs, (seed_index + 1) * self.num_envs)
 
     def save(self, seed_index: int) -> dict[str, NDArray[Any]]:
-        """Return everything the markets of one seed are."""
+        """Return copies of the state of the markets of one seed.
+
+        Parameters
+        ----------
+        seed_index : int
+            Index of the seed in ``seeds``.
+
+        Returns
+        -------
+        dict of ndarray
+            Arrays of `Game.save`, shape (num_envs, …) each.
+        """
         return {name: array[self._rows(seed_index)].copy() for name, array in self.game.save().items()}
 
     def restore(self, seed_index: int, saved: Mapping[str, NDArray[Any]]) -> None:
-        """Set the markets of one seed to what `save` returned."""
-        whole = self.game.save()
-        for name, array in whole.items():
+        """Set the state of the markets of one seed.
+
+        Parameters
+        ----------
+        seed_index : int
+            Index of the seed in ``seeds``.
+        saved : mapping of str to ndarray
+            The arrays that `save` returned, shape (num_envs, …) each.
+        """
+        arrays = self.game.save()
+        for name, array in arrays.items():
             array[self._rows(seed_index)] = saved[name]
-        self._set(*self.game.restore(whole))
+        self._set(*self.game.restore(arrays))
 
 
 def _whole(name: str, value: Any) -> int:

@@ -1,4 +1,4 @@
-"""Wrappers for libraries that ask more of a PettingZoo environment than PettingZoo does."""
+"""Wrappers for libraries that demand more from an environment than PettingZoo's interface does."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ioa_marl.foundations.parameters import ParameterError
 
 
 def one_space(env: ParallelEnv[str, Any, Any]) -> ParallelEnv[str, Any, Any]:
-    """Return a market as it is, if all of its agents have the same action and the same observation space.
+    """Return the environment unchanged if all of its agents have the same spaces, and refuse it otherwise.
 
-    A single policy that plays everybody needs that, as those that SuperSuit and Stable-Baselines3 train:
+    A single policy for all agents needs equal spaces, for example one that Stable-Baselines3 trains on SuperSuit's
     ``supersuit.pettingzoo_env_to_vec_env_v1(one_space(env))``.
 
     Parameters
@@ -24,28 +24,28 @@ def one_space(env: ParallelEnv[str, Any, Any]) -> ParallelEnv[str, Any, Any]:
     Raises
     ------
     ParameterError
-        Saying which of its roles go together.
+        If the spaces differ; the message names the roles with equal spaces.
     """
     groups: list[tuple[Any, list[str]]] = []
     market: Any = env.unwrapped
     for role in market.roles:
         spaces = env.observation_space(role.agents[0]), env.action_space(role.agents[0])
-        together = next((names for other, names in groups if other == spaces), None)
-        if together is None:
+        group = next((names for other, names in groups if other == spaces), None)
+        if group is None:
             groups.append((spaces, [role.name]))
         else:
-            together.append(role.name)
+            group.append(role.name)
     if len(groups) > 1:
-        chosen = [role.name for role in market.roles]
+        controlled = [role.name for role in market.roles]
         allowed = " or ".join(f"controlled_roles={names}" for _, names in groups)
-        raise ParameterError("controlled_roles", chosen, f"{allowed}, whose agents have the same spaces")
+        raise ParameterError("controlled_roles", controlled, f"{allowed}, whose agents have the same spaces")
     return env
 
 
 class FixedInfos(BaseParallelWrapper[str, Any, Any]):
-    """Infos that have the same numbers at every step, as TorchRL's ``PettingZooWrapper`` needs them.
+    """A market whose infos have the same keys in every step, as TorchRL's ``PettingZooWrapper`` requires.
 
-    The figures of a finished episode, which are not there before its end, are taken out of the infos.
+    The metrics of a finished episode, which exist only at its end, are moved from the infos to `metrics`.
 
     Parameters
     ----------
@@ -55,7 +55,8 @@ class FixedInfos(BaseParallelWrapper[str, Any, Any]):
     Attributes
     ----------
     metrics : dict of float
-        Figures of the last finished episode; empty before the first one ends.
+        Metrics of the last finished episode, in the units that the market's docstring states; empty before the first
+        episode ends.
     """
 
     def __init__(self, env: ParallelEnv[str, Any, Any]) -> None:
@@ -65,7 +66,7 @@ class FixedInfos(BaseParallelWrapper[str, Any, Any]):
     def step(
         self, actions: dict[str, Any]
     ) -> tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
-        """Play one step."""
+        """Play one step; arguments and results are those of `MarketParallelEnv.step`, but for the metrics."""
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
         for info in infos.values():
             self.metrics = info.pop("metrics", self.metrics)

@@ -235,7 +235,7 @@ def _draw_bidders(axes: Axes, side: _Side, colour: str, lots: int) -> None:
     """Draw the valuations of a side and the clocks that its bidders accepted; a filled circle has a partner."""
     width = 2.2 if lots <= 200 else 1.2
     axes.plot(*rendering.staircase(side.valuations), color=colour, linewidth=width, solid_capstyle="butt", zorder=3)
-    x = np.arange(len(side.valuations)) + 0.5
+    x = np.arange(len(side.valuations), dtype=np.float64) + 0.5
     if lots <= _STEMS:
         axes.vlines(x, side.valuations, side.accepted, color=colour, alpha=0.45, linewidth=1.0, zorder=3)
     size = float(np.clip(340.0 / lots, 3.0, 8.0))

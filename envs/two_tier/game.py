@@ -324,10 +324,11 @@ class TwoTierGame(PhasedGame):
         """Return the number of accounts in the ledger."""
         return int(self.market.accounts.shape[1] - 1 + self.whole.tier.accounts.shape[1])
 
-    def _arrays(self) -> dict[str, NDArray[Any]]:
+    def saved_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that `save` copies, with those of the auction tier; see `PhasedGame.saved_arrays`."""
         tier = {f"tier_{name}": plain_view(array) for name, array in self.whole.tier._asdict().items()}
         auction = {f"auction_{name}": plain_view(array) for name, array in self.whole.auction._asdict().items()}
-        return {**super()._arrays(), **tier, **auction}
+        return {**super().saved_arrays(), **tier, **auction}
 
     def deviation_evaluator(self) -> DeviationEvaluator:
         """Return the evaluator of deviations, which is made at the first call."""

@@ -258,7 +258,7 @@ def _draw_auction(drawn: Figure, view: _View) -> None:
         (view.values, rendering.ORANGE, view.value_trades), (view.asks, rendering.BLUE, view.ask_trades)
     ):  # fmt: skip
         axes.plot(*rendering.staircase(valuations), color=colour, linewidth=2.2, solid_capstyle="butt", zorder=3)
-        x, size = np.arange(len(valuations)) + 0.5, float(np.clip(150.0 / lots, 3.0, 8.0))
+        x, size = np.arange(len(valuations), dtype=np.float64) + 0.5, float(np.clip(150.0 / lots, 3.0, 8.0))
         rendering.circles(axes, x, valuations, trading, colour, size, 1.5)
     if view.trades:
         axes.axhline(view.clearing, color=rendering.INK, linewidth=2.0, zorder=4)

@@ -171,7 +171,7 @@ class DualCurrency:
         if self._config.externality == "critic":
             # Without a critic taxes are unknown, which only matters if the providers are controlled.
             if self.critic is None and "vsp" in self._game.controlled_roles:
-                raise ParameterError(CRITIC.setting, "critic", CRITIC.instead)
+                raise ParameterError(CRITIC.setting, "critic", CRITIC.alternatives)
             self._game.write_observations(self._before)
 
     def settle(self, mask: NDArray[np.bool_], rewards: NDArray[np.float32] | None) -> None:

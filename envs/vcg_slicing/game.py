@@ -328,12 +328,12 @@ class VCGSlicingGame(PhasedGame):
         """Return the requirement of the slices' agent with ``externality="critic"``; see `Game.requirements`."""
         return (CRITIC,) if config.externality == "critic" else ()
 
-    def supply(self, role: str, offer: ExternalityEstimator) -> None:
+    def supply(self, role: str, provider: ExternalityEstimator) -> None:
         """Set the slices' agent's estimator of the optimal welfare without each provider."""
         if self.bank is None or self.config.externality != "critic" or role != CRITIC.role:
-            super().supply(role, offer)  # raises an error
+            super().supply(role, provider)  # raises an error
         else:
-            self.bank.critic = offer
+            self.bank.critic = provider
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state of a copy, with the bank's critic, which belongs to the agent of the slices."""
@@ -352,8 +352,9 @@ class VCGSlicingGame(PhasedGame):
             for mask in active.values():
                 mask &= present
 
-    def _arrays(self) -> dict[str, NDArray[Any]]:
-        return super()._arrays() | ({} if self.bank is None else self.bank.arrays())
+    def saved_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that `save` copies, with those of the bank; see `PhasedGame.saved_arrays`."""
+        return super().saved_arrays() | ({} if self.bank is None else self.bank.arrays())
 
     def write_metrics(self, mask: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
         """Write metrics and ledger of the episodes that end; see `PhasedGame.write_metrics`."""

@@ -42,7 +42,7 @@ class GameOptima:
         self._game = game
         n = game.config.providers
         self._workspace, self._solution = workspace(n), allocate_optima(1, n)
-        self._reports = game.learns["vsp"] and not game.config.banked
+        self._reports = game.is_controlled["vsp"] and not game.config.banked
         """Whether the providers' reports are their actions."""
         self._reported = np.zeros((game.num_envs if self._reports else 0, n))
 

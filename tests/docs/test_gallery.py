@@ -34,7 +34,7 @@ def test_every_picture_of_the_readme_exists_and_can_be_drawn_again(gallery, pict
     path = ROOT / "docs" / "images" / picture
     assert path.exists()
     assert path.stem in gallery.GALLERY
-    assert path.stat().st_size <= gallery.LARGEST
+    assert path.stat().st_size <= gallery.MAX_BYTES
 
 
 @pytest.mark.parametrize("market", MARKETS)

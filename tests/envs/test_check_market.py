@@ -464,11 +464,11 @@ def test_a_metric_may_be_nan_where_the_docstring_says_what_that_means():
 
 @pytest.mark.parametrize(("mutant", "said"), [pytest.param(*item, id=item[0].__name__) for item in MUTANTS.items()])
 def test_broken_market_is_caught_in_one_line(mutant, said, monkeypatch):
-    monkeypatch.setattr("ioa_marl.envs.testing_case.MOST_STEPS", 100)
+    monkeypatch.setattr("ioa_marl.envs.testing.play.MOST_STEPS", 100)
     with pytest.raises(AssertionError, match=said) as caught:
         check_market(mutant, processes=False)
     message = str(caught.value)
-    assert message.startswith(f"{mutant.__name__} with caller+guesser learning: ")
+    assert message.startswith(f"{mutant.__name__} with caller+guesser controlled: ")
     assert "\n" not in message
 
 

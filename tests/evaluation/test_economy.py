@@ -64,13 +64,13 @@ def test_an_evaluation_opens_no_episode_that_nobody_plays(market, monkeypatch):
         figures = protocol.play_episodes(game_class, config, [agent], controlled_roles, 2, 3)
         return {name: values.tobytes() for name, values in figures.items()}
 
-    restart = PhasedGame._restart
+    restart = PhasedGame._open_episode
 
     def counting(game, which):
         openings.append(int(which.sum()))
         restart(game, which)
 
-    monkeypatch.setattr(PhasedGame, "_restart", counting)
+    monkeypatch.setattr(PhasedGame, "_open_episode", counting)
     economical = played()
     assert sum(openings) < 12, "each market is opened once, and again only while others still play"
     openings.clear()

@@ -97,7 +97,9 @@ def test_a_round_that_is_cut_off_before_its_auction_counts_for_nothing():
                 break
     np.testing.assert_array_equal(whole.ledger(), cut.ledger())
     for name in whole.metric_names:
-        np.testing.assert_allclose(whole.buffers[whole._turn].step.metrics[name], step.metrics[name], atol=1e-9)
+        np.testing.assert_allclose(
+            whole.buffers[whole._current_buffers].step.metrics[name], step.metrics[name], atol=1e-9
+        )
 
 
 def test_half_of_the_fixed_agents_are_overloaded_at_equilibrium_prices_and_their_auctions_trade():
