@@ -25,7 +25,7 @@ DOORS = {
     "cache_folder": "ioa_marl.foundations.paths:cache_folder",
     # Double auctions.
     "simulate": "ioa_marl.markets.double_dutch.auction:simulate",
-    "double_dutch_preset": "ioa_marl.markets.double_dutch.auction:preset",
+    "double_dutch_preset": "ioa_marl.markets.double_dutch.params:preset",
     "fixed_step_frontier": "ioa_marl.markets.double_dutch.references:fixed_step_frontier",
     "best_fixed_step": "ioa_marl.markets.double_dutch.references:best_fixed_step",
     "sorted_matching": "ioa_marl.markets.double_dutch.references:sorted_matching",

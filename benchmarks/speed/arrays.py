@@ -12,6 +12,7 @@ from ioa_marl.foundations.compile import machine_code
 from ioa_marl.foundations.records import plain_view
 from ioa_marl.markets.double_dutch import drivers
 from ioa_marl.markets.double_dutch.drivers import StepOutputs
+from ioa_marl.markets.double_dutch.observations import AUCTIONEER_FEATURES, AUCTIONEER_FEATURES_EXTENDED
 from ioa_marl.markets.double_dutch.state import Metrics
 
 
@@ -30,7 +31,7 @@ class Engine(Protocol):
 
 def allocate_outputs(config: DoubleDutchConfig, num_envs: int) -> StepOutputs:
     """Return zeroed output arrays."""
-    features = drivers.AUCTIONEER_FEATURES_EXTENDED if config.observation == "extended" else drivers.AUCTIONEER_FEATURES
+    features = AUCTIONEER_FEATURES_EXTENDED if config.observation == "extended" else AUCTIONEER_FEATURES
     return StepOutputs(
         terminated=np.zeros(num_envs, np.bool_),
         truncated=np.zeros(num_envs, np.bool_),

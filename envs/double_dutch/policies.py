@@ -1,4 +1,4 @@
-"""Scripted policies of the double Dutch auction; they may look at the whole state of the game."""
+"""Scripted policies of the double Dutch auction, which may use the whole state of the game."""
 
 from __future__ import annotations
 
@@ -19,83 +19,84 @@ if TYPE_CHECKING:
 
 
 def _index_of(game: DoubleDutchGame, name: str, step: float) -> int:
+    """Return the index of the step [units per lot] that the argument ``name`` of a policy has."""
     steps = game.config.steps
     require(step in steps, name, step, f"one of {', '.join(f'{s:g}' for s in steps)}")
     return steps.index(step)
 
 
 class FixedStep:
-    """The traditional double Dutch auction: the same step always, the best one unless another is given."""
+    """Choose a constant step [units per lot], as the traditional double Dutch auction does: ``step``, or the best one."""
 
     def __init__(self, game: DoubleDutchGame, step: float | None = None) -> None:
         index = best_fixed_step(game.config) if step is None else _index_of(game, "step", step)
         self._actions = np.full((game.num_envs, 1), index, np.int64)
 
     def __call__(self) -> NDArray[np.int64]:
-        """Return the step's index for every market."""
+        """Return (batch, 1) indices of steps."""
         return self._actions
 
 
 class ScriptedStep(FixedStep):
-    """The step that the market itself uses when nobody plays the auctioneer."""
+    """Choose the step of the settings, as the market does when the auctioneer is scripted."""
 
     def __init__(self, game: DoubleDutchGame) -> None:
         super().__init__(game, game.config.scripted_step)
 
 
 class TwoPhase:
-    """A coarse step until the active side's first acceptance, then a fine one."""
+    """Choose a coarse step until the first acceptance of the active side, and then a fine one [units per lot]."""
 
     def __init__(self, game: DoubleDutchGame, coarse: float = 5.0, fine: float = 1.0) -> None:
         self._game = game
         self._coarse, self._fine = _index_of(game, "coarse", coarse), _index_of(game, "fine", fine)
 
     def __call__(self) -> NDArray[np.int64]:
-        """Return (batch, 1) step indices."""
+        """Return (batch, 1) indices of steps."""
         market = self._game.market
         started = np.take_along_axis(market.winners, market.side[:, None], axis=1) > 0
         return np.where(started, self._fine, self._coarse)
 
 
 class Clairvoyant:
-    """The plan that is optimal for somebody who knows every bid."""
+    """Follow the clairvoyant plan, which is optimal for an auctioneer who knows every bid."""
 
     def __init__(self, game: DoubleDutchGame) -> None:
         self._game = game
         self._plans: list[ClairvoyantPlan | None] = [None] * game.num_envs
-        self._solved: list[tuple[bytes, bytes] | None] = [None] * game.num_envs
+        self._keys: list[tuple[bytes, bytes] | None] = [None] * game.num_envs
 
     def __call__(self) -> NDArray[np.int64]:
-        """Return (batch, 1) step indices, solving a market anew where the bids are new."""
+        """Return (batch, 1) indices of steps, with a new plan for every market whose bids have changed."""
         market = self._game.market
         actions = np.zeros((self._game.num_envs, 1), np.int64)
         for b in range(self._game.num_envs):
             key = (market.size[b].tobytes(), market.valuation[b].tobytes())
             plan = self._plans[b]
-            if plan is None or self._solved[b] != key:
+            if plan is None or self._keys[b] != key:
                 plan = self._plans[b] = clairvoyant_plan(market, b, self._game.config)
-                self._solved[b] = key
-            actions[b, 0] = plan.action(market.side[b], market.clock[b, 0], market.clock[b, 1])
+                self._keys[b] = key
+            actions[b, 0] = plan.action(market.side[b], market.clock[b, BUYERS], market.clock[b, SELLERS])
         return actions
 
 
 class Truthful:
-    """Accept at every clock that is no worse than the own valuation."""
+    """Accept every clock that is no worse than the own valuation."""
 
     def __init__(self, game: DoubleDutchGame, side: int) -> None:
         self._game, self._side = game, side
         self._count = (game.config.buyers, game.config.sellers)[side]
 
     def __call__(self) -> NDArray[np.int64]:
-        """Return (batch, bidders) with 1 for accept."""
-        limits = self._game.market.threshold[:, self._side, : self._count]
+        """Return the actions, int64 (batch, bidders), 1 for accept."""
+        threshold = self._game.market.threshold[:, self._side, : self._count]
         clock = self._game.market.clock[:, self._side, None]
-        accept = clock <= limits if self._side == BUYERS else clock >= limits
+        accept = clock <= threshold if self._side == BUYERS else clock >= threshold
         return accept.astype(np.int64)
 
 
 class Shaded(Truthful):
-    """Accept only at a clock better than the own valuation by a fixed share of it."""
+    """Accept every clock that is better than the own valuation by at least the share ``shade`` of it."""
 
     def __init__(self, game: DoubleDutchGame, side: int, shade: float = 0.1) -> None:
         super().__init__(game, side)
@@ -103,10 +104,10 @@ class Shaded(Truthful):
         self._factor = 1.0 - shade if side == BUYERS else 1.0 + shade
 
     def __call__(self) -> NDArray[np.int64]:
-        """Return (batch, bidders) with 1 for accept."""
-        reported = self._game.market.valuation[:, self._side, : self._count] * self._factor
+        """Return the actions, int64 (batch, bidders), 1 for accept."""
+        report = self._game.market.valuation[:, self._side, : self._count] * self._factor
         clock = self._game.market.clock[:, self._side, None] * self._game.config.tick
-        accept = clock <= reported if self._side == BUYERS else clock >= reported
+        accept = clock <= report if self._side == BUYERS else clock >= report
         return accept.astype(np.int64)
 
 
@@ -120,4 +121,4 @@ POLICIES: dict[str, dict[str, PolicyFactory]] = {
     "buyer": {"truthful": policy(Truthful, BUYERS), "shaded": policy(Shaded, BUYERS)},
     "seller": {"truthful": policy(Truthful, SELLERS), "shaded": policy(Shaded, SELLERS)},
 }
-"""For each role its scripted policies by name."""
+"""Scripted policies of each role by name."""

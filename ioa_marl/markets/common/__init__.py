@@ -1,1 +1,1 @@
-"""What several markets share: the physics of links and processors."""
+"""Equations that several markets share: the physics of links and processors."""

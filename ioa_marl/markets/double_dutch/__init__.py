@@ -1,8 +1,9 @@
-"""The double Dutch auction of computing: two clocks, truthful bidders, exact optima, and its published rivals.
+"""The double Dutch auction of computing: two clocks, truthful bidders, exact optima, and published rival mechanisms.
 
-Uses `ioa_marl.foundations` only. `auction` holds the parameters and plays whole auctions, `kernels` has the equations
-of one auction, `state` what they read and write, `drivers` run batches of auctions, `clairvoyant` and `references` hold
-the optima, `rivals` other double auctions.
+The package uses `ioa_marl.foundations` only. `params` holds the parameters, `auction` plays one auction over known
+bids, `state` defines the records and the state of a batch, `kernels` has the equations of one auction, `draws` its
+random numbers, `drivers` the loops over a batch, `observations` what the agents observe, `clairvoyant` and `references`
+the optima, and `rivals` other double auctions.
 """
 
 import lazy_loader

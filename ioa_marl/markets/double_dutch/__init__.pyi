@@ -1,14 +1,5 @@
 from .auction import (
-    PRESETS as PRESETS,
-)
-from .auction import (
     AuctionResult as AuctionResult,
-)
-from .auction import (
-    DoubleDutchParams as DoubleDutchParams,
-)
-from .auction import (
-    preset as preset,
 )
 from .auction import (
     simulate as simulate,
@@ -21,6 +12,15 @@ from .clairvoyant import (
 )
 from .clairvoyant import (
     clairvoyant_plan as clairvoyant_plan,
+)
+from .params import (
+    PRESETS as PRESETS,
+)
+from .params import (
+    DoubleDutchParams as DoubleDutchParams,
+)
+from .params import (
+    preset as preset,
 )
 from .references import (
     Frontier as Frontier,

@@ -1,9 +1,21 @@
-"""The clairvoyant plan: what an auctioneer who knows every bid would do, and the return that it gets.
+"""The clairvoyant plan: the optimal steps of an auctioneer who knows every bid, and their return.
 
-Dynamic programming over the decision points gives the optimum of a relaxed auction, in which simultaneous
-acceptors trade in order of their valuations. The auction itself orders them by index (it cannot see valuations),
-which matters only where the plan ends in the middle of such a group; there a best-first search, bounded by the
-relaxed optimum, finds the exact one.
+Dynamic programming over the decision points gives the optimum of a relaxed auction, in which simultaneous acceptors
+trade in the order of their valuations. The auction itself orders them by index, since it does not know the valuations.
+The two differ only if the auction ends when some of a group of simultaneous acceptors have a partner and others have
+none. In such a market a best-first search, bounded by the relaxed optimum, finds the exact plan.
+
+Arguments that the kernels share:
+
+- ``b``, ``state``, ``params``, ``side``: those of `ioa_marl.markets.double_dutch.kernels`;
+- ``low``: the initial seller clock [ticks], the least clock of the tables;
+- ``steps``: the auctioneer's steps, int64 (steps,) [ticks];
+- ``tables``: int64 (2, clocks), the number of bidders of each side that accept at a clock;
+- ``sums``: float64 (2, bidders + 1), the valuations of the m most eager bidders of each side, summed [units];
+- ``values``: float64 (2, clocks, clocks), the value-to-go of the decision point (active side, C_b, C_s) [units];
+- ``actions``: int16 (2, clocks, clocks), the index of the best step there.
+
+In code C_b and C_s are ``cb`` and ``cs`` [ticks], and ``wb`` and ``ws`` are the winners of both sides.
 """
 
 from __future__ import annotations
@@ -15,28 +27,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.foundations.compile import kernel
-from ioa_marl.markets.double_dutch.auction import DoubleDutchParams
-from ioa_marl.markets.double_dutch.kernels import open_auction, play_tick
+from ioa_marl.markets.double_dutch.kernels import BUYERS, SELLERS, open_auction, play_tick
+from ioa_marl.markets.double_dutch.params import DoubleDutchParams
 from ioa_marl.markets.double_dutch.state import Array, AuctionState, DoubleDutchRecord
 
 SEARCH_LIMIT = 20_000
-"""Nodes that the best-first search may expand in one market before it settles for a bound."""
+"""Largest number of nodes that the best-first search expands in one market; after them it returns a bound."""
 _EPSILON = 1e-9
+"""Largest gap between the bound and the value of an optimal plan, for rounding errors [units]."""
 
 
 @kernel
 def _count_accepting(state: AuctionState, b: int, side: int, low: int, tables: Array) -> None:
-    """``tables[side, c - low]``: bidders that accept the clock c when they are asked at it."""
+    """Write the number of bidders of a side that accept the clock c into ``tables[side, c - low]``."""
     for c in range(tables.shape[1]):
         tables[side, c] = 0
         for m in range(state.size[b, side]):
             limit = state.threshold[b, side, state.order[b, side, m]]
-            tables[side, c] += (c + low <= limit) if side == 0 else (c + low >= limit)
+            tables[side, c] += (c + low <= limit) if side == BUYERS else (c + low >= limit)
 
 
 @kernel
 def _prefix_sums(state: AuctionState, b: int, side: int, sums: Array) -> None:
-    """``sums[side, m]``: the valuations of the m most eager bidders."""
+    """Write the sum of the valuations of the m most eager bidders of a side into ``sums[side, m]`` [units]."""
     sums[side, 0] = 0.0
     for m in range(state.size[b, side]):
         sums[side, m + 1] = sums[side, m] + state.valuation[b, side, state.order[b, side, m]]
@@ -57,29 +70,32 @@ def _arrive(
     low: int,
     values: Array,
 ) -> float:
-    """Value of broadcasting at clocks (cb, cs) with ``side`` active and (wb, ws) winners so far."""
+    """Return the value-to-go of broadcasts at the clocks (cb, cs) with ``side`` active and (wb, ws) winners [units].
+
+    They end at the next decision point or with the auction.
+    """
     p: DoubleDutchRecord = params[0]
     total = 0.0
     tick = p.tick
     while True:
-        target = tables[side, (cb if side == 0 else cs) - low]
-        first = wb if side == 0 else ws
-        if target <= first:
+        accepting = tables[side, (cb if side == BUYERS else cs) - low]
+        accepted = wb if side == BUYERS else ws
+        if accepting <= accepted:
             return float(total + values[side, cb - low, cs - low])
-        gained = sums[side, target] - sums[side, first]
-        regret = abs(gained - (target - first) * (cb if side == 0 else cs) * tick)
-        done = min(wb, ws)
-        if side == 0:
-            wb = target
+        valuations = sums[side, accepting] - sums[side, accepted]
+        regret = abs(valuations - (accepting - accepted) * (cb if side == BUYERS else cs) * tick)
+        old_pairs = min(wb, ws)
+        if side == BUYERS:
+            wb = accepting
         else:
-            ws = target
+            ws = accepting
         pairs = min(wb, ws)
-        welfare = (sums[0, pairs] - sums[0, done]) - (sums[1, pairs] - sums[1, done])
-        total += p.welfare_weight * welfare + p.trade_weight * (pairs - done)
+        welfare = (sums[0, pairs] - sums[0, old_pairs]) - (sums[1, pairs] - sums[1, old_pairs])
+        total += p.welfare_weight * welfare + p.trade_weight * (pairs - old_pairs)
         total -= p.regret_weight * regret
         if (wb == n_buyers and ws >= wb) or (ws == n_sellers and wb >= ws):
             return float(total)
-        if (ws < n_sellers) if side == 0 else (wb < n_buyers):
+        if (ws < n_sellers) if side == BUYERS else (wb < n_buyers):
             side = 1 - side
 
 
@@ -94,11 +110,11 @@ def clairvoyant_kernel(
     values: Array,
     actions: Array,
 ) -> float:
-    """Fill ``values`` and ``actions`` (2, clocks, clocks) of the decision points; return the root's value.
+    """Solve the relaxed auction of market ``b``, and return its value at the start [units].
 
-    A decision point is (active side, C_b, C_s) after a broadcast that nobody accepted: with known bids the
-    winners follow from the clocks. Every move narrows C_b − C_s, so states are solved from narrow to wide.
-    ``tables`` int64 (2, clocks) and ``sums`` float64 (2, bidders + 1) are scratch space.
+    A decision point is (active side, C_b, C_s) after a broadcast that nobody accepted. With known bids the winners
+    follow from the clocks. Every move narrows C_b − C_s, so that decision points are solved from narrow to wide.
+    All of ``tables``, ``sums``, ``values`` and ``actions`` are overwritten.
     """
     p: DoubleDutchRecord = params[0]
     low, high = p.seller_start, p.buyer_start
@@ -114,29 +130,29 @@ def clairvoyant_kernel(
             cb = cs + gap
             for side in range(2):
                 wb = tables[0, cb - low]
-                if wb == 0 and (side == 1 or cs > low):
-                    continue  # sellers are asked only after a buyer accepted
+                if wb == 0 and (side == SELLERS or cs > low):
+                    continue  # No broadcast goes to the sellers before a buyer has accepted.
                 ws = tables[1, cs - low] if wb > 0 else 0
-                waiting = n_buyers - wb if side == 0 else n_sellers - ws
-                best, choice = -np.inf, 0
+                waiting = n_buyers - wb if side == BUYERS else n_sellers - ws
+                best_value, best_step = -np.inf, 0
                 for a in range(steps.shape[0]):
-                    to_b = cb - steps[a] if side == 0 else cb
-                    to_s = cs if side == 0 else cs + steps[a]
+                    next_cb = cb - steps[a] if side == BUYERS else cb
+                    next_cs = cs if side == BUYERS else cs + steps[a]
                     value = 0.0
-                    if to_b >= to_s:
+                    if next_cb >= next_cs:
                         value = _arrive(
-                            side, to_b, to_s, wb, ws, tables, sums, n_buyers, n_sellers, params, low, values
+                            side, next_cb, next_cs, wb, ws, tables, sums, n_buyers, n_sellers, params, low, values
                         )
-                    if value >= best:
-                        best, choice = value, a
-                values[side, cb - low, cs - low] = best - p.message_weight * waiting
-                actions[side, cb - low, cs - low] = choice
-    return _arrive(0, high, low, 0, 0, tables, sums, n_buyers, n_sellers, params, low, values)
+                    if value >= best_value:
+                        best_value, best_step = value, a
+                values[side, cb - low, cs - low] = best_value - p.message_weight * waiting
+                actions[side, cb - low, cs - low] = best_step
+    return _arrive(BUYERS, high, low, 0, 0, tables, sums, n_buyers, n_sellers, params, low, values)
 
 
 @kernel
 def play_plan(state: AuctionState, params: Array, steps: Array, actions: Array) -> None:
-    """Play market 0 to its end by a table of actions (2, clocks, clocks); the totals hold the outcome."""
+    """Play market 0 to its end with the steps of the table ``actions``; the outcome is in its totals."""
     p: DoubleDutchRecord = params[0]
     low = p.seller_start
     closed = False
@@ -147,29 +163,42 @@ def play_plan(state: AuctionState, params: Array, steps: Array, actions: Array) 
 
 @dataclass(frozen=True)
 class ClairvoyantPlan:
-    """The best plan of an auctioneer who knows every bid of one market."""
+    """The optimal plan of an auctioneer who knows every bid of one market."""
 
     value: float
-    """Return of the plan."""
+    """Return of the plan [units]."""
     bound: float
-    """Upper bound of the return of any policy; equal to ``value`` where ``exact``."""
+    """Upper bound of the return of any policy [units]; equal to ``value`` if ``exact``."""
     exact: bool
     """Whether the plan is proven optimal."""
     low: int
-    """Seller clock at the start [ticks]."""
+    """Initial seller clock [ticks]."""
     actions: NDArray[np.int16]
-    """Index of the plan's step by (side, C_b − low, C_s − low), shape (2, clocks, clocks)."""
+    """Index of the plan's step at (side, C_b − low, C_s − low), shape (2, clocks, clocks)."""
 
     def action(self, side: int, buyer_clock: int, seller_clock: int) -> int:
-        """Return the index of the plan's step; clocks in ticks."""
+        """Return the index of the plan's step when ``side`` is active at these clocks [ticks]."""
         return int(self.actions[side, buyer_clock - self.low, seller_clock - self.low])
 
 
 def clairvoyant_plan(state: AuctionState, b: int, params: DoubleDutchParams) -> ClairvoyantPlan:
-    """Solve market ``b`` of ``state``.
+    """Return the clairvoyant plan of one market of a batch.
 
-    Valuations, sizes and participants are read; clocks and winners are not: the plan is that of the auction's
-    start.
+    The plan starts with the auction: it depends on the valuations, the numbers of bidders and the participants, but
+    not on the current clocks and winners.
+
+    Parameters
+    ----------
+    state : AuctionState
+        State of the batch, which is not changed.
+    b : int
+        Index of the market.
+    params : DoubleDutchParams
+        Parameters of the auction.
+
+    Returns
+    -------
+    ClairvoyantPlan
     """
     record, steps = params.record(), params.step_ticks()
     low, high = int(record[0].seller_start), int(record[0].buyer_start)
@@ -192,32 +221,43 @@ def clairvoyant_plan(state: AuctionState, b: int, params: DoubleDutchParams) -> 
 
 
 def clairvoyant_bounds(state: AuctionState, params: DoubleDutchParams) -> NDArray[np.float64]:
-    """Return the largest possible return of the auctioneer in every market of ``state``, shape (batch,)."""
+    """Return the upper bound of the auctioneer's return in every market of ``state``, shape (batch,) [units].
+
+    It is the largest possible return wherever the plan is proven optimal; see `clairvoyant_plan`.
+    """
     return np.array([clairvoyant_plan(state, b, params).bound for b in range(len(state.seed))])
 
 
 @dataclass(frozen=True)
 class _Point:
-    """A decision point with what the future may still depend on, or an end."""
+    """A decision point of the exact auction, or its end."""
 
     closed: bool
+    """Whether the auction is over."""
     side: int
+    """Active side."""
     clocks: tuple[int, int]
+    """Buyer clock and seller clock [ticks]."""
     winners: tuple[int, int]
+    """Numbers of buyers and sellers that have accepted."""
     unmatched: tuple[int, ...]
     """Acceptors of the longer side without a partner, in the order in which they would trade."""
     reward: float
-    """Return so far."""
+    """Return so far [units]."""
     relaxed: float
-    """Return so far if traders were ranked by valuation; never less than ``reward``."""
+    """Return so far of the relaxed auction [units], which is never less than ``reward``."""
 
     @property
     def key(self) -> tuple[int, tuple[int, int], tuple[int, ...]]:
+        """All on which the future of the auction depends."""
         return self.side, self.clocks, self.unmatched
 
 
 class _Search:
-    """Best-first search (A*) over exact decision points, with the relaxed value-to-go as its bound."""
+    """Best-first search (A*) over exact decision points, with the relaxed value-to-go as its bound.
+
+    ``ranked``, int32 (2, bidders), lists the bidders of each side by eagerness.
+    """
 
     def __init__(
         self,
@@ -238,12 +278,12 @@ class _Search:
         self.tables, self.sums, self.values = tables, sums, values
 
     def run(self) -> tuple[list[tuple[int, int, int, int]], float, bool]:
-        """Return the best path as (side, C_b, C_s, action), the bound, and whether the path attains it."""
-        root = self._broadcast(_Point(False, 0, self.start, (0, 0), (), 0.0, 0.0))
+        """Return the best path of (side, C_b, C_s, action), the bound [units], and whether the path attains it."""
+        root = self._broadcast(_Point(False, BUYERS, self.start, (0, 0), (), 0.0, 0.0))
         queue = [(-self._bound(root), 0, root)]
         best: dict[object, float] = {root.key: root.reward}
         parents: dict[int, tuple[int, _Point, int]] = {}
-        made = 0
+        count = 0
         for _ in range(SEARCH_LIMIT):
             bound, number, point = heapq.heappop(queue)
             if point.closed:
@@ -255,62 +295,67 @@ class _Search:
             if point.reward < best[point.key]:
                 continue
             for action in range(len(self.steps)):
-                following = self._move(point, self.steps[action])
-                if not following.closed:
-                    if following.reward <= best.get(following.key, -np.inf):
+                successor = self._move(point, self.steps[action])
+                if not successor.closed:
+                    if successor.reward <= best.get(successor.key, -np.inf):
                         continue
-                    best[following.key] = following.reward
-                made += 1
-                parents[made] = (number, point, action)
-                heapq.heappush(queue, (-self._bound(following), made, following))
+                    best[successor.key] = successor.reward
+                count += 1
+                parents[count] = (number, point, action)
+                heapq.heappush(queue, (-self._bound(successor), count, successor))
         return [], -queue[0][0], False
 
     def _bound(self, point: _Point) -> float:
+        """Return an upper bound of the return of all plans through a point [units]."""
         if point.closed:
             return point.reward
         (cb, cs), low = point.clocks, self.start[1]
         return point.relaxed + float(self.values[point.side, cb - low, cs - low])
 
     def _move(self, point: _Point, step: int) -> _Point:
+        """Return the next decision point or end after a clock move by ``step`` ticks."""
         waiting = self.size[point.side] - point.winners[point.side]
         cost = self.params.message_weight * waiting
         cb, cs = point.clocks
-        clocks = (cb - step, cs) if point.side == 0 else (cb, cs + step)
-        moved = _Point(
+        clocks = (cb - step, cs) if point.side == BUYERS else (cb, cs + step)
+        successor = _Point(
             clocks[0] < clocks[1], point.side, clocks, point.winners, point.unmatched,
             point.reward - cost, point.relaxed - cost,
         )  # fmt: skip
-        return moved if moved.closed else self._broadcast(moved)
+        return successor if successor.closed else self._broadcast(successor)
 
     def _broadcast(self, point: _Point) -> _Point:
-        """Ask the active side, and on until a broadcast that nobody accepts or the end."""
+        """Return the point after broadcasts at constant clocks, up to one that nobody accepts or the end."""
         side, clocks, winners = point.side, point.clocks, list(point.winners)
         unmatched, reward, relaxed = point.unmatched, point.reward, point.relaxed
         weights = self.params
         while True:
-            target = int(self.tables[side, clocks[side] - self.start[1]])
-            first = winners[side]
-            if target <= first:
+            accepting = int(self.tables[side, clocks[side] - self.start[1]])
+            accepted = winners[side]
+            if accepting <= accepted:
                 return _Point(False, side, clocks, (winners[0], winners[1]), unmatched, reward, relaxed)
-            joined = sorted(int(i) for i in self.ranked[side, first:target])
-            gained = float(self.sums[side, target] - self.sums[side, first])
-            regret = abs(gained - (target - first) * clocks[side] * weights.tick)
-            done = min(winners)
-            pairs = max(0, min(target, winners[1 - side]) - first)
-            # Where this side was behind, the other's unmatched bidders find partners.
-            gain = sum(
-                abs(self.valuation[1 - side, unmatched[m]] - self.valuation[side, joined[m]]) for m in range(pairs)
+            acceptors = sorted(int(i) for i in self.ranked[side, accepted:accepting])
+            valuations = float(self.sums[side, accepting] - self.sums[side, accepted])
+            regret = abs(valuations - (accepting - accepted) * clocks[side] * weights.tick)
+            old_pairs = min(winners)
+            new_pairs = max(0, min(accepting, winners[1 - side]) - accepted)
+            # If this side has fewer winners, its acceptors become the partners of the other side's unmatched bidders.
+            welfare = sum(
+                abs(self.valuation[1 - side, unmatched[m]] - self.valuation[side, acceptors[m]])
+                for m in range(new_pairs)
             )
-            if winners[1 - side] > first:
-                unmatched = unmatched[pairs:] or tuple(joined[pairs:])
+            if winners[1 - side] > accepted:
+                unmatched = unmatched[new_pairs:] or tuple(acceptors[new_pairs:])
             else:
-                unmatched = (*unmatched, *joined)
-            winners[side] = target
-            now = min(winners)
-            ranked_gain = (self.sums[0, now] - self.sums[0, done]) - (self.sums[1, now] - self.sums[1, done])
-            other = weights.trade_weight * pairs - weights.regret_weight * regret
-            reward += weights.welfare_weight * float(gain) + other
-            relaxed += weights.welfare_weight * float(ranked_gain) + other
+                unmatched = (*unmatched, *acceptors)
+            winners[side] = accepting
+            pairs = min(winners)
+            relaxed_welfare = (self.sums[0, pairs] - self.sums[0, old_pairs]) - (
+                self.sums[1, pairs] - self.sums[1, old_pairs]
+            )
+            other = weights.trade_weight * new_pairs - weights.regret_weight * regret
+            reward += weights.welfare_weight * float(welfare) + other
+            relaxed += weights.welfare_weight * float(relaxed_welfare) + other
             exhausted = [winners[s] == self.size[s] and winners[1 - s] >= winners[s] for s in range(2)]
             if any(exhausted):
                 return _Point(True, side, clocks, (winners[0], winners[1]), unmatched, reward, relaxed)

@@ -1,9 +1,16 @@
-"""Batched drivers of the double Dutch auction: step many markets, encode what agents see, reset finished ones.
+"""Batched drivers of the double Dutch auction: open, play and end many markets. Arrays are written in place.
 
-`step_auctioneer` is the short path for the usual case (only the auctioneer learns); `step_roles` serves every other
-choice of learning roles. Both play a whole step in one call, resets included. `play_markets` plays what comes before
-an end, and `end_episodes` follows it, where somebody looks at the state between end and reset. All run the same scalar
-kernels. Outputs go into preallocated arrays.
+`step_auctioneer` is the fast driver of the usual case, in which only the auctioneer is controlled, and `step_roles`
+serves every other choice of controlled roles. Both play a whole step in one call, resets included. `play_markets` and
+`end_episodes` play the same step in two parts, for callers that need the state between the end of an episode and the
+reset. All of them run the same scalar kernels.
+
+The common arguments ``b``, ``state``, ``params``, ``side`` and ``choices`` are those of
+`ioa_marl.markets.double_dutch.kernels`. Further arguments that the drivers share:
+
+- ``mask``: bool (batch,), the markets that are played; the rows of the others are not touched;
+- ``step_ticks``: int64 (steps,), the steps of the auctioneer [ticks];
+- ``actions``: int64 (batch, 1), the indices of the steps that the auctioneers choose.
 """
 
 from __future__ import annotations
@@ -13,117 +20,88 @@ from typing import NamedTuple
 import numpy as np
 
 from ioa_marl.foundations.compile import kernel
-from ioa_marl.foundations.scaling import unit
+from ioa_marl.markets.double_dutch.draws import draw_bids
 from ioa_marl.markets.double_dutch.kernels import (
     BUYERS,
     SELLERS,
     broadcast,
     complete_totals,
-    draw_bids,
     finish,
     move_clock,
     open_auction,
     play_tick,
     price_at_clocks,
 )
+from ioa_marl.markets.double_dutch.observations import observe_all, observe_auctioneer
 from ioa_marl.markets.double_dutch.state import Array, AuctionState, DoubleDutchRecord
-
-AUCTIONEER_FEATURES = 6
-AUCTIONEER_FEATURES_EXTENDED = 12
-BIDDER_EXTRAS = 2
 
 
 class StepOutputs(NamedTuple):
-    """What a step writes; ``final_*`` and ``metrics`` and ``ledger`` only where an episode ended."""
+    """Outputs of a step of the batch, without those of the bidders.
+
+    The final observations, the metrics and the ledger are written only where an episode ends.
+    """
 
     terminated: Array
-    """bool (batch,)."""
+    """bool (batch,): whether the auction closed."""
     truncated: Array
-    """bool (batch,)."""
+    """bool (batch,): whether the limit of steps ended the episode."""
     observation: Array
-    """float32 (batch, 1, features) of the auctioneer."""
+    """float32 (batch, 1, features): observation of the auctioneer, after a reset if there was one."""
     reward: Array
-    """float32 (batch, 1) of the auctioneer."""
+    """float32 (batch, 1): reward of the auctioneer [units]."""
     final_observation: Array
-    """float32 (batch, 1, features) of the auctioneer."""
+    """float32 (batch, 1, features): observation of the auctioneer at the end of an episode."""
     metrics: Array
-    """`Metrics` (batch,)."""
+    """`Metrics` (batch,): metrics of the episode."""
     ledger: Array
-    """float64 (batch, buyers + sellers + 1): what each account received; the auctioneer's is last."""
+    """float64 (batch, buyers + sellers + 1): receipts of every account, the auctioneer's last [units]."""
 
 
 class BidderOutputs(NamedTuple):
-    """What a step writes for the bidders of a side, without agents if they do not learn."""
+    """Outputs of a step for the bidders of one side; the arrays have no agents if the side is not controlled."""
 
     observation: Array
-    """float32 (batch, bidders, features)."""
+    """float32 (batch, bidders, features): observations, after a reset if there was one."""
     reward: Array
-    """float32 (batch, bidders)."""
+    """float32 (batch, bidders): rewards [units]."""
     final_observation: Array
-    """float32 (batch, bidders, features)."""
+    """float32 (batch, bidders, features): observations at the end of an episode."""
     active: Array
-    """bool (batch, bidders): who is asked in the next step."""
-
-
-@kernel
-def observe_auctioneer(b: int, state: AuctionState, params: Array, out: Array) -> None:
-    """Write {Ψ, t, C_b, C_s, |J_b|, |K_s|} scaled to [0, 1], and the extended features if they are on."""
-    p: DoubleDutchRecord = params[0]
-    cap = float(p.buyer_start)
-    out[b, 0, 0] = np.float32(state.side[b])
-    out[b, 0, 1] = unit(state.ticks[b] / p.max_ticks)
-    out[b, 0, 2] = unit(state.clock[b, 0] / cap)
-    out[b, 0, 3] = unit(state.clock[b, 1] / cap)
-    out[b, 0, 4] = unit(state.winners[b, 0] / p.max_buyers)
-    out[b, 0, 5] = unit(state.winners[b, 1] / p.max_sellers)
-    if p.extended:
-        for side in range(2):
-            out[b, 0, 6 + side] = unit(abs(state.clock[b, side] - state.recent[b, side, 0]) / cap)
-            out[b, 0, 8 + side] = unit(state.recent[b, side, 1] / cap)
-        out[b, 0, 10] = unit(state.size[b, 0] / p.max_buyers)
-        out[b, 0, 11] = unit(state.size[b, 1] / p.max_sellers)
-
-
-@kernel
-def observe_bidders(b: int, state: AuctionState, params: Array, side: int, seen: Array, out: Array) -> None:
-    """Write for each bidder what the auctioneer has ``seen``, its valuation over the cap, and if it accepted."""
-    p: DoubleDutchRecord = params[0]
-    cap = p.buyer_start * p.tick
-    base = seen.shape[2]
-    for i in range(out.shape[1]):
-        for feature in range(base):
-            out[b, i, feature] = seen[b, 0, feature]
-        out[b, i, base] = unit(state.valuation[b, side, i] / cap)
-        out[b, i, base + 1] = np.float32(state.accepted_at[b, side, i] >= 0)
+    """bool (batch, bidders): whether the next step uses a bidder's action."""
 
 
 @kernel
 def write_metrics(b: int, state: AuctionState, out: Array) -> None:
-    """Copy the totals of market ``b``."""
+    """Copy the totals of market ``b`` into ``out``, `Metrics` (batch,)."""
     out[b] = state.totals[b]
 
 
 @kernel
 def write_ledger(b: int, state: AuctionState, params: Array, out: Array) -> None:
-    """Receipts of every account: traders pay or get the clearing price, the auctioneer keeps the residual.
+    """Write the receipts of every account of market ``b`` into ``out``, float64 (batch, accounts) [units].
 
-    An auction that a cycle limit cuts off is not settled: nobody pays.
+    The buyers who trade pay the clearing price, the sellers who trade receive it, and the auctioneer keeps the rest,
+    which is 0. A truncated auction is not settled, so that nobody pays.
     """
     p: DoubleDutchRecord = params[0]
     for account in range(out.shape[1]):
         out[b, account] = 0.0
     price, residual = state.totals[b].price, 0.0
     for m in range(int(state.totals[b].trades) if state.closed[b] else 0):
-        out[b, state.order[b, 0, m]] -= price
+        out[b, state.order[b, BUYERS, m]] -= price
         residual += price
-        out[b, p.max_buyers + state.order[b, 1, m]] += price
+        out[b, p.max_buyers + state.order[b, SELLERS, m]] += price
         residual -= price
     out[b, out.shape[1] - 1] = residual
 
 
 @kernel
 def pay_bidders(b: int, state: AuctionState, side: int, out: Array) -> None:
-    """Write the rewards of a side: at the end utilities v_j − r* or r* − v_k of the traders, zero for all else."""
+    """Write the rewards of the bidders of a side into ``out``, float32 (batch, bidders) [units].
+
+    When the auction has closed, they are the utilities v_j − r* or r* − v_k of the traders; all others are 0.
+    """
     for i in range(out.shape[1]):
         out[b, i] = np.float32(0.0)
     if state.closed[b] and out.shape[1] > 0:
@@ -135,31 +113,31 @@ def pay_bidders(b: int, state: AuctionState, side: int, out: Array) -> None:
 
 
 @kernel
-def side_learns(side: int, params: Array) -> bool:
-    """Whether the bidders of a side act in steps of the environment."""
+def is_controlled(side: int, params: Array) -> bool:
+    """Return whether the bidders of a side act in steps of the environment."""
     p: DoubleDutchRecord = params[0]
-    return bool(p.buyers_learn if side == 0 else p.sellers_learn)
+    return bool(p.buyers_controlled if side == BUYERS else p.sellers_controlled)
 
 
 @kernel
-def is_asked(b: int, state: AuctionState, params: Array, side: int) -> bool:
-    """Whether the waiting bidders of a side, which learns, are asked in the next step."""
-    return bool(not state.deciding[b] and state.side[b] == side and side_learns(side, params))
+def is_side_active(b: int, state: AuctionState, params: Array, side: int) -> bool:
+    """Return whether the side is controlled and the next step uses the actions of its waiting bidders."""
+    return bool(not state.deciding[b] and state.side[b] == side and is_controlled(side, params))
 
 
 @kernel
-def write_asked(b: int, state: AuctionState, params: Array, side: int, active: Array) -> None:
-    """Write which bidders of a side are asked next, bool (batch, bidders of the side)."""
+def write_active_bidders(b: int, state: AuctionState, params: Array, side: int, active: Array) -> None:
+    """Write whether the next step uses the action of each bidder of a side into ``active``, bool (batch, bidders)."""
     for i in range(active.shape[1]):
         active[b, i] = False
-    if is_asked(b, state, params, side):
+    if is_side_active(b, state, params, side):
         for m in range(state.winners[b, side], state.size[b, side]):
             active[b, state.order[b, side, m]] = True
 
 
 @kernel
 def next_episode(b: int, state: AuctionState, params: Array) -> None:
-    """Draw and open the next auction of market ``b``."""
+    """Draw and open the auction of the next episode."""
     state.episode[b] += np.uint64(1)
     draw_bids(b, state, params)
     open_auction(b, state, params)
@@ -167,32 +145,45 @@ def next_episode(b: int, state: AuctionState, params: Array) -> None:
 
 @kernel
 def play_roles(b: int, state: AuctionState, params: Array, step: int, choices: Array) -> tuple[float, bool]:
-    """Play market ``b`` until a learning role is asked again. Returns (auctioneer's reward, closed).
+    """Play market ``b`` until the action of a controlled role is needed again.
 
-    ``choices`` are the bidders' (2, bidders); an action is used at most once a step.
+    Every action is used at most once in a step of the environment.
+
+    Parameters
+    ----------
+    step : int
+        Step of the auctioneer [ticks], if it is controlled.
+
+    Returns
+    -------
+    reward : float
+        Reward of the auctioneer [units].
+    closed : bool
+        Whether the auction is over.
     """
     p: DoubleDutchRecord = params[0]
     total = 0.0
     closed = False
-    bidders_fresh = not state.deciding[b] and side_learns(state.side[b], params)
-    auctioneer_fresh = not bidders_fresh
+    # Actions that this step has not used yet: those of the active side's bidders, or the one of the auctioneer.
+    bidders_unused = not state.deciding[b] and is_controlled(state.side[b], params)
+    auctioneer_unused = not bidders_unused
     while not closed:
         if not state.deciding[b]:
-            bidders_learn = side_learns(state.side[b], params)
-            if bidders_learn and not bidders_fresh:
+            by_choice = is_controlled(state.side[b], params)
+            if by_choice and not bidders_unused:
                 break
-            if p.auctioneer_learns and not bidders_learn and not auctioneer_fresh:
+            if p.auctioneer_controlled and not by_choice and not auctioneer_unused:
                 break
-            reward, closed, accepted = broadcast(b, state, params, bidders_learn, choices)
+            reward, closed, accepted = broadcast(b, state, params, by_choice, choices)
             total += reward
-            bidders_fresh = False
+            bidders_unused = False
             if accepted:
-                auctioneer_fresh = False  # one tick a step
+                auctioneer_unused = False  # A step of a controlled auctioneer has one broadcast.
         if not closed and state.deciding[b]:
-            if p.auctioneer_learns and not auctioneer_fresh:
-                break  # it decides in a step of its own, knowing that nobody accepted
-            closed = move_clock(b, state, params, step if p.auctioneer_learns else p.scripted_step)
-            auctioneer_fresh = False
+            if p.auctioneer_controlled and not auctioneer_unused:
+                break  # It chooses in a step of its own, after it has observed that nobody accepted.
+            closed = move_clock(b, state, params, step if p.auctioneer_controlled else p.scripted_step)
+            auctioneer_unused = False
         if not closed and not state.deciding[b] and state.ticks[b] >= p.max_ticks:
             closed = True
             price_at_clocks(b, state, params)
@@ -204,7 +195,7 @@ def play_roles(b: int, state: AuctionState, params: Array, step: int, choices: A
 
 @kernel
 def open_markets(state: AuctionState, params: Array, draw: bool, mask: Array) -> None:
-    """Open an auction in the markets ``mask``; ``draw`` the bids, or keep those that the state holds."""
+    """Open an auction in the markets ``mask``, with bids that are drawn or, without ``draw``, those of the state."""
     for b in range(state.clock.shape[0]):
         if mask[b]:
             if draw:
@@ -213,65 +204,51 @@ def open_markets(state: AuctionState, params: Array, draw: bool, mask: Array) ->
 
 
 @kernel
-def observe_all(b: int, state: AuctionState, params: Array, auctioneer: Array, buyers: Array, sellers: Array) -> None:
-    """Write what everybody in market ``b`` sees; bidders see what the auctioneer does, and more."""
-    observe_auctioneer(b, state, params, auctioneer)
-    observe_bidders(b, state, params, BUYERS, auctioneer, buyers)
-    observe_bidders(b, state, params, SELLERS, auctioneer, sellers)
-
-
-@kernel
-def write_all_asked(
+def write_active_agents(
     b: int, state: AuctionState, params: Array, auctioneer: Array, buyers: Array, sellers: Array
 ) -> None:
-    """Write who is asked next: the waiting bidders of a learning side at a broadcast, else the auctioneer."""
-    auctioneer[b, 0] = not (is_asked(b, state, params, BUYERS) or is_asked(b, state, params, SELLERS))
-    write_asked(b, state, params, BUYERS, buyers)
-    write_asked(b, state, params, SELLERS, sellers)
+    """Write whose actions the next step of market ``b`` uses, bool (batch, agents) for each role.
 
-
-@kernel
-def observe_markets(state: AuctionState, params: Array, auctioneer: Array, buyers: Array, sellers: Array) -> None:
-    """Write what the agents of all markets see, float32 (batch, agents, features) each.
-
-    A side that does not learn has arrays without agents; the auctioneer's is needed for the bidders'.
+    At a broadcast to a controlled side they are its waiting bidders, otherwise the auctioneer.
     """
-    for b in range(auctioneer.shape[0]):
-        observe_all(b, state, params, auctioneer, buyers, sellers)
+    bidders_active = is_side_active(b, state, params, BUYERS) or is_side_active(b, state, params, SELLERS)
+    auctioneer[b, 0] = not bidders_active
+    write_active_bidders(b, state, params, BUYERS, buyers)
+    write_active_bidders(b, state, params, SELLERS, sellers)
 
 
 @kernel
 def write_active(state: AuctionState, params: Array, auctioneer: Array, buyers: Array, sellers: Array) -> None:
-    """Write who is asked next in all markets, bool (batch, agents) each."""
+    """Write whose actions the next step uses in all markets, bool (batch, agents) for each role."""
     for b in range(auctioneer.shape[0]):
-        write_all_asked(b, state, params, auctioneer, buyers, sellers)
+        write_active_agents(b, state, params, auctioneer, buyers, sellers)
 
 
 @kernel
-def price_cut_off(b: int, state: AuctionState, params: Array) -> None:
-    """Complete the totals of an episode that a limit of steps ends: those of the clocks as they stand."""
+def complete_truncated(b: int, state: AuctionState, params: Array) -> None:
+    """Complete the totals of a truncated episode, with the clearing price of its current clocks."""
     price_at_clocks(b, state, params)
     complete_totals(b, state)
 
 
 @kernel
-def cut_off(b: int, state: AuctionState, params: Array) -> bool:
-    """Whether the limit of steps ends the episode now; its totals are then complete."""
+def truncate_at_limit(b: int, state: AuctionState, params: Array) -> bool:
+    """Return whether the episode has reached the limit of steps, and complete its totals if it has."""
     p: DoubleDutchRecord = params[0]
     if state.cycles[b] < p.max_cycles:
         return False
-    price_cut_off(b, state, params)
+    complete_truncated(b, state, params)
     return True
 
 
 @kernel
 def step_auctioneer(state: AuctionState, params: Array, step_ticks: Array, actions: Array, out: StepOutputs) -> None:
-    """One tick of every market with truthful bidders; ``actions`` (batch, 1) index ``step_ticks``."""
+    """Play one step of every market, a broadcast to truthful bidders, and reset the markets whose episodes end."""
     p: DoubleDutchRecord = params[0]
     for b in range(actions.shape[0]):
         reward, closed = play_tick(b, state, params, step_ticks[actions[b, 0]], state.order)
         state.cycles[b] += 1
-        truncated = not closed and cut_off(b, state, params)
+        truncated = not closed and truncate_at_limit(b, state, params)
         out.reward[b, 0] = np.float32(reward)
         out.terminated[b] = closed
         out.truncated[b] = truncated
@@ -292,19 +269,19 @@ def step_roles(
     actions: Array,
     choices: Array,
     out: StepOutputs,
-    asked: Array,
+    auctioneer_active: Array,
     buyers: BidderOutputs,
     sellers: BidderOutputs,
 ) -> None:
-    """One step of every market for any learning roles, a whole step in one call; ``asked`` is the auctioneer's.
+    """Play one step of every market for any controlled roles, and reset the markets whose episodes end.
 
-    ``actions`` (batch, 1) index ``step_ticks``; ``choices`` (batch, 2, bidders) are the bidders', 1 to accept.
+    Whether the next step uses the auctioneer's action is written into ``auctioneer_active``, bool (batch, 1).
     """
     p: DoubleDutchRecord = params[0]
     for b in range(actions.shape[0]):
         reward, closed = play_roles(b, state, params, step_ticks[actions[b, 0]], choices)
         state.cycles[b] += 1
-        truncated = not closed and cut_off(b, state, params)
+        truncated = not closed and truncate_at_limit(b, state, params)
         out.reward[b, 0] = np.float32(reward)
         out.terminated[b] = closed
         out.truncated[b] = truncated
@@ -317,7 +294,7 @@ def step_roles(
             if p.autoreset:
                 next_episode(b, state, params)
         observe_all(b, state, params, out.observation, buyers.observation, sellers.observation)
-        write_all_asked(b, state, params, asked, buyers.active, sellers.active)
+        write_active_agents(b, state, params, auctioneer_active, buyers.active, sellers.active)
 
 
 @kernel
@@ -333,29 +310,21 @@ def play_markets(
     seller_rewards: Array,
     terminated: Array,
 ) -> None:
-    """Play the markets ``mask`` until a learning role is asked again.
+    """Play the markets ``mask`` until the action of a controlled role is needed again.
 
     Parameters
     ----------
-    step_ticks : ndarray of int64, shape (steps,)
-        The auctioneer's steps [ticks].
-    mask : ndarray of bool, shape (batch,)
-        Markets to play.
-    actions : ndarray of int64, shape (batch, 1)
-        Indices of the auctioneers' steps.
-    choices : ndarray of int64, shape (batch, 2, bidders)
-        1 where a bidder accepts; read where its side learns.
     reward : ndarray of float32, shape (batch, 1)
-        Where the auctioneers' rewards go.
+        Output: rewards of the auctioneers [units].
     buyer_rewards, seller_rewards : ndarray of float32, shape (batch, agents)
-        Where the bidders' rewards go, without agents where they do not learn.
+        Output: rewards of the bidders [units]; no agents if the side is not controlled.
     terminated : ndarray of bool, shape (batch,)
-        Where it goes whether an auction closed.
+        Output: whether the auction closed.
     """
     for b in range(mask.shape[0]):
         if mask[b]:
-            gained, closed = play_roles(b, state, params, step_ticks[actions[b, 0]], choices)
-            reward[b, 0] = np.float32(gained)
+            auctioneer_reward, closed = play_roles(b, state, params, step_ticks[actions[b, 0]], choices)
+            reward[b, 0] = np.float32(auctioneer_reward)
             terminated[b] = closed
             pay_bidders(b, state, BUYERS, buyer_rewards)
             pay_bidders(b, state, SELLERS, seller_rewards)
@@ -363,10 +332,13 @@ def play_markets(
 
 @kernel
 def end_episodes(state: AuctionState, params: Array, mask: Array, metrics: Array, ledger: Array) -> None:
-    """Write `Metrics` (batch,) and the ledger (batch, accounts) of episodes that end: closed auctions or cut off."""
+    """Write metrics and ledger of the episodes ``mask``, which end because the auction closed or was truncated.
+
+    ``metrics`` is `Metrics` (batch,), and ``ledger`` has the receipts, float64 (batch, accounts) [units].
+    """
     for b in range(mask.shape[0]):
         if mask[b]:
             if not state.closed[b]:
-                price_cut_off(b, state, params)
+                complete_truncated(b, state, params)
             write_metrics(b, state, metrics)
             write_ledger(b, state, params, ledger)

@@ -1,4 +1,7 @@
-"""References for the double Dutch auction without or beside the clairvoyant plan: fixed steps, sorted matching."""
+"""References of the double Dutch auction: the frontier of fixed steps and the welfare-maximising matching.
+
+The clairvoyant plan is in `ioa_marl.markets.double_dutch.clairvoyant`.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.foundations.records import plain_view
 from ioa_marl.foundations.seeds import CALIBRATION_SEED
-from ioa_marl.markets.double_dutch.auction import DoubleDutchParams
-from ioa_marl.markets.double_dutch.kernels import draw_bids, open_auction, play_tick
+from ioa_marl.markets.double_dutch.draws import draw_bids
+from ioa_marl.markets.double_dutch.kernels import open_auction, play_tick
+from ioa_marl.markets.double_dutch.params import DoubleDutchParams
 from ioa_marl.markets.double_dutch.state import Array, AuctionState, Metrics, allocate_state
 
 
 @kernel
 def play_constant(state: AuctionState, params: Array, step: int) -> None:
-    """Play every market of the batch to its end with one step (in ticks)."""
+    """Draw the current episode of every market of the batch and play it to its end with one step [ticks]."""
     for b in range(state.clock.shape[0]):
         draw_bids(b, state, params)
         open_auction(b, state, params)
@@ -29,12 +33,12 @@ def play_constant(state: AuctionState, params: Array, step: int) -> None:
 
 @dataclass(frozen=True)
 class Frontier:
-    """What each fixed step achieves on average."""
+    """Mean metrics of each fixed step."""
 
     steps: NDArray[np.float64]
     """Steps [units per lot], shape (steps,)."""
     metrics: dict[str, NDArray[np.float64]]
-    """Mean of every metric of the auction, shape (steps,) each."""
+    """Mean of every metric by name, each of shape (steps,); `Metrics` has the units."""
 
 
 def fixed_step_frontier(
@@ -43,35 +47,39 @@ def fixed_step_frontier(
     markets: int = 1000,
     seed: int = CALIBRATION_SEED,
 ) -> Frontier:
-    """Play ``markets`` drawn markets with each fixed step: efficiency against messages, and the return.
+    """Return the mean metrics of every fixed step, such as efficiency against messages, over random markets.
 
     Parameters
     ----------
     params : DoubleDutchParams
-        The auction.
-    steps : array_like, optional
-        Steps in units, multiples of the tick; by default those of the auction.
+        Parameters of the auction.
+    steps : array_like, shape (steps,), optional
+        Steps [units per lot], multiples of ``tick``. Default: those of the auction.
     markets : int, default 1000
-        Number of markets; the same ones for every step.
-    seed : int
-        Seed of the markets; by default one that neither training nor evaluation uses.
+        Number of markets, which are the same for every step.
+    seed : int, optional
+        Seed of the markets. Default: the calibration seed, which neither training nor evaluation uses.
+
+    Returns
+    -------
+    Frontier
     """
-    chosen = np.asarray(params.steps if steps is None else steps, dtype=np.float64)
+    fixed_steps = np.asarray(params.steps if steps is None else steps, dtype=np.float64)
     record = params.record()
     state = allocate_state(markets, max(params.buyers, params.sellers))
     state.seed[:] = seed
     state.stream[:] = np.arange(markets)
     rows = []
-    for step in chosen:
+    for step in fixed_steps:
         play_constant(state, record, round(step / params.tick))
         rows.append(plain_view(state.totals).mean(axis=0))
     means = np.array(rows)
-    return Frontier(chosen, {name: means[:, column] for column, name in enumerate(Metrics.names())})
+    return Frontier(fixed_steps, {name: means[:, column] for column, name in enumerate(Metrics.names())})
 
 
 @lru_cache(maxsize=64)
 def best_fixed_step(params: DoubleDutchParams) -> int:
-    """Return the index of the step with the highest mean return on markets kept for this purpose."""
+    """Return the index of the step with the highest mean return on calibration markets."""
     markets = max(100, 40_000 // (params.buyers + params.sellers))
     return int(np.argmax(fixed_step_frontier(params, markets=markets).metrics["return"]))
 
@@ -89,7 +97,19 @@ class Matching:
 
 
 def sorted_matching(bids: ArrayLike, asks: ArrayLike) -> Matching:
-    """Match the highest bids with the lowest asks while a trade gains; this maximises welfare."""
+    """Match the highest bids with the lowest asks as long as the bid exceeds the ask, which maximises welfare.
+
+    Parameters
+    ----------
+    bids : array_like, shape (buyers,)
+        Bids of the buyers [units per lot].
+    asks : array_like, shape (sellers,)
+        Asks of the sellers [units per lot].
+
+    Returns
+    -------
+    Matching
+    """
     bids, asks = np.asarray(bids, np.float64), np.asarray(asks, np.float64)
     by_bid = np.argsort(-bids, kind="stable")
     by_ask = np.argsort(asks, kind="stable")

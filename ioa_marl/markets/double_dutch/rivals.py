@@ -1,7 +1,7 @@
-"""Sealed-bid double auctions: what other mechanisms make of the bids and asks of a double Dutch auction.
+"""Sealed-bid double auctions, which are compared with the double Dutch auction on the same bids and asks.
 
-Every bidder wants or offers one lot. Ties between equal reports go to the lower index; a pair trades only where
-the bid exceeds the ask.
+Every bidder demands or offers one lot. Ties between equal reports go to the lower index, and a pair trades only if its
+bid exceeds its ask.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from ioa_marl.markets.double_dutch.references import sorted_matching
 
 @dataclass(frozen=True)
 class DoubleAuctionOutcome:
-    """Who trades, and at which prices; the m-th buyer meets the m-th seller."""
+    """Traders and prices of a double auction; the m-th buyer trades with the m-th seller."""
 
     buyers: NDArray[np.int64]
     """Indices of the trading buyers, shape (trades,)."""
     sellers: NDArray[np.int64]
     """Indices of the trading sellers, shape (trades,)."""
     buyer_price: float
-    """What each trading buyer pays [units per lot]; NaN where nobody trades."""
+    """Price that each trading buyer pays [units per lot]; NaN without a trade."""
     seller_price: float
-    """What each trading seller receives [units per lot]; NaN where nobody trades."""
+    """Price that each trading seller receives [units per lot]; NaN without a trade."""
 
     @property
     def trades(self) -> int:
@@ -36,63 +36,66 @@ class DoubleAuctionOutcome:
 
     @property
     def budget_surplus(self) -> float:
-        """What the buyers pay beyond what the sellers receive; it stays with the auctioneer [units]."""
+        """Payments of the buyers less receipts of the sellers, which the auctioneer keeps [units]."""
         return self.trades * (self.buyer_price - self.seller_price) if self.trades else 0.0
 
     def welfare(self, values: ArrayLike, costs: ArrayLike) -> float:
-        """Return Σ values − Σ costs over the traders [units].
+        """Return the welfare, Σ values − Σ costs over the traders [units].
 
         Parameters
         ----------
         values : array_like, shape (buyers,)
-            True values of all buyers.
+            True values of all buyers [units per lot].
         costs : array_like, shape (sellers,)
-            True costs of all sellers.
+            True costs of all sellers [units per lot].
         """
         return float(np.asarray(values)[self.buyers].sum() - np.asarray(costs)[self.sellers].sum())
 
     def utilities(self, values: ArrayLike, costs: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return what every bidder gains, zero for those who do not trade.
+        """Return the utility of every bidder, which is 0 for those who do not trade.
 
         Parameters
         ----------
         values : array_like, shape (buyers,)
-            True values of all buyers.
+            True values of all buyers [units per lot].
         costs : array_like, shape (sellers,)
-            True costs of all sellers.
+            True costs of all sellers [units per lot].
 
         Returns
         -------
-        buyers : ndarray, shape (buyers,)
+        buyer_utilities : ndarray of float64, shape (buyers,)
             Value less price [units].
-        sellers : ndarray, shape (sellers,)
+        seller_utilities : ndarray of float64, shape (sellers,)
             Price less cost [units].
         """
         values, costs = np.asarray(values, np.float64), np.asarray(costs, np.float64)
-        of_buyers, of_sellers = np.zeros(len(values)), np.zeros(len(costs))
-        of_buyers[self.buyers] = values[self.buyers] - self.buyer_price
-        of_sellers[self.sellers] = self.seller_price - costs[self.sellers]
-        return of_buyers, of_sellers
+        buyer_utilities, seller_utilities = np.zeros(len(values)), np.zeros(len(costs))
+        buyer_utilities[self.buyers] = values[self.buyers] - self.buyer_price
+        seller_utilities[self.sellers] = self.seller_price - costs[self.sellers]
+        return buyer_utilities, seller_utilities
 
 
 @dataclass(frozen=True)
 class _Margin:
-    """The efficient trades, and the reports on both sides of their end."""
+    """The efficient trades, and the marginal reports: the last ones that trade and the first ones that do not."""
 
     buyers: NDArray[np.int64]
+    """Indices of the efficient buyers, highest bid first, shape (trades,)."""
     sellers: NDArray[np.int64]
+    """Indices of the efficient sellers, lowest ask first, shape (trades,)."""
     bid: float
-    """Lowest bid that trades."""
+    """Lowest bid that trades [units per lot]; ∞ without one."""
     ask: float
-    """Highest ask that trades."""
+    """Highest ask that trades [units per lot]; −∞ without one."""
     next_bid: float
-    """Highest bid that does not trade, −∞ without one."""
+    """Highest bid that does not trade [units per lot]; −∞ without one."""
     next_ask: float
-    """Lowest ask that does not trade, ∞ without one."""
+    """Lowest ask that does not trade [units per lot]; ∞ without one."""
 
 
 def _margin(bids: ArrayLike, asks: ArrayLike) -> _Margin:
-    given = []
+    """Return the margin of checked bids, shape (buyers,), and asks, shape (sellers,)."""
+    checked = []
     for name, reports in (("bids", bids), ("asks", asks)):
         array = np.asarray(reports, np.float64)
         require(
@@ -101,39 +104,39 @@ def _margin(bids: ArrayLike, asks: ArrayLike) -> _Margin:
             reports,
             "a sequence of finite numbers",
         )
-        given.append(array)
-    matching = sorted_matching(*given)
-    trading = given[0][matching.buyers], given[1][matching.sellers]
-    others = np.delete(given[0], matching.buyers), np.delete(given[1], matching.sellers)
+        checked.append(array)
+    bids, asks = checked
+    matching = sorted_matching(bids, asks)
     return _Margin(
         matching.buyers,
         matching.sellers,
-        bid=float(trading[0].min(initial=math.inf)),
-        ask=float(trading[1].max(initial=-math.inf)),
-        next_bid=float(others[0].max(initial=-math.inf)),
-        next_ask=float(others[1].min(initial=math.inf)),
+        bid=float(bids[matching.buyers].min(initial=math.inf)),
+        ask=float(asks[matching.sellers].max(initial=-math.inf)),
+        next_bid=float(np.delete(bids, matching.buyers).max(initial=-math.inf)),
+        next_ask=float(np.delete(asks, matching.sellers).min(initial=math.inf)),
     )
 
 
 def _outcome(
     buyers: NDArray[np.int64], sellers: NDArray[np.int64], buyer_price: float, seller_price: float
 ) -> DoubleAuctionOutcome:
+    """Return an outcome, without prices if there is no trade."""
     if len(buyers) == 0:
         buyer_price = seller_price = math.nan
     return DoubleAuctionOutcome(buyers, sellers, buyer_price, seller_price)
 
 
 def trade_reduction(bids: ArrayLike, asks: ArrayLike) -> DoubleAuctionOutcome:
-    """Leave out the least valuable efficient trade; its bid and its ask are the prices of the others.
+    """Run trade reduction: exclude the least valuable efficient trade; its bid and ask are the prices of the others.
 
-    Truthful and individually rational; the auctioneer keeps a surplus.
+    The mechanism is truthful and individually rational, and the auctioneer keeps a surplus.
 
     Parameters
     ----------
     bids : array_like, shape (buyers,)
-        Bids, finite.
+        Bids of the buyers [units per lot], finite.
     asks : array_like, shape (sellers,)
-        Asks, finite.
+        Asks of the sellers [units per lot], finite.
 
     Returns
     -------
@@ -155,17 +158,18 @@ def trade_reduction(bids: ArrayLike, asks: ArrayLike) -> DoubleAuctionOutcome:
 
 
 def mcafee(bids: ArrayLike, asks: ArrayLike) -> DoubleAuctionOutcome:
-    """Trade at the mean of the first bid and ask left out, if all efficient traders accept it; else reduce trade.
+    """Run McAfee's auction: trade at the mean of the first excluded bid and ask, or reduce trade.
 
-    Truthful and individually rational; the auctioneer never loses. Where every bid or every ask is part of the
-    efficient trades there is no such mean, and trade is reduced.
+    Trade is reduced, as in `trade_reduction`, if an efficient trader would not accept that mean, or if there is none
+    because every bid or every ask is part of the efficient trades. The mechanism is truthful and individually rational,
+    and the auctioneer never loses.
 
     Parameters
     ----------
     bids : array_like, shape (buyers,)
-        Bids, finite.
+        Bids of the buyers [units per lot], finite.
     asks : array_like, shape (sellers,)
-        Asks, finite.
+        Asks of the sellers [units per lot], finite.
 
     Returns
     -------
@@ -189,18 +193,18 @@ def mcafee(bids: ArrayLike, asks: ArrayLike) -> DoubleAuctionOutcome:
 
 
 def k_double_auction(bids: ArrayLike, asks: ArrayLike, weight: float = 0.5) -> DoubleAuctionOutcome:
-    """Make every efficient trade at one price between the lowest and the highest that clear the market.
+    """Run the k-double auction: make every efficient trade at a price between the lowest and the highest clearing one.
 
-    Efficient at truth, individually rational and budget balanced, not truthful.
+    The mechanism is efficient under truthful reports, individually rational and budget balanced, but not truthful.
 
     Parameters
     ----------
     bids : array_like, shape (buyers,)
-        Bids, finite.
+        Bids of the buyers [units per lot], finite.
     asks : array_like, shape (sellers,)
-        Asks, finite.
+        Asks of the sellers [units per lot], finite.
     weight : float, default 0.5
-        Weight k of the highest clearing price, in [0, 1].
+        Weight k of the highest clearing price in the price, in [0, 1].
 
     Returns
     -------
@@ -226,20 +230,20 @@ def k_double_auction(bids: ArrayLike, asks: ArrayLike, weight: float = 0.5) -> D
 
 
 def sbba(bids: ArrayLike, asks: ArrayLike, rng: np.random.Generator) -> DoubleAuctionOutcome:
-    """Trade at one truthful price, the lower of the last efficient bid and the first ask left out.
+    """Run SBBA: trade at one price, the lower of the last efficient bid and the first excluded ask.
 
-    Where that price is a bid, its buyer stays out, and so does one of the efficient sellers by lot. Truthful,
-    individually rational, and the auctioneer gets nothing.
+    If that price is a bid, its buyer does not trade, and neither does one of the efficient sellers, chosen by lot.
+    The mechanism is truthful, individually rational and strongly budget balanced.
 
     Parameters
     ----------
     bids : array_like, shape (buyers,)
-        Bids, finite.
+        Bids of the buyers [units per lot], finite.
     asks : array_like, shape (sellers,)
-        Asks, finite.
+        Asks of the sellers [units per lot], finite.
     rng : numpy.random.Generator
-        Source of the lottery. One permutation of all sellers is drawn in any case, so that neither the draw nor
-        anybody's place in it depends on the reports: truthful for every outcome of the lottery.
+        Generator of the lottery. One permutation of all sellers is always drawn, so that neither the draw nor the place
+        of a seller in it depends on the reports. The mechanism is then truthful for every outcome of the lottery.
 
     Returns
     -------
@@ -260,5 +264,5 @@ def sbba(bids: ArrayLike, asks: ArrayLike, rng: np.random.Generator) -> DoubleAu
     place = rng.permutation(len(np.asarray(asks)))
     if len(margin.buyers) == 0 or margin.next_ask <= margin.bid:
         return _outcome(margin.buyers, margin.sellers, margin.next_ask, margin.next_ask)
-    out = int(np.argmax(place[margin.sellers]))
-    return _outcome(margin.buyers[:-1], np.delete(margin.sellers, out), margin.bid, margin.bid)
+    excluded = int(np.argmax(place[margin.sellers]))
+    return _outcome(margin.buyers[:-1], np.delete(margin.sellers, excluded), margin.bid, margin.bid)

@@ -1,4 +1,7 @@
-"""What kernels of the double Dutch auction read and write: parameters and totals as records, the state as arrays."""
+"""Records and state of the double Dutch auction: the parameters and the totals by name, a batch of markets as arrays.
+
+Sides are 0 (buyers) and 1 (sellers). Clocks are integers, multiples of the tick.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ Array = NDArray[Any]
 
 
 class DoubleDutchRecord(Record):
-    """What kernels know of the auction and of the game that is made of it."""
+    """Parameters of an auction and of its game, as kernels read them."""
 
     psi: float
     """Pricing coefficient ψ in [0, 1]: weight of the buyer clock in the clearing price."""
@@ -24,7 +27,7 @@ class DoubleDutchRecord(Record):
     welfare_weight: float
     """Weight c of social welfare."""
     message_weight: float
-    """Weight d of each bidder listening to a broadcast that nobody accepts [units per message]."""
+    """Weight d of each bidder that listens to a broadcast which nobody accepts [units per message]."""
     trade_weight: float
     """Weight e of the number of trades [units per trade]."""
     level_low: float
@@ -32,15 +35,15 @@ class DoubleDutchRecord(Record):
     level_high: float
     """Largest market level m [units per lot]."""
     log_width_low: float
-    """Logarithm of the least width s [of units per lot]."""
+    """Logarithm of the least width s [log of units per lot]."""
     log_width_high: float
-    """Logarithm of the largest width s [of units per lot]."""
+    """Logarithm of the largest width s [log of units per lot]."""
     value_low: float
-    """Least position of a buyer; its value is the level plus the width times its position."""
+    """Least position of a buyer, whose value is the level plus the width times its position."""
     value_high: float
     """Largest position of a buyer."""
     cost_low: float
-    """Least position of a seller; its cost is the level less the width times its position."""
+    """Least position of a seller, whose cost is the level less the width times its position."""
     cost_high: float
     """Largest position of a seller."""
     lot: float
@@ -66,91 +69,92 @@ class DoubleDutchRecord(Record):
     seller_start: int
     """Start of the seller clock [ticks]."""
     max_ticks: int
-    """Closing time T: broadcasts after which the auction ends."""
+    """Closing time T: the number of broadcasts after which the auction ends."""
     pay_per_trade: bool
-    """Whether welfare enters the reward as pairs complete, not in one lump at the end."""
+    """Whether welfare enters the reward as pairs complete, and not as one sum at the end."""
     scripted_step: int
-    """Step of the auctioneer when no agent plays it [ticks]."""
+    """Step of the auctioneer when it is scripted [ticks]."""
     max_cycles: int
-    """Steps of the environment after which an episode is cut off."""
-    auctioneer_learns: bool
-    """Whether the auctioneer acts in steps of the environment."""
-    buyers_learn: bool
-    """Whether the buyers do; else they are truthful."""
-    sellers_learn: bool
-    """Whether the sellers do; else they are truthful."""
+    """Number of steps of the environment after which an episode is truncated."""
+    auctioneer_controlled: bool
+    """Whether the auctioneer acts in steps of the environment; else it uses ``scripted_step``."""
+    buyers_controlled: bool
+    """Whether the buyers act in steps of the environment; else they are truthful."""
+    sellers_controlled: bool
+    """Whether the sellers act in steps of the environment; else they are truthful."""
     extended: bool
-    """Whether the auctioneer sees the extended features."""
+    """Whether the auctioneer observes the extended features."""
     autoreset: bool
-    """Whether a market that ends starts its next episode in the same step."""
+    """Whether a market whose episode ends starts the next episode in the same step."""
 
 
 class Metrics(Record):
-    """Totals of an episode, which are its metrics at the end; efficiency and ticks are filled in then."""
+    """Running totals of an episode, which are its metrics at the end; efficiency and ticks are written only then."""
 
     return_: float
-    """Undiscounted return of the auctioneer."""
+    """Undiscounted return of the auctioneer [units]."""
     welfare: float
-    """Σ values − Σ costs of the traders [units]."""
+    """Welfare: Σ values − Σ costs of the traders [units]."""
     optimal_welfare: float
     """Largest possible welfare [units]."""
     efficiency: float
-    """Welfare over the largest possible; 1 where there is nothing to gain."""
+    """Welfare over the largest possible welfare; 1 if that is 0."""
     clock_surplus: float
-    """Eq. 37 as printed: accepted clocks in place of valuations [units]."""
+    """Eq. 37 as printed, with accepted clocks in place of valuations [units]."""
     price: float
     """Clearing price r* [units per lot]."""
     trades: float
     """Number of trades."""
     ticks: float
-    """Broadcasts."""
+    """Number of broadcasts."""
     messages: float
-    """Listeners summed over broadcasts."""
+    """Number of clock messages: the listeners summed over the broadcasts."""
     regret: float
     """Σ |valuation − clock| over all who accepted [units]."""
 
 
 class AuctionState(NamedTuple):
-    """Everything that a batch of auctions is, as arrays that can be saved and restored."""
+    """State of a batch of auctions: arrays that can be saved and restored."""
 
     seed: Array
-    """uint64 (batch,): first key word of the market's random stream."""
+    """uint64 (batch,): first key of the market's random stream."""
     stream: Array
-    """uint64 (batch,): second key word (environment index)."""
+    """uint64 (batch,): second key, the index of the environment."""
     episode: Array
-    """uint64 (batch,): episodes begun so far, counted from 0."""
+    """uint64 (batch,): index of the current episode, from 0."""
     size: Array
-    """int32 (batch, 2): bidders taking part on each side."""
+    """int32 (batch, 2): number of bidders on each side."""
     clock: Array
-    """int32 (batch, 2): buyer and seller clock in ticks."""
+    """int32 (batch, 2): buyer clock and seller clock [ticks]."""
     side: Array
-    """int64 (batch,): the active side, whose bidders are asked."""
+    """int64 (batch,): active side, to which the next broadcast goes."""
     ticks: Array
-    """int64 (batch,): broadcasts so far."""
+    """int64 (batch,): number of broadcasts so far."""
     deciding: Array
-    """bool (batch,): nobody accepted the last broadcast, and the clock has not been moved yet."""
+    """bool (batch,): whether nobody accepted the last broadcast and the clock has not moved since."""
     closed: Array
-    """bool (batch,): the auction has ended by its own rules."""
+    """bool (batch,): whether the auction has ended by its own rules."""
     cycles: Array
-    """int64 (batch,): steps of the environment so far."""
+    """int64 (batch,): steps of the environment in this episode so far."""
     winners: Array
-    """int32 (batch, 2): bidders that have accepted."""
+    """int32 (batch, 2): number of bidders of each side that have accepted."""
     recent: Array
-    """int32 (batch, 2, 2): per side the clock at the last acceptance and the gap to the one before."""
+    """int32 (batch, 2, 2): for each side, the clock at its last acceptance and the gap to the one before [ticks]."""
     order: Array
-    """int32 (batch, 2, bidders): acceptance order, then eagerness."""
+    """int32 (batch, 2, bidders): indices of the bidders, those that have accepted first, in the order of acceptance;
+    the others follow by eagerness."""
     threshold: Array
-    """int32 (batch, 2, bidders): the last clock, in ticks, at which a truthful bidder accepts."""
+    """int32 (batch, 2, bidders): last clock that a truthful bidder accepts [ticks]."""
     valuation: Array
-    """float64 (batch, 2, bidders): value of a buyer, cost of a seller."""
+    """float64 (batch, 2, bidders): values of the buyers and costs of the sellers [units per lot]."""
     accepted_at: Array
-    """int32 (batch, 2, bidders): the clock, in ticks, at which a bidder accepted; -1 before."""
+    """int32 (batch, 2, bidders): clock at which a bidder accepted [ticks]; −1 before."""
     totals: Array
     """`Metrics` (batch,): running totals of the episode."""
 
 
 def allocate_state(batch: int, bidders: int) -> AuctionState:
-    """Return a zeroed state for ``batch`` auctions with up to ``bidders`` bidders a side."""
+    """Return a zeroed state of ``batch`` auctions with at most ``bidders`` bidders on each side."""
     return AuctionState(
         seed=np.zeros(batch, np.uint64),
         stream=np.zeros(batch, np.uint64),

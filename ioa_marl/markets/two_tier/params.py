@@ -2,7 +2,7 @@
 
 Mobile and fixed agents post prices, wireless agents answer, and overloaded fixed agents buy computing from aerial
 agents in a double Dutch auction. The tiers are the markets of `ioa_marl.markets.stackelberg.params` and
-`ioa_marl.markets.double_dutch.auction`, connected by `ioa_marl.markets.two_tier.kernels`. Source: "Hybrid Stackelberg
+`ioa_marl.markets.double_dutch.params`, connected by `ioa_marl.markets.two_tier.kernels`. Source: "Hybrid Stackelberg
 Game and Diffusion-based Auction for Two-tier Agentic AI Task Offloading in Internet of Agents".
 """
 
@@ -25,8 +25,8 @@ from ioa_marl.foundations.parameters import (
     require,
 )
 from ioa_marl.foundations.seeds import as_seeds
-from ioa_marl.markets.double_dutch.auction import DoubleDutchParams
 from ioa_marl.markets.double_dutch.kernels import MAX_CLOCK
+from ioa_marl.markets.double_dutch.params import DoubleDutchParams
 from ioa_marl.markets.double_dutch.state import allocate_state as allocate_auction
 from ioa_marl.markets.stackelberg import params as stackelberg
 from ioa_marl.markets.stackelberg.params import ACTUATOR_RATIO, StackelbergParams

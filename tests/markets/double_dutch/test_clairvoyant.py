@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ioa_marl.envs.double_dutch.game import DoubleDutchGame
-from ioa_marl.markets.double_dutch.auction import DoubleDutchParams
 from ioa_marl.markets.double_dutch.clairvoyant import clairvoyant_bounds, clairvoyant_plan
 from ioa_marl.markets.double_dutch.kernels import open_auction, play_tick, run_auction
+from ioa_marl.markets.double_dutch.params import DoubleDutchParams
 from ioa_marl.markets.double_dutch.references import best_fixed_step, fixed_step_frontier
 from ioa_marl.markets.double_dutch.state import allocate_state
 

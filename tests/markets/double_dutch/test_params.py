@@ -12,7 +12,7 @@ from scipy.stats import chisquare, kstest
 
 from ioa_marl.envs.double_dutch.game import DoubleDutchConfig, DoubleDutchGame
 from ioa_marl.foundations.parameters import ParameterError
-from ioa_marl.markets.double_dutch.auction import PRESETS, DoubleDutchParams, preset
+from ioa_marl.markets.double_dutch.params import PRESETS, DoubleDutchParams, preset
 
 ALL_ROLES = ("auctioneer", "buyer", "seller")
 INF, NAN = float("inf"), float("nan")
