@@ -26,7 +26,7 @@ def _index_of(game: DoubleDutchGame, name: str, step: float) -> int:
 
 
 class FixedStep:
-    """Choose a constant step [units per lot], as the traditional double Dutch auction does: ``step``, or the best one."""
+    """Choose a constant step [units per lot], as in the traditional double Dutch auction: ``step``, or the best one."""
 
     def __init__(self, game: DoubleDutchGame, step: float | None = None) -> None:
         index = best_fixed_step(game.config) if step is None else _index_of(game, "step", step)

@@ -1,7 +1,7 @@
 """The environment of the modified second-bid auction.
 
-`game` has the roles, observations and rewards, `policies` the scripted agents, `render` the pictures.
-It uses `ioa_marl.markets.second_bid` and the contracts in `ioa_marl.envs`.
+`game` has the roles, observations and rewards, `policies` the scripted policies, and `render` the pictures.
+The package uses `ioa_marl.markets.second_bid` and the contracts in `ioa_marl.envs`.
 """
 
 import lazy_loader

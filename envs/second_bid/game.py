@@ -26,21 +26,22 @@ from ioa_marl.markets.second_bid.state import SecondBidMetrics, SecondBidState, 
 
 @dataclass(frozen=True)
 class SecondBidConfig(SecondBidParams):
-    """Settings of the environment: those of the auction, and what the auctioneer sees."""
+    """Settings of the environment: those of the auction, and the observation of the auctioneer."""
 
     information: str = "current_bids"
-    """What ρ may depend on: ``history`` (past tasks only) or ``current_bids`` (also the bids that it prices)."""
+    """Information on which ρ may depend: ``history`` (past tasks only) or ``current_bids`` (also the bids for the
+    task)."""
     uav_bid_visible: bool = False
-    """Whether the auctioneer sees the UAV's valuation of the present task; only with ``current_bids``."""
+    """Whether the auctioneer observes the UAV's valuation of the current task; only with ``current_bids``."""
     max_cycles: int | None = None
-    """Cut episodes off after this many steps (truncation). None: they end with the last task."""
+    """Number of steps after which an episode is truncated. None: it ends with the last task."""
 
     def __post_init__(self) -> None:
-        """Check the settings that the auction does not know."""
+        """Check the settings that only the environment has."""
         super().__post_init__()
         check_common(self)
-        known = ("history", "current_bids")
-        require(self.information in known, "information", self.information, "history or current_bids")
+        choices = ("history", "current_bids")
+        require(self.information in choices, "information", self.information, "history or current_bids")
         require(isinstance(self.uav_bid_visible, bool), "uav_bid_visible", self.uav_bid_visible, "true or false")
         require(
             not self.uav_bid_visible or self.information == "current_bids",
@@ -49,83 +50,85 @@ class SecondBidConfig(SecondBidParams):
 
 
 class SecondBidGame(PhasedGame):
-    """An auctioneer decides how far ahead the best base station must be to be served before the UAV.
+    """An auctioneer sets the lead that the best base station needs over the second one to win a task from a UAV.
 
     ## Description
 
-    Vehicles' computing tasks come one after the other. N ground base stations (performance bidders) bid for each; a
-    UAV (brand bidder) stands by under contract. Provider n values a task at v_n = c_n·m_n: a common value
-    c = ω₁ E[1/T] from its latency, and a match value m = ω₂ E[1/(1−R)^β] from its accuracy, averaged over the last
-    periods. Before or after it has seen the bids (`information`), the auctioneer chooses the price scaling factor ρ.
-    The best station wins iff b₍₁₎ > ρ b₍₂₎, and pays ρ b₍₂₎; b₍₂₎ is the second highest bid of a station. Otherwise the
-    UAV serves the task and pays its contract price b₀ = E[v₀].
+    The computing tasks of vehicles arrive one after the other. N ground base stations (performance bidders) bid for
+    each task, and a UAV (brand bidder) serves it under a contract if no station wins. Provider n values a task at
+    v_n = c_n·m_n. The common value c = ω₁ E[1/T] comes from its latency, and the match value m = ω₂ E[1/(1−R)^β] from
+    its accuracy, both averaged over the last periods. The auctioneer chooses the price scaling factor ρ, before or
+    after it observes the bids (`information`). The station with the highest bid wins iff b₍₁₎ > ρ b₍₂₎, and pays
+    ρ b₍₂₎, where b₍₂₎ is the second highest bid of a station. Otherwise the UAV serves the task and pays its contract
+    price b₀ = E[v₀].
 
-    Whether the UAV would be better is what the auctioneer does not know: it learns v₀ after the task, unless
-    `uav_bid_visible`. Bids tell it something about the stations' part of the comparison, and, where accuracies persist,
-    so does the past. Truthful bids do not depend on ρ, nor does the next task on this one: it is a **contextual
-    bandit**, and learners do best with gamma = 0.
+    The auctioneer does not know whether the UAV would be the better provider, since v₀ becomes public only after the
+    task, unless `uav_bid_visible`. The bids inform it about the stations, and so does the past if accuracies persist.
+    Truthful bids do not depend on ρ, and neither does the next task. The game is therefore a **contextual bandit**, and
+    learners do best with gamma = 0.
 
-    Nothing lasts longer than an episode, so there are no instances: channels, task sizes and computing speeds are drawn
-    for every task, accuracies at least for every episode.
+    Nothing lasts longer than an episode, so that there are no instances: channels, task sizes and computing speeds are
+    drawn for every task, and accuracies at least for every episode.
 
     ## Roles
 
     | Role | Agents | Default | Scripted policies |
     | --- | --- | --- | --- |
-    | `auctioneer` | 1 | learns | `constant_rho` and the others below |
+    | `auctioneer` | 1 | controlled | `constant_rho` and the others below |
     | `station` | `stations` | `truthful` | `truthful`, `multiplied` |
 
-    Either can learn. In each round the stations bid, then the auctioneer acts; where both learn, these are two steps.
-    The UAV never acts and is not a role.
+    Every role can be controlled. In each round the stations bid first, then the auctioneer acts; if both are
+    controlled, a round has two steps. The UAV never acts and is not a role.
 
     | Policy of the auctioneer | ρ |
     | --- | --- |
     | `constant_rho` | the best constant, or the one with the index `level` |
     | `second_price` | 1 |
-    | `ratio_rule` | max(1, ζ E[v₀]/E[b₍₂₎]), to the nearest of the grid: the optimum with Pareto match values |
+    | `ratio_rule` | max(1, ζ E[v₀]/E[b₍₂₎]), rounded to the grid: the optimum with Pareto match values |
     | `myopic_msb` | max(1, b₍₁₎/b₍₂₎), rounded up: this **always gives the UAV the task**, as far as the grid reaches |
-    | `threshold` | 1 where b₍₁₎ exceeds the best threshold (or `threshold`), else the largest |
+    | `threshold` | 1 if b₍₁₎ exceeds `threshold` (default: the best one), else the largest |
     | `last_winner` | 1 if the last b₍₁₎ exceeded the last v₀, else the largest |
-    | `oracle` | the best for somebody who knows every true value and the bids made, ties to the smallest |
+    | `oracle` | the best one for the bids, given every true value; ties go to the smallest |
 
-    Constants are chosen on markets kept for that purpose; the best threshold is ζ E[v₀], and searched for in `pareto`
-    only, where the bids say something about v₀. Policies may look at bids that `information` hides from
-    learners. `multiplied` stations bid a fixed multiple `factor` of their valuation.
+    The best constants are chosen on calibration markets. The best threshold is ζ E[v₀], except in `pareto`, where the
+    bids are informative about v₀ and the threshold is calibrated too. Policies may use bids that `information` hides
+    from learners. `multiplied` stations bid a fixed multiple `factor` of their valuation.
 
     ## Observation space
 
-    `auctioneer`: float32 in [0, 1]; 9 features, with `information="current_bids"` `stations` more, and one more with
+    `auctioneer`: float32 in [0, 1]; 9 features, `stations` more with `information="current_bids"`, and one more with
     `uav_bid_visible`. Logarithms of values and bids are scaled between the 0.1% and 99.9% quantiles of v₀ and of the
-    stations' highest, second highest and lowest values, taken together.
+    stations' highest, second highest and lowest values, taken together. In the first round all features of the past
+    are 0.
 
     | Index | Meaning | Scale |
     | --- | --- | --- |
-    | 0, 1, 2 | log v₀, log b₍₁₎, log b₍₂₎ of the last task; 0 before there is one, as all to index 8 | quantiles |
+    | 0, 1, 2 | log v₀, log b₍₁₎, log b₍₂₎ of the last task | quantiles |
     | 3 | log(b₍₁₎/b₍₂₎) of the last task | 99.9% quantile |
-    | 4 | who won the last task: 0 there is none, 0.5 the UAV, 1 a station | 1 |
+    | 4 | winner of the last task: 0.5 the UAV, 1 a station | 1 |
     | 5 | log ρ of the last task | largest log ρ |
     | 6, 7, 8 | moving averages (0.8 old, 0.2 new) of log v₀, log b₍₁₎, log b₍₂₎ | quantiles |
-    | 9 … 8 + N | log of this task's bids, the highest first | quantiles |
+    | 9 … 8 + N | logarithms of the bids for this task, the highest first | quantiles |
     | 9 + N | log v₀ of this task | quantiles |
 
-    `station`: log of the own valuation, last log ρ, whether one won the last task (0, 1).
+    `station`: logarithm of the own valuation, last log ρ, and whether the station won the last task (0, 1).
 
     ## Action space
 
     | Role | Space | Meaning |
     | --- | --- | --- |
-    | `auctioneer` | `Discrete(levels)` | a: ρ = 10^(a/A), from ρ = 1 |
-    | `station` | `Discrete(16)` | bid = valuation times 0.5, 0.6, … 2.0; 5 is the truth |
+    | `auctioneer` | `Discrete(levels)` | index a of ρ = 10^(a/A); 0 is ρ = 1 |
+    | `station` | `Discrete(16)` | bid = valuation times 0.5, 0.6, …, 2.0; 5 is truthful |
 
     ## Rewards
 
-    `auctioneer`: the allocative surplus of the task, ζ v₀ if the UAV serves it, the true value of the station that does
-    otherwise. Payments are transfers and do not count.
-    `station`: value − payment for the one that wins, in the step in which the auctioneer acts; otherwise 0.
+    `auctioneer`: the allocative surplus of the task [units]. It is ζ v₀ if the UAV serves the task, and otherwise the
+    true value of the winning station. Payments are transfers and do not count.
+    `station`: value − payment for the winner, in the step in which the auctioneer acts; otherwise 0 [units].
 
     ## Starting state
 
-    No past. Accuracies R ~ U(`accuracy`), everything else of a task uniform in its range.
+    There is no past. Accuracies are R ~ U(`accuracy`), and all other draws of a task are uniform in their ranges.
 
     ## Episode end
 
@@ -133,57 +136,60 @@ class SecondBidGame(PhasedGame):
 
     ## Metrics
 
-    Means over the tasks auctioned in the episode; 0 (efficiency 1) if there was none.
+    Metrics are means over the tasks auctioned in the episode. Without such a task they are 0, and `efficiency` is 1.
 
     | Name | Meaning |
     | --- | --- |
-    | `surplus` | allocative surplus: what is scored |
-    | `optimal_surplus`, `efficiency` | that of `oracle` on the same bids, and the ratio of the two means |
-    | `station_surplus`, `uav_surplus` | the stations' and the UAV's part of the surplus |
-    | `uav_share` | share of tasks that the UAV serves |
-    | `revenue`, `bidder_utility` | what the winner pays, and its value − payment |
-    | `delay` | the winner's mean latency [s] |
+    | `surplus` | allocative surplus, which is scored [units] |
+    | `optimal_surplus`, `efficiency` | surplus of `oracle` on the same bids [units], and the ratio of the two means |
+    | `station_surplus`, `uav_surplus` | part of the surplus from tasks that stations and the UAV serve [units] |
+    | `uav_share` | share of the tasks that the UAV serves |
+    | `revenue`, `bidder_utility` | payment of the winner, and its value − payment [units] |
+    | `delay` | mean latency of the winner [s] |
     | `rho` | price scaling factor |
 
-    The score's 1 is full information: the best ρ of the grid for every task, given truthful bids.
+    A score of 1 is the surplus with full information: the best ρ of the grid for every task, given truthful bids.
 
     ## Arguments
 
-    The fields of `SecondBidConfig`; `conf/env/second_bid.yaml` lists them with their meaning.
+    The fields of `SecondBidConfig`, which `conf/env/second_bid.yaml` lists with their meaning.
 
     ## Presets
 
     | Preset | Market |
     | --- | --- |
-    | `paper` | 5 stations, accuracies drawn anew for each task, ρ may depend on the stations' bids |
+    | `paper` | 5 stations, accuracies redrawn for each task, ρ may depend on the stations' bids |
     | `persistent` | accuracies last 5 tasks on average, ρ may depend on the past only |
-    | `pareto` | a common value times Pareto match values, ρ may depend on the past only: the optimum is a constant |
-    | `three`, `nine` | as `paper` with 3 stations, where the UAV dominates, and with 9, where they do |
+    | `pareto` | common value times Pareto match values, ρ may depend on the past only; the optimum is a constant |
+    | `three`, `nine` | as `paper` with 3 stations, where the UAV dominates, and with 9, where the stations dominate |
 
-    On `paper` with `information="history"` the past says nothing, and no policy can beat the best constant ρ. With
-    `current_bids` and the UAV unseen, nothing that is seen says anything about v₀: the optimum is the policy
-    `threshold`, which serves the best station iff b₍₁₎ > ζ E[v₀] (as far as the grid reaches), about 0.46 on the scale.
+    On `paper` with `information="history"` the past is not informative, and no policy can beat the best constant ρ.
+    With `current_bids` and a hidden valuation of the UAV, no observation is informative about v₀. The optimum is then
+    the policy `threshold`, in which the best station wins iff b₍₁₎ > ζ E[v₀], as far as the grid reaches. Its score is
+    about 0.46.
 
     ## Fidelity
 
     Differences from the printed model, each necessary or measured:
 
     - Levels in dB and dBm are converted. Sizes are in Gbit and computing speeds in Gbit/s: in the printed units
-      processing takes 30 s and the bandwidth could not matter. Now a task takes 0.61 s, 59% of it on the radio.
-    - b₍₂₎ is the second highest bid of a **station**. With the UAV's bid among them the auction would not be free of
-      adverse selection, which is what ρ is for.
-    - ρ = 10^(a/A) with a from 0, so that the second-price auction is among the actions.
-    - Eq. 13 is maximised by b₀ = E[v₀], as v₀ does not depend on the stations' bids; estimated once for a market. It is
-      kept in `pareto`, where they share the common value. Payments do not enter the surplus.
-    - Accuracies are not given: U(0.5, 0.9) for a provider, ±0.035 in each period, at most 0.99. The UAV's valuation is
-      multiplied by 2.6 for its line of sight: with full information it then serves 40% of the tasks.
-    - The paper's state has the UAV's valuation among the bids. The best choice is then seen by comparing two numbers,
-      and the UAV is no longer the bidder who cannot value single tasks. It is off by default; `uav_bid_visible` puts it
-      there.
-    - Theorem 1 claims that the auction is strategy-proof while ρ depends on the bids. It is not: with v₀ = 10 and
+      processing takes 30 s, and the bandwidth would have no effect. Here a task takes 0.61 s, 59% of it on the radio.
+    - b₍₂₎ is the second highest bid of a **station**. With the UAV's bid among them, the auction would not be free of
+      adverse selection, which is the purpose of ρ.
+    - ρ = 10^(a/A) starts at a = 0, so that the second-price auction is among the actions.
+    - Eq. 13 is maximised by b₀ = E[v₀], since v₀ does not depend on the stations' bids. It is estimated once for a
+      market. `pareto` uses it too, although the UAV and the stations share the common value there. Payments do not
+      enter the surplus.
+    - The paper does not give accuracies. Here they are U(0.5, 0.9) for a provider, ±0.035 in each period, and at most
+      0.99. The UAV's valuation is multiplied by 2.6 for its line of sight; with full information it then serves 40% of
+      the tasks.
+    - The state of the paper has the UAV's valuation among the bids. The best choice then follows from a comparison of
+      two numbers, and the UAV is no longer a bidder who cannot value single tasks. By default the valuation is hidden;
+      `uav_bid_visible` adds it to the observation.
+    - Theorem 1 claims that the auction is strategy-proof although ρ depends on the bids. It is not: with v₀ = 10 and
       stations that value the task at 8 and 5, an auctioneer who maximises the surplus of the bids gives it to the UAV,
-      and the first station wins it at 5 by bidding 11. With `information="history"` it holds for a station that looks
-      one task ahead. `ioa_marl.evaluation.audits.second_bid` measures what there is to gain.
+      and the first station wins it at 5 by bidding 11. With `information="history"` the claim holds for a station that
+      looks one task ahead. `ioa_marl.evaluation.audits.second_bid` measures the gains from misreporting.
     - The common value of Eq. 9 differs between providers; in `pareto` it is shared, as in the model of Arnosti, Beck
       and Milgrom.
 
@@ -227,31 +233,35 @@ class SecondBidGame(PhasedGame):
         autoreset: bool = True,
     ) -> None:
         super().__init__(config, num_envs, controlled_roles, autoreset)
-        known = calibration(config)
+        constants = calibration(config)
         self.params = config.record(config.information == "current_bids", config.uav_bid_visible)
+        """The parameters as kernels read them, one `SecondBidRecord`."""
         for name in ("contract_price", "log_low", "log_high", "log_ratio"):
-            self.params[name] = getattr(known, name)
+            self.params[name] = getattr(constants, name)
         self.rhos = config.rhos()
+        """Price scaling factors ρ, float64 (levels,)."""
         self._multipliers = np.array(drivers.MULTIPLIERS)
         self._truth = np.full((num_envs, config.stations), drivers.TRUTH, np.int64)
+        # The auctions write their surplus here if the auctioneer is scripted.
         self._surplus = np.zeros((num_envs, 1), np.float32)
-        every, seen = np.ones(num_envs, np.bool_), np.zeros((num_envs, 1, drivers.HISTORY_FEATURES), np.float32)
-        self._draw_tasks = machine_code(drivers.draw_tasks, self.market, self.params, every)
-        self._make_bids = machine_code(drivers.make_bids, self.market, self._multipliers, self._truth, every)
+        mask, features = np.ones(num_envs, np.bool_), np.zeros((num_envs, 1, drivers.HISTORY_FEATURES), np.float32)
+        self._draw_tasks = machine_code(drivers.draw_tasks, self.market, self.params, mask)
+        self._make_bids = machine_code(drivers.make_bids, self.market, self._multipliers, self._truth, mask)
         self._hold_auctions = machine_code(
-            drivers.hold_auctions, self.market, self.params, self.rhos, self._truth, every, self._surplus, every
+            drivers.hold_auctions, self.market, self.params, self.rhos, self._truth, mask, self._surplus, mask
         )
-        self._observe_auctioneers = machine_code(drivers.observe_auctioneers, self.market, self.params, seen)
+        self._observe_auctioneers = machine_code(drivers.observe_auctioneers, self.market, self.params, features)
 
     @classmethod
     def make_roles(cls, config: SecondBidConfig) -> dict[str, Role]:
         """Return the roles auctioneer and station."""
-        present = config.stations + config.uav_bid_visible if config.information == "current_bids" else 0
-        seen = unit_box(drivers.HISTORY_FEATURES + present), unit_box(drivers.STATION_FEATURES)
+        current_features = config.stations + config.uav_bid_visible if config.information == "current_bids" else 0
+        auctioneer_view = unit_box(drivers.HISTORY_FEATURES + current_features)
+        station_view = unit_box(drivers.STATION_FEATURES)
         bids = spaces.Discrete(len(drivers.MULTIPLIERS))
         return {
-            "auctioneer": Role("auctioneer", 1, seen[0], spaces.Discrete(config.levels), "constant_rho"),
-            "station": Role("station", config.stations, seen[1], bids, "truthful"),
+            "auctioneer": Role("auctioneer", 1, auctioneer_view, spaces.Discrete(config.levels), "constant_rho"),
+            "station": Role("station", config.stations, station_view, bids, "truthful"),
         }
 
     def allocate(self) -> SecondBidState:
@@ -259,11 +269,11 @@ class SecondBidGame(PhasedGame):
         return allocate_state(self.num_envs, self.config.stations, self.config.tasks)
 
     def count_accounts(self) -> int:
-        """Return the number of accounts in the ledger."""
+        """Return the number of accounts in the ledger: those of the stations, the UAV and the auctioneer."""
         return self.config.stations + 2
 
     def open_markets(self, mask: NDArray[np.bool_]) -> None:
-        """Draw and open the present episode of the markets ``mask``, bool (batch,)."""
+        """Draw and open the current episode of the markets ``mask``, bool (batch,)."""
         drivers.clear_episodes(self.market, mask)
         self._draw_tasks(self.market, self.params, mask)
 
@@ -286,7 +296,7 @@ class SecondBidGame(PhasedGame):
         self._draw_tasks(self.market, self.params, mask & ~terminated)
 
     def write_observations(self, observations: Arrays) -> None:
-        """Write what agents see, float32 (batch, agents, features); see `PhasedGame.write_observations`."""
+        """Write the observations, float32 (batch, agents, features); see `PhasedGame.write_observations`."""
         if "auctioneer" in observations:
             self._observe_auctioneers(self.market, self.params, observations["auctioneer"])
         if "station" in observations:
@@ -296,29 +306,30 @@ class SecondBidGame(PhasedGame):
         """Write metrics and ledger of the episodes that end; see `PhasedGame.write_metrics`."""
         means = self.market.totals[mask]
         plain_view(means)[...] /= np.maximum(self.market.task[mask], 1)[:, None]
-        surplus, optimum = means["surplus"], means["optimal_surplus"]
-        means["efficiency"] = np.divide(surplus, optimum, out=np.ones(len(means)), where=optimum > 0.0)
+        surplus, optimal_surplus = means["surplus"], means["optimal_surplus"]
+        efficiency = np.ones(len(means))
+        means["efficiency"] = np.divide(surplus, optimal_surplus, out=efficiency, where=optimal_surplus > 0.0)
         metrics[mask] = plain_view(means)
         ledger[mask] = self.market.receipts[mask]
         balance_ledgers(ledger, mask)
 
     def state(self) -> NDArray[np.float32]:
-        """Return progress, the past as the auctioneer sees it, and every accuracy, valuation and bid.
+        """Return phase, task, the past as the auctioneer observes it, and all accuracies, valuations and bids.
 
-        Shape (batch, 11 + 2·(stations + 1) + stations).
+        Shape (batch, 11 + 2·(stations + 1) + stations), scaled to [0, 1].
         """
         market, n = self.market, self.config.stations
         past = np.zeros((self.num_envs, 1, drivers.HISTORY_FEATURES), np.float32)
-        only_past = self.params.copy()
-        only_past["current_bids"] = False
-        self._observe_auctioneers(market, only_past, past)
+        params = self.params.copy()
+        params["current_bids"] = False
+        self._observe_auctioneers(market, params, past)
         low, high = self.params[0].log_low, self.params[0].log_high
         out = np.empty((self.num_envs, 11 + 2 * (n + 1) + n), np.float32)
         out[:, 0] = market.phase
         out[:, 1] = market.task / self.config.tasks
         out[:, 2:11] = past[:, 0]
         out[:, 11 : 12 + n] = market.accuracy
-        # A bid that has not been made is 0, and its logarithm is far below the scale.
+        # Before the stations bid, their bids are 0; the logarithm is then far below the scale and clipped to 0.
         money = np.concatenate([market.value, market.bid], axis=1)
         out[:, 12 + n :] = (np.log(np.maximum(money, 1e-300)) - low) / (high - low)
         return np.clip(out, 0.0, 1.0)
@@ -327,9 +338,9 @@ class SecondBidGame(PhasedGame):
     def reference(
         cls, config: Any, seeds: NDArray[np.uint64], streams: NDArray[np.uint64]
     ) -> dict[str, NDArray[np.float64]]:
-        """Return the mean surplus of full information in episode 0, per market, under truthful bids.
+        """Return the mean surplus of full information in episode 0 under truthful bids [units] by role, shape (batch,).
 
-        Where ``max_cycles`` is less than the tasks, only so many count.
+        If ``max_cycles`` is less than the number of tasks, the mean is over the first ``max_cycles`` tasks.
         """
         tasks = draw_tasks(config, seeds, streams, tasks=config.max_cycles)
         return {"auctioneer": full_information(tasks, config).mean(axis=1)}

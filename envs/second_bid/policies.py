@@ -1,4 +1,4 @@
-"""Scripted policies of the modified second-bid auction; they may look at the whole state of the game."""
+"""Scripted policies of the modified second-bid auction, which may use the whole state of the game."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ConstantRho:
-    """The same ρ always: the best one on markets kept for that purpose, unless the index of another is given."""
+    """Choose a constant ρ: the one with the index ``level``, or the best one on calibration markets."""
 
     def __init__(self, game: SecondBidGame, level: int | None = None) -> None:
         level = calibration(game.config).constant if level is None else level
@@ -33,14 +33,14 @@ class ConstantRho:
 
 
 class SecondPrice(ConstantRho):
-    """The second-price auction, ρ = 1."""
+    """Choose ρ = 1, which gives the second-price auction."""
 
     def __init__(self, game: SecondBidGame) -> None:
         super().__init__(game, 0)
 
 
 class RatioRule(ConstantRho):
-    """The nearest ρ of the grid to max(1, ζ E[v₀]/E[b₍₂₎]), the optimum of a market with Pareto match values."""
+    """Choose the ρ nearest to max(1, ζ E[v₀]/E[b₍₂₎]), which is the optimum of a market with Pareto match values."""
 
     def __init__(self, game: SecondBidGame) -> None:
         distance = np.abs(np.log(game.config.rhos() / calibration(game.config).ratio))
@@ -48,7 +48,7 @@ class RatioRule(ConstantRho):
 
 
 class MyopicMSB:
-    """ρ = max(1, b₍₁₎/b₍₂₎) of the present bids, rounded up: it gives the UAV the task wherever the grid can."""
+    """Choose max(1, b₍₁₎/b₍₂₎) of the current bids, rounded up, so that the UAV gets the task if the grid allows it."""
 
     def __init__(self, game: SecondBidGame) -> None:
         self._game, self._rhos = game, game.config.rhos()
@@ -56,21 +56,22 @@ class MyopicMSB:
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, 1) indices of ρ."""
         first, second = _two_best(self._game)
-        enough = self._rhos * second[:, None] >= first[:, None]
-        return np.where(enough.any(axis=1), enough.argmax(axis=1), len(self._rhos) - 1)[:, None]
+        uav_wins = self._rhos * second[:, None] >= first[:, None]
+        return np.where(uav_wins.any(axis=1), uav_wins.argmax(axis=1), len(self._rhos) - 1)[:, None]
 
 
 class Threshold:
-    """ρ = 1 where the best bid exceeds a threshold [units], else the largest ρ; by default the best threshold.
+    """Choose ρ = 1 if the highest bid exceeds ``threshold`` [units], else the largest ρ.
 
-    With ``physical`` valuations that is ζ E[v₀], as the bids say nothing about v₀; with ``pareto`` it is searched for.
+    By default the threshold is the best one. With ``physical`` valuations that is ζ E[v₀], since the bids are not
+    informative about v₀; with ``pareto`` it is calibrated.
     """
 
     def __init__(self, game: SecondBidGame, threshold: float | None = None) -> None:
         self._game = game
         self._threshold = calibration(game.config).threshold if threshold is None else threshold
-        usable = is_number(self._threshold) and self._threshold >= 0.0
-        require(usable, "threshold", threshold, "a finite number of at least 0")
+        valid = is_number(self._threshold) and self._threshold >= 0.0
+        require(valid, "threshold", threshold, "a finite number of at least 0")
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, 1) indices of ρ."""
@@ -79,7 +80,10 @@ class Threshold:
 
 
 class LastWinner:
-    """ρ = 1 if the last best bid exceeded the UAV's last valuation, else the largest; first the best constant ρ."""
+    """Choose ρ = 1 if the last highest bid exceeded the UAV's last valuation, else the largest ρ.
+
+    In the first round it is the best constant ρ.
+    """
 
     def __init__(self, game: SecondBidGame) -> None:
         self._game, self._constant = game, calibration(game.config).constant
@@ -87,15 +91,14 @@ class LastWinner:
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, 1) indices of ρ."""
         market = self._game.market
-        last = np.where(market.last["first"] > market.last["uav"], 0, self._game.config.levels - 1)
-        return np.where(market.task > 0, last, self._constant)[:, None]
+        action = np.where(market.last["first"] > market.last["uav"], 0, self._game.config.levels - 1)
+        return np.where(market.task > 0, action, self._constant)[:, None]
 
 
 class FullInformation:
-    """The ρ with the largest surplus for somebody who knows every true value and the bids made, ties to the smallest.
+    """Choose the ρ with the largest surplus for the bids, given every true value; ties go to the smallest ρ.
 
-    Where stations misreport, it makes the best of the bids that there are: it chooses between the highest bidder, at
-    its true value, and the UAV.
+    If stations misreport, this is the better choice between the UAV and the highest bidder, each at its true value.
     """
 
     def __init__(self, game: SecondBidGame) -> None:
@@ -110,18 +113,18 @@ class FullInformation:
 
 
 def _two_best(game: SecondBidGame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Highest and second highest bid of a station for the present task, (batch,) each."""
+    """Return the highest and the second highest bid for the current task [units], shape (batch,) each."""
     bids = np.take_along_axis(game.market.bid, game.market.rank[:, :2], axis=1)
     return bids[:, 0], bids[:, 1]
 
 
 class Multiplied:
-    """Every station bids its valuation times a factor, one of 0.5, 0.6, … 2."""
+    """Bid the valuation times ``factor``, one of 0.5, 0.6, …, 2."""
 
     def __init__(self, game: SecondBidGame, factor: float = 0.8) -> None:
-        known = [is_number(factor) and abs(factor - multiplier) < 1e-9 for multiplier in MULTIPLIERS]
-        require(any(known), "factor", factor, "0.5, 0.6, … 2.0")
-        self._actions = np.full((game.num_envs, game.config.stations), known.index(True), np.int64)
+        matches = [is_number(factor) and abs(factor - multiplier) < 1e-9 for multiplier in MULTIPLIERS]
+        require(any(matches), "factor", factor, "0.5, 0.6, … 2.0")
+        self._actions = np.full((game.num_envs, game.config.stations), matches.index(True), np.int64)
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, stations) indices of multipliers."""
@@ -129,7 +132,7 @@ class Multiplied:
 
 
 class Truthful(Multiplied):
-    """Every station bids its valuation."""
+    """Bid the valuation."""
 
     def __init__(self, game: SecondBidGame) -> None:
         super().__init__(game, 1.0)
@@ -147,4 +150,4 @@ POLICIES: dict[str, dict[str, PolicyFactory]] = {
     },
     "station": {"truthful": policy(Truthful), "multiplied": policy(Multiplied)},
 }
-"""For each role its scripted policies by name."""
+"""Scripted policies of each role by name."""

@@ -81,7 +81,9 @@ def processing_time(size: float, gpu_per_bit: float, gpu_speed: float, cpu_speed
 
 
 @kernel
-def transmission_energy(sent: float, whole: float, first: float, second: float) -> float:
+def transmission_energy(
+    share_term: float, total_term: float, first_coefficient: float, second_coefficient: float
+) -> float:
     """Return the energy of sending a share of a workload to one receiver and the rest to another one.
 
     Eqs. 1-3 reduce to E = c_i (2^B − 1) + c_j (2^B̄ − 2^B), where B̄ = W/(w_B t_up) is the spectral efficiency of the
@@ -89,9 +91,9 @@ def transmission_energy(sent: float, whole: float, first: float, second: float) 
 
     Parameters
     ----------
-    sent, whole : float
+    share_term, total_term : float
         2^B − 1 and 2^B̄ − 1, computed as expm1(B ln 2) and expm1(B̄ ln 2).
-    first, second : float
+    first_coefficient, second_coefficient : float
         Coefficients c_i and c_j, t_up n_B/g of the two receivers [J], or with the energy price ζ t_up n_B/g [units].
 
     Returns
@@ -99,7 +101,7 @@ def transmission_energy(sent: float, whole: float, first: float, second: float) 
     float
         Energy [J], or its cost [units] if the coefficients are costs.
     """
-    return first * sent + second * (whole - sent)
+    return first_coefficient * share_term + second_coefficient * (total_term - share_term)
 
 
 @kernel

@@ -223,7 +223,14 @@ def clairvoyant_plan(state: AuctionState, b: int, params: DoubleDutchParams) -> 
 def clairvoyant_bounds(state: AuctionState, params: DoubleDutchParams) -> NDArray[np.float64]:
     """Return the upper bound of the auctioneer's return in every market of ``state``, shape (batch,) [units].
 
-    It is the largest possible return wherever the plan is proven optimal; see `clairvoyant_plan`.
+    If the plan of a market is proven optimal, the bound is its return; see `clairvoyant_plan`.
+
+    Parameters
+    ----------
+    state : AuctionState
+        State of the batch, which is not changed.
+    params : DoubleDutchParams
+        Parameters of the auction.
     """
     return np.array([clairvoyant_plan(state, b, params).bound for b in range(len(state.seed))])
 
@@ -249,7 +256,7 @@ class _Point:
 
     @property
     def key(self) -> tuple[int, tuple[int, int], tuple[int, ...]]:
-        """All on which the future of the auction depends."""
+        """Key of the point: points with the same key have the same future."""
         return self.side, self.clocks, self.unmatched
 
 

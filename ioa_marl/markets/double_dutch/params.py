@@ -170,9 +170,9 @@ class DoubleDutchParams:
         )  # fmt: skip
 
     def ticks_needed(self) -> int:
-        """Return the largest number of broadcasts of an auction, in which every acceptance has a broadcast of its own.
+        """Return the largest possible number of broadcasts of an auction.
 
-        To these acceptances come the clock moves at the smallest step.
+        It occurs if every clock move has the smallest step and every acceptance has a broadcast of its own.
         """
         finest = min(min(self.steps, default=self.tick), self.scripted_step)
         moves = math.ceil((self.buyer_clock - self.seller_clock) / finest) + 1

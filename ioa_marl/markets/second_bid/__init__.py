@@ -1,7 +1,8 @@
 """The modified second-bid auction of edge computing: price scaling, critical payments, thresholds and bounds.
 
-Uses `ioa_marl.foundations` and `ioa_marl.markets.common`. `auction` holds the parameters and allocates one task,
-`kernels` has the equations of one task, `drivers` run batches, `references` hold the optima and calibrations.
+The package uses `ioa_marl.foundations` and `ioa_marl.markets.common`. `auction` holds the parameters and the auction of
+one task over known bids, `state` defines the records and the state of a batch, `kernels` has the equations of one task,
+`drivers` has the loops over a batch and the observations, and `references` the optima and calibrations.
 """
 
 import lazy_loader

@@ -1,10 +1,10 @@
-"""The modified second-bid auction: parameters, presets, and the auction of one task over given bids.
+"""The modified second-bid auction: its parameters and presets, and the auction of one task over known bids.
 
-Ground base stations bid for a computing task of a vehicle; one UAV stands by at a contracted price. The best station
-wins only if its bid exceeds the second-best by the price scaling factor ρ, which the auctioneer chooses. Source:
-Sections 3 to 6 of "Diffusion-based auction mechanism for efficient resource management in 6G-enabled vehicular
-metaverses"; the mechanism is from Arnosti, Beck and Milgrom, "Adverse selection and auction design for internet display
-advertising", American Economic Review 106, 2016.
+Ground base stations bid for a computing task of a vehicle, and a UAV serves it at a contract price if no station wins.
+The station with the highest bid wins only if its bid exceeds the second highest one times the price scaling factor ρ,
+which the auctioneer chooses. Source: Sections 3 to 6 of "Diffusion-based auction mechanism for efficient resource
+management in 6G-enabled vehicular metaverses"; the mechanism is from Arnosti, Beck and Milgrom, "Adverse selection and
+auction design for internet display advertising", American Economic Review 106, 2016.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from ioa_marl.foundations.parameters import check_integer, check_number, check_range, make_preset, require
 from ioa_marl.markets.common.physics import db_to_ratio, dbm_to_watt, processing_time, shannon_rate, transfer_time
-from ioa_marl.markets.second_bid.kernels import critical_payment, matching_value, wins
+from ioa_marl.markets.second_bid.kernels import critical_payment, match_value, wins
 from ioa_marl.markets.second_bid.state import UAV, SecondBidRecord
 
 LARGEST_VALUE = 1e12
-"""Valuations stay below this, and above its inverse, so that sums of them and their logarithms are exact enough."""
+"""Largest possible valuation, and inverse of the smallest one [units]: their sums and logarithms are then accurate."""
 MOST_DRAWS = 12_000
-"""Most periods to draw for a task, of all providers together: an auction is then calibrated in about two seconds."""
+"""Largest number of periods of all providers per task, with which a calibration takes about two seconds."""
 
 _RANGES = {
     "noise_power": (-300.0, 100.0),
@@ -40,38 +40,39 @@ _RANGES = {
     "accuracy": (0.0, 1.0),
     "common_value": (1e-6, 1e6),
 }
-"""For each range the smallest and largest number that it may hold."""
+"""Smallest and largest allowed bound of each range, in the units of `SecondBidParams`."""
 _UNIT = {"task_size": 8e-3, "uplink_bandwidth": 1e-3, "downlink_bandwidth": 1e-3}
-"""Factors from the tabulated units to those of the kernels: MB to Gbit, MHz to GHz, so that rates are in Gbit/s."""
+"""Factors from the units of the parameters to those of the kernels: MB to Gbit, and MHz to GHz for rates in Gbit/s."""
 
 
 @dataclass(frozen=True)
 class SecondBidParams:
     """Parameters of the modified second-bid auction; the defaults are the preset ``paper``.
 
-    Money is in units of account. Ranges are uniform, and drawn anew for every provider, task and averaged period
-    unless something else is said. Table 1 of the paper gives the ranges; its units are converted, and data sizes and
-    computing speeds are read as Gbit and Gbit/s, or processing would take 30 s and the bandwidth could not matter.
+    Money is in units of account. Draws are uniform in their range, and new for every provider, task and averaged period
+    unless the field says otherwise. The ranges are those of Table 1 of the paper. Its units are converted, and data
+    sizes and computing speeds are read as Gbit and Gbit/s: otherwise processing would take 30 s, and the bandwidth
+    would have no effect.
     """
 
     stations: int = 5
     """Number of ground base stations N, without the UAV."""
     levels: int = 10
-    """Number of price scaling factors A; the a-th is ρ = 10^(a/A), from a = 0."""
+    """Number of price scaling factors A, which are ρ = 10^(a/A) for a = 0, …, A − 1."""
     tasks: int = 50
-    """Tasks auctioned in an episode, one after the other."""
+    """Number of tasks that are auctioned in an episode, one after the other."""
     valuations: str = "physical"
-    """Where valuations come from: ``physical`` (latency and accuracy, Eqs. 1-11) or ``pareto`` (a common value times
+    """Model of the valuations: ``physical`` (from latency and accuracy, Eqs. 1-11) or ``pareto`` (a common value times
     Pareto match values)."""
     periods: int = 10
-    """Past periods over which a provider's latency and accuracy are averaged (Eqs. 9 and 10); with ``physical``
-    valuations at most 12,000/(N + 1)."""
+    """Number of past periods over which a provider's latency and accuracy are averaged (Eqs. 9 and 10); with
+    ``physical`` valuations at most 12,000/(N + 1)."""
     noise_power: tuple[float, float] = (-115.0, -112.0)
-    """Range of the noise power σ² at either end of a link [dBm]."""
+    """Range of the noise power σ² at the receiver of a link [dBm]."""
     channel_gain: tuple[float, float] = (-25.0, -20.0)
     """Range of the channel power gain g [dB]."""
     task_size: tuple[float, float] = (20.0, 40.0)
-    """Range of a task's size D, the same up and down [MB]."""
+    """Range of a task's size D, the same for uplink and downlink [MB]."""
     uplink_bandwidth: tuple[float, float] = (20.0, 60.0)
     """Range of a provider's uplink bandwidth [MHz]."""
     downlink_bandwidth: tuple[float, float] = (20.0, 60.0)
@@ -89,11 +90,11 @@ class SecondBidParams:
     accuracy: tuple[float, float] = (0.5, 0.9)
     """Range of a provider's accuracy R."""
     accuracy_noise: float = 0.035
-    """Half width of the uniform noise on the accuracy in each averaged period."""
+    """Half width of the uniform noise of the accuracy in each averaged period."""
     accuracy_cap: float = 0.99
-    """Largest accuracy, noise included; below 1."""
+    """Largest accuracy with its noise, below 1."""
     accuracy_redraw: float = 1.0
-    """Probability per task that a provider's accuracy is drawn anew; otherwise it stays as it was."""
+    """Probability per task that a provider's accuracy is redrawn; otherwise it does not change."""
     beta: float = 2.0
     """Sensitivity β of the match value to accuracy."""
     latency_factor: float = 1.0
@@ -101,20 +102,20 @@ class SecondBidParams:
     accuracy_factor: float = 1.0
     """Value factor ω₂ of accuracy."""
     uav_factor: float = 2.6
-    """What the UAV's valuation is multiplied by, for its line of sight; not used by ``pareto``."""
+    """Factor of the UAV's valuation, for its line of sight; not used by ``pareto``."""
     uav_weight: float = 1.0
     """Bargaining power ζ: weight of the UAV's valuation in the surplus."""
     common_value: tuple[float, float] = (0.5, 5.0)
-    """Range of the common value C of ``pareto``, log-uniform, one a task for all providers [units]."""
+    """Range of the common value C of ``pareto``, log-uniform per task, the same for all providers [units]."""
     pareto_shape: float = 3.0
-    """Shape α > 1 of the stations' match values in ``pareto``; their scale is 1."""
+    """Shape α > 1 of the stations' match values in ``pareto``, whose scale is 1."""
     pareto_uav: float = 3.0
     """Match value of the UAV in ``pareto``."""
     smoothing: float = 0.8
-    """Weight of the past in the moving averages that the auctioneer sees."""
+    """Weight of the past in the moving averages that the auctioneer observes."""
 
     def __post_init__(self) -> None:
-        """Refuse what the auction cannot be run with, naming key, value and what is allowed."""
+        """Check the parameters; an error names the key, the value and the allowed values."""
         check_integer(self, "stations", 2, 1000)
         check_integer(self, "levels", 1, 1000)
         check_integer(self, "tasks", 1, 100_000)
@@ -144,23 +145,23 @@ class SecondBidParams:
         )  # fmt: skip
 
     def value_bounds(self) -> tuple[float, float]:
-        """Return bounds of every valuation that can be drawn [units]."""
+        """Return a lower and an upper bound of every valuation that can be drawn [units]."""
         if self.valuations == "pareto":
-            # The smallest uniform that is not zero is 2⁻⁵³.
-            most = max(self.pareto_uav, 2.0 ** (53.0 / self.pareto_shape))
-            return min(self.pareto_uav, 1.0) * self.common_value[0], most * self.common_value[1]
+            # A match value is u^(-1/α), and the smallest positive uniform number u is 2⁻⁵³.
+            largest_match = max(self.pareto_uav, 2.0 ** (53.0 / self.pareto_shape))
+            return min(self.pareto_uav, 1.0) * self.common_value[0], largest_match * self.common_value[1]
         latency = [self.latency(end) for end in (1, 0)]
         bounds = []
         for end, accuracy in ((0, self.accuracy[0] - self.accuracy_noise), (1, self.accuracy[1] + self.accuracy_noise)):
             capped = min(max(accuracy, 0.0), self.accuracy_cap)
-            match = matching_value(capped, self.accuracy_factor, self.beta)
+            match = match_value(capped, self.accuracy_factor, self.beta)
             factor = max(1.0, self.uav_factor) if end else min(1.0, self.uav_factor)
             bounds.append(self.latency_factor / latency[end] * match * factor)
         return bounds[0], bounds[1]
 
     def latency(self, end: int) -> float:
-        """Return the shortest (``end`` 0) or longest (1) latency that a task can have [s]."""
-        fast = 1 - end
+        """Return the shortest (``end`` 0) or the longest (``end`` 1) possible latency of a task, by Eqs. 1-6 [s]."""
+        fast = 1 - end  # Index of the bound of gains, powers, bandwidths and speeds that gives this latency.
         gain = db_to_ratio(self.channel_gain[fast])
         noise = dbm_to_watt(self.noise_power[end])
         size = self.task_size[end] * _UNIT["task_size"]
@@ -174,13 +175,25 @@ class SecondBidParams:
         return total
 
     def rhos(self) -> NDArray[np.float64]:
-        """Return the price scaling factors ρ = 10^(a/A) that the auctioneer may choose, shape (levels,)."""
+        """Return the price scaling factors ρ = 10^(a/A) from which the auctioneer chooses, float64 (levels,)."""
         return np.asarray(10.0 ** (np.arange(self.levels) / self.levels))
 
     def record(self, current_bids: bool = False, uav_visible: bool = False) -> NDArray[Any]:
-        """Return the parameters of the kernels, one row of `SecondBidRecord`, for what the auctioneer may see.
+        """Return the parameters as kernels read them, in their units.
 
-        Contract price and scales are left at 0; `ioa_marl.markets.second_bid.references.calibration` knows them.
+        The contract price and the scales of the observations are 0; they come from
+        `ioa_marl.markets.second_bid.references.calibration`.
+
+        Parameters
+        ----------
+        current_bids : bool, default False
+            Whether the auctioneer observes the bids of the task that it prices.
+        uav_visible : bool, default False
+            Whether the auctioneer observes the UAV's valuation of that task.
+
+        Returns
+        -------
+        ndarray of `SecondBidRecord`, shape (1,)
         """
         ends = {name: np.array(getattr(self, name)) * _UNIT.get(name, 1.0) for name in _RANGES}
         ends["log_common_value"] = np.log(ends.pop("common_value"))
@@ -223,28 +236,39 @@ PRESETS: dict[str, dict[str, Any]] = {
     "three": {"stations": 3},
     "nine": {"stations": 9},
 }
-"""What each preset changes of the defaults."""
+"""Fields that differ from the defaults in each preset."""
 
 
 def preset(name: str, **changes: Any) -> SecondBidParams:
-    """Return the parameters of a preset, with ``changes`` applied."""
+    """Return the parameters of a preset, with the fields ``changes`` replaced."""
     return make_preset(SecondBidParams, PRESETS, name, changes)
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """Who serves a task, and what is paid for it."""
+    """Outcome of the auction of one task."""
 
     winner: int
-    """Index of the station that wins, or ``UAV`` (-1)."""
+    """Index of the station that wins, or ``UAV`` (−1)."""
     payment: float
-    """What the winner pays to the auctioneer: ρ·b₍₂₎ for a station, the contract price for the UAV [units]."""
+    """Payment of the winner to the auctioneer: ρ·b₍₂₎ for a station, the contract price for the UAV [units]."""
     critical: NDArray[np.float64]
-    """What each station's bid has to exceed, and what it would pay: ρ times the highest bid of the others [units],
-    shape (stations,)."""
+    """Critical payment of each station, shape (stations,) [units]: ρ times the highest bid of the others, which its bid
+    must exceed and which it would pay."""
 
     def utilities(self, values: ArrayLike) -> NDArray[np.float64]:
-        """Return value − payment for the station that wins and 0 for the others, shape (stations,)."""
+        """Return the utilities of the stations, value − payment for the winner and 0 for the others.
+
+        Parameters
+        ----------
+        values : array_like, shape (stations,)
+            True valuations of the task [units].
+
+        Returns
+        -------
+        ndarray of float64, shape (stations,)
+            Utilities [units].
+        """
         values = np.asarray(values, np.float64)
         out = np.zeros(len(self.critical))
         if self.winner != UAV:
@@ -253,16 +277,16 @@ class Allocation:
 
 
 def allocate(bids: ArrayLike | Sequence[float], rho: float, contract_price: float = 0.0) -> Allocation:
-    """Auction one task among stations, with a UAV standing by.
+    """Auction one task among the stations; the UAV serves it if no station wins.
 
     Parameters
     ----------
     bids : array_like, shape (stations,)
-        Bids of the stations [units], finite, at least 0. A lone station's rival bid is 0.
+        Bids of the stations [units], finite and at least 0. If there is one station, the second highest bid is 0.
     rho : float
-        Price scaling factor ρ ≥ 1; 1 is the second-price auction (in which the UAV serves ties).
+        Price scaling factor ρ ≥ 1; 1 gives the second-price auction, in which the UAV serves ties.
     contract_price : float, default 0
-        Contract price b₀ that the UAV pays where it serves [units].
+        Contract price b₀ that the UAV pays if it serves the task [units].
 
     Returns
     -------
@@ -271,13 +295,13 @@ def allocate(bids: ArrayLike | Sequence[float], rho: float, contract_price: floa
     Raises
     ------
     ParameterError
-        If a number is not usable; the message names it and what is allowed.
+        If an argument is invalid; the message names it and the allowed values.
 
     References
     ----------
     Eqs. 14 and 15 of "Diffusion-based auction mechanism for efficient resource management in 6G-enabled vehicular
-    metaverses". The second highest bid is the stations': with the UAV's among them the auction would not be free of
-    adverse selection.
+    metaverses". The second highest bid is that of a station: with the UAV's bid among them, the auction would not be
+    free of adverse selection.
 
     Examples
     --------
@@ -286,14 +310,14 @@ def allocate(bids: ArrayLike | Sequence[float], rho: float, contract_price: floa
     >>> allocate([8.0, 5.0], rho=2.0, contract_price=6.0).winner
     -1
     """
-    offered = np.atleast_1d(np.asarray(bids, np.float64))
-    usable = offered.ndim == 1 and offered.size > 0 and bool(np.all(np.isfinite(offered) & (offered >= 0.0)))
-    require(usable, "bids", bids, "a sequence of finite numbers, at least 0")
+    bid = np.atleast_1d(np.asarray(bids, np.float64))
+    valid = bid.ndim == 1 and bid.size > 0 and bool(np.all(np.isfinite(bid) & (bid >= 0.0)))
+    require(valid, "bids", bids, "a sequence of finite numbers, at least 0")
     require(math.isfinite(rho) and rho >= 1.0, "rho", rho, "a number of at least 1")
     require(math.isfinite(contract_price) and contract_price >= 0.0, "contract_price", contract_price, "0 or more")
-    best = int(np.argmax(offered))
-    first, second = float(offered[best]), float(np.delete(offered, best).max(initial=0.0))
-    highest_other = np.full(len(offered), first)
+    best = int(np.argmax(bid))
+    first, second = float(bid[best]), float(np.delete(bid, best).max(initial=0.0))
+    highest_other = np.full(len(bid), first)
     highest_other[best] = second
     critical = np.array([critical_payment(float(other), float(rho)) for other in highest_other])
     if wins(first, second, float(rho)):

@@ -1,7 +1,11 @@
-"""Batched drivers of the modified second-bid auction: draw, bid and auction in many markets, encode what agents see.
+"""Batched drivers of the modified second-bid auction: draws, bids, auctions and observations of many markets.
 
-Each driver runs scalar kernels over the markets ``mask``, bool (batch,); outputs go into preallocated arrays, and
-``params`` is one row of `SecondBidRecord`.
+Arrays are written in place. Common arguments of the drivers:
+
+- ``state``: the `SecondBidState` of the batch;
+- ``params``: the parameters, `SecondBidRecord` (1,);
+- ``mask``: bool (batch,), the markets that are played; the rows of the others are not touched;
+- ``rhos``: float64 (levels,), the price scaling factors ρ.
 """
 
 from __future__ import annotations
@@ -17,24 +21,25 @@ from ioa_marl.markets.second_bid.kernels import best_action, clear_episode, draw
 from ioa_marl.markets.second_bid.state import UAV, Array, LastTask, LogBids, SecondBidRecord, SecondBidState
 
 HISTORY_FEATURES = 9
-"""Features of the auctioneer without the bids of the present task."""
+"""Number of features of the auctioneer without the bids of the current task."""
 STATION_FEATURES = 3
+"""Number of features of a station."""
 MULTIPLIERS = tuple(tenths / 10 for tenths in range(5, 21))
-"""What a station may multiply its valuation with: 0.5, 0.6, … 2.0."""
+"""Bids from which a station chooses, as multiples of its valuation: 0.5, 0.6, …, 2.0."""
 TRUTH = MULTIPLIERS.index(1.0)
 """Index of the truthful bid."""
 
 
 @kernel
 def _log_unit(log: float, params: Array) -> Any:
-    """Scale the logarithm of a valuation or bid to [0, 1]."""
+    """Scale the logarithm of a valuation or bid to [0, 1], by the scales of the parameters."""
     p: SecondBidRecord = params[0]
     return unit((log - p.log_low) / (p.log_high - p.log_low))
 
 
 @kernel
 def _rho_unit(rho: float, params: Array) -> Any:
-    """Scale ρ = 10^(a/A) to a/(A - 1)."""
+    """Scale ρ = 10^(a/A) to a/(A − 1)."""
     levels = params[0].levels
     return unit(math.log10(rho) * levels / max(levels - 1, 1))
 
@@ -49,7 +54,7 @@ def draw_tasks(state: SecondBidState, params: Array, mask: Array) -> None:
 
 @kernel
 def clear_episodes(state: SecondBidState, mask: Array) -> None:
-    """Forget the last episode of the markets ``mask``."""
+    """Clear the records of the last episode of the markets ``mask``."""
     for b in range(mask.shape[0]):
         if mask[b]:
             clear_episode(b, state)
@@ -57,7 +62,10 @@ def clear_episodes(state: SecondBidState, mask: Array) -> None:
 
 @kernel
 def make_bids(state: SecondBidState, multipliers: Array, actions: Array, mask: Array) -> None:
-    """Take the bids of the markets ``mask``: valuations times ``multipliers[actions]``, actions (batch, stations)."""
+    """Write and rank the bids of the markets ``mask``, which are the valuations times ``multipliers[actions]``.
+
+    ``multipliers`` is float64 (choices,), and ``actions`` int64 (batch, stations).
+    """
     for b in range(mask.shape[0]):
         if mask[b]:
             for i in range(state.bid.shape[1]):
@@ -75,27 +83,37 @@ def hold_auctions(
     surplus: Array,
     terminated: Array,
 ) -> None:
-    """Auction the present task of the markets ``mask`` at ``rhos[actions]``, actions (batch, 1).
+    """Auction the current task of the markets ``mask`` at the factors ``rhos[actions]``.
 
-    Writes ``surplus`` float32 (batch, 1), and ``terminated`` (batch,) where it was the last task.
+    Parameters
+    ----------
+    actions : ndarray of int64, shape (batch, 1)
+        Indices of the factors.
+    surplus : ndarray of float32, shape (batch, 1)
+        Output: allocative surplus of the task [units].
+    terminated : ndarray of bool, shape (batch,)
+        Output: whether it was the last task of the episode.
     """
     for b in range(mask.shape[0]):
         if mask[b]:
-            gained, last = hold_auction(b, state, params, rhos, actions[b, 0])
-            surplus[b, 0] = np.float32(gained)
-            terminated[b] = last
+            task_surplus, ended = hold_auction(b, state, params, rhos, actions[b, 0])
+            surplus[b, 0] = np.float32(task_surplus)
+            terminated[b] = ended
 
 
 @kernel
 def best_actions(state: SecondBidState, params: Array, rhos: Array, out: Array) -> None:
-    """Write the action with the largest surplus, knowing every true value, of every market, int64 (batch, 1)."""
+    """Write the index of the ρ with the largest surplus, given all true values, into ``out``, int64 (batch, 1)."""
     for b in range(out.shape[0]):
         out[b, 0], _ = best_action(b, state, params, rhos)
 
 
 @kernel
 def observe_auctioneers(state: SecondBidState, params: Array, out: Array) -> None:
-    """Write what the auctioneers see, float32 (batch, 1, features): the past, and the present bids if they may."""
+    """Write the observations of the auctioneers into ``out``, float32 (batch, 1, features), scaled to [0, 1].
+
+    They are the past and, if the parameters say so, the bids of the current task and the UAV's valuation of it.
+    """
     p: SecondBidRecord = params[0]
     for b in range(out.shape[0]):
         for feature in range(out.shape[2]):
@@ -121,12 +139,15 @@ def observe_auctioneers(state: SecondBidState, params: Array, out: Array) -> Non
 
 @kernel
 def observe_stations(state: SecondBidState, params: Array, out: Array) -> None:
-    """Write what the stations see, float32 (batch, stations, 3): own valuation, last ρ, whether they won the last."""
+    """Write the observations of the stations into ``out``, float32 (batch, stations, 3), scaled to [0, 1].
+
+    They are the own valuation, the last ρ, and whether the station won the last task.
+    """
     for b in range(out.shape[0]):
-        played = state.task[b] > 0
+        has_past = state.task[b] > 0
         last: LastTask = state.last[b]
-        rho = _rho_unit(last.rho, params) if played else np.float32(0.0)
+        rho = _rho_unit(last.rho, params) if has_past else np.float32(0.0)
         for i in range(out.shape[1]):
             out[b, i, 0] = _log_unit(math.log(state.value[b, i + 1]), params)
             out[b, i, 1] = rho
-            out[b, i, 2] = np.float32(played and last.winner == i)
+            out[b, i, 2] = np.float32(has_past and last.winner == i)

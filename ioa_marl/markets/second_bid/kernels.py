@@ -1,7 +1,14 @@
-"""Numba kernels of the modified second-bid auction: what happens to one task in one market, as scalar functions.
+"""Numba kernels of the modified second-bid auction: the equations and rules of one task, as scalar functions.
 
-``b`` is the index of a market in its batch, and ``params`` one row of `SecondBidRecord`. Source: Sections 3 to 5 of
-"Diffusion-based auction mechanism for efficient resource management in 6G-enabled vehicular metaverses", Eqs. 1-15.
+Common arguments of the kernels:
+
+- ``b``: index of the market in the batch;
+- ``state``: the `SecondBidState` of the batch, whose fields have the shapes and units;
+- ``params``: the parameters, `SecondBidRecord` (1,);
+- ``rhos``: float64 (levels,), the price scaling factors ρ.
+
+Source: Sections 3 to 5 of "Diffusion-based auction mechanism for efficient resource management in 6G-enabled vehicular
+metaverses", Eqs. 1-15.
 """
 
 from __future__ import annotations
@@ -28,40 +35,48 @@ _NO_TOTALS, _NOT_SETTLED = SecondBidMetrics.zeros(1), SettledTask.zeros(1)
 
 @kernel
 def between(low: float, high: float, u: float) -> float:
-    """Return the point of a range at ``u`` in [0, 1)."""
+    """Return the number between ``low`` and ``high`` that belongs to a uniform number ``u`` in [0, 1)."""
     return low + (high - low) * u
 
 
 @kernel
-def matching_value(accuracy: float, factor: float, beta: float) -> float:
-    """Eq. 10 in one period: ω₂/(1 − R)^β."""
+def match_value(accuracy: float, factor: float, beta: float) -> float:
+    """Return the match value of one period by Eq. 10, ω₂/(1 − R)^β, for the accuracy R, the factor ω₂ and β."""
     return float(factor / (1.0 - accuracy) ** beta)
 
 
 @kernel
 def wins(bid: float, highest_other: float, rho: float) -> bool:
-    """Eq. 14: a station wins iff its bid exceeds ρ times the highest bid of the other stations."""
+    """Return whether a station wins by Eq. 14: iff its bid exceeds ρ times the highest bid of the other stations."""
     return bid > rho * highest_other
 
 
 @kernel
 def critical_payment(highest_other: float, rho: float) -> float:
-    """Eq. 15: what a station that wins pays, ρ times the highest bid of the other stations."""
+    """Return the payment of a winning station by Eq. 15, ρ times the highest bid of the other stations [units]."""
     return rho * highest_other
 
 
 @kernel
 def average_periods(b: int, n: int, state: SecondBidState, params: Array) -> tuple[float, float, float]:
-    """Return common value (Eq. 9), matching value (Eq. 10) and mean latency [s] of provider ``n`` for the present task.
+    """Return the averages over past periods from which provider ``n`` values the current task.
 
-    Averages over as many past periods as the market looks back; in each, the provider has served another task over
-    another channel.
+    In every period the provider has served another task over another channel.
+
+    Returns
+    -------
+    common : float
+        Common value c (Eq. 9) [units].
+    match : float
+        Match value m (Eq. 10).
+    latency : float
+        Mean latency E[T] [s].
     """
     seed, stream, episode = state.seed[b], state.stream[b], state.episode[b]
     p: SecondBidRecord = params[0]
     periods = p.periods
     block = 3 * periods * state.task[b] + 1
-    common, matching, latency = 0.0, 0.0, 0.0
+    common, match, latency = 0.0, 0.0, 0.0
     for _ in range(periods):
         w0, w1, w2, w3 = philox_block(seed, stream, block, episode, 2 * n + 1)
         w4, w5, w6, w7 = philox_block(seed, stream, block + 1, episode, 2 * n + 1)
@@ -83,40 +98,40 @@ def average_periods(b: int, n: int, state: SecondBidState, params: Array) -> tup
         )
         gpu = between(p.gpu_speed_low, p.gpu_speed_high, to_unit(w8))
         cpu = between(p.cpu_speed_low, p.cpu_speed_high, to_unit(w9))
-        # Eq. 6; the result is as large as the input.
+        # This is Eq. 6, in which the result is as large as the input.
         total = transfer_time(size, up) + transfer_time(size, down)
         total += processing_time(size, p.gpu_per_bit, gpu, cpu)
         accuracy = state.accuracy[b, n] + p.accuracy_noise * (2.0 * to_unit(w10) - 1.0)
         accuracy = min(max(accuracy, 0.0), p.accuracy_cap)
         common += p.latency_factor / total
-        matching += matching_value(accuracy, p.accuracy_factor, p.beta)
+        match += match_value(accuracy, p.accuracy_factor, p.beta)
         latency += total
-    return common / periods, matching / periods, latency / periods
+    return common / periods, match / periods, latency / periods
 
 
 @kernel
 def draw_task(b: int, state: SecondBidState, params: Array) -> None:
-    """Draw every provider's valuation of the next task of market ``b``."""
+    """Draw every provider's valuation of the next task (Eq. 11), and clear the bids."""
     p: SecondBidRecord = params[0]
     seed, stream, episode, task = state.seed[b], state.stream[b], state.episode[b], state.task[b]
-    shared = 0.0
+    pareto_common = 0.0
     for n in range(p.stations + 1):
         w0, w1, w2, w3 = philox_block(seed, stream, task + 1, episode, 2 * n + 2)
         if task == 0 or to_unit(w0) < p.accuracy_redraw:
             state.accuracy[b, n] = between(p.accuracy_low, p.accuracy_high, to_unit(w1))
         if p.pareto:
             if n == 0:
-                shared = math.exp(between(p.log_common_value_low, p.log_common_value_high, to_unit(w2)))
-                matching = p.pareto_uav
+                pareto_common = math.exp(between(p.log_common_value_low, p.log_common_value_high, to_unit(w2)))
+                match = p.pareto_uav
             else:
-                matching = (1.0 - to_unit(w3)) ** (-1.0 / p.pareto_shape)
-            common, latency = shared, p.latency_factor / shared
+                match = (1.0 - to_unit(w3)) ** (-1.0 / p.pareto_shape)
+            common, latency = pareto_common, p.latency_factor / pareto_common
         else:
-            common, matching, latency = average_periods(b, n, state, params)
+            common, match, latency = average_periods(b, n, state, params)
             if n == 0:
-                matching *= p.uav_factor
+                match *= p.uav_factor
         state.common[b, n] = common
-        state.value[b, n] = common * matching
+        state.value[b, n] = common * match
         state.delay[b, n] = latency
     for i in range(p.stations):
         state.bid[b, i] = 0.0
@@ -125,7 +140,7 @@ def draw_task(b: int, state: SecondBidState, params: Array) -> None:
 
 @kernel
 def rank_bids(b: int, state: SecondBidState) -> None:
-    """Sort the stations of market ``b`` by bid, the highest first, ties by index."""
+    """Rank the stations by bid, the highest first, ties by index."""
     for i in range(state.rank.shape[1]):
         j = i
         while j > 0 and state.bid[b, state.rank[b, j - 1]] < state.bid[b, i]:
@@ -136,24 +151,24 @@ def rank_bids(b: int, state: SecondBidState) -> None:
 
 @kernel
 def best_action(b: int, state: SecondBidState, params: Array, rhos: Array) -> tuple[int, float]:
-    """Return the action with the largest surplus, knowing true values and the bids made, and that surplus.
+    """Return the index of the ρ with the largest surplus, given the bids and all true values, and that surplus [units].
 
     Ties go to the smallest ρ. Under truthful bids this is the optimum with full information.
     """
     p: SecondBidRecord = params[0]
     first, second = state.rank[b, 0], state.rank[b, 1]
-    station, uav = state.value[b, first + 1], p.uav_weight * state.value[b, 0]
-    best, chosen = -1.0, 0
+    station_surplus, uav_surplus = state.value[b, first + 1], p.uav_weight * state.value[b, 0]
+    best_surplus, best = -1.0, 0
     for action in range(p.levels):
-        surplus = station if wins(state.bid[b, first], state.bid[b, second], rhos[action]) else uav
-        if surplus > best:
-            best, chosen = surplus, action
-    return chosen, best
+        surplus = station_surplus if wins(state.bid[b, first], state.bid[b, second], rhos[action]) else uav_surplus
+        if surplus > best_surplus:
+            best_surplus, best = surplus, action
+    return best, best_surplus
 
 
 @kernel
-def remember(b: int, state: SecondBidState, params: Array, rho: float, winner: int) -> None:
-    """Write down what everybody knows after a task: v₀, the two highest bids, ρ and the winner."""
+def publish_outcome(b: int, state: SecondBidState, params: Array, rho: float, winner: int) -> None:
+    """Record the public outcome of a task: v₀, the two highest bids, ρ and the winner, with the moving averages."""
     p: SecondBidRecord = params[0]
     last: LastTask = state.last[b]
     last.uav = math.log(state.value[b, 0])
@@ -168,7 +183,17 @@ def remember(b: int, state: SecondBidState, params: Array, rho: float, winner: i
 
 @kernel
 def settle(b: int, state: SecondBidState, params: Array, rho: float) -> tuple[int, float, float]:
-    """Decide who serves the present task and what it pays. Returns (winner, payment, allocative surplus)."""
+    """Determine the winner of the current task, its payment and the surplus, and book them.
+
+    Returns
+    -------
+    winner : int
+        Index of the station that wins, or ``UAV``.
+    payment : float
+        Payment of the winner [units].
+    surplus : float
+        Allocative surplus [units].
+    """
     p: SecondBidRecord = params[0]
     totals: SecondBidMetrics = state.totals[b]
     stations = p.stations
@@ -201,17 +226,25 @@ def settle(b: int, state: SecondBidState, params: Array, rho: float) -> tuple[in
 
 @kernel
 def hold_auction(b: int, state: SecondBidState, params: Array, rhos: Array, action: int) -> tuple[float, bool]:
-    """Auction the present task of market ``b`` at ``rhos[action]``. Returns (surplus, it was the last task)."""
+    """Auction the current task at the factor ``rhos[action]``.
+
+    Returns
+    -------
+    surplus : float
+        Allocative surplus of the task [units].
+    ended : bool
+        Whether it was the last task of the episode.
+    """
     p: SecondBidRecord = params[0]
     rho = rhos[action]
-    _, best = best_action(b, state, params, rhos)
-    state.totals[b].optimal_surplus += best
+    _, best_surplus = best_action(b, state, params, rhos)
+    state.totals[b].optimal_surplus += best_surplus
     winner, payment, surplus = settle(b, state, params, rho)
-    remember(b, state, params, rho, winner)
+    publish_outcome(b, state, params, rho, winner)
     task = state.task[b]
     state.winners[b, task] = winner
     settled: SettledTask = state.settled[b, task]
-    settled.rho, settled.payment, settled.lost = rho, payment, best - surplus
+    settled.rho, settled.payment, settled.lost = rho, payment, best_surplus - surplus
     state.settled_value[b, 0] = state.value[b, 0]
     for i in range(p.stations):
         state.settled_value[b, i + 1] = state.value[b, i + 1]
@@ -222,7 +255,7 @@ def hold_auction(b: int, state: SecondBidState, params: Array, rhos: Array, acti
 
 @kernel
 def clear_episode(b: int, state: SecondBidState) -> None:
-    """Forget the last episode of market ``b``."""
+    """Clear the records of the last episode."""
     state.task[b] = 0
     state.last[b], state.averages[b], state.totals[b] = _NO_TASK[0], _NO_AVERAGES[0], _NO_TOTALS[0]
     for account in range(state.receipts.shape[1]):

@@ -1,4 +1,8 @@
-"""References of the modified second-bid auction: full information, the best simple rules, contract price, analysis."""
+"""References of the modified second-bid auction: full information, the best simple rules and the Pareto optimum.
+
+The simple rules, the contract price and the scales of observations are calibrated on tasks that neither training nor
+evaluation uses.
+"""
 
 from __future__ import annotations
 
@@ -18,28 +22,41 @@ from ioa_marl.markets.second_bid.auction import SecondBidParams
 from ioa_marl.markets.second_bid.state import allocate_state
 
 FEWEST_TASKS = 500
-"""Tasks drawn at least for the calibration of an auction; the presets have 12,000 and more."""
+"""Smallest number of tasks for the calibration of an auction; the presets have at least 12,000."""
 ENOUGH_TASKS = 10_000
-"""Tasks from which the UAV's mean valuation is good enough: to 1% in ``paper``."""
+"""Number of tasks that are enough for the UAV's mean valuation, which is then accurate to 1% in ``paper``."""
 
 
 @dataclass(frozen=True)
 class Tasks:
-    """What matters of drawn tasks under truthful bids; arrays have the shape (markets, tasks)."""
+    """Valuations of tasks, on which the outcome under truthful bids depends."""
 
     uav: NDArray[np.float64]
-    """UAV's valuation v₀ [units]."""
+    """Valuation v₀ of the UAV, shape (markets, tasks) [units]."""
     first: NDArray[np.float64]
-    """Highest valuation of a station [units]."""
+    """Highest valuation of a station, shape (markets, tasks) [units]."""
     second: NDArray[np.float64]
-    """Second highest valuation of a station [units]."""
+    """Second highest valuation of a station, shape (markets, tasks) [units]."""
     lowest: NDArray[np.float64]
-    """Lowest valuation of a station [units]."""
+    """Lowest valuation of a station, shape (markets, tasks) [units]."""
     common: NDArray[np.float64]
-    """Common value of the UAV; in ``pareto`` that of everybody [units]."""
+    """Common value of the UAV, which in ``pareto`` is that of all providers, shape (markets, tasks) [units]."""
 
     def surplus(self, rho: ArrayLike, uav_weight: float = 1.0) -> NDArray[np.float64]:
-        """Return the allocative surplus of every task at given factors ρ (broadcast to the tasks) [units]."""
+        """Return the allocative surplus of every task under truthful bids, by the rule of Eq. 14.
+
+        Parameters
+        ----------
+        rho : array_like, broadcastable to (markets, tasks)
+            Price scaling factors ρ.
+        uav_weight : float, default 1
+            Bargaining power ζ.
+
+        Returns
+        -------
+        ndarray of float64, shape (markets, tasks)
+            Surplus [units].
+        """
         return np.asarray(np.where(self.first > np.asarray(rho) * self.second, self.first, uav_weight * self.uav))
 
 
@@ -55,13 +72,17 @@ def draw_tasks(
     Parameters
     ----------
     params : SecondBidParams
-        The auction.
+        Parameters of the auction.
     seeds, streams : array_like of int, shape (markets,)
         Seed and stream of each market.
     episode : int, default 0
-        Number of the episode.
+        Index of the episode.
     tasks : int, optional
-        Only the first so many tasks; by default all of the episode.
+        Number of tasks, the first ones of the episode. Default: all.
+
+    Returns
+    -------
+    Tasks
     """
     seeds = as_seeds("seeds", seeds)
     count = params.tasks if tasks is None else min(tasks, params.tasks)
@@ -69,17 +90,30 @@ def draw_tasks(
     state.seed[:], state.stream[:], state.episode[:] = seeds, as_seeds("streams", streams), episode
     out = np.empty((5, len(seeds), count))
     record = params.record()
-    everywhere = np.ones(len(seeds), np.bool_)
+    mask = np.ones(len(seeds), np.bool_)
     for task in range(count):
         state.task[:] = task
-        drivers.draw_tasks(state, record, everywhere)
-        ordered = np.sort(state.value[:, 1:], axis=1)
-        out[:, :, task] = state.value[:, 0], ordered[:, -1], ordered[:, -2], ordered[:, 0], state.common[:, 0]
+        drivers.draw_tasks(state, record, mask)
+        ascending = np.sort(state.value[:, 1:], axis=1)
+        out[:, :, task] = state.value[:, 0], ascending[:, -1], ascending[:, -2], ascending[:, 0], state.common[:, 0]
     return Tasks(*out)
 
 
 def full_information(tasks: Tasks, params: SecondBidParams) -> NDArray[np.float64]:
-    """Return the surplus of every task at the best ρ of the grid, knowing all valuations, (markets, tasks)."""
+    """Return the surplus of every task at the best ρ of the grid, given all valuations.
+
+    Parameters
+    ----------
+    tasks : Tasks
+        Valuations of the tasks.
+    params : SecondBidParams
+        Parameters of the auction.
+
+    Returns
+    -------
+    ndarray of float64, shape (markets, tasks)
+        Surplus [units].
+    """
     best = tasks.surplus(1.0, params.uav_weight)
     for rho in params.rhos()[1:]:
         best = np.maximum(best, tasks.surplus(rho, params.uav_weight))
@@ -88,63 +122,81 @@ def full_information(tasks: Tasks, params: SecondBidParams) -> NDArray[np.float6
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is estimated once for an auction, on draws that neither training nor evaluation uses."""
+    """Constants of an auction that are estimated on calibration tasks."""
 
     contract_price: float
-    """The UAV's contract price b₀ = E[v₀] [units]: Eq. 13 is largest there if v₀ does not depend on the stations."""
+    """Contract price of the UAV b₀ = E[v₀] [units], which maximises Eq. 13 if v₀ is independent of the stations."""
     log_low: float
     """0.1% quantile of the logarithms of v₀ and of the stations' highest, second highest and lowest valuations, taken
-    together: every station's own valuation is seen on this scale."""
+    together [log of units]."""
     log_high: float
-    """99.9% quantile of the same."""
+    """99.9% quantile of the same logarithms [log of units]."""
     log_ratio: float
     """99.9% quantile of log(b₍₁₎/b₍₂₎)."""
     constant: int
     """Index of the constant ρ with the largest mean surplus."""
     ratio: float
-    """max(1, ζ E[v₀]/E[b₍₂₎]): the optimal ρ of a market with Pareto match values."""
+    """Factor max(1, ζ E[v₀]/E[b₍₂₎]), which is the optimal ρ of a market with Pareto match values."""
     threshold: float
-    """Bid b₍₁₎ above which ρ = 1, and else the largest ρ, has the largest mean surplus [units]: ζ E[v₀] where the
-    UAV's valuation does not depend on the stations', else estimated."""
+    """Threshold of b₍₁₎ with the largest mean surplus, if ρ = 1 above it and the largest ρ below [units]. It is ζ E[v₀]
+    if the UAV's valuation is independent of the stations', and estimated otherwise."""
 
 
 def best_threshold(tasks: Tasks, params: SecondBidParams) -> float:
-    """Return the t for which "ρ = 1 where b₍₁₎ > t, else the largest ρ" has the largest mean surplus, exactly."""
+    """Return the best threshold t of the rule "ρ = 1 if b₍₁₎ > t, else the largest ρ".
+
+    Parameters
+    ----------
+    tasks : Tasks
+        Valuations of the tasks.
+    params : SecondBidParams
+        Parameters of the auction.
+
+    Returns
+    -------
+    float
+        Threshold with the largest mean surplus over these tasks [units]. It is exact.
+    """
     order = np.argsort(tasks.first, axis=None)
     first = tasks.first.ravel()[order]
     low, high = (tasks.surplus(rho, params.uav_weight).ravel()[order] for rho in (1.0, params.rhos()[-1]))
-    # Entry i: the i lowest tasks get the largest ρ, the others 1.
+    # Entry i is the gain over ρ = 1 if the i tasks with the lowest bids get the largest ρ.
     gains = np.concatenate([[0.0], np.cumsum(high - low)])
     i = int(np.argmax(gains))
     return float(first[i - 1]) if i else 0.0
 
 
 def calibration(params: SecondBidParams) -> Calibration:
-    """Return contract price, scales of observations and the best simple rules of an auction; cached."""
+    """Return contract price, scales of observations and the best simple rules of an auction.
+
+    The result is cached, and depends only on the fields of `SecondBidParams`.
+    """
     names = [field.name for field in dataclasses.fields(SecondBidParams)]
     return _calibration(SecondBidParams(**{name: getattr(params, name) for name in names}))
 
 
-def _calibration_tasks(params: SecondBidParams, wanted: int) -> Tasks:
-    per_market = min(params.tasks, 200, wanted // 20)
-    markets = wanted // per_market
+def _calibration_tasks(params: SecondBidParams, total: int) -> Tasks:
+    """Return about ``total`` calibration tasks, from at least 20 markets."""
+    per_market = min(params.tasks, 200, total // 20)
+    markets = total // per_market
     return draw_tasks(params, np.full(markets, CALIBRATION_SEED, np.uint64), np.arange(markets), tasks=per_market)
 
 
 @lru_cache(maxsize=64)
 def _calibration(params: SecondBidParams) -> Calibration:
-    # What takes time are the draws of periods; ``pareto`` has none, and ten stand for the draw of a provider.
+    """Return the calibration of an auction; see `calibration`."""
+    # Most of the time goes into the draws of periods. ``pareto`` has none, and a draw of a provider counts as ten.
     draws = (params.stations + 1) * (params.periods if params.valuations == "physical" else 10)
     tasks = _calibration_tasks(params, min(max(FEWEST_TASKS, 1_200_000 // draws), 40_000))
     uav = tasks.uav
     if uav.size < ENOUGH_TASKS:
-        # The mean of a single provider needs more tasks than what many of them share. Neither other stations nor
-        # averages over more periods change it: latency and accuracy are independent of each other.
+        # The mean of one provider needs more tasks than the other estimates, which are over many providers. Fewer
+        # stations and periods do not change this mean, since latency and accuracy are independent of each other.
         uav = _calibration_tasks(dataclasses.replace(params, stations=2, periods=1), 4 * ENOUGH_TASKS).uav
     contract = float(uav.mean())
-    # The lowest station's too: every station sees its own valuation on this scale.
-    every = (tasks.uav, tasks.first, tasks.second, tasks.lowest)
-    logs = np.log(np.concatenate([values.ravel() for values in every]))
+    # The lowest valuation is among them, because every station observes its own valuation on this scale.
+    valuations = (tasks.uav, tasks.first, tasks.second, tasks.lowest)
+    logs = np.log(np.concatenate([values.ravel() for values in valuations]))
     low, high = np.quantile(logs, [0.001, 0.999])
     means = [tasks.surplus(rho, params.uav_weight).mean() for rho in params.rhos()]
     independent = params.valuations == "physical"
@@ -161,27 +213,27 @@ def _calibration(params: SecondBidParams) -> Calibration:
 
 @dataclass(frozen=True)
 class ParetoOptimum:
-    """The optimum of a market with a common value and Pareto match values, in closed form."""
+    """Optimum of a market with a common value and Pareto match values, in closed form."""
 
     rho: float
-    """Optimal price scaling factor max(1, E[M₀]/E[M₍₂₎])."""
+    """Optimal price scaling factor max(1, ζ M₀/E[M₍₂₎])."""
     surplus: float
     """Expected surplus at that factor [units]."""
     first_best: float
-    """Expected surplus E[C]·E[max(M₀, M₍₁₎)] of somebody who knows every valuation [units]."""
+    """Expected surplus with full information, E[C]·E[max(ζ M₀, M₍₁₎)] [units]."""
 
 
 def pareto_optimum(params: SecondBidParams) -> ParetoOptimum:
     """Return the optimal mechanism of the preset ``pareto``.
 
-    With Pareto match values, the ratio M₍₁₎/M₍₂₎ is Pareto with the same shape and independent of M₍₂₎. An auctioneer
-    who may use nothing but ratios of bids, without which there is adverse selection, gives the task to the best station
-    iff ratio · E[M₍₂₎] > ζ M₀.
+    With Pareto match values, the ratio M₍₁₎/M₍₂₎ is Pareto with the same shape, and independent of M₍₂₎. An auction is
+    free of adverse selection only if it depends on nothing but ratios of bids. The optimal one of these gives the task
+    to the best station iff M₍₁₎/M₍₂₎ · E[M₍₂₎] > ζ M₀.
 
     Parameters
     ----------
     params : SecondBidParams
-        An auction with ``valuations="pareto"``.
+        Parameters of an auction with ``valuations="pareto"``.
 
     Returns
     -------
@@ -190,32 +242,33 @@ def pareto_optimum(params: SecondBidParams) -> ParetoOptimum:
     References
     ----------
     Arnosti, Beck and Milgrom, "Adverse selection and auction design for internet display advertising", American
-    Economic Review 106, 2016: such an auction has at least 0.948 of the first best.
+    Economic Review 106, 2016, which shows that such an auction reaches at least 0.948 of the first best.
     """
     require(params.valuations == "pareto", "valuations", params.valuations, "pareto")
     n, shape = params.stations, params.pareto_shape
-    brand = params.uav_weight * params.pareto_uav
-    log_second = gammaln(n + 1.0) + gammaln(2.0 - 1.0 / shape) - gammaln(n + 1.0 - 1.0 / shape)
-    second = math.exp(float(log_second))
-    rho = max(1.0, brand / second)
+    uav_match = params.uav_weight * params.pareto_uav
+    log_second_match = gammaln(n + 1.0) + gammaln(2.0 - 1.0 / shape) - gammaln(n + 1.0 - 1.0 / shape)
+    second_match = math.exp(float(log_second_match))
+    rho = max(1.0, uav_match / second_match)
     low, high = params.common_value
-    common = (high - low) / math.log(high / low) if high > low else low
-    # P(ratio > ρ) = ρ^-α and E[ratio · 1(ratio > ρ)] = α/(α - 1) · ρ^(1 - α).
-    share = rho**-shape
-    matched = shape / (shape - 1.0) * rho ** (1.0 - shape) * second
+    mean_common = (high - low) / math.log(high / low) if high > low else low
+    # For the ratio x = M₍₁₎/M₍₂₎, P(x > ρ) = ρ^-α and E[x · 1(x > ρ)] = α/(α − 1) · ρ^(1 − α).
+    station_share = rho**-shape
+    station_match = shape / (shape - 1.0) * rho ** (1.0 - shape) * second_match
     return ParetoOptimum(
         rho=rho,
-        surplus=common * (matched + (1.0 - share) * brand),
-        first_best=common * _expected_larger(brand, n, shape),
+        surplus=mean_common * (station_match + (1.0 - station_share) * uav_match),
+        first_best=mean_common * _expected_larger(uav_match, n, shape),
     )
 
 
-def _expected_larger(brand: float, stations: int, shape: float) -> float:
-    """E[max(brand, M₍₁₎)], M₍₁₎ the largest of Pareto match values with scale 1.
+def _expected_larger(uav_match: float, stations: int, shape: float) -> float:
+    """Return E[max(ζ M₀, M₍₁₎)], where M₍₁₎ is the largest of the stations' Pareto match values with scale 1.
 
-    The part above ``brand`` is N ∫ u^(-1/α) (1 - u)^(N - 1) du from 0 to P(M > brand), an incomplete beta function.
+    The part above ``uav_match``, ζ M₀, is N ∫ u^(−1/α) (1 − u)^(N − 1) du from 0 to P(M > ζ M₀), an incomplete beta
+    function.
     """
-    a = 1.0 - 1.0 / shape
-    edge = min(1.0, brand**-shape)
-    above = stations * float(beta(a, stations) * betainc(a, stations, edge))
-    return float(above + brand * (1.0 - edge) ** stations)
+    exponent = 1.0 - 1.0 / shape
+    probability = min(1.0, uav_match**-shape)
+    above = stations * float(beta(exponent, stations) * betainc(exponent, stations, probability))
+    return float(above + uav_match * (1.0 - probability) ** stations)

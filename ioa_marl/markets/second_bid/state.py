@@ -1,7 +1,8 @@
-"""What the kernels of the modified second-bid auction read and write by name: parameters, a batch of markets, metrics.
+"""Records and state of the modified second-bid auction: parameters and metrics by name, a batch of markets as arrays.
 
-Providers are numbered as in the paper: 0 is the UAV (the brand bidder), 1 … N are the ground base stations (the
-performance bidders). Stations alone have the indices 0 … N − 1, and a winner is a station's index or ``UAV`` (-1).
+Providers have the indices of the paper: 0 is the UAV (the brand bidder), and 1 … N are the ground base stations (the
+performance bidders). In arrays of stations alone their indices are 0 … N − 1. A winner is the index of a station in
+such an array, or ``UAV`` (−1).
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from ioa_marl.foundations.records import Record
 Array = NDArray[Any]
 
 UAV = -1
-"""The winner, where it is the UAV."""
+"""Index of the winner of a task that the UAV serves."""
 
 
 class SecondBidRecord(Record):
-    """Parameters of an auction in the units of its kernels; ranges are uniform, from ``…_low`` to ``…_high``.
+    """Parameters of an auction and of its game, in the units of the kernels.
 
-    Sizes are in Gbit and bandwidths in GHz, so that rates are in Gbit/s.
+    Draws are uniform from ``…_low`` to ``…_high``. Sizes are in Gbit and bandwidths in GHz, and hence rates in Gbit/s.
     """
 
     stations: int
@@ -30,23 +31,23 @@ class SecondBidRecord(Record):
     levels: int
     """Number of price scaling factors A."""
     tasks: int
-    """Tasks auctioned in an episode."""
+    """Number of tasks that are auctioned in an episode."""
     pareto: bool
     """Whether valuations are a common value times Pareto match values; else they come from latency and accuracy."""
     current_bids: bool
-    """Whether the auctioneer sees the bids of the task that it prices."""
+    """Whether the auctioneer observes the bids of the task that it prices."""
     uav_visible: bool
-    """Whether it sees the UAV's valuation of that task as well."""
+    """Whether the auctioneer observes the UAV's valuation of that task."""
     periods: int
-    """Past periods over which a provider's latency and accuracy are averaged."""
+    """Number of past periods over which a provider's latency and accuracy are averaged."""
     noise_power_low: float
-    """Noise power σ² at either end of a link [dBm]."""
+    """Noise power σ² at the receiver of a link [dBm]."""
     noise_power_high: float
     channel_gain_low: float
     """Channel power gain g [dB]."""
     channel_gain_high: float
     task_size_low: float
-    """Size D of a task, the same up and down [Gbit]."""
+    """Size D of a task, the same for uplink and downlink [Gbit]."""
     task_size_high: float
     uplink_bandwidth_low: float
     """Uplink bandwidth of a provider [GHz]."""
@@ -72,11 +73,11 @@ class SecondBidRecord(Record):
     """Accuracy R of a provider."""
     accuracy_high: float
     accuracy_noise: float
-    """Half width of the uniform noise on the accuracy in each averaged period."""
+    """Half width of the uniform noise of the accuracy in each averaged period."""
     accuracy_cap: float
-    """Largest accuracy, noise included."""
+    """Largest accuracy with its noise."""
     accuracy_redraw: float
-    """Probability per task that a provider's accuracy is drawn anew."""
+    """Probability per task that a provider's accuracy is redrawn."""
     beta: float
     """Sensitivity β of the match value to accuracy."""
     latency_factor: float
@@ -84,11 +85,11 @@ class SecondBidRecord(Record):
     accuracy_factor: float
     """Value factor ω₂ of accuracy."""
     uav_factor: float
-    """What the UAV's match value is multiplied by, for its line of sight."""
+    """Factor of the UAV's match value, for its line of sight."""
     uav_weight: float
     """Bargaining power ζ: weight of the UAV's valuation in the surplus."""
     contract_price: float
-    """Contract price b₀ that the UAV pays where it serves [units]."""
+    """Contract price b₀ that the UAV pays if it serves a task [units]."""
     log_common_value_low: float
     """Logarithm of the common value C of Pareto valuations [log of units]."""
     log_common_value_high: float
@@ -97,102 +98,100 @@ class SecondBidRecord(Record):
     pareto_uav: float
     """Match value of the UAV in Pareto valuations."""
     smoothing: float
-    """Weight of the past in the moving averages that the auctioneer sees."""
+    """Weight of the past in the moving averages that the auctioneer observes."""
     log_low: float
-    """Logarithm of a valuation or bid that is seen as 0 [log of units]."""
+    """Logarithm of a valuation or bid that is observed as 0 [log of units]."""
     log_high: float
-    """Logarithm of a valuation or bid that is seen as 1 [log of units]."""
+    """Logarithm of a valuation or bid that is observed as 1 [log of units]."""
     log_ratio: float
-    """log(b₍₁₎/b₍₂₎) that is seen as 1."""
+    """Value of log(b₍₁₎/b₍₂₎) that is observed as 1."""
 
 
 class LogBids(Record):
-    """Logarithms of a task's valuation and bids [log of units]."""
+    """Logarithms of the UAV's valuation and of the stations' two highest bids."""
 
     uav: float
-    """Log of the UAV's valuation v₀."""
+    """Logarithm of the UAV's valuation v₀ [log of units]."""
     first: float
-    """Log of the highest bid b₍₁₎ of a station."""
+    """Logarithm of the highest bid b₍₁₎ of a station [log of units]."""
     second: float
-    """Log of the second highest bid b₍₂₎ of a station."""
+    """Logarithm of the second highest bid b₍₂₎ of a station [log of units]."""
 
 
 class LastTask(LogBids):
-    """What everybody knows of the last task."""
+    """The public outcome of the last task."""
 
     rho: float
     """Price scaling factor ρ."""
     winner: float
-    """Index of the station that won, or -1 for the UAV."""
+    """Index of the station that won, or −1 for the UAV."""
 
 
 class SettledTask(Record):
-    """How a task of this episode was settled."""
+    """Settlement of a task of this episode."""
 
     rho: float
     """Price scaling factor ρ."""
     payment: float
-    """What the winner paid [units]."""
+    """Payment of the winner [units]."""
     lost: float
-    """Surplus lost against the best ρ [units]."""
+    """Surplus of the best ρ less the surplus achieved [units]."""
 
 
 class SecondBidMetrics(Record):
-    """Figures of an episode: sums over its tasks while it is played, means over them when it has ended."""
+    """Metrics of an episode: sums over its tasks while it is played, and means over them at its end."""
 
     surplus: float
-    """Allocative surplus: ζ v₀ where the UAV serves, else the true value of the station that does [units]."""
+    """Allocative surplus: ζ v₀ if the UAV serves the task, else the true value of the winning station [units]."""
     optimal_surplus: float
-    """Surplus of the best ρ in every task, knowing all true values and the bids made [units]."""
+    """Surplus of the best ρ of every task for the bids, given all true values [units]."""
     efficiency: float
-    """Surplus by optimal surplus; 1 where the latter is 0."""
+    """Surplus over optimal surplus; 1 if the latter is 0."""
     station_surplus: float
-    """Part of the surplus that stations serve [units]."""
+    """Surplus of the tasks that stations serve [units]."""
     uav_surplus: float
-    """Part of the surplus that the UAV serves [units]."""
+    """Surplus of the tasks that the UAV serves [units]."""
     uav_share: float
     """Share of the tasks that the UAV serves."""
     revenue: float
     """Payments to the auctioneer [units]."""
     bidder_utility: float
-    """Value − payment of whoever serves [units]."""
+    """Value − payment of the winner [units]."""
     delay: float
-    """Mean latency of the provider that serves [s]."""
+    """Mean latency E[T] of the winner [s]."""
     rho: float
     """Price scaling factor ρ."""
 
 
 class SecondBidState(NamedTuple):
-    """Everything that a batch of markets is, as arrays that can be saved and restored; providers = stations + 1."""
+    """State of a batch of markets: arrays that can be saved and restored. The number of providers is stations + 1."""
 
     seed: Array
-    """uint64 (batch,): first key word of the market's random stream."""
+    """uint64 (batch,): first key of the market's random stream."""
     stream: Array
-    """uint64 (batch,): second key word (environment index)."""
-    instance: Array
-    """uint64 (batch,): unused; nothing in this market lasts longer than an episode."""
+    """uint64 (batch,): second key, the index of the environment."""
     episode: Array
-    """uint64 (batch,): episodes begun so far, counted from 0."""
+    """uint64 (batch,): index of the current episode, from 0."""
     phase: Array
-    """int64 (batch,): 0 the stations bid, 1 the auctioneer sets ρ."""
+    """int64 (batch,): 0 if the stations bid next, 1 if the auctioneer sets ρ next."""
     cycles: Array
-    """int64 (batch,): environment steps of this episode so far."""
+    """int64 (batch,): steps of the environment in this episode so far."""
     task: Array
-    """int64 (batch,): tasks auctioned so far in this episode."""
+    """int64 (batch,): number of tasks auctioned in this episode so far."""
     accuracy: Array
-    """float64 (batch, providers): each provider's accuracy R before the noise of the periods."""
+    """float64 (batch, providers): accuracy R of each provider, without the noise of the periods."""
     common: Array
-    """float64 (batch, providers): common value c of the present task (Eq. 9) [units]."""
+    """float64 (batch, providers): common value c of the current task (Eq. 9) [units]."""
     value: Array
-    """float64 (batch, providers): valuation v of the present task (Eq. 11) [units]."""
+    """float64 (batch, providers): valuation v of the current task (Eq. 11) [units]."""
     delay: Array
-    """float64 (batch, providers): mean latency E[T] of the present task [s]."""
+    """float64 (batch, providers): mean latency E[T] of the current task [s]."""
     bid: Array
-    """float64 (batch, stations): the stations' bids for the present task, 0 before they are made [units]."""
+    """float64 (batch, stations): bids for the current task, 0 before the stations bid [units]."""
     rank: Array
-    """int64 (batch, stations): stations by bid, the highest first, ties by index."""
+    """int64 (batch, stations): indices of the stations by bid, the highest first, ties by index."""
     last: Array
-    """`LastTask` (batch,): the last task; zero before there is one."""
+    """`LastTask` (batch,): public outcome of the last task; zero before the first one ends."""
     averages: Array
     """`LogBids` (batch,): moving averages over the tasks so far."""
     utility: Array
@@ -202,26 +201,26 @@ class SecondBidState(NamedTuple):
     totals: Array
     """`SecondBidMetrics` (batch,): sums over the tasks so far."""
     winners: Array
-    """int64 (batch, tasks): who won each task of this episode, a station's index or -1 for the UAV."""
+    """int64 (batch, tasks): winner of each task of this episode, the index of a station or −1 for the UAV."""
     settled: Array
-    """`SettledTask` (batch, tasks): how each task of this episode was settled."""
+    """`SettledTask` (batch, tasks): settlement of each task of this episode."""
     settled_value: Array
     """float64 (batch, providers): valuations of the last task [units]."""
     settled_bid: Array
-    """float64 (batch, stations): the stations' bids for the last task [units]."""
+    """float64 (batch, stations): bids of the stations for the last task [units]."""
 
 
 def allocate_state(batch: int, stations: int, tasks: int) -> SecondBidState:
-    """Return a zeroed state of ``batch`` markets with ``stations`` stations and ``tasks`` tasks an episode."""
+    """Return a zeroed state of ``batch`` markets with ``stations`` stations and ``tasks`` tasks per episode."""
     providers = stations + 1
-    words = {name: np.zeros(batch, np.uint64) for name in ("seed", "stream", "instance", "episode")}
-    whole = {name: np.zeros(batch, np.int64) for name in ("phase", "cycles", "task")}
+    keys = {name: np.zeros(batch, np.uint64) for name in ("seed", "stream", "episode")}
+    counts = {name: np.zeros(batch, np.int64) for name in ("phase", "cycles", "task")}
     of_providers = {
         name: np.zeros((batch, providers)) for name in ("accuracy", "common", "value", "delay", "settled_value")
     }
     return SecondBidState(
-        **words,
-        **whole,
+        **keys,
+        **counts,
         **of_providers,
         bid=np.zeros((batch, stations)),
         rank=np.zeros((batch, stations), np.int64),

@@ -126,16 +126,16 @@ def test_metrics_are_means_over_the_tasks():
         total += step.rewards["auctioneer"][:, 0]
         if step.terminated.all():
             break
-    found = step.metrics
-    np.testing.assert_allclose(found["surplus"], total / 50, rtol=1e-6)
-    np.testing.assert_allclose(found["station_surplus"] + found["uav_surplus"], found["surplus"], rtol=1e-12)
-    np.testing.assert_allclose(found["efficiency"], found["surplus"] / found["optimal_surplus"], rtol=1e-12)
-    np.testing.assert_allclose(found["rho"], 10**0.3, rtol=1e-12)
-    np.testing.assert_array_equal(found["uav_share"], (game.market.winners == UAV).mean(axis=1))
+    metrics = step.metrics
+    np.testing.assert_allclose(metrics["surplus"], total / 50, rtol=1e-6)
+    np.testing.assert_allclose(metrics["station_surplus"] + metrics["uav_surplus"], metrics["surplus"], rtol=1e-12)
+    np.testing.assert_allclose(metrics["efficiency"], metrics["surplus"] / metrics["optimal_surplus"], rtol=1e-12)
+    np.testing.assert_allclose(metrics["rho"], 10**0.3, rtol=1e-12)
+    np.testing.assert_array_equal(metrics["uav_share"], (game.market.winners == UAV).mean(axis=1))
     # The reward counts the UAV's value ζ times, the bidders' utility once.
-    utility = found["station_surplus"] + found["uav_surplus"] / 1.5 - found["revenue"]
-    np.testing.assert_allclose(found["bidder_utility"], utility, rtol=1e-9)
-    assert ((found["delay"] > 0.4) & (found["delay"] < 0.9)).all()
+    utility = metrics["station_surplus"] + metrics["uav_surplus"] / 1.5 - metrics["revenue"]
+    np.testing.assert_allclose(metrics["bidder_utility"], utility, rtol=1e-9)
+    assert ((metrics["delay"] > 0.4) & (metrics["delay"] < 0.9)).all()
 
 
 def test_an_episode_that_is_cut_off_before_its_first_auction_has_finite_figures():
@@ -152,32 +152,34 @@ def test_the_past_is_shown_after_the_first_task():
     assert not observations["auctioneer"].any()
     values = game.market.value.copy()
     step = game.step({"auctioneer": np.full((4, 1), 4)})
-    known = calibration(game.config)
+    constants = calibration(game.config)
     ranked = np.sort(values[:, 1:], axis=1)
     logs = np.log(np.stack([values[:, 0], ranked[:, -1], ranked[:, -2]], axis=1))
-    scaled = np.clip((logs - known.log_low) / (known.log_high - known.log_low), 0.0, 1.0)
-    seen = step.observations["auctioneer"][:, 0]
-    np.testing.assert_allclose(seen[:, :3], scaled, atol=1e-6)
-    np.testing.assert_allclose(seen[:, 6:9], scaled, atol=1e-6)
-    np.testing.assert_allclose(seen[:, 3], np.clip((logs[:, 1] - logs[:, 2]) / known.log_ratio, 0, 1), atol=1e-6)
+    scaled = np.clip((logs - constants.log_low) / (constants.log_high - constants.log_low), 0.0, 1.0)
+    features = step.observations["auctioneer"][:, 0]
+    np.testing.assert_allclose(features[:, :3], scaled, atol=1e-6)
+    np.testing.assert_allclose(features[:, 6:9], scaled, atol=1e-6)
+    np.testing.assert_allclose(
+        features[:, 3], np.clip((logs[:, 1] - logs[:, 2]) / constants.log_ratio, 0, 1), atol=1e-6
+    )
     station_won = ranked[:, -1] > 10**0.4 * ranked[:, -2]
-    np.testing.assert_array_equal(seen[:, 4], np.where(station_won, 1.0, 0.5))
-    np.testing.assert_allclose(seen[:, 5], 4 / 9, rtol=1e-6)
+    np.testing.assert_array_equal(features[:, 4], np.where(station_won, 1.0, 0.5))
+    np.testing.assert_allclose(features[:, 5], 4 / 9, rtol=1e-6)
     game.step({"auctioneer": np.full((4, 1), 9)})
-    now = plain_view(game.market.last)[:, :3]
-    np.testing.assert_allclose(plain_view(game.market.averages), 0.8 * logs + 0.2 * now, rtol=1e-12)
+    last = plain_view(game.market.last)[:, :3]
+    np.testing.assert_allclose(plain_view(game.market.averages), 0.8 * logs + 0.2 * last, rtol=1e-12)
 
 
 def test_present_bids_are_shown_from_the_highest_down_and_the_uav_where_it_is_visible():
     plain, open_ = started(), started(uav_bid_visible=True)
-    known = calibration(plain.config)
+    constants = calibration(plain.config)
     logs = np.log(np.sort(plain.market.value[:, 1:], axis=1)[:, ::-1])
-    scaled = np.clip((logs - known.log_low) / (known.log_high - known.log_low), 0.0, 1.0)
+    scaled = np.clip((logs - constants.log_low) / (constants.log_high - constants.log_low), 0.0, 1.0)
     observations, _ = plain.reset(np.full(4, 9, np.uint64))
     np.testing.assert_allclose(observations["auctioneer"][:, 0, 9:], scaled, atol=1e-6)
     observations, _ = open_.reset(np.full(4, 9, np.uint64))
     assert observations["auctioneer"].shape == (4, 1, 15)
-    uav = (np.log(open_.market.value[:, 0]) - known.log_low) / (known.log_high - known.log_low)
+    uav = (np.log(open_.market.value[:, 0]) - constants.log_low) / (constants.log_high - constants.log_low)
     np.testing.assert_allclose(observations["auctioneer"][:, 0, 14], np.clip(uav, 0, 1), atol=1e-6)
 
 
@@ -207,10 +209,10 @@ def test_stations_see_their_own_value_the_last_rho_and_whether_they_won():
     game = started("paper", ("station",), num_envs=8)
     level = calibration(game.config).constant
     step = game.step({"station": np.full((8, 5), TRUTH)})
-    seen = step.observations["station"]
-    np.testing.assert_allclose(seen[:, :, 1], level / 9, rtol=1e-6)
+    features = step.observations["station"]
+    np.testing.assert_allclose(features[:, :, 1], level / 9, rtol=1e-6)
     won = game.market.winners[:, 0]
-    np.testing.assert_array_equal(seen[:, :, 2], won[:, None] == np.arange(5))
+    np.testing.assert_array_equal(features[:, :, 2], won[:, None] == np.arange(5))
     assert (won >= 0).any()
     assert (won == UAV).any()
 
@@ -224,7 +226,7 @@ def test_tasks_do_not_depend_on_what_anybody_does():
         np.testing.assert_array_equal(one.market.value, other.market.value)
 
 
-def test_learning_stations_that_tell_the_truth_change_nothing():
+def test_controlled_stations_that_tell_the_truth_change_nothing():
     alone, both = started(num_envs=5), started("paper", EVERYBODY, num_envs=5)
     for level in (0, 4, 9, 2):
         single = alone.step({"auctioneer": np.full((5, 1), level)})
@@ -350,8 +352,8 @@ def test_whatever_construction_accepts_gives_finite_numbers(**changes):
     for _ in range(4):
         levels, factors = rng.integers(config.levels, size=(3, 1)), rng.integers(16, size=(3, config.stations))
         step = game.step({"auctioneer": levels, "station": factors})
-        for seen in (observations, step.observations):
-            assert all(((array >= 0.0) & (array <= 1.0)).all() for array in seen.values())
+        for features in (observations, step.observations):
+            assert all(((array >= 0.0) & (array <= 1.0)).all() for array in features.values())
         assert all(np.isfinite(array).all() for array in step.rewards.values())
     assert step.terminated.all()
     assert all(np.isfinite(values).all() for values in step.metrics.values())

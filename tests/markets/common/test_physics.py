@@ -32,8 +32,8 @@ def test_transmission_energy_is_that_of_powers_at_which_both_rates_are_just_met(
 def test_transmission_energy_of_tiny_exponents_keeps_its_digits():
     # 2^B − 1 without expm1 would have lost all of them.
     exponent = 1e-18
-    found = transmission_energy(math.expm1(exponent * 0.5), math.expm1(exponent), 3.0, 5.0)
-    assert found == pytest.approx(exponent * (0.5 * 3.0 + 0.5 * 5.0))
+    energy = transmission_energy(math.expm1(exponent * 0.5), math.expm1(exponent), 3.0, 5.0)
+    assert energy == pytest.approx(exponent * (0.5 * 3.0 + 0.5 * 5.0))
 
 
 def test_computing_takes_cycles_over_speed_and_energy_with_the_cube_of_speed_times_time():

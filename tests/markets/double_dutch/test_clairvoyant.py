@@ -41,7 +41,7 @@ def holding(values, costs):
 
 
 def best_of_all_sequences(params, values, costs):
-    """Play the auction with every sequence of steps that can be told apart; return the largest return."""
+    """Play the auction with every sequence of steps that leads to another auction, and return the largest return."""
     record, state = params.record(), holding(values, costs)
     distance = int(record[0].buyer_start - record[0].seller_start)
     moves = distance // int(params.step_ticks()[0]) + 1
@@ -168,8 +168,8 @@ def first_returns(game, policy):
     returns = np.full(game.num_envs, np.nan)
     while np.isnan(returns).any():
         step = game.step({"auctioneer": policy()})
-        now = np.isnan(returns) & (step.terminated | step.truncated)
-        returns[now] = step.metrics["return"][now]
+        newly_ended = np.isnan(returns) & (step.terminated | step.truncated)
+        returns[newly_ended] = step.metrics["return"][newly_ended]
     return returns
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ioa_marl.envs.double_dutch.game import DoubleDutchGame
 from ioa_marl.markets.double_dutch.auction import simulate
 
-LEARNING = [
+CONTROLLED = [
     ("auctioneer",),
     ("buyer",),
     ("seller",),
@@ -19,14 +19,14 @@ LEARNING = [
     ("auctioneer", "seller"),
     ("auctioneer", "buyer", "seller"),
 ]
-ALL = LEARNING[-1]
-any_learning = pytest.mark.parametrize("controlled_roles", LEARNING, ids="+".join)
+ALL = CONTROLLED[-1]
+for_any_controlled_roles = pytest.mark.parametrize("controlled_roles", CONTROLLED, ids="+".join)
 seeds = st.integers(0, 2**64 - 1)
 few = settings(max_examples=25, deadline=None)
 
 
 def new_game(num_envs, controlled_roles=("auctioneer",), *, autoreset=True, **changes):
-    """Market sizes vary and clocks start close, so that episodes are short and some have nobody on a side."""
+    """Market sizes vary and clocks start close, so that episodes are short and some have no bidders on a side."""
     chosen = {
         "buyers": 7, "sellers": 5, "min_buyers": 1, "min_sellers": 1, "level": (20.0, 30.0),
         "width": (2.0, 15.0), "value_spread": (-1.0, 1.0), "cost_spread": (-1.0, 1.0), "buyer_clock": 45.0,
@@ -73,16 +73,16 @@ def finished(game, choose, steps=400):
     metrics, ledger, rewards = {}, None, dict.fromkeys(game.controlled_roles, 0.0)
     for _ in range(steps):
         step = game.step(choose(game))
-        now = ~ended & (step.terminated | step.truncated)
+        newly_ended = ~ended & (step.terminated | step.truncated)
         if ledger is None:
             ledger = np.zeros_like(game.ledger())
             metrics = {name: np.zeros(game.num_envs) for name in step.metrics}
         for name in game.controlled_roles:
             rewards[name] = rewards[name] + np.where(ended[:, None], 0.0, step.rewards[name])
         for name in metrics:
-            metrics[name][now] = step.metrics[name][now]
-        ledger[now] = game.ledger()[now]
-        ended |= now
+            metrics[name][newly_ended] = step.metrics[name][newly_ended]
+        ledger[newly_ended] = game.ledger()[newly_ended]
+        ended |= newly_ended
         if ended.all():
             return metrics, ledger, rewards
     raise AssertionError("an episode did not end")
@@ -100,7 +100,7 @@ def with_truthful_bidders(game):
     return {**actions, **{r: game.scripted("truthful", r)() for r in ("buyer", "seller") if r in game.controlled_roles}}
 
 
-@any_learning
+@for_any_controlled_roles
 def test_same_seed_gives_bit_identical_rollouts(controlled_roles):
     games = [new_game(4, controlled_roles) for _ in range(2)]
     for game in games:
@@ -111,7 +111,7 @@ def test_same_seed_gives_bit_identical_rollouts(controlled_roles):
         assert_same(one, other)
 
 
-@any_learning
+@for_any_controlled_roles
 @pytest.mark.parametrize("max_cycles", [None, 9])
 def test_a_market_of_a_batch_is_the_same_market_alone_also_after_resets(controlled_roles, max_cycles):
     batch = new_game(4, controlled_roles, max_cycles=max_cycles)
@@ -130,11 +130,11 @@ def test_a_market_of_a_batch_is_the_same_market_alone_also_after_resets(controll
     assert ends > 8
 
 
-@any_learning
+@for_any_controlled_roles
 @pytest.mark.parametrize("max_cycles", [None, 9])
 def test_a_step_in_one_call_plays_what_the_phases_play(controlled_roles, max_cycles):
     in_one_call, by_phases = (new_game(5, controlled_roles, max_cycles=max_cycles) for _ in range(2))
-    by_phases.final_states = True  # which the one call does not give
+    by_phases.final_states = True  # The single call cannot return them.
     rng, ends = np.random.default_rng(21), 0
     for game in (in_one_call, by_phases):
         start(game, 8)
@@ -148,7 +148,7 @@ def test_a_step_in_one_call_plays_what_the_phases_play(controlled_roles, max_cyc
         assert array.tobytes() == by_phases.save()[name].tobytes(), name
 
 
-@any_learning
+@for_any_controlled_roles
 def test_a_restored_game_goes_on_bit_for_bit(controlled_roles):
     game, rng = new_game(5, controlled_roles), np.random.default_rng(7)
     start(game, 3)
@@ -162,10 +162,10 @@ def test_a_restored_game_goes_on_bit_for_bit(controlled_roles):
     observations, active = other.restore(saved)
     assert all(array.shape[0] == 5 for array in saved.values())
     again = new_game(5, controlled_roles)
-    seen, awake = again.restore(saved)
+    observations_again, active_again = again.restore(saved)
     for name in controlled_roles:
-        assert observations[name].tobytes() == seen[name].tobytes()
-        assert active[name].tobytes() == awake[name].tobytes()
+        assert observations[name].tobytes() == observations_again[name].tobytes()
+        assert active[name].tobytes() == active_again[name].tobytes()
     for actions, before in zip(plan, expected, strict=True):
         assert_same(record(other, actions), before)
 
@@ -174,7 +174,7 @@ def test_a_restored_game_goes_on_bit_for_bit(controlled_roles):
 @given(seeds)
 def test_every_way_of_splitting_the_roles_plays_the_same_truthful_auction(seed):
     by_role = {}
-    for controlled_roles in LEARNING:
+    for controlled_roles in CONTROLLED:
         game = new_game(6, controlled_roles)
         if "auctioneer" in controlled_roles:
             start(game, seed)
@@ -188,7 +188,7 @@ def test_every_way_of_splitting_the_roles_plays_the_same_truthful_auction(seed):
 
 
 @pytest.mark.parametrize("step", [0.25, 2.0, 12.0])
-def test_bidders_who_learn_with_a_scripted_auctioneer_play_as_in_a_lone_auction(step):
+def test_controlled_bidders_with_a_scripted_auctioneer_play_as_in_a_lone_auction(step):
     game = new_game(20, ("buyer", "seller"), scripted_step=step, autoreset=False)
     start(game, 21)
     auctions, tick = game.market, game.config.tick
@@ -241,7 +241,7 @@ def test_welfare_paid_at_the_end_or_per_trade_is_the_same_return(seed):
 
 
 @few
-@given(seeds, st.sampled_from(LEARNING))
+@given(seeds, st.sampled_from(CONTROLLED))
 def test_money_is_conserved_and_follows_the_trades(seed, controlled_roles):
     game = new_game(8, controlled_roles)
     start(game, seed)
@@ -259,7 +259,7 @@ def test_money_is_conserved_and_follows_the_trades(seed, controlled_roles):
 
 
 @few
-@given(seeds, st.sampled_from(LEARNING))
+@given(seeds, st.sampled_from(CONTROLLED))
 def test_clocks_are_monotone_and_each_bidder_accepts_at_most_once(seed, controlled_roles):
     game = new_game(6, controlled_roles, autoreset=False, max_cycles=None)
     start(game, seed)
@@ -300,23 +300,23 @@ def _assert_priced_between(game, step, ended, before):
     assert np.all(waiting[:, 1] | (accepted[:, 1] <= price[:, None] + 1e-9))
 
 
-@any_learning
-def test_only_waiting_bidders_of_the_asked_side_are_active_or_else_the_auctioneer(controlled_roles):
+@for_any_controlled_roles
+def test_only_waiting_bidders_of_the_active_side_are_active_or_else_the_auctioneer(controlled_roles):
     game, rng = new_game(6, controlled_roles), np.random.default_rng(9)
     _, active = start(game, 4)
     for _ in range(200):
         bidders = [active.get(role, np.zeros((6, 1), bool)) for role in ("buyer", "seller")]
-        asked = [array.any(axis=1) for array in bidders]
-        assert not np.any(asked[0] & asked[1])
+        side_active = [array.any(axis=1) for array in bidders]
+        assert not np.any(side_active[0] & side_active[1])
         if "auctioneer" in controlled_roles:
-            assert np.array_equal(active["auctioneer"][:, 0], ~(asked[0] | asked[1]))
+            assert np.array_equal(active["auctioneer"][:, 0], ~(side_active[0] | side_active[1]))
         for side, array in enumerate(bidders):
             accepted = game.market.accepted_at[:, side, : array.shape[1]] >= 0
             assert not np.any(array & accepted)
         active = game.step(random_actions(game, rng)).active
 
 
-@any_learning
+@for_any_controlled_roles
 def test_actions_of_the_inactive_do_not_matter(controlled_roles):
     games, rng = [new_game(5, controlled_roles) for _ in range(2)], np.random.default_rng(13)
     _, active = start(games[0], 17)
@@ -330,8 +330,8 @@ def test_actions_of_the_inactive_do_not_matter(controlled_roles):
             assert array.tobytes() == games[1].save()[name].tobytes(), name
 
 
-@pytest.mark.parametrize("controlled_roles", [roles for roles in LEARNING if "auctioneer" in roles], ids="+".join)
-def test_a_learning_auctioneer_uses_an_action_for_one_broadcast_and_one_move_at_most(controlled_roles):
+@pytest.mark.parametrize("controlled_roles", [roles for roles in CONTROLLED if "auctioneer" in roles], ids="+".join)
+def test_a_controlled_auctioneer_uses_an_action_for_one_broadcast_and_one_move_at_most(controlled_roles):
     game, rng = new_game(80, controlled_roles, autoreset=False), np.random.default_rng(15)
     start(game, 19)
     ticks = [round(step / game.config.tick) for step in game.config.steps]

@@ -56,9 +56,9 @@ def test_given_bids_leave_nothing_of_those_before_them():
     for game in games:
         start(game)
     games[1].reset_to(np.array([[50.0, 40.0, 30.0]]), np.array([[1.0, 2.0, 3.0]]))
-    seen = [game.reset_to(np.array([[50.0]]), np.array([[1.0]]))[0] for game in games]
+    observations = [game.reset_to(np.array([[50.0]]), np.array([[1.0]]))[0] for game in games]
     for role in ROLES:
-        assert np.array_equal(seen[0][role], seen[1][role]), role
+        assert np.array_equal(observations[0][role], observations[1][role]), role
     assert np.array_equal(games[0].state(), games[1].state())
 
 
@@ -190,7 +190,7 @@ def test_final_observation_is_the_true_successor():
 
 
 def test_scripted_auctioneer_plays_what_its_role_says_it_plays():
-    # The role names the policy that plays it when nobody learns it: both have to be the same auction.
+    # The role names the policy that plays it when it is scripted, and both must play the same auction.
     bidders = new_game(20, ("buyer", "seller"), autoreset=False)
     start(bidders, 14)
     policy = bidders.scripted(bidders.roles["auctioneer"].scripted, "auctioneer")
@@ -232,9 +232,9 @@ def test_observations_show_the_clocks_the_winners_and_what_the_clocks_have_found
         0.0, 7 / 400, 65 / 80, 10 / 80, 1 / 2, 1 / 2,
         5 / 80, 0.0, 10 / 80, 10 / 80, 1.0, 1.0,
     ]  # fmt: skip
-    seen = step.observations
-    assert seen["auctioneer"][0, 0] == pytest.approx(expected, abs=1e-7)
-    assert seen["buyer"][0, 0] == pytest.approx([*expected, 70 / 80, 1.0], abs=1e-7)
-    assert seen["buyer"][0, 1] == pytest.approx([*expected, 50 / 80, 0.0], abs=1e-7)
-    assert seen["seller"][0].T[-2:].tolist() == pytest.approx(np.array([[0.25, 0.125], [0.0, 1.0]]))
+    observations = step.observations
+    assert observations["auctioneer"][0, 0] == pytest.approx(expected, abs=1e-7)
+    assert observations["buyer"][0, 0] == pytest.approx([*expected, 70 / 80, 1.0], abs=1e-7)
+    assert observations["buyer"][0, 1] == pytest.approx([*expected, 50 / 80, 0.0], abs=1e-7)
+    assert observations["seller"][0].T[-2:].tolist() == pytest.approx(np.array([[0.25, 0.125], [0.0, 1.0]]))
     assert step.active["buyer"][0].tolist() == [False, True]

@@ -16,8 +16,8 @@ bids_of = st.lists(bid, min_size=2, max_size=8)
 rhos = st.floats(1.0, 10.0)
 
 
-def utility(values, told, rho, station):
-    return allocate(told, rho).utilities(values)[station]
+def utility(values, bids, rho, station):
+    return allocate(bids, rho).utilities(values)[station]
 
 
 @settings(deadline=None)
@@ -89,18 +89,18 @@ def test_the_winner_is_who_it_is_wherever_it_stands_in_the_list(bids, rho, data)
 @given(bids_of, rhos, st.data())
 def test_no_station_gains_by_misreporting_at_a_given_rho(values, rho, data):
     station = data.draw(st.integers(0, len(values) - 1))
-    told = [*values]
-    told[station] = data.draw(bid)
-    assert utility(values, told, rho, station) <= utility(values, values, rho, station)
+    bids = [*values]
+    bids[station] = data.draw(bid)
+    assert utility(values, bids, rho, station) <= utility(values, values, rho, station)
     assert utility(values, values, rho, station) >= 0.0
 
 
 @given(bids_of, rhos, st.lists(bid, min_size=1, max_size=3), st.data())
 def test_false_names_never_help_a_station(values, rho, false, data):
     station = data.draw(st.integers(0, len(values) - 1))
-    told = [*values]
-    told[station] = data.draw(bid)
-    result = allocate([*told, *false], rho)
+    bids = [*values]
+    bids[station] = data.draw(bid)
+    result = allocate([*bids, *false], rho)
     # The task is worth its value whichever of its names wins.
     mine = result.winner == station or result.winner >= len(values)
     gained = values[station] - result.payment if mine else 0.0

@@ -33,11 +33,11 @@ def tasks_of(params, markets=MARKETS, seed=11):
 
 
 def drawn(params, markets, task=0, seed=11):
-    """State of markets in which the tasks up to ``task`` have been drawn."""
+    """Return the state of markets in which the tasks up to ``task`` have been drawn."""
     state = allocate_state(markets, params.stations, 1)
     state.seed[:], state.stream[:] = seed, np.arange(markets)
-    for at in range(task + 1):
-        state.task[:] = at
+    for index in range(task + 1):
+        state.task[:] = index
         drivers.draw_tasks(state, params.record(), np.ones(markets, np.bool_))
     return state
 
@@ -51,7 +51,7 @@ class Scale:
         self.rhos = self.params.rhos()
         self.best = full_information(self.tasks, self.params).mean()
         self.random = np.mean([self.tasks.surplus(rho).mean() for rho in self.rhos])
-        self.known = calibration(self.params)
+        self.constants = calibration(self.params)
 
     def surplus(self, rho):
         return self.tasks.surplus(rho).mean()
@@ -60,7 +60,7 @@ class Scale:
         return (surplus - self.random) / (self.best - self.random)
 
     def threshold(self):
-        return self.surplus(np.where(self.tasks.first > self.known.threshold, 1.0, self.rhos[-1]))
+        return self.surplus(np.where(self.tasks.first > self.constants.threshold, 1.0, self.rhos[-1]))
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,8 @@ def persistent():
 def test_simple_rules_are_where_they_were_measured_independently(paper):
     assert paper(paper.surplus(1.0)) == pytest.approx(-0.28, abs=0.03)
     assert paper(paper.tasks.uav.mean()) == pytest.approx(-0.10, abs=0.03)
-    assert paper(paper.surplus(paper.rhos[paper.known.constant])) == pytest.approx(0.11, abs=0.02)
-    assert paper(paper.surplus(paper.known.ratio)) == pytest.approx(0.11, abs=0.02)
+    assert paper(paper.surplus(paper.rhos[paper.constants.constant])) == pytest.approx(0.11, abs=0.02)
+    assert paper(paper.surplus(paper.constants.ratio)) == pytest.approx(0.11, abs=0.02)
     assert paper(paper.threshold()) == pytest.approx(0.455, abs=0.02)
 
 
@@ -86,16 +86,18 @@ def test_the_threshold_beats_the_usual_auctions_by_as_much_as_the_papers_agent_c
     threshold = paper.threshold()
     assert threshold / paper.surplus(1.0) == pytest.approx(1.28, abs=0.02)
     assert threshold / paper.tasks.uav.mean() == pytest.approx(1.20, abs=0.02)
-    assert threshold / paper.surplus(paper.known.ratio) == pytest.approx(1.12, abs=0.02)
+    assert threshold / paper.surplus(paper.constants.ratio) == pytest.approx(1.12, abs=0.02)
 
 
 def test_what_happened_last_says_much_where_accuracies_persist_and_nothing_where_they_do_not(persistent, paper):
     for scale, expected in ((persistent, 0.73), (paper, -0.17)):
         first, uav = scale.tasks.first, scale.tasks.uav
-        rho = np.full(first.shape, scale.rhos[scale.known.constant])
+        rho = np.full(first.shape, scale.rhos[scale.constants.constant])
         rho[:, 1:] = np.where(first[:, :-1] > uav[:, :-1], 1.0, scale.rhos[-1])
         assert scale(scale.surplus(rho)) == pytest.approx(expected, abs=0.03)
-    assert persistent(persistent.surplus(persistent.rhos[persistent.known.constant])) == pytest.approx(0.11, abs=0.03)
+    assert persistent(persistent.surplus(persistent.rhos[persistent.constants.constant])) == pytest.approx(
+        0.11, abs=0.03
+    )
 
 
 def test_the_uav_dominates_three_stations_and_nine_dominate_the_uav():
@@ -106,7 +108,7 @@ def test_the_uav_dominates_three_stations_and_nine_dominate_the_uav():
         with_stations = np.where(tasks.first >= tasks.uav, tasks.first, 0.0).mean()
         shares[name] = with_stations / scale.best
         # The same at the best constant ρ, which needs no knowledge.
-        rho = scale.rhos[scale.known.constant]
+        rho = scale.rhos[scale.constants.constant]
         constant = np.where(tasks.first > rho * tasks.second, tasks.first, 0.0).mean() / scale.surplus(rho)
         assert (constant > 0.5) == (name == "nine")
     assert shares["three"] < 0.45 < 0.55 < shares["nine"]
@@ -217,9 +219,9 @@ def test_no_other_threshold_is_better(paper):
 
 def test_where_nothing_is_known_about_the_uav_the_best_threshold_is_its_mean_value(paper):
     # v₀ is independent of the bids, so the expected surplus is largest where the larger of b₍₁₎ and E[v₀] is served.
-    at_mean = paper.surplus(np.where(paper.tasks.first > paper.known.contract_price, 1.0, paper.rhos[-1]))
+    at_mean = paper.surplus(np.where(paper.tasks.first > paper.constants.contract_price, 1.0, paper.rhos[-1]))
     assert paper(at_mean) == pytest.approx(paper(paper.threshold()), abs=0.01)
-    assert paper.known.threshold == paper.known.contract_price
+    assert paper.constants.threshold == paper.constants.contract_price
     # The best of all thresholds on these very tasks, which nobody can know beforehand, gains next to nothing.
     best = best_threshold(paper.tasks, paper.params)
     gained = paper.surplus(np.where(paper.tasks.first > best, 1.0, paper.rhos[-1])) - at_mean
@@ -231,16 +233,16 @@ def test_the_best_threshold_weighs_the_uav_and_is_searched_for_where_bids_say_so
         weighed = calibration(preset(name, uav_weight=1.5))
         assert weighed.threshold == pytest.approx(1.5 * weighed.contract_price, rel=1e-12)
     scale = Scale("pareto")
-    at_mean = scale.surplus(np.where(scale.tasks.first > scale.known.contract_price, 1.0, scale.rhos[-1]))
+    at_mean = scale.surplus(np.where(scale.tasks.first > scale.constants.contract_price, 1.0, scale.rhos[-1]))
     assert scale.threshold() > 1.005 * at_mean
 
 
 def test_the_contract_price_is_where_equation_13_is_largest(paper):
     # v₀ and the stations' best bid are independent here.
-    prices = np.linspace(0.5, 1.5, 41) * paper.known.contract_price
+    prices = np.linspace(0.5, 1.5, 41) * paper.constants.contract_price
     profit = [np.where(paper.tasks.first <= b, paper.tasks.uav - paper.tasks.first, 0.0).mean() for b in prices]
-    assert prices[int(np.argmax(profit))] == pytest.approx(paper.known.contract_price, rel=0.15)
-    assert paper.known.contract_price == pytest.approx(paper.tasks.uav.mean(), rel=0.02)
+    assert prices[int(np.argmax(profit))] == pytest.approx(paper.constants.contract_price, rel=0.15)
+    assert paper.constants.contract_price == pytest.approx(paper.tasks.uav.mean(), rel=0.02)
 
 
 def test_pareto_optimum_is_the_best_factor_and_its_surplus_is_as_in_closed_form():
@@ -337,11 +339,11 @@ def test_large_markets_are_calibrated_with_bounded_work_and_the_same_contract_pr
 
     monkeypatch.setattr(references, "draw_tasks", counted)
     for size in ({"stations": 1000, "periods": 11}, {"stations": 11, "periods": 1000}, {"stations": 400, "tasks": 1}):
-        known = calibration(preset("paper", **size))
+        constants = calibration(preset("paper", **size))
         assert sum(drawn_periods) < 7e6
         drawn_periods.clear()
         # The UAV's mean value depends neither on the stations nor on the periods.
-        assert known.contract_price == pytest.approx(paper.known.contract_price, rel=0.04)
+        assert constants.contract_price == pytest.approx(paper.constants.contract_price, rel=0.04)
 
 
 def test_unknown_settings_and_presets_are_named():
