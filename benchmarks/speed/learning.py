@@ -27,7 +27,7 @@ BUDGET = 100_000
 
 
 class Training:
-    """A learner that plays every learning role of a market.
+    """A learner that plays every controlled role of a market.
 
     Parameters
     ----------

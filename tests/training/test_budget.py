@@ -39,7 +39,7 @@ def described(runs, name, market, budget, **roles):
 
 
 def learnt_at(spec):
-    """Return for each learning role the environment steps after which its first update happens."""
+    """Return for each controlled role the environment steps after which its first update happens."""
     trainer, first = Trainer(spec, spec.seeds, []), {}
     while trainer.iteration < trainer.iterations:
         trainer._step()

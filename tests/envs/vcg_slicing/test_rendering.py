@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ioa_marl.envs import rendering
 from ioa_marl.envs.vcg_slicing import render as vcg_slicing_render
 from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
 from ioa_marl.markets.vcg_slicing.optimum import clarke_payments
