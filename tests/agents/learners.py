@@ -370,6 +370,15 @@ def names(**flags):
     return [name for name, it in LEARNERS.items() if all(getattr(it, key) == value for key, value in flags.items())]
 
 
+SLOW = ("diffusion_sac",)
+"""Learners whose trainings take several times as long as those of the others: they are in the slow tier."""
+
+
+def tiered(learners):
+    """Return the names as parameters, those of slow learners marked."""
+    return [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in learners]
+
+
 def every(**flags):
     """Parametrise a test over the learners with these flags."""
-    return pytest.mark.parametrize("learner", names(**flags))
+    return pytest.mark.parametrize("learner", tiered(names(**flags)))
