@@ -64,7 +64,7 @@ def play(market: str, scene: Scene) -> Game:
     policies = {role: game.scripted(scene.policy or game.roles[role].scripted, role) for role in game.controlled_roles}
     for played in range(scene.step):
         step = game.step({role: policy() for role, policy in policies.items()})
-        if step.terminated[0]:
+        if step.terminated[0] or step.truncated[0]:
             raise SystemExit(
                 f"{market}: the episode ends after {played + 1} steps, the picture is of step {scene.step}"
             )

@@ -84,6 +84,10 @@ class Game(ABC):
     at random in the episodes that define the 0."""
     score_floor_name: ClassVar[Mapping[str, str]] = {}
     """Name that the leaderboard gives to the score of 0, by key of `objectives`, where it is not random play."""
+    endless: ClassVar[bool] = False
+    """Whether the market itself goes on for ever. The end of an episode after its last round is then a cut, after which
+    learners bootstrap: the step is truncated. Otherwise it is part of the model, and terminated: every agent then has
+    to be able to see the end coming."""
     instanced: ClassVar[bool] = False
     """Whether part of the market stays the same over a whole run. The agents of training seed s are then trained and
     evaluated on instance s, `reset` and `reference` take ``instances``, and `config_class` has a field ``instance``."""

@@ -178,11 +178,15 @@ class PhasedGame(Game):
             rewards.fill(0.0)
         terminated, truncated = buffers.terminated, buffers.truncated
         terminated.fill(False)
+        truncated.fill(False)
         self._advance(np.ones(self.num_envs, np.bool_), actions, buffers.rewards, terminated)
         cycles = self.market.cycles
         cycles += 1
+        if self.endless:
+            truncated |= terminated
+            terminated.fill(False)
         if self.config.max_cycles is not None:
-            np.logical_and(cycles >= self.config.max_cycles, ~terminated, out=truncated)
+            truncated |= (cycles >= self.config.max_cycles) & ~terminated
         ended = terminated | truncated
         if ended.any():
             self.write_metrics(ended, buffers.metrics, self._ledger)

@@ -144,7 +144,7 @@ def game_loop(game_class: type[Game], config: Any, batch: int) -> tuple[Callable
         for _ in range(steps):
             step = game.step(actions[done % count])
             done += 1
-            ended += int(step.terminated[0])
+            ended += int(step.terminated[0] | step.truncated[0])
         return ended
 
     return play, game

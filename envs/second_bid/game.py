@@ -132,7 +132,8 @@ class SecondBidGame(PhasedGame):
 
     ## Episode end
 
-    Termination: after `tasks` tasks. Truncation: after `max_cycles` steps, if that is set.
+    Truncation: after `tasks` tasks, and after `max_cycles` steps, if that is set. Tasks go on arriving for ever, and
+    the observation does not tell how many are left: the end is a cut, after which learners bootstrap.
 
     ## Metrics
 
@@ -218,6 +219,7 @@ class SecondBidGame(PhasedGame):
     constant_baseline: ClassVar[Mapping[str, str]] = {"auctioneer": "constant_rho"}
     board_metrics: ClassVar[tuple[str, ...]] = ("efficiency", "revenue", "delay", "uav_share")
     pictures: ClassVar[str] = "ioa_marl.envs.second_bid.render"
+    endless: ClassVar[bool] = True
     phases: ClassVar[tuple[tuple[str, ...], ...]] = (("station",), ("auctioneer",))
     native: ClassVar[frozenset[str]] = frozenset({"station"})
     policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES

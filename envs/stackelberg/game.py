@@ -166,7 +166,8 @@ class StackelbergGame(PhasedGame):
 
     ## Episode end
 
-    Termination: after `rounds` rounds. Truncation: after `max_cycles` steps, if that is set.
+    Truncation: after `rounds` rounds, and after `max_cycles` steps, if that is set. Trading goes on for ever: the end is
+    a cut, after which learners bootstrap.
 
     ## Metrics
 
@@ -257,6 +258,7 @@ class StackelbergGame(PhasedGame):
     policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
     instanced: ClassVar[bool] = True
     pictures: ClassVar[str] = "ioa_marl.envs.stackelberg.render"
+    endless: ClassVar[bool] = True
     phases: ClassVar[tuple[tuple[str, ...], ...]] = (LEADERS, ("wireless",))
     native: ClassVar[frozenset[str]] = frozenset({"wireless"})
 

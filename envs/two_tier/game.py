@@ -166,8 +166,8 @@ class TwoTierGame(PhasedGame):
 
     ## Episode end
 
-    Termination: after `rounds` rounds. Truncation: after `max_cycles` steps, if that is set; a round that is cut off
-    before it is settled does not count.
+    Truncation: after `rounds` rounds, and after `max_cycles` steps, if that is set; a round that is cut off before it
+    is settled does not count. Trading goes on for ever: the end is a cut, after which learners bootstrap.
 
     ## Metrics
 
@@ -277,6 +277,7 @@ class TwoTierGame(PhasedGame):
     policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
     instanced: ClassVar[bool] = True
     pictures: ClassVar[str] = "ioa_marl.envs.two_tier.render"
+    endless: ClassVar[bool] = True
     phases: ClassVar[tuple[tuple[str, ...], ...]] = (LEADERS, ("auctioneer",))
 
     config: TwoTierConfig

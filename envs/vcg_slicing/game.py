@@ -131,8 +131,9 @@ class VCGSlicingGame(PhasedGame):
 
     ## Episode end
 
-    Termination after `rounds` rounds. Truncation after `max_cycles` steps, if that is set; the rounds played are
-    settled.
+    Truncation: after `rounds` rounds, and after `max_cycles` steps, if that is set; the rounds played are settled. The
+    auction goes on for ever, and a slice's agent does not see how many rounds are left: the end is a cut, after which
+    learners bootstrap.
 
     ## Metrics
 
@@ -230,6 +231,7 @@ class VCGSlicingGame(PhasedGame):
     policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
     instanced: ClassVar[bool] = True
     pictures: ClassVar[str] = "ioa_marl.envs.vcg_slicing.render"
+    endless: ClassVar[bool] = True
     phases: ClassVar[tuple[tuple[str, ...], ...]] = (("vsp",), ("slice",))
     native: ClassVar[frozenset[str]] = frozenset({"vsp"})
 

@@ -75,7 +75,7 @@ def test_a_task_is_settled_as_the_plain_auction_says():
             np.testing.assert_allclose(step.rewards["station"][b], result.utilities(values[b, 1:]), rtol=1e-6)
             surplus = values[b, 0] if result.winner == UAV else values[b, 1 + result.winner]
             assert step.rewards["auctioneer"][b, 0] == np.float32(surplus)
-    assert step.terminated.all()
+    assert (step.terminated | step.truncated).all()
 
 
 @pytest.mark.parametrize("roles", [("auctioneer",), EVERYBODY], ids="+".join)
@@ -124,7 +124,7 @@ def test_metrics_are_means_over_the_tasks():
     while True:
         step = game.step({"auctioneer": np.full((7, 1), 3)})
         total += step.rewards["auctioneer"][:, 0]
-        if step.terminated.all():
+        if (step.terminated | step.truncated).all():
             break
     metrics = step.metrics
     np.testing.assert_allclose(metrics["surplus"], total / 50, rtol=1e-6)
@@ -355,7 +355,7 @@ def test_whatever_construction_accepts_gives_finite_numbers(**changes):
         for features in (observations, step.observations):
             assert all(((array >= 0.0) & (array <= 1.0)).all() for array in features.values())
         assert all(np.isfinite(array).all() for array in step.rewards.values())
-    assert step.terminated.all()
+    assert (step.terminated | step.truncated).all()
     assert all(np.isfinite(values).all() for values in step.metrics.values())
     assert np.isfinite(game.ledger()).all()
     assert ((game.state() >= 0.0) & (game.state() <= 1.0)).all()

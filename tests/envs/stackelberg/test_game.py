@@ -23,7 +23,7 @@ def play(game, policy, **settings):
     acts = {role: game.scripted(policy, role, **settings) for role in LEADERS}
     while True:
         step = game.step({role: act() for role, act in acts.items()})
-        if step.terminated.all():
+        if (step.terminated | step.truncated).all():
             return step
 
 

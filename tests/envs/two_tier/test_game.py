@@ -33,7 +33,7 @@ def episode(game, chosen, rng=None):
                 actions[role] = rng.integers(space.n, size=(game.num_envs, count))
         step = game.step(actions)
         steps.append({role: rewards.copy() for role, rewards in step.rewards.items()})
-        if step.terminated.all():
+        if (step.terminated | step.truncated).all():
             return step, steps
 
 
@@ -235,8 +235,9 @@ def test_gymnasiums_batch_of_auctioneers_goes_on_from_episode_to_episode():
     environment.reset(seed=1)
     ends = []
     for _ in range(9):
-        _, _, terminated, _, infos = environment.step(np.full((3, 2), 4))
-        ends.append(bool(terminated.all()))
-        if terminated.all():
+        _, _, terminated, truncated, infos = environment.step(np.full((3, 2), 4))
+        assert not terminated.any()
+        ends.append(bool(truncated.all()))
+        if truncated.all():
             assert (infos["final_info"]["metrics"]["auction_regret"] >= 0.0).all()
     assert [r for r, end in enumerate(ends) if end] == [3, 7]

@@ -50,7 +50,7 @@ def play(game, **policies):
         step = game.step({role: player() for role, player in players.items()})
         for role, values in step.rewards.items():
             rewards[role] += values
-        if step.terminated.all():
+        if (step.terminated | step.truncated).all():
             return {name: values.copy() for name, values in step.metrics.items()}, rewards
 
 
@@ -269,7 +269,7 @@ def test_oracle_that_is_asked_in_every_phase_follows_the_reports_of_the_round(re
         np.testing.assert_array_equal(actions, game.scripted("oracle", "slice")())
         step = game.step({"slice": actions, "vsp": act("vsp")})
         differing += np.any(kept() != actions)
-    assert step.terminated.all()
+    assert (step.terminated | step.truncated).all()
     assert differing == 6  # reports and shares were new at every step
 
 

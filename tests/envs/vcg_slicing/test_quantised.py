@@ -22,7 +22,7 @@ def test_it_ends_at_the_quantised_optimum_of_each_market(quanta):
     game = opened(4, instances=[0, 1, 0, 2], providers=5)
     policy = game.scripted("qvcg", "slice", quanta=quanta)
     step = game.step({"slice": policy()})
-    while not step.terminated.all():
+    while not (step.terminated | step.truncated).all():
         step = game.step({"slice": policy()})
     for b in range(4):
         target = quantised_optimum(game.market.worth[b], game.market.rate[b], quanta)
