@@ -32,6 +32,8 @@ class Role:
     """Action space of one agent: Discrete, MultiDiscrete or Box."""
     scripted: str
     """Name of the scripted policy that plays the role where it is not controlled."""
+    can_be_absent: bool = False
+    """Whether some of the agents may be absent from an episode: they are never active then, and observe only zeros."""
 
     @property
     def agents(self) -> tuple[str, ...]:

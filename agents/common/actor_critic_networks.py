@@ -235,7 +235,10 @@ class RoleNetworks:
         Tensor
             float32 (seeds, batch, agents, width), one-hot.
         """
-        logits = self.logits(self.target_actor, observations)
+        return self.encoded_actions(self.logits(self.target_actor, observations), active, draw=draw)
+
+    def encoded_actions(self, logits: Tensor, active: Tensor, *, draw: bool) -> Tensor:
+        """Return actions that are drawn from ``logits``, or the most likely ones; see `target_actions`."""
         chosen = self.heads.choose(logits, self.noise if draw else None, self.members.seeds)
         actions = self.unstacked(torch.from_numpy(chosen).to(self.device))
         return self.codes[self.role.name](actions, active)

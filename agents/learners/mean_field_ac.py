@@ -2,8 +2,10 @@
 
 The actor–critic with critics Q_i(o_i, a_i, m̄_i) of the paper on dual-currency VCG auctions for network slices
 (Eqs. 28–38), after Yang et al., "Mean field multi-agent reinforcement learning" (2018). m̄_i contains for every role the
-mean of (one-hot action, observation) over all of its agents but i. It is computed from the joint step in the replay
-buffer whenever the step is sampled. An agent that does not act contributes an action of zeros.
+mean of (one-hot action, observation) over those of its agents that are present, but i. It is computed from the joint
+step in the replay buffer whenever the step is sampled. An agent that does not act contributes an action of zeros; one
+that is absent, which observes only zeros, does not count. An actor has the mean observation of its own role only,
+because whoever plays a role need not see what other roles do: in the paper the operator never sees providers' data.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from ioa_marl.agents.base import AgentContext, State
 from ioa_marl.agents.common.actor_critic import RoleLearner
 from ioa_marl.agents.common.actor_critic_agent import ActorCriticAgent
 from ioa_marl.agents.common.actor_critic_config import ActorCriticConfig
-from ioa_marl.agents.replay.joint_views import View, mean_of_all, mean_of_others, summed
+from ioa_marl.agents.replay.joint_views import View, mean_of_all, mean_of_others, present_agents, summed
 from ioa_marl.envs.core import Arrays, Game, Role
 from ioa_marl.foundations.errors import UserError
 
@@ -51,51 +53,56 @@ class MeanFieldLearner(RoleLearner):
 
     def actor_features(self) -> int:
         """Return the number of inputs of an actor."""
-        own = self.role.observation_space.shape[0]
-        return int(own + sum(role.observation_space.shape[0] for role in self.roles.values()))
+        return 2 * int(self.role.observation_space.shape[0])
 
-    def actor_inputs(self, observations: Mapping[str, Tensor]) -> Tensor:
-        """Return own observations and the mean observation of the other agents of each role.
+    def actor_inputs(self, observations: Mapping[str, Tensor], present: Tensor | None = None) -> Tensor:
+        """Return own observations and the mean observation of the other agents of the own role.
 
         Parameters
         ----------
         observations : mapping of Tensor
             For each role (seeds, batch, agents, features).
+        present : Tensor, optional
+            bool (seeds, batch, agents): which agents of the own role count. Default: those that `present_agents` finds.
 
         Returns
         -------
         Tensor
             (seeds, batch, agents, actor features).
         """
-        return torch.cat([observations[self.role.name], self.means(observations)], dim=-1)
+        own = observations[self.role.name]
+        present = present_agents(self.role, own) if present is None else present
+        return torch.cat([own, mean_of_others(own, present)], dim=-1)
 
-    def means(self, values: Mapping[str, Tensor]) -> Tensor:
+    def means(self, values: Mapping[str, Tensor], observations: Mapping[str, Tensor]) -> Tensor:
         """Return for every agent of the role the means over the other agents of each role, concatenated.
 
         Parameters
         ----------
         values : mapping of Tensor
             For each role (seeds, batch, agents of that role, k).
+        observations : mapping of Tensor
+            For each role (seeds, batch, agents, features); they tell who is present.
 
         Returns
         -------
         Tensor
             (seeds, batch, agents, Σ k).
         """
-        agents = self.role.count
-        return torch.cat(
-            [
-                mean_of_others(values[name])
-                if name == self.role.name
-                else mean_of_all(values[name]).unsqueeze(2).expand(-1, -1, agents, -1)
-                for name in self.roles
-            ],
-            dim=-1,
-        )
+        agents, parts = self.role.count, []
+        for name in self.roles:
+            present = present_agents(self.roles[name], observations[name])
+            if name == self.role.name:
+                parts.append(mean_of_others(values[name], present))
+            else:
+                parts.append(mean_of_all(values[name], present).unsqueeze(2).expand(-1, -1, agents, -1))
+        return torch.cat(parts, dim=-1)
 
     def critic_features(self) -> int:
         """Return the number of inputs of a critic."""
-        return self.actor_features() + self.heads.width + sum(code.width for code in self.codes.values())
+        observed = sum(int(role.observation_space.shape[0]) for role in self.roles.values())
+        acted = sum(code.width for code in self.codes.values())
+        return int(self.role.observation_space.shape[0]) + self.heads.width + observed + acted
 
     def own_columns(self) -> Tensor:
         """Return the indices of the critic inputs that are the own action, int64 (1, width)."""
@@ -108,7 +115,8 @@ class MeanFieldLearner(RoleLearner):
         """
         name = self.role.name
         actions = self.stacked(view.actions[name], agent_indices) if own_actions is None else own_actions
-        mean = torch.cat([self.means(view.observations), self.means(view.actions)], dim=-1).detach()
+        seen = view.observations
+        mean = torch.cat([self.means(seen, seen), self.means(view.actions, seen)], dim=-1).detach()
         own = self.stacked(view.observations[name], agent_indices)
         return torch.cat([own, actions, self.stacked(mean, agent_indices)], dim=-1)
 
@@ -184,15 +192,22 @@ class MeanFieldLearner(RoleLearner):
         def without(x: Tensor) -> Tensor:
             return torch.where(who, 0.0, x[:, :, None])  # (seeds, batch, absent, agents, k)
 
+        present = present_agents(self.role, observations[name])[:, :, None]
+        others_present = present & ~who.squeeze(-1)  # (seeds, batch, absent, agents)
+        present_count = others_present.sum(-1, keepdim=True).clamp(min=1)
+
         def mean(x: Tensor) -> Tensor:
-            return summed(x, 3) / (n - 1) if n > 1 else torch.zeros_like(x[..., 0, :])
+            return summed(torch.where(others_present[..., None], x, 0.0), 3) / present_count
 
         seen = {
             other: x.repeat_interleave(some, dim=1) if other != name else without(x).flatten(1, 2)
             for other, x in observations.items()
         }
         active = torch.ones(seen[name].shape[:-1], dtype=torch.bool, device=self.device)
-        done = self.target_actions(seen, active, draw=False).unflatten(1, (-1, some))
+        logits = self.heads.logits(
+            self.target_actor(self.stacked(self.actor_inputs(seen, others_present.flatten(1, 2))))
+        )
+        done = self.encoded_actions(logits, active, draw=False).unflatten(1, (-1, some))
         own = summed(torch.where(who, done, 0.0), 3)
         if hold is not None:
             here = torch.ones(own.shape[:-1], dtype=torch.bool, device=self.device)
@@ -203,8 +218,9 @@ class MeanFieldLearner(RoleLearner):
                 observed.append(mean(without(observations[name])))
                 acted.append(mean(torch.where(who, 0.0, done)))
             else:
-                observed.append(mean_of_all(observations[other]).unsqueeze(2).expand(-1, -1, some, -1))
-                acted.append(mean_of_all(actions[other]).unsqueeze(2).expand(-1, -1, some, -1))
+                present = present_agents(self.roles[other], observations[other])
+                for parts, values in ((observed, observations), (acted, actions)):
+                    parts.append(mean_of_all(values[other], present).unsqueeze(2).expand(-1, -1, some, -1))
         nothing = torch.zeros_like(observations[name][:, :, :1]).expand(-1, -1, some, -1)
         return torch.cat([nothing, own, *observed, *acted], dim=-1)
 
@@ -218,7 +234,7 @@ class MeanFieldACAgent(ActorCriticAgent):
     config_class: ClassVar[type[Any]] = MeanFieldACConfig
     learner_class: ClassVar[type[RoleLearner]] = MeanFieldLearner
     centralised_critic: ClassVar[bool] = True
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def __init__(self, context: AgentContext, config: MeanFieldACConfig) -> None:
         super().__init__(context, config)

@@ -272,9 +272,11 @@ class VCGSlicingGame(PhasedGame):
         features = SLICE_FEATURES_EXTENDED if config.observation == "extended" else SLICE_FEATURES
         changes = spaces.MultiDiscrete([len(config.changes)] * 3)
         vsp_features = BANK_VSP_FEATURES if config.banked else VSP_FEATURES
+        absences = config.fewest_providers is not None
+        multipliers = spaces.Discrete(len(config.multipliers))
         return {
-            "slice": Role("slice", n, unit_box(features), changes, "oracle"),
-            "vsp": Role("vsp", n, unit_box(vsp_features), spaces.Discrete(len(config.multipliers)), "truthful"),
+            "slice": Role("slice", n, unit_box(features), changes, "oracle", absences),
+            "vsp": Role("vsp", n, unit_box(vsp_features), multipliers, "truthful", absences),
         }
 
     def allocate(self) -> SlicingState:

@@ -193,7 +193,7 @@ def test_mean_field_excludes_the_agent_itself_and_does_not_tell_the_others_apart
         torch.testing.assert_close(found[i, :, at:], torch.cat(expected, dim=1))
         actor = stack.actor_inputs(view.observations)[0, :, i]
         torch.testing.assert_close(actor[:, 0], view.observations[role][0, :, i, 0])
-        torch.testing.assert_close(actor[:, 1:], torch.cat(expected[:2], dim=1))
+        torch.testing.assert_close(actor[:, 1:], view.observations[role][0][:, others].mean(1))
         order = [i if j == i else others[(others.index(j) + 1) % len(others)] for j in range(count)]
         permuted = View(
             {**view.observations, role: view.observations[role][:, :, order]},
@@ -381,7 +381,7 @@ def test_externality_is_what_the_equations_say_for_every_agent(share_above, chun
 
     def best(seed, seen_by_actor, i):
         with torch.no_grad():
-            x = torch.zeros(stack.target_actor.weights[0].shape[0], 1, 6)
+            x = torch.zeros(stack.target_actor.weights[0].shape[0], 1, 4)
             x[:] = torch.as_tensor(seen_by_actor, dtype=torch.float32)
             member = seed if share_above == 1 else seed * 4 + i
             logits = stack.target_actor(x[: stack.members.count])[member, 0].numpy()
@@ -392,8 +392,9 @@ def test_externality_is_what_the_equations_say_for_every_agent(share_above, chun
         mine = seen["slice"][seed, market].astype(float).copy()
         mine[i] = 0.0
         rival = seen["vsp"][seed, market].mean(0)
-        acts = [best(seed, np.concatenate([mine[j], (mine.sum(0) - mine[j]) / 3, rival]), j) for j in range(4)]
         others = [j for j in range(4) if j != i]
+        # The mean that an actor sees is over those present: not over itself, and not over the absent agent.
+        acts = [best(seed, np.concatenate([mine[j], mine[[k for k in others if k != j]].mean(0)]), j) for j in range(4)]
         own = acts[i] if action is None else one_hot(action)
         rival_act = np.mean([one_hot(a) for a in done["vsp"][seed, market]], axis=0)
         parts = [np.zeros(2), own, mine[others].mean(0), rival, np.mean([acts[j] for j in others], axis=0), rival_act]

@@ -110,7 +110,8 @@ class LoopedTeam:
 
     def actor_sees(self, seen, name, i):
         if self.kind == "mean_field_ac":
-            return torch.cat([seen[name, i], self.mean_of_others(seen, name, i)], dim=1)
+            others = [seen[name, j] for j in range(dict(self.counts)[name]) if j != i]
+            return torch.cat([seen[name, i], sum(others) / len(others) if others else 0 * seen[name, i]], dim=1)
         return seen[name, i]
 
     def critic_sees(self, seen, done, name, i):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from probes import make_role
 
 from ioa_marl.agents.base import AgentContext
 from ioa_marl.agents.replay.joint_buffer import JointReplayBuffer, JointWindows
-from ioa_marl.agents.replay.joint_views import ActionCode, mean_of_others, summed
+from ioa_marl.agents.replay.joint_views import ActionCode, mean_of_all, mean_of_others, present_agents, summed
 from ioa_marl.envs.core import Role
 from ioa_marl.envs.vector import Transition
 
@@ -184,5 +186,24 @@ def test_sums_over_agents_do_not_depend_on_what_lies_beside(agents):
 
 def test_mean_of_others_excludes_the_agent_itself():
     x = torch.tensor([1.0, 2.0, 6.0]).reshape(1, 1, 3, 1)
-    assert mean_of_others(x).flatten().tolist() == [4.0, 3.5, 1.5]
-    assert mean_of_others(x[:, :, :1]).flatten().tolist() == [0.0]
+    everybody = torch.ones(1, 1, 3, dtype=torch.bool)
+    assert mean_of_others(x, everybody).flatten().tolist() == [4.0, 3.5, 1.5]
+    assert mean_of_others(x[:, :, :1], everybody[:, :, :1]).flatten().tolist() == [0.0]
+
+
+def test_means_are_over_the_agents_that_are_present():
+    x = torch.tensor([1.0, 2.0, 6.0, 100.0]).reshape(1, 1, 4, 1)
+    present = torch.tensor([True, False, True, True]).reshape(1, 1, 4)
+    assert mean_of_all(x, present).flatten().item() == pytest.approx(107.0 / 3)
+    # Of the absent agent itself the others are those that are present.
+    assert mean_of_others(x, present).flatten().tolist() == [53.0, pytest.approx(107.0 / 3), 50.5, 3.5]
+    assert mean_of_all(x, ~present).flatten().tolist() == [2.0]
+    assert mean_of_all(x, present & False).flatten().tolist() == [0.0]
+    assert mean_of_others(x, ~present).flatten().tolist() == [2.0, 0.0, 2.0, 2.0]
+
+
+def test_absent_agents_are_those_that_observe_only_zeros_of_a_role_that_has_them():
+    space, observations = spaces.Box(0.0, 1.0, (2,), np.float32), torch.tensor([[0.0, 0.0], [0.0, 0.5]])
+    role = Role("slice", 2, space, spaces.Discrete(2), "hold")
+    assert present_agents(role, observations).tolist() == [True, True]
+    assert present_agents(dataclasses.replace(role, can_be_absent=True), observations).tolist() == [False, True]

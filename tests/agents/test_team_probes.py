@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from learners import every
-from sessions import Session
+from sessions import Session, bazaar
 from team_probes import Chorus, HandOver, OthersCoin, Pair, every_joint
 
 JOINT = every_joint(2, 2, 2, 2)
@@ -102,3 +102,17 @@ def test_local_critic_solves_the_xor_game_where_returns_reach_to_its_end(learner
     session = Session(learner, HandOver, **session.entry.long_returns).run_enough()
     opened = session.best_actions(OPENING)[..., 0] != np.array([0, 1])
     assert np.all(opened), "its failure is that of its critic, not of its actor"
+
+
+@every()
+def test_an_actor_does_not_see_what_another_role_observes(learner):
+    """The logits decide the actions of a thousand random observations; one that moved would change some of them."""
+    agent, draws = bazaar(learner).agent, np.random.default_rng(0)
+    counts = {"player": 2, "rival": 1}
+    seen = {name: draws.normal(0, 30, (2, 1000, count, 3)).astype(np.float32) for name, count in counts.items()}
+    actions = agent.act(seen, deterministic=True)
+    for name, other in (("player", "rival"), ("rival", "player")):
+        changed = {**seen, other: draws.permuted(seen[other], axis=1)}
+        again = agent.act(changed, deterministic=True)
+        np.testing.assert_array_equal(again[name], actions[name])
+        assert (again[other] != actions[other]).any()
