@@ -166,8 +166,8 @@ class StackelbergGame(PhasedGame):
 
     ## Episode end
 
-    Truncation: after `rounds` rounds, and after `max_cycles` steps, if that is set. Trading goes on for ever: the end is
-    a cut, after which learners bootstrap.
+    Truncation: after `rounds` rounds, and after `max_cycles` steps, if that is set. Trading goes on for ever: the end
+    is a cut, after which learners bootstrap.
 
     ## Metrics
 

@@ -215,11 +215,13 @@ class VCGSlicingGame(PhasedGame):
 
     ## Version history
 
+    - v1: the last round truncates the episode. It terminated it before, and since a slice's agent does not see how many
+      rounds are left, learners took the welfare after it for 0.
     - v0: first version.
     """
 
     name: ClassVar[str] = "vcg_slicing"
-    version: ClassVar[int] = 0
+    version: ClassVar[int] = 1
     config_class: ClassVar[type[Any]] = VCGSlicingConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     default_controlled_roles: ClassVar[tuple[str, ...]] = ("slice",)
