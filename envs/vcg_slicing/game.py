@@ -181,6 +181,7 @@ class VCGSlicingGame(PhasedGame):
     | `n20`, `n30`, `n40`, `n50` | 20 to 50 providers |
     | `city` | 1 000 providers |
     | `internet` | 100 000 providers, `slice_reward="increment"` (difference rewards cost providers² operations) |
+    | `common_reward` | 10 providers, `slice_reward="utility"`: the board of credit assignment |
     | `dual_currency`, `no_interest` | 10 providers and a bank, with and without interest on loans |
 
     ## Fidelity

@@ -210,6 +210,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "n50": {"providers": 50},
     "city": {"providers": 1000},
     "internet": {"providers": 100_000, "slice_reward": "increment"},
+    "common_reward": {"slice_reward": "utility"},
     "dual_currency": {"mechanism": "dual_currency"},
     "no_interest": {"mechanism": "dual_currency_no_interest"},
 }
