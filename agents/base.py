@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from ioa_marl.envs.core import Arrays, Game, Role
 from ioa_marl.envs.vector import Transition
 from ioa_marl.foundations.errors import CannotPlayError, UserError
+
+if TYPE_CHECKING:
+    from ioa_marl.agents.common.streams import Streams
 
 State = dict[str, Any]
 """The saved state of an agent: nested dicts of tensors, NumPy arrays and JSON values."""
@@ -81,6 +84,9 @@ class Agent(ABC):
     """Whether training uses the observations and actions of all roles, not only of its own."""
     needs_state: ClassVar[bool] = False
     """Whether training uses the market's global state, which transitions then contain."""
+    stochastic: ClassVar[bool] = False
+    """Whether the policy is a distribution over actions from which `sample` draws. The deterministic mode then takes
+    the likeliest action, which may score differently, and the last evaluation reports both."""
     version: ClassVar[int] = 0
     """Version number. It is raised whenever the same seed no longer gives the same result."""
     incidental: ClassVar[frozenset[str]] = frozenset()
@@ -194,6 +200,26 @@ class Agent(ABC):
         NotFiniteError
             If a network returns numbers from which no action can be chosen.
         """
+
+    def sample(self, observations: Arrays, streams: Mapping[str, Streams]) -> Arrays:
+        """Draw actions from the policy in evaluation, without what is added for exploration in training.
+
+        Only called where `stochastic` is true. The actions must depend on nothing but the policy, the observations and
+        the streams, so that a saved policy gives the same ones, and must not change the state of training.
+
+        Parameters
+        ----------
+        observations : dict of ndarray
+            As in `act`.
+        streams : dict of Streams
+            For each role that the agent plays the random numbers to use, one stream per seed.
+
+        Returns
+        -------
+        dict of ndarray
+            As `act` returns them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} says that it is stochastic, and has no sample")
 
     def observe(self, transition: Transition) -> None:
         """Receive the transition that the last actions led to; called after every training step."""

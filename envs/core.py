@@ -79,6 +79,15 @@ class Game(ABC):
     why."""
     constant_baseline: ClassVar[Mapping[str, str]]
     """For each role that is controlled by default, the scripted policy that plays the best constant action."""
+    final_episodes: ClassVar[Mapping[str, int]] = {}
+    """Episodes of the last evaluation, for the presets where 1000 would take more than a minute on one core. They are
+    constants of a board; nothing measures them when a run is made."""
+    objective_roles: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Roles of each key of `objectives` that is not a role itself but a group; needed with `reference_partners`."""
+    reference_partners: ClassVar[Mapping[str, tuple[str, Mapping[str, Any]]]] = {}
+    """For each role that is controlled by default the scripted policy, with its settings, that plays it while another
+    role is scored. If it is empty, all are scored in the play of all. The zero, the best constant action, and what `reference`
+    returns then hold among these partners as well."""
     score_floor: ClassVar[Mapping[str, tuple[str, Mapping[str, Any]]]] = {}
     """Scripted policies, each with its settings, whose score is 0 by definition, by role. Roles without an entry play
     at random in the episodes that define the 0."""

@@ -76,7 +76,7 @@ already is not run again, and a killed run goes on where it was.
   seeds=5                   a count, or numbers: seeds=[3,7]; with -m seeds=[0,1],[2,3] is a job for each list
   num_envs=64               markets stepped side by side, per seed
   runs=runs                 folder of the run store
-  evaluation.episodes=100   episodes per evaluation
+  evaluation.episodes=100   episodes of an evaluation on the way; the last one has 1000, or evaluation.final_episodes
   evaluation.points=20      evaluations during training
   env.KEY=... agent.KEY=... any setting of the market or the agent
   --cfg job                 print all settings and stop

@@ -32,6 +32,7 @@ class ActorCriticAgent(LearnerPerRole[RoleLearner]):
     learner_class: ClassVar[type[RoleLearner]]
     """Class of the learner of one role."""
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete, spaces.MultiDiscrete)
+    stochastic: ClassVar[bool] = True
     # The observation after a termination is stored but never used, so it may be NaN.
     need_not_be_finite: frozenset[str] = frozenset({"memory"})
 
@@ -72,12 +73,20 @@ class ActorCriticAgent(LearnerPerRole[RoleLearner]):
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Sample actions from the actors, mixed with uniform exploration, or take the most likely actions."""
-        tensors = {
+        tensors = self._tensors(observations)
+        epsilon = None if deterministic else self.config.epsilon(int(self._steps[0]) / self.context.budget)
+        return {name: learner.act(tensors, epsilon) for name, learner in self._learners.items()}
+
+    def sample(self, observations: Arrays, streams: Mapping[str, Streams]) -> Arrays:
+        """Sample actions from the actors, without uniform exploration, with the random numbers of an evaluation."""
+        tensors = self._tensors(observations)
+        return {name: learner.act(tensors, 0.0, streams[name]) for name, learner in self._learners.items()}
+
+    def _tensors(self, observations: Arrays) -> dict[str, Tensor]:
+        return {
             name: torch.from_numpy(np.ascontiguousarray(observations[name])).to(self.context.device)
             for name in self.roles
         }
-        epsilon = None if deterministic else self.config.epsilon(int(self._steps[0]) / self.context.budget)
-        return {name: learner.act(tensors, epsilon) for name, learner in self._learners.items()}
 
     def observe(self, transition: Transition) -> None:
         """Store the step; it can be sampled once its n-step return is complete."""

@@ -194,7 +194,9 @@ class RoleNetworks:
         return self.heads.logits(network(self.stacked(self.actor_inputs(observations))))
 
     @torch.no_grad()
-    def act(self, observations: Mapping[str, Tensor], epsilon: float | None) -> NDArray[np.int64]:
+    def act(
+        self, observations: Mapping[str, Tensor], epsilon: float | None, streams: Streams | None = None
+    ) -> NDArray[np.int64]:
         """Choose actions.
 
         Parameters
@@ -203,6 +205,8 @@ class RoleNetworks:
             For each role (seeds, markets, agents, features).
         epsilon : float, optional
             Probability of a uniformly random outcome of each head. None: the most likely actions are taken.
+        streams : Streams, optional
+            Random streams from which actions are sampled; default: those of training.
 
         Returns
         -------
@@ -213,7 +217,8 @@ class RoleNetworks:
         if epsilon is not None:
             uniform = self.heads.allowed / self.heads.allowed.sum(-1, keepdim=True)
             logits = torch.log((1.0 - epsilon) * softmax(logits) + epsilon * uniform)
-        actions = self.heads.choose(logits, None if epsilon is None else self.action_stream, self.members.seeds)
+        drawn = None if epsilon is None else streams or self.action_stream
+        actions = self.heads.choose(logits, drawn, self.members.seeds)
         out: NDArray[np.int64] = self.members.unstacked(actions, observations[self.role.name].shape[1])
         return out[..., 0] if self.heads.single else out
 

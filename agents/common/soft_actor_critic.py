@@ -98,6 +98,7 @@ class SoftAgent(LearnerPerRole["SoftLearner"]):
     learner_class: ClassVar[type[SoftLearner]]
     """Class of the learner of one role."""
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete, spaces.MultiDiscrete)
+    stochastic: ClassVar[bool] = True
     # The observation after a termination is stored but never used, so it may be NaN.
     need_not_be_finite: frozenset[str] = frozenset({"replay", "returns"})
 
@@ -130,6 +131,10 @@ class SoftAgent(LearnerPerRole["SoftLearner"]):
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Sample actions from the actors, or take their most likely actions."""
         return {name: learner.act(observations[name], deterministic) for name, learner in self._learners.items()}
+
+    def sample(self, observations: Arrays, streams: Mapping[str, Streams]) -> Arrays:
+        """Sample actions from the actors with the random numbers of an evaluation."""
+        return {name: it.sample(observations[name], streams[name]) for name, it in self._learners.items()}
 
     def observe(self, transition: Transition) -> None:
         """Store the n-step transitions that the step completes."""
@@ -195,7 +200,7 @@ class SoftLearner:
         """Build the actors; ``weights`` are the random streams for their initial weights."""
         raise NotImplementedError
 
-    def logits(self, observations: Tensor, *, deterministic: bool = False) -> Tensor:
+    def logits(self, observations: Tensor, *, deterministic: bool = False, streams: Streams | None = None) -> Tensor:
         """Evaluate the actors.
 
         Parameters
@@ -204,6 +209,8 @@ class SoftLearner:
             (members, batch, features).
         deterministic : bool
             Whether an actor with a random input, such as a denoising chain, must not draw random numbers.
+        streams : Streams, optional
+            Where such an actor draws them otherwise; default: from its own streams of training.
 
         Returns
         -------
@@ -239,24 +246,39 @@ class SoftLearner:
 
     @torch.no_grad()
     def act(self, observations: NDArray[np.float32], deterministic: bool) -> NDArray[np.int64]:
-        """Choose actions.
+        """Take the most likely actions or, if not ``deterministic``, sample them as in training.
+
+        Observations are float32 (seeds, markets, agents, features); see `sample` for what is returned.
+        """
+        inputs = self._inputs(observations)
+        logits = self.logits(inputs, deterministic=deterministic)
+        return self._chosen(logits, None if deterministic else self.action_stream, observations.shape[1])
+
+    @torch.no_grad()
+    def sample(self, observations: NDArray[np.float32], streams: Streams) -> NDArray[np.int64]:
+        """Sample actions in evaluation.
 
         Parameters
         ----------
         observations : ndarray of float32
             (seeds, markets, agents, features).
-        deterministic : bool
-            Whether the most likely actions are taken; otherwise they are sampled.
+        streams : Streams
+            Random streams of the evaluation.
 
         Returns
         -------
         ndarray of int64
             (seeds, markets, agents), or (seeds, markets, agents, heads) for a MultiDiscrete space.
         """
-        inputs = torch.from_numpy(self.members.stacked(observations)).to(self.device)
-        logits = self.logits(inputs, deterministic=deterministic)
-        actions = self.heads.choose(logits, None if deterministic else self.action_stream, self.members.seeds)
-        out: NDArray[np.int64] = self.members.unstacked(actions, observations.shape[1])
+        logits = self.logits(self._inputs(observations), streams=streams)
+        return self._chosen(logits, streams, observations.shape[1])
+
+    def _inputs(self, observations: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(self.members.stacked(observations)).to(self.device)
+
+    def _chosen(self, logits: Tensor, streams: Streams | None, markets: int) -> NDArray[np.int64]:
+        actions = self.heads.choose(logits, streams, self.members.seeds)
+        out: NDArray[np.int64] = self.members.unstacked(actions, markets)
         return out[..., 0] if self.heads.single else out
 
     def observe(self, transition: Transition) -> None:

@@ -132,8 +132,25 @@ class Streams:
 
     def categorical(self, probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
         """Sample outcomes, int64 (seeds, …), of which ``probabilities`` are (seeds, …, outcomes)."""
-        u = self.uniform(*probabilities.shape[1:-1])
-        # Without the last edge, rounding of the sum cannot lead to an outcome that does not exist.
-        edges = np.cumsum(probabilities, axis=-1, dtype=np.float64)[..., :-1]
-        drawn: NDArray[np.int64] = (u[..., None] >= edges).sum(axis=-1)
-        return drawn
+        return by_inversion(probabilities, self.uniform(*probabilities.shape[1:-1]))
+
+
+def by_inversion(probabilities: NDArray[np.floating], u: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the outcomes to which uniform numbers belong.
+
+    Parameters
+    ----------
+    probabilities : ndarray
+        (…, outcomes).
+    u : ndarray of float64
+        (…), uniform in [0, 1).
+
+    Returns
+    -------
+    ndarray of int64
+        (…): the number of outcomes whose cumulative probability is at most u.
+    """
+    # Without the last edge, rounding of the sum cannot lead to an outcome that does not exist.
+    edges = np.cumsum(probabilities, axis=-1, dtype=np.float64)[..., :-1]
+    drawn: NDArray[np.int64] = (u[..., None] >= edges).sum(axis=-1)
+    return drawn

@@ -137,7 +137,7 @@ class ChainLearner(SoftLearner):
         noise = torch.from_numpy(streams.normal(*shape)).to(self.device)
         return noise.reshape(self.members.count, *shape[1:])
 
-    def logits(self, observations: Tensor, *, deterministic: bool = False) -> Tensor:
+    def logits(self, observations: Tensor, *, deterministic: bool = False, streams: Streams | None = None) -> Tensor:
         """Run the chain, with new noise or, if ``deterministic``, with that of evaluation.
 
         Parameters
@@ -145,7 +145,9 @@ class ChainLearner(SoftLearner):
         observations : Tensor
             (members, batch, features).
         deterministic : bool
-            Whether actions are chosen for evaluation.
+            Whether the likeliest actions are chosen, for evaluation.
+        streams : Streams, optional
+            Random streams of new noise; default: those of training.
 
         Returns
         -------
@@ -155,7 +157,7 @@ class ChainLearner(SoftLearner):
         noise = (
             self.evaluation_noise(observations)
             if deterministic
-            else self.chain_noise(self.noise, observations.shape[1])
+            else self.chain_noise(streams or self.noise, observations.shape[1])
         )
         return self.heads.logits(self._evaluate(observations, noise))
 

@@ -113,6 +113,7 @@ class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
     config_class: ClassVar[type[Any]] = MAPPOConfig
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete, spaces.MultiDiscrete)
     centralised_critic: ClassVar[bool] = True
+    stochastic: ClassVar[bool] = True
     needs_state: ClassVar[bool] = True
     # The observation after a termination is stored but never used, so it may be NaN.
     need_not_be_finite: frozenset[str] = frozenset({"rollout"})
@@ -166,6 +167,10 @@ class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Sample actions from the actors, or take their most likely actions."""
         return {name: learner.act(observations[name], deterministic) for name, learner in self._learners.items()}
+
+    def sample(self, observations: Arrays, streams: Mapping[str, Streams]) -> Arrays:
+        """Sample actions from the actors with the random numbers of an evaluation."""
+        return {name: it.sample(observations[name], streams[name]) for name, it in self._learners.items()}
 
     def observe(self, transition: Transition) -> None:
         """Add the step to the rollouts."""
@@ -246,16 +251,20 @@ class MAPPOLearner:
         self._seed_of = torch.arange(count, device=self.device)[:, None] // self.members.separate
         self._rows_of_a_state = role.count // self.members.separate
 
-    @torch.no_grad()
     def act(self, observations: NDArray[np.float32], deterministic: bool) -> NDArray[np.int64]:
+        """Take the most likely actions or, if not ``deterministic``, sample them; see `sample`."""
+        return self.sample(observations, None if deterministic else self.action_stream)
+
+    @torch.no_grad()
+    def sample(self, observations: NDArray[np.float32], streams: Streams | None) -> NDArray[np.int64]:
         """Choose actions.
 
         Parameters
         ----------
         observations : ndarray of float32
             (seeds, markets, agents, features).
-        deterministic : bool
-            Whether the most likely actions are taken; otherwise they are sampled.
+        streams : Streams, optional
+            Random streams from which actions are sampled. None: the most likely actions are taken.
 
         Returns
         -------
@@ -264,7 +273,7 @@ class MAPPOLearner:
         """
         inputs = torch.from_numpy(self.members.stacked(observations)).to(self.device)
         logits = self.heads.logits(self.actor(inputs))
-        actions = self.heads.choose(logits, None if deterministic else self.action_stream, self.members.seeds)
+        actions = self.heads.choose(logits, streams, self.members.seeds)
         out: NDArray[np.int64] = self.members.unstacked(actions, observations.shape[1])
         return out[..., 0] if self.heads.single else out
 

@@ -20,8 +20,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
-from ioa_marl.agents.base import Agent, AgentContext, NotFiniteError, State
+from ioa_marl.agents.base import Agent, AgentContext, NotFiniteError, State, action_heads
 from ioa_marl.agents.common.schedules import linear
+from ioa_marl.agents.common.streams import Streams, by_inversion
 from ioa_marl.agents.replay.masked_rollout import MaskedRolloutBuffer
 from ioa_marl.agents.replay.rollouts import rollout_steps
 from ioa_marl.envs.core import Arrays, Role
@@ -88,6 +89,30 @@ def rollout_length(config: PPOConfig, role: Role, num_envs: int) -> int:
     return rollout_steps(config.rollout_size, num_envs * role.count, several=role.count > 1)
 
 
+def random_numbers(streams: Streams, role: Role, markets: int) -> NDArray[Any]:
+    """Draw the random numbers from which the actions of a role are sampled in evaluation.
+
+    Parameters
+    ----------
+    streams : Streams
+        Random streams of the seeds.
+    role : Role
+        The role.
+    markets : int
+        Markets per seed.
+
+    Returns
+    -------
+    ndarray
+        (seeds, markets · agents, heads), uniform in [0, 1), for discrete actions; (seeds, markets · agents, numbers),
+        standard normal, for those of a Box.
+    """
+    rows, space = markets * role.count, role.action_space
+    if isinstance(space, spaces.Box):
+        return streams.normal(rows, *space.shape)
+    return streams.uniform(rows, len(action_heads(space)))
+
+
 class PPOAgent(Agent):
     """Stable-Baselines3's PPO with correct treatment of truncated episodes and of agents that wait."""
 
@@ -97,6 +122,7 @@ class PPOAgent(Agent):
         spaces.MultiDiscrete,
         spaces.Box,
     )
+    stochastic: ClassVar[bool] = True
     devices: ClassVar[tuple[str, ...]] = ("cpu",)  # random generators of other devices are not saved
     # The observation after a termination is stored but never used, so it may be NaN.
     need_not_be_finite: frozenset[str] = frozenset({"rollout"})
@@ -138,6 +164,17 @@ class PPOAgent(Agent):
             lambda s, learners: {name: learners[name].act(observations[name][s], deterministic) for name in names}
         )
         return {name: np.stack([actions[name] for actions in actions_by_seed]) for name in names}
+
+    def sample(self, observations: Arrays, streams: Mapping[str, Streams]) -> Arrays:
+        """Sample actions with the random numbers of an evaluation."""
+        drawn = {
+            role.name: random_numbers(streams[role.name], role, observations[role.name].shape[1])
+            for role in self.context.plays
+        }
+        actions_by_seed = self._for_every_seed(
+            lambda s, learners: {name: learners[name].sample(observations[name][s], u[s]) for name, u in drawn.items()}
+        )
+        return {name: np.stack([actions[name] for actions in actions_by_seed]) for name in drawn}
 
     def _for_every_seed(self, call: Callable[[int, dict[str, PPOLearner]], T]) -> list[T]:
         """Call a function for the learners of every seed; raise one error for all seeds that have diverged."""
@@ -302,12 +339,50 @@ class PPOLearner:
                     sampled, values, log_probs = policy(tensor)
                 actions = sampled.cpu().numpy()
                 self._last_decision = inputs, actions, values, log_probs
+        return self._playable(actions, observations.shape[0])
+
+    def sample(self, observations: NDArray[np.float32], drawn: NDArray[Any]) -> NDArray[Any]:
+        """Sample the actions of one seed in evaluation.
+
+        Parameters
+        ----------
+        observations : ndarray of float32
+            (markets, agents, features).
+        drawn : ndarray
+            Random numbers for every agent of every market: (markets · agents, heads), uniform in [0, 1), for discrete
+            actions; (markets · agents, numbers), standard normal, for those of a Box.
+
+        Returns
+        -------
+        ndarray
+            As `act`.
+        """
+        policy = self.ppo.policy
+        policy.set_training_mode(False)
+        tensor = torch.as_tensor(self._inputs(observations), device=self.ppo.device)
+        with torch.no_grad(), self._finite_policy(tensor):
+            distribution = policy.get_distribution(tensor).distribution
+        if isinstance(self.role.action_space, spaces.Box):
+            assert isinstance(distribution, torch.distributions.Normal)
+            actions = distribution.mean.numpy(force=True) + distribution.stddev.numpy(force=True) * drawn
+        else:
+            heads = distribution if isinstance(distribution, list) else [distribution]
+            chosen = []
+            for head, u in zip(heads, drawn.T, strict=True):
+                assert isinstance(head, torch.distributions.Categorical)
+                chosen.append(by_inversion(head.probs.numpy(force=True), u))
+            actions = np.stack(chosen, axis=-1)
+            actions = actions[:, 0] if isinstance(self.role.action_space, spaces.Discrete) else actions
+        return self._playable(actions, observations.shape[0])
+
+    def _playable(self, actions: NDArray[Any], markets: int) -> NDArray[Any]:
+        """Return actions (markets · agents, …) as (markets, agents, …), those of a Box within its bounds."""
         space = self.role.action_space
         if isinstance(space, spaces.Box):
             if not np.isfinite(actions).all():
                 raise NotFiniteError("an action is not finite", ())
             actions = np.clip(actions, space.low, space.high)
-        return actions.reshape(observations.shape[0], self.role.count, *(space.shape or ()))
+        return actions.reshape(markets, self.role.count, *(space.shape or ()))
 
     def _values(self, observations: NDArray[np.float32]) -> Tensor:
         with torch.no_grad():

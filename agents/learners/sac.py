@@ -29,7 +29,7 @@ class SACLearner(SoftLearner):
         sizes = [self.features, *[c.width] * c.depth, self.heads.width]
         return StackedMLP(self.members.count, sizes, self.members.uniforms(weights))
 
-    def logits(self, observations: Tensor, *, deterministic: bool = False) -> Tensor:
+    def logits(self, observations: Tensor, *, deterministic: bool = False, streams: Streams | None = None) -> Tensor:
         """Return the actors' logits, (members, batch, heads, outcomes), for observations (members, batch, features)."""
         return self.heads.logits(self.actor(observations))
 

@@ -90,7 +90,7 @@ def _rows(market: str, learner: str, setting: dict[str, float], runs: Path) -> l
     for seed in SEARCH_SEEDS:
         folder = spec.seed_folder(seed)
         opened = open_checkpoint(folder)
-        played = evaluate(opened.spec, opened.agents(), (seed,), FIRST_EPISODE)
+        played = evaluate(opened.spec, opened.agents(), (seed,), FIRST_EPISODE, last=False)
         found = scores(spec.game_class, spec.env_config, played, spec.controlled_roles, FIRST_EPISODE, (seed,))
         seconds = SeedFolder(folder).result()["train_seconds"]
         for key, value in found.items():

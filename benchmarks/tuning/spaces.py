@@ -22,7 +22,7 @@ SEARCH_SEEDS = (100, 101)
 SEARCH_SHARE = 0.5
 """Share of a market's budget that a candidate is trained for."""
 FIRST_EPISODE = 1000
-"""First evaluation episode of the search; results are reported on episodes 0 to 99."""
+"""First evaluation episode of the search; results are reported on earlier ones."""
 WORST_SCORE = -1.0
 """A lower score counts as this, so that one bad figure of several does not decide."""
 

@@ -187,6 +187,7 @@ class DoubleDutchGame(PhasedGame):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     default_controlled_roles: ClassVar[tuple[str, ...]] = ("auctioneer",)
     metric_names: tuple[str, ...] = Metrics.names()
+    final_episodes: ClassVar[Mapping[str, int]] = {"exchange": 250}
     objectives: ClassVar[Mapping[str, str]] = {"auctioneer": "return"}
     constant_baseline: ClassVar[Mapping[str, str]] = {"auctioneer": "fixed_step"}
     board_metrics: ClassVar[tuple[str, ...]] = ("efficiency", "messages", "ticks")

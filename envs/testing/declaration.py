@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 from gymnasium import spaces
 
+from ioa_marl.envs.core import Game, Role
 from ioa_marl.envs.testing.case import Case
 from ioa_marl.foundations.parameters import ParameterError
 
@@ -55,9 +57,30 @@ def _check_scores(case: Case) -> None:
         "score_floor names roles that are not in default_controlled_roles",
     )
     case.ensure(set(cls.score_floor_name) <= set(cls.objectives), "score_floor_name are not all among objectives")
+    _check_partners(case, cls, roles)
+    known = all(preset in cls.presets and type(n) is int and n >= 1 for preset, n in cls.final_episodes.items())
+    case.ensure(known, "final_episodes is not a number of episodes for each of some presets")
     case.ensure(set(cls.board_metrics) <= set(cls.metric_names), "board_metrics are not all among metric_names")
     case.ensure(
         cls.default_controlled_roles and set(cls.default_controlled_roles) <= set(roles),
         "default_controlled_roles names no roles",
     )
     case.ensure(dataclasses.is_dataclass(cls.config_class), "config_class is not a dataclass")
+
+
+def _check_partners(case: Case, cls: type[Game], roles: Mapping[str, Role]) -> None:
+    """Check who plays the other roles while one is scored, if the market names anybody."""
+    controlled = set(cls.default_controlled_roles)
+    grouped = {role for group in cls.objective_roles.values() for role in group}
+    case.ensure(grouped <= controlled, "objective_roles names roles that are not in default_controlled_roles")
+    if not cls.reference_partners:
+        return
+    case.ensure(
+        set(cls.reference_partners) == controlled, "reference_partners are not exactly those of default_controlled_roles"
+    )
+    for role, (policy, _) in cls.reference_partners.items():
+        known = role in roles and policy in cls.scripted_policies(role)
+        case.ensure(known, f"reference_partners: no policy {policy!r} of {role}")
+    for key in cls.objectives:
+        named = key in controlled or key in cls.objective_roles
+        case.ensure(named, f"objective_roles does not say which roles {key} is")

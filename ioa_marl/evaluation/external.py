@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from ioa_marl import registry
 from ioa_marl.agents.base import Agent, AgentContext
 from ioa_marl.envs.core import Arrays, Game
+from ioa_marl.evaluation.partners import evaluate_agents
+from ioa_marl.evaluation.playing import evaluation_config
 from ioa_marl.evaluation.protocol import (
     EvaluationConfig,
     References,
     check_episodes,
     check_training_seed,
-    evaluation_config,
-    play_episodes,
+    final_episodes,
     references,
     scores,
 )
@@ -103,7 +104,7 @@ def score(
     env_id: str,
     act_fn: ActFunction | Mapping[str, ActFunction],
     *,
-    episodes: int = 100,
+    episodes: int | None = None,
     seed: int = 0,
     **settings: Any,
 ) -> ScoreResult:
@@ -119,8 +120,9 @@ def score(
         (episodes, agents, …). Called once per step with all episodes; actions in episodes that have ended are
         ignored. A policy with a memory recognises the first step by the time in its observation. In a market where
         several roles learn, a mapping from the name of each role to its callable.
-    episodes : int, default 100
-        Number of evaluation episodes. The benchmark uses 100.
+    episodes : int, optional
+        Number of evaluation episodes; default: that of the market's board, usually 1000, with whose rows the score can
+        then be compared.
     seed : int, default 0
         Training seed. A market with instances is played on the instance of this number; train on the same one.
     **settings
@@ -139,10 +141,14 @@ def score(
     >>> always_two.roles, 0.0 < always_two.score < 1.0
     (('auctioneer',), True)
     """
-    episodes, seed = _whole("episodes", episodes), _whole("seed", seed)
-    check_episodes(EvaluationConfig(episodes))
+    seed = _whole("seed", seed)
     check_training_seed(seed)
+    if episodes is not None:
+        episodes = _whole("episodes", episodes)
+        check_episodes(EvaluationConfig(episodes))
     game_class, preset = find_game(env_id)
+    if episodes is None:
+        episodes = final_episodes(game_class, preset)
     config = game_class.make_config(preset, **settings)
     played = game_class.default_controlled_roles
     functions = _by_role(act_fn, played)
@@ -154,7 +160,7 @@ def score(
         )
         for role in played
     ]
-    metrics = play_episodes(game_class, config, agents, played, 1, episodes, instances=[seed])
+    metrics = evaluate_agents(game_class, config, agents, played, [seed], episodes)
     seed_scores = scores(game_class, config, metrics, played, instances=[seed])
     if not seed_scores:
         raise UserError(f"{game_class.name} has no scale with these settings: random play is the optimum already")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ioa_marl.agents.base import Agent, AgentContext
 from ioa_marl.agents.baselines.random import RandomAgent, RandomConfig
 from ioa_marl.agents.baselines.scripted import ScriptedAgent, ScriptedConfig
-from ioa_marl.envs.core import Arrays, Game
-from ioa_marl.envs.vector import Transition, VectorGame
+from ioa_marl.envs.core import Game
+from ioa_marl.evaluation.partners import evaluate_agents, is_scored, objective_columns, sampled_figures
+from ioa_marl.evaluation.playing import evaluation_config, make_agent
 from ioa_marl.foundations.errors import UserError
 from ioa_marl.foundations.files import DamagedFileError, read_json, write_atomically
 from ioa_marl.foundations.parameters import is_whole, without_unchanged
@@ -29,13 +28,15 @@ from ioa_marl.foundations.scalars import plain_value
 from ioa_marl.foundations.seeds import EVALUATION_SEED, MAX_TRAINING_SEED
 
 RANDOM_DRAWS = 20
-"""Number of independent action sequences over which random play is averaged."""
+"""Largest number of independent action sequences over which random play is averaged."""
+RANDOM_EPISODES = 2000
+"""Number of episodes of random play, over all action sequences, that suffice; there are at least two sequences."""
+FINAL_EPISODES = 1000
+"""Episodes of the last evaluation, where `Game.final_episodes` names no other number for the preset."""
 REFERENCE_SEED = 2**40
 """First seed of these action sequences; it is larger than any training seed."""
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 """Raised whenever the scores of the same policy change."""
-LARGEST_BATCH = 2**27
-"""Largest size of a seed's markets that are played together [bytes]; more episodes are played in groups."""
 SHORTEST_SCALE = 1e-9
 """Smallest distance of optimum and zero, relative to their magnitude; a smaller one is rounding and gives no scale."""
 
@@ -45,159 +46,16 @@ class EvaluationConfig:
     """Settings of the evaluation."""
 
     episodes: int = 100
-    """Episodes per evaluation; they are the same for every agent."""
+    """Episodes of each evaluation before the last one; they are the same for every agent. At most as many as in the
+    last one are played."""
+    final_episodes: int | None = None
+    """Episodes of the last evaluation, from which the score is made. null: the board's constant, usually 1000; or
+    ``episodes``, where that is not 100."""
     points: int = 20
     """Number of evaluations, evenly spread over training; the last one is at the end."""
     bidder_gain: bool = False
     """Whether the last evaluation also computes what controlled bidders would gain by the best constant action.
     This takes one more evaluation per action for each of up to five agents of a role."""
-
-
-def make_agent(
-    agent_class: type[Agent], config: Any, game: Game, roles: Sequence[str], seeds: int, first_seed: int = 0
-) -> Agent:
-    """Return an agent of ``seeds`` seeds for evaluation only.
-
-    Parameters
-    ----------
-    agent_class : type of Agent
-        Class of the agent.
-    config : dataclass
-        Settings of the agent.
-    game : Game
-        A game of the market, for its roles.
-    roles : sequence of str
-        Roles that the agent plays.
-    seeds : int
-        Number of seeds side by side.
-    first_seed : int, default 0
-        The seeds are ``first_seed``, ``first_seed`` + 1, ….
-    """
-    plays = tuple(game.roles[name] for name in roles)
-    controlled_roles = tuple(game.roles[name] for name in game.controlled_roles)
-    together = tuple(range(first_seed, first_seed + seeds))
-    state_features = game.state().shape[-1] if agent_class.needs_state else 0
-    return agent_class(
-        AgentContext(plays, controlled_roles, together, 1, 1, torch.device("cpu"), state_features), config
-    )
-
-
-def evaluation_config(config: Any) -> Any:
-    """Return a market's settings for evaluation, in which the cycle limit of training does not truncate episodes."""
-    return dataclasses.replace(config, max_cycles=None) if hasattr(config, "max_cycles") else config
-
-
-def play_episodes(
-    game_class: type[Game],
-    config: Any,
-    agents: Sequence[Agent],
-    controlled_roles: Sequence[str],
-    seeds: int,
-    episodes: int,
-    first_episode: int = 0,
-    instances: Sequence[int] | None = None,
-) -> dict[str, NDArray[np.float64]]:
-    """Play every evaluation episode once, in deterministic mode.
-
-    Episode e is the first episode of market e of the evaluation seed, so that all agents play in the same markets.
-
-    Parameters
-    ----------
-    game_class : type of Game
-        Class of the market.
-    config : dataclass
-        Settings of the market.
-    agents : sequence of Agent
-        Agents that play the controlled roles, of ``seeds`` seeds each.
-    controlled_roles : sequence of str
-        Roles that the agents play.
-    seeds : int
-        Number of seeds side by side.
-    episodes : int
-        Number of episodes.
-    first_episode : int, default 0
-        Number of the first episode.
-    instances : sequence of int, optional
-        Training seed of each of the ``seeds``: in a market with instances, a seed is evaluated on the instance that it
-        was trained on. Default: instance 0 for all.
-
-    Returns
-    -------
-    dict of str to ndarray of float64, shape (seeds, episodes)
-        The market's metrics; ``reward_<role>``, the total reward of an episode, averaged over the agents of the role;
-        and ``length``, the number of steps of the episode.
-    """
-    seed_instances = [0] * seeds if instances is None else instances
-    config = evaluation_config(config)
-    groups = [
-        _play_group(game_class, config, agents, controlled_roles, seed_instances, count, first)
-        for first, count in episode_groups(game_class, config, controlled_roles, episodes, first_episode)
-    ]
-    return {name: np.concatenate([group[name] for group in groups], axis=1) for name in groups[0]}
-
-
-def episode_groups(
-    game_class: type[Game], config: Any, controlled_roles: Sequence[str], episodes: int, first_episode: int
-) -> list[tuple[int, int]]:
-    """Return the first episode and the number of episodes of each group that is played as one batch.
-
-    Grouping does not change results: a market does not depend on the other markets of its batch.
-    """
-    one = game_class(config, 1, controlled_roles)
-    state_bytes = sum(array.nbytes for array in one.save().values())
-    observation_bytes = sum(
-        4 * role.count * role.observation_space.shape[0] for role in (one.roles[name] for name in controlled_roles)
-    )
-    # Observations and final observations, twice each.
-    batch = max(1, LARGEST_BATCH // (state_bytes + 4 * observation_bytes))
-    return [(first_episode + start, min(batch, episodes - start)) for start in range(0, episodes, batch)]
-
-
-def evaluation_steps(game: VectorGame, agents: Sequence[Agent]) -> Iterator[tuple[Transition, NDArray[np.bool_]]]:
-    """Play the first episode of every market in deterministic mode.
-
-    Yields each transition, and bool (seeds, markets): whether the step belongs to the first episode of the market. The
-    step that ends the episode belongs to it.
-    """
-    game.game.single_episode = True
-    game.reset()
-    for agent in agents:
-        agent.attach(game.game)
-    running = np.ones((len(game.seeds), game.num_envs), np.bool_)
-    while running.any():
-        actions: Arrays = {}
-        for agent in agents:
-            actions.update(agent.act(game.observations, deterministic=True))
-        transition = game.step(actions)
-        yield transition, running
-        running = running & ~transition.ended
-
-
-def _play_group(
-    game_class: type[Game],
-    config: Any,
-    agents: Sequence[Agent],
-    controlled_roles: Sequence[str],
-    instances: Sequence[int],
-    episodes: int,
-    first_episode: int,
-) -> dict[str, NDArray[np.float64]]:
-    seeds = len(instances)
-    game = VectorGame(
-        game_class, config, [EVALUATION_SEED] * seeds, episodes, controlled_roles, first_episode, instances
-    )
-    shape = (seeds, episodes)
-    out = {name: np.zeros(shape) for name in game.game.metric_names}
-    rewards = {f"reward_{role}": np.zeros(shape) for role in game.game.controlled_roles}
-    length = np.zeros(shape)
-    for transition, running in evaluation_steps(game, agents):
-        length += running
-        for role in game.game.controlled_roles:
-            rewards[f"reward_{role}"] += np.where(running, transition.rewards[role].mean(axis=2), 0.0)
-        finished = transition.ended & running
-        for name, values in transition.metrics.items():
-            out[name][finished] = values[finished]
-    return out | rewards | {"length": length}
 
 
 @dataclass(frozen=True)
@@ -230,6 +88,30 @@ class References:
     def checksum(self) -> str:
         """Return the SHA-256 of all references, as 64 hexadecimal digits."""
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def with_final_episodes(config: EvaluationConfig, game_class: type[Game], preset: str | None) -> EvaluationConfig:
+    """Return settings in which the number of episodes of the last evaluation is filled in if it is null.
+
+    Parameters
+    ----------
+    config : EvaluationConfig
+        The settings.
+    game_class : type of Game
+        Class of the market.
+    preset : str or None
+        The preset from which the market's settings were made, whether they were changed or not; default: the first.
+    """
+    if config.final_episodes is not None:
+        return config
+    count = config.episodes if config.episodes != EvaluationConfig.episodes else final_episodes(game_class, preset)
+    return dataclasses.replace(config, final_episodes=count)
+
+
+def final_episodes(game_class: type[Game], preset: str | None) -> int:
+    """Return the constant number of episodes of the last evaluation on a board; see `Game.final_episodes`."""
+    chosen = next(iter(game_class.presets)) if preset is None else preset
+    return game_class.final_episodes.get(chosen, FINAL_EPISODES)
 
 
 def references(
@@ -286,35 +168,49 @@ def compute_references(
     game_class: type[Game], config: Any, episodes: int, first_episode: int = 0, instance: int = 0
 ) -> References:
     """Compute the references of a market, or of one of its instances, on the evaluation episodes."""
-    controlled_roles = game_class.default_controlled_roles
-    probe = game_class(config, 1, controlled_roles)
-
-    def means(agents: Sequence[Agent], draws: int = 1) -> dict[str, float]:
-        played = play_episodes(
-            game_class, config, agents, controlled_roles, draws, episodes, first_episode, [instance] * draws
-        )  # fmt: skip
-        return {key: float(played[name].mean()) for key, name in game_class.objectives.items()}
-
-    def scripted(role: str, policy: str, settings: Mapping[str, Any], draws: int = 1) -> Agent:
-        return make_agent(ScriptedAgent, ScriptedConfig(policy, dict(settings)), probe, [role], draws)
-
-    def at_random(roles: Sequence[str]) -> list[Agent]:
-        agent = RandomAgent, RandomConfig(), probe, roles, RANDOM_DRAWS, REFERENCE_SEED
-        return [make_agent(*agent)] if roles else []
-
-    random = means(at_random(controlled_roles), RANDOM_DRAWS)
-    others = [role for role in controlled_roles if role not in game_class.score_floor]
-    draws = RANDOM_DRAWS if others else 1
-    named = [scripted(role, policy, settings, draws) for role, (policy, settings) in game_class.score_floor.items()]
     seeds = np.full(episodes, EVALUATION_SEED, np.uint64)
     streams = np.arange(first_episode, first_episode + episodes, dtype=np.uint64)
     instances = {"instances": np.full(episodes, instance, np.uint64)} if game_class.instanced else {}
+    random = _means(game_class, config, episodes, first_episode, instance, {})
+    floor = game_class.score_floor
+    constant: dict[str, tuple[str, Mapping[str, Any]]] = {
+        role: (policy, {}) for role, policy in game_class.constant_baseline.items()
+    }
     return References(
-        zero=means([*named, *at_random(others)], draws) if named else random,
+        zero=_means(game_class, config, episodes, first_episode, instance, floor) if floor else random,
         optimum={k: float(v.mean()) for k, v in game_class.reference(config, seeds, streams, **instances).items()},
-        constant=means([scripted(role, policy, {}) for role, policy in game_class.constant_baseline.items()]),
+        constant=_means(game_class, config, episodes, first_episode, instance, constant),
         random=random,
     )
+
+
+def _means(
+    game_class: type[Game],
+    config: Any,
+    episodes: int,
+    first_episode: int,
+    instance: int,
+    named: Mapping[str, tuple[str, Mapping[str, Any]]],
+) -> dict[str, float]:
+    """Return the mean of what is scored, per key of `Game.objectives`, where scripted policies or chance play.
+
+    Parameters
+    ----------
+    named : mapping of str to (str, mapping)
+        Scripted policy of each role, with its settings; the other roles play at random.
+    """
+    controlled_roles = game_class.default_controlled_roles
+    probe = game_class(config, 1, controlled_roles)
+    others = [role for role in controlled_roles if role not in named]
+    draws = max(2, min(RANDOM_DRAWS, RANDOM_EPISODES // episodes)) if others else 1
+    agents = [
+        make_agent(ScriptedAgent, ScriptedConfig(policy, dict(settings)), probe, [role], draws)
+        for role, (policy, settings) in named.items()
+    ]
+    if others:
+        agents.append(make_agent(RandomAgent, RandomConfig(), probe, others, draws, REFERENCE_SEED))
+    played = evaluate_agents(game_class, config, agents, controlled_roles, [instance] * draws, episodes, first_episode)
+    return {key: float(played[name].mean()) for key, name in objective_columns(game_class).items()}
 
 
 def scores(
@@ -325,12 +221,12 @@ def scores(
     first_episode: int = 0,
     instances: Sequence[int] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the score for each key of `Game.objectives`, shape (seeds,), from what `play_episodes` returned.
+    """Return the score for each key of `Game.objectives`, shape (seeds,), from what `evaluate_agents` returned.
 
     The references are computed for the default controlled roles, with the other roles scripted. If other roles are
     controlled there is no score, and neither is there one where zero and optimum are equal.
     """
-    if tuple(controlled_roles) != game_class.default_controlled_roles or not game_class.objectives:
+    if not is_scored(game_class, controlled_roles):
         return {}
     seeds, count = next(iter(episodes.values())).shape
     anchors = [
@@ -339,16 +235,29 @@ def scores(
     ]
     return {
         key: np.array([float(anchors[i].score(key, episodes[name][i].mean())) for i in range(seeds)])
-        for key, name in game_class.objectives.items()
+        for key, name in objective_columns(game_class).items()
         if all(anchor.has_scale(key) for anchor in anchors)
     }
 
 
+def sampled_scores(
+    game_class: type[Game],
+    config: Any,
+    episodes: Mapping[str, NDArray[np.float64]],
+    controlled_roles: Sequence[str],
+    first_episode: int = 0,
+    instances: Sequence[int] | None = None,
+) -> dict[str, NDArray[np.float64]]:
+    """Return the scores of the sampled policies, as `scores`; empty if nothing was played with sampled actions."""
+    drawn = sampled_figures(episodes)
+    return scores(game_class, config, drawn, controlled_roles, first_episode, instances) if drawn else {}
+
+
 def check_episodes(config: EvaluationConfig) -> None:
     """Refuse numbers of episodes or evaluations that are out of range."""
-    for name, most in (("episodes", 100_000), ("points", 10_000)):
+    for name, most in (("episodes", 100_000), ("final_episodes", 100_000), ("points", 10_000)):
         value = getattr(config, name)
-        if not 1 <= value <= most:
+        if value is not None and not 1 <= value <= most:
             raise UserError(f"evaluation.{name}={value} is not allowed: use 1 to {most}")
 
 

@@ -24,9 +24,13 @@ from ioa_marl.leaderboard.seeds import DONE, INTACT, SeedRow, on_scale, zero_of
 from ioa_marl.leaderboard.settings import Settings, SettingValue, flatten
 from ioa_marl.leaderboard.text import file_name, unique
 
+SCORED, SAMPLED = "scored_", "sampled_"
+"""Prefixes of figures, as in `ioa_marl.evaluation.partners`, which imports torch."""
 REFERENCES = {"optimum": "optimum", "constant": "best constant", "random": "random play"}
 """Keys in ``result.json`` and displayed names of the references of every board, usually the highest first."""
 
+SMALLEST_DIFFERENCE = 0.0005
+"""Difference of two scores from which a board shows both; it shows three decimals."""
 MOST_METRICS = 30
 """Largest number of metrics in the table of a market that is not installed, so that its own choice is unknown."""
 
@@ -116,6 +120,8 @@ class Row:
     """Interquartile mean over seeds of the metric that is scored, in the market's units."""
     metrics: Mapping[str, float]
     """Interquartile mean over seeds of each metric."""
+    sampled: float = math.nan
+    """Interquartile mean over seeds of the score with sampled actions; NaN if the agents cannot sample."""
 
     @property
     def bidder_gain(self) -> Mapping[str, float]:
@@ -185,6 +191,11 @@ class Board:
         """Market, preset, role and variant."""
         parts = (f"{self.env} {self.preset}", self.role or "no scored role", self.variant)
         return " · ".join(part for part in parts if part)
+
+    @property
+    def shows_sampled(self) -> bool:
+        """Whether the sampled policy of any row has another score, so that the board shows both."""
+        return any(abs(row.sampled - row.score.value) > SMALLEST_DIFFERENCE for row in self.rows)
 
     def mixed(self) -> list[Row | Reference]:
         """Return rows and references, best first; a reference precedes rows with the same score."""
@@ -297,9 +308,11 @@ def _identity(env: str, settings: Settings) -> Identity:
     """Return the settings on which the scale depends.
 
     The cycle limit of training does not apply in evaluation and is left out, and so are settings that were added to the
-    market later and have no effect.
+    market later and have no effect. The score is of the last evaluation, whose number of episodes is a setting of its
+    own, which rows of earlier versions lack.
     """
-    keys = ("evaluation.episodes", "versions.env", "versions.protocol")
+    last = "evaluation.final_episodes" if "evaluation.final_episodes" in settings else "evaluation.episodes"
+    keys = (last, "versions.env", "versions.protocol")
     game = market_class(env)
     neutral = flatten({"env": unchanged_settings(game.config_class)}) if game is not None else {}
     return tuple(
@@ -337,7 +350,7 @@ def _board(runs: Sequence[Run], role: str | None, variant: str, slug: str) -> Bo
     for place, row in enumerate(rows):
         below = rows[place + 1].scores if place + 1 < len(rows) else ()
         chance = probability_of_improvement(row.scores, below) if row.scores and below else math.nan
-        ranked.append(Row(row.run, place + 1, row.scores, row.score, chance, row.objective, row.metrics))
+        ranked.append(dataclasses.replace(row, rank=place + 1, improvement=chance))
     return Board(env, preset, role, variant, slug, objective, metrics, tuple(ranked), _references(env, runs, role))
 
 
@@ -347,10 +360,14 @@ def _columns(env: str, role: str | None, runs: Sequence[Run]) -> tuple[str, tupl
     game = market_class(env)
     if game is None:
         objective = _guessed_objective(role, runs, present)
-        shown = tuple(name for name in present if not name.startswith("reward_"))[:MOST_METRICS]
+        shown = tuple(name for name in present if not name.startswith(("reward_", SAMPLED)))[:MOST_METRICS]
     else:
         objective = game.objectives.get(role or "", "")
         shown = tuple(name for name in game.board_metrics if name in present)
+        # Among reference partners another figure is scored than that of the joint play, which is shown beside it.
+        if objective and f"{SCORED}{role}" in present:
+            shown = tuple(dict.fromkeys((objective, *shown)))
+            objective = f"{SCORED}{role}"
     if not objective:
         objective = next((name for name in present if name.startswith("reward_")), "return")
     return objective, tuple(name for name in shown if name != objective)
@@ -374,7 +391,9 @@ def _row(run: Run, role: str | None, objective: str) -> Row:
     names = dict.fromkeys(name for seed in run.done for name in seed.metrics)
     metrics = {name: _interquartile_mean([seed.metrics.get(name, math.nan) for seed in run.done]) for name in names}
     score = estimate(scores) if scores else nothing
-    return Row(run, 0, scores, score, math.nan, metrics.get(objective, math.nan), metrics)
+    drawn = [seed.sampled_scores[role] for seed in run.done if role is not None and role in seed.sampled_scores]
+    sampled = _interquartile_mean(drawn) if drawn and len(drawn) == len(scores) else math.nan
+    return Row(run, 0, scores, score, math.nan, metrics.get(objective, math.nan), metrics, sampled)
 
 
 def _interquartile_mean(values: Sequence[float]) -> float:

@@ -53,8 +53,12 @@ class SeedRow:
     """Environment steps requested."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """Score per scored role."""
+    sampled_scores: Mapping[str, float] = field(default_factory=dict)
+    """Score per scored role with sampled actions; empty if no agent can sample, or in rows of earlier versions."""
     references: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Mean objective per scored role of each reference: ``random``, ``optimum``, ``constant`` and perhaps ``zero``."""
+    references_on_the_way: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """References on the episodes of earlier evaluations, if those are not the episodes of the last one."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Mean of each metric over the episodes of the last evaluation."""
     bidder_gain: Mapping[str, float] = field(default_factory=dict)
@@ -152,15 +156,13 @@ class Record:
         """Return numbers by name, NaN for numbers that are not finite."""
         return self._numbers(key, self._entries.get(key))
 
-    def references(self) -> dict[str, dict[str, float]]:
+    def references(self, key: str = "references") -> dict[str, dict[str, float]]:
         """Return the references: for each name, the mean objective per role."""
-        recorded = self._entries.get("references")
+        recorded = self._entries.get(key)
         if not isinstance(recorded, Mapping):
-            self.wrong += ["references"] if recorded is not None else []
+            self.wrong += [key] if recorded is not None else []
             return {}
-        return {
-            visible(name): self._numbers("references", inner) for name, inner in list(recorded.items())[:MOST_NUMBERS]
-        }
+        return {visible(name): self._numbers(key, inner) for name, inner in list(recorded.items())[:MOST_NUMBERS]}
 
     def texts(self, key: str) -> dict[str, str]:
         """Return texts by name, without values that are not text."""
@@ -197,16 +199,33 @@ def names_from_path(folder: Path) -> dict[str, str]:
     return {"env": env, "preset": preset, "agent": parts[1], "digest": parts[2]}
 
 
-def on_scale(seed: SeedRow, role: str, objective: float) -> float:
-    """Return the score of an objective on the scale of a seed; NaN if its references do not define a scale."""
-    zero = zero_of(seed, role)
-    one = seed.references.get("optimum", {}).get(role, math.nan)
+def on_scale(seed: SeedRow, role: str, objective: float, *, last: bool = True) -> float:
+    """Return the score of an objective on the scale of a seed; NaN if its references do not define a scale.
+
+    Parameters
+    ----------
+    seed : SeedRow
+        The seed.
+    role : str
+        The scored role.
+    objective : float
+        Mean of the metric that is scored.
+    last : bool, default True
+        Whether it is that of the last evaluation, or of an earlier one, which may be of other episodes.
+    """
+    ends = seed.references if last or not seed.references_on_the_way else seed.references_on_the_way
+    zero = _zero(ends, role)
+    one = ends.get("optimum", {}).get(role, math.nan)
     return (objective - zero) / (one - zero) if one != zero else math.nan
 
 
 def zero_of(seed: SeedRow, role: str) -> float:
     """Return the objective with score 0, or NaN if the references do not contain it."""
-    return seed.references.get("zero", seed.references.get("random", {})).get(role, math.nan)
+    return _zero(seed.references, role)
+
+
+def _zero(references: Mapping[str, Mapping[str, float]], role: str) -> float:
+    return references.get("zero", references.get("random", {})).get(role, math.nan)
 
 
 def _number(value: Any) -> float | None:

@@ -13,8 +13,8 @@ from ioa_marl.leaderboard.text import in_csv
 
 COLUMNS = (
     "kind", "env", "preset", "role", "variant", "rank", "agent", "label", "digest", "score", "low", "high",
-    "probability_of_improvement", "objective", "objective_value", "seeds", "seed_scores", "budget", "env_steps",
-    "steps_per_second", "train_minutes", "parameters", "commit", "checked", "notes", "reason",
+    "sampled_score", "probability_of_improvement", "objective", "objective_value", "seeds", "seed_scores", "budget",
+    "env_steps", "steps_per_second", "train_minutes", "parameters", "commit", "checked", "notes", "reason",
 )  # fmt: skip
 """Columns of every file; the metrics follow as ``metric.NAME``."""
 MOST_METRICS = 1000
@@ -55,7 +55,7 @@ def _board_line(board: Board, line: Row | Reference) -> dict[str, object]:
         **shared, **_named(run),
         "kind": "agent", "rank": line.rank if line.scores else None,
         "score": line.score.value, "low": line.score.low, "high": line.score.high,
-        "probability_of_improvement": line.improvement,
+        "sampled_score": line.sampled, "probability_of_improvement": line.improvement,
         "seeds": _list([seed.seed for seed in run.done]), "seed_scores": _list(line.scores),
         "env_steps": run.env_steps,
         "steps_per_second": line.steps_per_second, "train_minutes": line.train_minutes,

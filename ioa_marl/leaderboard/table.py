@@ -30,6 +30,9 @@ LEGEND = (
     "gain: of bidders, by the best constant action in place of their policy; a lower bound of their regret."
 )
 
+LEGEND_OF_SAMPLED = (
+    "sampled: score of the policy that samples its actions, where the score is that of its likeliest actions."
+)
 LEGEND_OF_NOTES = (
     f"{UNCHECKED}: the row has no checksums, as those of earlier versions. {NOT_REPLAYABLE}: it has no checkpoint here."
 )
@@ -109,6 +112,7 @@ def columns(board: Board) -> list[Column]:
         ),
         Column("agent", lambda row: row.run.label, lambda mark: mark.name, 99, left=True),
         Column("score [95% interval]", interval, lambda mark: f"{mark.score:.3f}", 99, left=True),
+        *([Column("sampled", lambda row: _score(row.sampled), priority=14)] if board.shows_sampled else []),
         *shown,
         Column(board.objective, lambda row: number(row.objective), lambda mark: number(mark.objective), 13),
         Column("P(>next)", lambda row: _decimals(row.improvement), priority=8),
@@ -120,6 +124,10 @@ def columns(board: Board) -> list[Column]:
         Column("commit", lambda row: _commit(row), priority=1, left=True),
         Column(CHECKED, lambda row: row.run.checked, left=True),
     ]
+
+
+def _score(value: float) -> str:
+    return NOTHING if math.isnan(value) else f"{value:.3f}"
 
 
 def _decimals(value: float) -> str:
@@ -222,9 +230,10 @@ def _listed(items: Sequence[str]) -> str:
 
 def legend(leaderboard: Leaderboard) -> str:
     """Return the explanation of the columns, and of the notes on checks if there are any."""
+    text = f"{LEGEND} {LEGEND_OF_SAMPLED}" if any(board.shows_sampled for board in leaderboard.boards) else LEGEND
     texts = {word for board in leaderboard.boards for row in board.rows for word in row.run.notes}
     needed = any(UNCHECKED in word or NOT_REPLAYABLE in word for word in texts)
-    return f"{LEGEND} {LEGEND_OF_NOTES}" if needed else LEGEND
+    return f"{text} {LEGEND_OF_NOTES}" if needed else text
 
 
 def problem_cells(problem: Problem) -> list[str]:

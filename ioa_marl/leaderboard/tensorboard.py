@@ -95,7 +95,11 @@ def score_curves(board: Board) -> dict[str, plots.ScoreCurve]:
         if curves and board.references:
             role = board.role or ""
             scores = [
-                [on_scale(seed, role, value) for value in curve.metrics[board.objective]] for seed, curve in curves
+                [
+                    on_scale(seed, role, value, last=step == curve.steps[-1])
+                    for step, value in zip(curve.steps, curve.metrics[board.objective], strict=True)
+                ]
+                for seed, curve in curves
             ]
             out[row.run.label] = plots.ScoreCurve(curves[0][1].steps, np.array(scores))
     return out
@@ -198,10 +202,11 @@ def _session(trial: Trial, seed: SeedRow) -> Summaries:
             for i, step in enumerate(curve.steps):
                 if step < last:
                     values = {name: float(series[i]) for name, series in curve.metrics.items()}
-                    yield int(step), _scalars(_shown(trial.board, seed, values))
-        final = _shown(trial.board, seed, seed.metrics)
+                    yield int(step), _scalars(_shown(trial.board, seed, values, last=False))
+        final = _shown(trial.board, seed, seed.metrics, last=True)
         if trial.board.role is not None:
             final["score"] = seed.scores.get(trial.board.role, math.nan)
+            final["sampled_score"] = seed.sampled_scores.get(trial.board.role, math.nan)
         final["steps_per_second"] = seed.steps_per_second or math.nan
         final["train_minutes"] = (seed.train_seconds or 0.0) / (seed.seeds_together or 1) / 60.0
         yield last, _scalars(final)
@@ -214,11 +219,11 @@ def _hparams_value(tag: str, content: plugin_data_pb2.HParamsPluginData) -> Summ
     return Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(content), tensor=metadata.NULL_TENSOR)
 
 
-def _shown(board: Board, seed: SeedRow, metrics: Mapping[str, float]) -> dict[str, float]:
+def _shown(board: Board, seed: SeedRow, metrics: Mapping[str, float], *, last: bool) -> dict[str, float]:
     """Return the metrics that the board shows, and the score that they give on the scale of the seed."""
     values = {name: metrics[name] for name in (board.objective, *board.metrics) if name in metrics}
     if board.role is not None and board.objective in metrics:
-        values["score"] = on_scale(seed, board.role, metrics[board.objective])
+        values["score"] = on_scale(seed, board.role, metrics[board.objective], last=last)
     return values
 
 

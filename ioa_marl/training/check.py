@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.agents.base import Agent
 from ioa_marl.agents.saved.description import whole
-from ioa_marl.evaluation.protocol import check_episodes, references, scores
+from ioa_marl.evaluation.protocol import check_episodes, references, sampled_scores, scores
 from ioa_marl.foundations import checkpoint
 from ioa_marl.foundations.errors import ParameterError, UserError, one_line
 from ioa_marl.foundations.files import DamagedFileError, read_yaml
@@ -42,8 +42,10 @@ class CheckpointScore:
     """Environment steps it was trained for."""
     scores: dict[str, float]
     """Score per objective of the market."""
+    sampled_scores: dict[str, float]
+    """Score per objective with sampled actions; empty if no agent can sample."""
     metrics: dict[str, float]
-    """Mean of each metric over the episodes."""
+    """Mean of each figure over the episodes."""
     bidder_gain: dict[str, dict[str, Any]]
     """For each role of bidders, what its agents would gain by constant actions, if requested; see `ConstantGain`."""
     confirmed: bool | None
@@ -70,7 +72,8 @@ class OpenedCheckpoint:
     @property
     def first_episode(self) -> int:
         """First evaluation episode: the best checkpoint was chosen on the usual ones, so it is scored on fresh ones."""
-        return self.spec.evaluation.episodes if self.file.name == "best.safetensors" else 0
+        spec = self.spec
+        return max(spec.evaluation.episodes, spec.last_episodes) if self.file.name == "best.safetensors" else 0
 
     def agents(self) -> list[Agent]:
         """Return the agents, ready to act.
@@ -133,7 +136,7 @@ def evaluate_checkpoint(path: Path, episodes: int | None = None, bidder_gain: bo
     path : Path
         A seed's folder, or a checkpoint file in it. ``best.safetensors`` is scored on fresh episodes.
     episodes : int, optional
-        Number of episodes; default: as many as the run used.
+        Number of episodes; default: as many as the last evaluation of the run had.
     bidder_gain : bool, default False
         Whether to compute what bidders would gain by constant actions even if the run did not.
     """
@@ -141,18 +144,19 @@ def evaluate_checkpoint(path: Path, episodes: int | None = None, bidder_gain: bo
     opened = open_checkpoint(path)
     file, spec, saved, first = opened.file, opened.spec, opened.saved, opened.first_episode
     if episodes is not None:
-        spec = dataclasses.replace(spec, evaluation=dataclasses.replace(spec.evaluation, episodes=episodes))
+        spec = dataclasses.replace(spec, evaluation=dataclasses.replace(spec.evaluation, final_episodes=episodes))
         check_episodes(spec.evaluation)
     agents = opened.agents()
     with one_line_about(file):
         played = evaluate(spec, agents, spec.seeds, first)
-    seed_scores = scores(spec.game_class, spec.env_config, played, spec.controlled_roles, first, spec.seeds)
+    scale = (spec.game_class, spec.env_config, played, spec.controlled_roles, first, spec.seeds)
     gains = bidder_gains(spec, agents, spec.seeds, first) if bidder_gain or spec.evaluation.bidder_gain else {}
     audit = {role: gain.of_seed(0) for role, gain in gains.items()}
     score = CheckpointScore(
         file,
         int(saved["steps"]),
-        {role: float(v[0]) for role, v in seed_scores.items()},
+        {role: float(v[0]) for role, v in scores(*scale).items()},
+        {role: float(v[0]) for role, v in sampled_scores(*scale).items()},
         {name: float(values.mean()) for name, values in played.items()},
         audit,
         None,
@@ -195,7 +199,7 @@ def _compared(
     differences += _setting_differences(folder, spec, saved["spec"]) + _episode_differences(folder, score.steps, played)
     what = ", ".join(name.replace("_", " ") for name in replayed if name != "bidder_gain")
     checked = (
-        f"played again and compared to the bit: {what}, {spec.evaluation.episodes} episodes",
+        f"played again and compared to the bit: {what}, {spec.last_episodes} episodes",
         "compared with the checkpoint: names, digest, seed, budget, steps, parameters, settings, versions",
         "compared with their checksums: checkpoints, learning curves, earlier evaluations, times, provenance"
         if integrity.checked
@@ -211,10 +215,19 @@ def _compared(
 
 def _replayed(score: CheckpointScore, spec: RunSpec, result: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return the recorded and the replayed value of each entry that was played again."""
-    ends: Any = result.get("references") or {}
+    ends: dict[str, Any] = {
+        name: result.get(name) or None for name in ("references", "references_on_the_way") if name in result
+    }
     if score.scores:
-        ends = references(spec.game_class, spec.env_config, spec.evaluation.episodes, instance=spec.seeds[0]).as_dict()
-    replayed: dict[str, Any] = {"scores": score.scores, "references": ends, "metrics": score.metrics}
+        counts = {"references": spec.last_episodes, "references_on_the_way": spec.episodes_on_the_way}
+        ends = {
+            name: references(spec.game_class, spec.env_config, count, instance=spec.seeds[0]).as_dict()
+            for name, count in counts.items()
+            if name == "references" or name in result
+        }
+    replayed: dict[str, Any] = {"scores": score.scores, **ends, "metrics": score.metrics}
+    if score.sampled_scores or "sampled_scores" in result:
+        replayed["sampled_scores"] = score.sampled_scores or None
     if spec.evaluation.bidder_gain or not {"bidder_gain", "bidder_gains"}.isdisjoint(result):
         gains = score.bidder_gain
         replayed |= {"bidder_gains": gains or None, "bidder_gain": _means(gains) or None}
@@ -269,6 +282,7 @@ def report(score: CheckpointScore) -> str:
     """Return the score, the metrics and the comparison with the recorded row as text."""
     lines = [f"{score.path}  after {score.steps} steps"]
     lines += [f"  score {role:<16} {value:.6f}" for role, value in score.scores.items()]
+    lines += [f"  sampled score {role:<8} {value:.6f}" for role, value in score.sampled_scores.items()]
     lines += [f"  {name:<22} {value:.6f}" for name, value in score.metrics.items()]
     for role, gain in score.bidder_gain.items():
         lines.append(f"  {role}: {gain['meaning']}")

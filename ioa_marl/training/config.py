@@ -17,7 +17,8 @@ from ioa_marl.agents.baselines.scripted import ScriptedConfig, given_settings
 from ioa_marl.agents.saved.description import Description, whole
 from ioa_marl.envs.core import Game, Role
 from ioa_marl.envs.requirements import check_requirements
-from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, EvaluationConfig, check_episodes, evaluation_config
+from ioa_marl.evaluation.playing import evaluation_config
+from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, EvaluationConfig, check_episodes, with_final_episodes
 from ioa_marl.foundations.errors import CannotPlayError, UserError, UserErrors, one_line, shown, unknown_name
 from ioa_marl.foundations.parameters import ParameterError, without_unchanged
 from ioa_marl.foundations.settings import build, plain
@@ -79,7 +80,7 @@ class RunSpec:
     device: str
     """Device that the agents train on, as PyTorch names it."""
     evaluation: EvaluationConfig
-    """Settings of the evaluation."""
+    """Settings of the evaluation, with a number for ``final_episodes``."""
     seeds: tuple[int, ...]
     """Training seeds."""
     runs: Path
@@ -90,6 +91,17 @@ class RunSpec:
         """Roles that act, in the game's order."""
         played = {role for agent in self.agents for role in agent.roles}
         return tuple(role for role in self.game_class.make_roles(self.env_config) if role in played)
+
+    @property
+    def last_episodes(self) -> int:
+        """Episodes of the last evaluation, from which the row is made."""
+        assert self.evaluation.final_episodes is not None  # `resolve` and `from_resolved` fill it in
+        return self.evaluation.final_episodes
+
+    @property
+    def episodes_on_the_way(self) -> int:
+        """Episodes of each evaluation before the last one."""
+        return min(self.evaluation.episodes, self.last_episodes)
 
     @property
     def env_label(self) -> str:
@@ -248,9 +260,10 @@ def _resolve(values: Mapping[str, Any]) -> RunSpec:
     with errors.collected():
         _check_something_is_learnt(agents, game_class, roles, budget, num_envs)
     preset = preset_of(game_class, env_config, str(env.get("preset")))
+    evaluation = with_final_episodes(parsed["evaluation"], game_class, env.get("preset"))
     spec = RunSpec(
         game_class, env_config, preset, agents, budget, num_envs,
-        device, parsed["evaluation"], parsed["seeds"], parsed["runs"],
+        device, evaluation, parsed["seeds"], parsed["runs"],
     )  # fmt: skip
     with errors.collected():
         check_limits(spec, values.get("roles") or {})
@@ -417,6 +430,7 @@ def from_resolved(saved: Any, runs: Path) -> RunSpec:
         evaluation = build(EvaluationConfig, saved["evaluation"], "evaluation")
         check_episodes(evaluation)
         preset = preset_of(game_class, config, str(saved["env"].get("preset")))
+        evaluation = with_final_episodes(evaluation, game_class, preset)
     except (UserError, ParameterError) as error:
         raise UserError(one_line(error)) from error
     return RunSpec(game_class, config, preset, agents, budget, num_envs, "cpu", evaluation, (description.seed,), runs)

@@ -68,11 +68,12 @@ def save_score(
         raise UserError(f"budget={budget} is not allowed: use a whole number of at least 0")
     if result.game_class.instanced and seed != result.seed:
         raise UserError(f"seed={seed} is not allowed: instance {result.seed} was played; use score(..., seed={seed})")
+    episodes = next(iter(result.episodes.values())).shape[1]
     config = {
         "env": {"name": result.env, "preset": result.preset, **plain(dataclasses.asdict(result.config))},
         "agents": {"+".join(result.roles): {"name": agent, **dict(settings or {})}},
         "budget": budget,
-        "evaluation": {"episodes": next(iter(result.episodes.values())).shape[1], "points": 1},
+        "evaluation": {"episodes": episodes, "final_episodes": episodes, "points": 1},
         "versions": {"env": result.game_class.version, "protocol": PROTOCOL_VERSION},
         "external": True,
     }

@@ -12,34 +12,52 @@ from numpy.typing import NDArray
 from ioa_marl.agents.base import Agent
 from ioa_marl.agents.saved.restoring import restore_agent
 from ioa_marl.evaluation.audits.bidders import ConstantGain, audited_members, best_constant_gain, bidders
-from ioa_marl.evaluation.protocol import make_agent, play_episodes
+from ioa_marl.evaluation.partners import evaluate_agents
+from ioa_marl.evaluation.playing import make_agent
 from ioa_marl.training.config import RunSpec
 
 
 def evaluate(
-    spec: RunSpec, agents: Sequence[Agent], seeds: Sequence[int], first_episode: int = 0
+    spec: RunSpec, agents: Sequence[Agent], seeds: Sequence[int], first_episode: int = 0, *, last: bool = True
 ) -> dict[str, NDArray[np.float64]]:
     """Play the evaluation episodes with the agents of a run, trained with ``seeds``.
+
+    Parameters
+    ----------
+    spec : RunSpec
+        The run.
+    agents : sequence of Agent
+        Its agents, with one seed for each of the ``seeds``.
+    seeds : sequence of int
+        Training seeds.
+    first_episode : int, default 0
+        First evaluation episode.
+    last : bool, default True
+        Whether this is the evaluation at the end, which has more episodes, also with sampled actions; or one on the
+        way.
 
     Returns
     -------
     dict of str to ndarray of float64, shape (seeds, episodes)
-        Metrics of each episode, as `play_episodes` returns them.
+        Figures of each episode, as `evaluate_agents` returns them.
     """
-    episodes = spec.evaluation.episodes
-    return play_episodes(
-        spec.game_class, spec.env_config, agents, spec.controlled_roles, len(seeds), episodes, first_episode, seeds
-    )
+    return evaluate_agents(
+        spec.game_class, spec.env_config, agents, spec.controlled_roles, seeds,
+        spec.last_episodes if last else spec.episodes_on_the_way, first_episode, sampled=last,
+    )  # fmt: skip
 
 
 def bidder_gains(
     spec: RunSpec, agents: Sequence[Agent], seeds: Sequence[int], first_episode: int = 0
 ) -> dict[str, ConstantGain]:
-    """Return what some agents of each controlled role of bidders would gain by constant actions."""
+    """Return what some agents of each controlled role of bidders would gain by constant actions.
+
+    They are measured on as many episodes as an evaluation on the way has, because they take many evaluations.
+    """
     roles = spec.game_class.make_roles(spec.env_config)
     return {
         role: best_constant_gain(
-            spec.game_class, spec.env_config, agents, spec.controlled_roles, role, spec.evaluation.episodes,
+            spec.game_class, spec.env_config, agents, spec.controlled_roles, role, spec.episodes_on_the_way,
             members=audited_members(roles[role].count), instances=seeds, first_episode=first_episode,
         )
         for role in bidders(spec.game_class, spec.env_config, spec.controlled_roles)

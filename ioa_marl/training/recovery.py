@@ -111,7 +111,8 @@ def _replayed_best(trainer: Trainer, i: int, missing: set[int], notify: Notify) 
         step = int(saved["steps"])
         if step not in missing:
             return {}
-        return {step: episode_table(step, evaluate(alone, load_agents(alone, saved), [seed]), 0)}
+        played = evaluate(alone, load_agents(alone, saved), [seed], last=trainer.is_last(step))
+        return {step: episode_table(step, played, 0)}
     except Exception as error:  # the file has no checksum and may contain anything; the run goes on without it
         notify(f"{trainer.folders[i].best} cannot be played: {one_line(error)}")
         return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ioa_marl.agents.base import Agent, AgentContext
 from ioa_marl.envs.vector import VectorGame
 from ioa_marl.evaluation.audits.bidders import ConstantGain
-from ioa_marl.evaluation.protocol import references, scores
+from ioa_marl.evaluation.partners import is_scored, objective_columns
+from ioa_marl.evaluation.protocol import References, references, sampled_scores, scores
 from ioa_marl.foundations import checkpoint
 from ioa_marl.training.config import RunSpec
 from ioa_marl.training.divergence import DivergenceMonitor
@@ -28,6 +29,8 @@ from ioa_marl.training.store import SeedFolder, episode_table, installed_version
 
 Report = Callable[[int, Mapping[str, float]], None]
 """Called with the environment steps done, per seed, and the latest score per role, averaged over seeds."""
+Scores: TypeAlias = dict[str, NDArray[np.float64]]
+"""Score of each seed, (seeds,), by key of `Game.objectives`."""
 INDEX = ("step", "episode")
 """Columns of the table of evaluated episodes that are not metrics."""
 
@@ -81,7 +84,8 @@ class Trainer:
         self.best = np.full(len(self.seeds), -np.inf)
         self.best_steps: list[int | None] = [None] * len(self.seeds)
         self.training_metrics: dict[str, NDArray[np.float64]] = {}
-        self.latest_scores: dict[str, NDArray[np.float64]] = {}
+        self.latest_scores: Scores = {}
+        self.selection_scores: NDArray[np.float64] | None = None
 
     @property
     def steps(self) -> int:
@@ -126,6 +130,10 @@ class Trainer:
         """Return the environment steps at which evaluations must have happened by now."""
         return {k * self.spec.num_envs for k in self.evaluations if k <= self.iteration}
 
+    def is_last(self, step: int) -> bool:
+        """Return whether the evaluation at a step is the last one, from which the row is made."""
+        return step == self.iterations * self.spec.num_envs
+
     def run(self, report: Report | None = None) -> None:
         """Train to the end of the budget, with evaluations and checkpoints on the way."""
         curves = [self._curves(i) for i in range(len(self.seeds))]
@@ -159,15 +167,14 @@ class Trainer:
         curves = Curves(path, self.steps if self.iteration and not lost else None)
         for step, table in self.tables[i].items() if lost else ():
             columns = {name: table[name].to_numpy()[None] for name in table.column_names if name not in INDEX}
-            seed_scores = scores(
-                self.spec.game_class,
-                self.spec.env_config,
-                columns,
-                self.spec.controlled_roles,
-                instances=[self.seeds[i]],
-            )
-            curves.write(step, time.time(), _evaluated(columns, seed_scores, 0))
+            curves.write(step, time.time(), _evaluated(columns, *self._scores_of(columns, [self.seeds[i]]), 0))
         return curves
+
+    def _scores_of(self, episodes: Mapping[str, NDArray[np.float64]], seeds: Sequence[int]) -> tuple[Scores, Scores]:
+        """Return the scores of evaluated episodes, (seeds, episodes), and those of the sampled policies."""
+        spec = self.spec
+        given = (spec.game_class, spec.env_config, episodes, spec.controlled_roles, 0, seeds)
+        return scores(*given), sampled_scores(*given)
 
     def _step(self) -> None:
         with self.monitor.at(self.steps + self.spec.num_envs):
@@ -188,24 +195,32 @@ class Trainer:
         with self.monitor.at(self.steps):
             self.monitor.policies()
             self.monitor.throw()
-            episodes = evaluate(spec, self.agents, self.seeds)
+            episodes = evaluate(spec, self.agents, self.seeds, last=self.is_last(self.steps))
         self.evaluation_speed = float(episodes["length"].sum()) / (time.perf_counter() - started)
         for agent in self.agents:
             agent.attach(self.game.game)
-        self.latest_scores = scores(
-            spec.game_class, spec.env_config, episodes, spec.controlled_roles, instances=self.seeds
-        )
+        self.latest_scores, drawn = self._scores_of(episodes, self.seeds)
+        self.selection_scores = self._selection_scores(episodes)
         with self.monitor.at(self.steps):
-            self.monitor.evaluation(episodes, self.latest_scores, spec.game_class.objectives.values())
+            scored = objective_columns(spec.game_class).values()
+            self.monitor.evaluation(episodes, self.latest_scores, scored)
         for i in range(len(self.seeds)):
             if self.steps in self.tables[i]:  # read from the file when the seed was resumed
                 continue
             self.tables[i][self.steps] = episode_table(self.steps, episodes, i)
             if not curves:
                 continue
-            values = _evaluated(episodes, self.latest_scores, i)
+            values = _evaluated(episodes, self.latest_scores, drawn, i)
             values |= {f"train/{k}": float(v[i]) for k, v in self.training_metrics.items() if np.isfinite(v[i])}
             curves[i].write(self.steps, time.time(), values)
+
+    def _selection_scores(self, episodes: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64] | None:
+        """Return the scores by which the best checkpoint is chosen, (seeds,), or None if there are none.
+
+        They are made from the same number of episodes at every evaluation, since levels differ between numbers.
+        """
+        first = {name: values[:, : self.spec.episodes_on_the_way] for name, values in episodes.items()}
+        return next(iter(self._scores_of(first, self.seeds)[0].values()), None)
 
     def _save(self) -> None:
         """Write the evaluated episodes, the best policy, and last the checkpoint, on which resuming relies."""
@@ -220,7 +235,7 @@ class Trainer:
             return  # the last good checkpoint of the seed stays
         folder.write_episodes(list(self.tables[i].values()))
         folder.check_in_place()
-        first = next(iter(self.latest_scores.values()), None)
+        first = self.selection_scores
         if first is not None and first[i] > self.best[i]:
             self.best[i], self.best_steps[i] = float(first[i]), self.steps
             checkpoint.save(folder.best, self.policy(i))
@@ -254,27 +269,27 @@ class Trainer:
         """What bidders would gain by constant actions at the end of training, if requested."""
         return bidder_gains(self.spec, self.agents, self.seeds) if self.spec.evaluation.bidder_gain else {}
 
-    def _scored(self, i: int, metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-        """Return the scores and the references of seed number ``i``.
+    def _references(self, i: int, episodes: int) -> References | None:
+        """Return the references of seed number ``i`` on some first episodes, or None if the run has no score.
 
-        References may take longer to compute than training, so both are empty where the market has no score.
+        They may take longer to compute than training.
         """
         spec = self.spec
-        if spec.controlled_roles != spec.game_class.default_controlled_roles or not spec.game_class.objectives:
-            return {}, {}
-        anchors = references(spec.game_class, spec.env_config, spec.evaluation.episodes, instance=self.seeds[i])
-        seed_scores = {
-            key: float(anchors.score(key, np.array(metrics[name])))
-            for key, name in spec.game_class.objectives.items()
-            if anchors.has_scale(key)
-        }
-        return seed_scores, anchors.as_dict()
+        if not is_scored(spec.game_class, spec.controlled_roles):
+            return None
+        return references(spec.game_class, spec.env_config, episodes, instance=self.seeds[i])
 
     def result(self, i: int) -> dict[str, Any]:
         """Return the entries of ``result.json`` for the finished seed number ``i``."""
         final = self.tables[i][self.steps]
         metrics = {name: float(np.mean(final[name].to_numpy())) for name in final.column_names if name not in INDEX}
-        seed_scores, anchors = self._scored(i, metrics)
+        columns = {name: final[name].to_numpy()[None] for name in metrics}
+        seed_scores, drawn = (
+            {key: float(values[0]) for key, values in found.items()}
+            for found in self._scores_of(columns, [self.seeds[i]])
+        )
+        anchors = self._references(i, self.spec.last_episodes)
+        on_the_way = self._references(i, self.spec.episodes_on_the_way) if len(self.tables[i]) > 1 else None
         gains = {role: gain.of_seed(i) for role, gain in self._gains.items()}
         audit = {
             "bidder_gain": {role: float(gain.mean[i]) for role, gain in self._gains.items()}, "bidder_gains": gains,
@@ -283,7 +298,9 @@ class Trainer:
         speed = steps / self.train_seconds if self.train_seconds > 0 else self.evaluation_speed
         return {
             "scores": seed_scores,
-            "references": anchors,
+            **({"sampled_scores": drawn} if drawn else {}),
+            "references": anchors.as_dict() if anchors else {},
+            **({"references_on_the_way": on_the_way.as_dict()} if on_the_way and on_the_way != anchors else {}),
             "metrics": metrics,
             **audit,
             "env_steps": self.steps,
@@ -297,11 +314,12 @@ class Trainer:
 
 
 def _evaluated(
-    episodes: Mapping[str, NDArray[np.float64]], seed_scores: Mapping[str, NDArray[np.float64]], i: int
+    episodes: Mapping[str, NDArray[np.float64]], seed_scores: Scores, drawn: Scores, i: int
 ) -> dict[str, float]:
     """Return the values of an evaluation that the learning curves of seed number ``i`` show.
 
-    Metrics have the shape (seeds, episodes), scores (seeds,).
+    Metrics have the shape (seeds, episodes); scores, and those of the sampled policies, (seeds,).
     """
     means = {f"evaluation/{name}": float(values[i].mean()) for name, values in episodes.items()}
-    return {**{f"score/{role}": float(values[i]) for role, values in seed_scores.items()}, **means}
+    of_sampled = {f"sampled_score/{role}": float(values[i]) for role, values in drawn.items()}
+    return {**{f"score/{role}": float(values[i]) for role, values in seed_scores.items()}, **of_sampled, **means}

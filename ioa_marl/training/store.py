@@ -28,6 +28,8 @@ from ioa_marl.foundations.errors import UserError
 from ioa_marl.foundations.files import DamagedFileError, check_readable, read_json, write_atomically
 from ioa_marl.training.integrity import RECORDS, REMEDY, check_row
 
+SAMPLED = "sampled_"
+"""Prefix of figures that only the last evaluation has; as in `ioa_marl.evaluation.partners`, which imports torch."""
 PACKAGES = (
     "numpy", "numba", "torch", "stable_baselines3", "gymnasium", "pettingzoo", "hydra-core",
 )  # fmt: skip
@@ -217,7 +219,7 @@ class SeedFolder:
         try:
             table = pq.read_table(self.tables)
             steps = [int(step) for step in table["step"].unique().to_pylist()]
-            return {step: table.filter(pa.compute.equal(table["step"], step)).combine_chunks() for step in steps}
+            return {step: _of_step(table, step) for step in steps}
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             raise DamagedFileError(self.tables, "is damaged") from error
 
@@ -225,8 +227,16 @@ class SeedFolder:
         """Replace ``evaluation.parquet``."""
         self.check_in_place()
         sink = pa.BufferOutputStream()
-        pq.write_table(pa.concat_tables(tables), sink)
+        # Only the last evaluation has figures with sampled actions.
+        pq.write_table(pa.concat_tables(tables, promote_options="default"), sink)
         write_atomically(self.tables, sink.getvalue().to_pybytes())
+
+
+def _of_step(table: pa.Table, step: int) -> pa.Table:
+    """Return the rows of a step, without the columns that only the last evaluation has if it is another one."""
+    rows = table.filter(pa.compute.equal(table["step"], step)).combine_chunks()
+    absent = [name for name in rows.column_names if name.startswith(SAMPLED) and rows[name].null_count == rows.num_rows]
+    return rows.drop_columns(absent)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

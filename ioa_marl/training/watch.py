@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from ioa_marl.agents.base import Agent
 from ioa_marl.envs.core import Arrays, Game
-from ioa_marl.evaluation.protocol import evaluation_config, make_agent
+from ioa_marl.evaluation.playing import evaluation_config, make_agent, play_episodes
 from ioa_marl.foundations.errors import UserError
 from ioa_marl.foundations.files import write_atomically
 from ioa_marl.foundations.seeds import EVALUATION_SEED
@@ -28,7 +28,6 @@ from ioa_marl.training.check import one_line_about, open_checkpoint
 from ioa_marl.training.compose import specification
 from ioa_marl.training.config import RunSpec
 from ioa_marl.training.gif import Gif
-from ioa_marl.training.play import evaluate
 
 if TYPE_CHECKING:
     from ioa_marl.envs.rendering import Window
@@ -172,7 +171,7 @@ def watch(
         If the episode does not exist, there are too many frames, no window can be opened, or the file cannot be
         written.
     """
-    episodes = players.spec.evaluation.episodes
+    episodes = players.spec.last_episodes
     if not 0 <= episode < episodes:
         raise UserError(f"episode={episode} is not allowed: use 0 to {episodes - 1}")
     if not 1.0 <= fps <= 50.0:
@@ -224,7 +223,12 @@ class _Recorder(Agent):
 def _recorded(players: Players, episode: int) -> tuple[dict[str, float], list[Arrays]]:
     """Evaluate; return the metrics of one episode, and its actions at each step, (1, agents, …) for each role."""
     recorders = [_Recorder(agent, episode) for agent in players.agents]
-    played = evaluate(players.spec, recorders, players.spec.seeds[:1], players.first_episode)
+    spec = players.spec
+    # As many as in the last evaluation: networks round differently in a batch of another size.
+    played = play_episodes(
+        spec.game_class, spec.env_config, recorders, spec.controlled_roles, 1, spec.last_episodes,
+        players.first_episode, spec.seeds[:1],
+    )  # fmt: skip
     metrics = {name: float(values[0, episode]) for name, values in played.items()}
     steps = int(metrics["length"])
     together = zip(*(recorder.actions[:steps] for recorder in recorders), strict=True)

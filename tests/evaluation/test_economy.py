@@ -12,7 +12,7 @@ from ioa_marl.agents.baselines.random import RandomAgent, RandomConfig
 from ioa_marl.envs.core import Game
 from ioa_marl.envs.phased import PhasedGame
 from ioa_marl.envs.vector import VectorGame
-from ioa_marl.evaluation import protocol
+from ioa_marl.evaluation import playing
 from ioa_marl.training import runner
 from ioa_marl.training.config import resolve
 from ioa_marl.training.seeds import train_seeds
@@ -60,8 +60,8 @@ def test_an_evaluation_opens_no_episode_that_nobody_plays(market, monkeypatch):
 
     def played():
         probe = game_class(config, 1, controlled_roles)
-        agent = protocol.make_agent(RandomAgent, RandomConfig(), probe, controlled_roles, 2)
-        figures = protocol.play_episodes(game_class, config, [agent], controlled_roles, 2, 3)
+        agent = playing.make_agent(RandomAgent, RandomConfig(), probe, controlled_roles, 2)
+        figures = playing.play_episodes(game_class, config, [agent], controlled_roles, 2, 3)
         return {name: values.tobytes() for name, values in figures.items()}
 
     restart = PhasedGame._open_episode

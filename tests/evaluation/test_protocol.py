@@ -9,7 +9,7 @@ from haggle import HaggleConfig, HaggleGame
 
 from ioa_marl import registry
 from ioa_marl.envs.policies import policy
-from ioa_marl.evaluation import external, protocol
+from ioa_marl.evaluation import external, playing, protocol
 from ioa_marl.foundations.errors import UserError
 
 
@@ -70,13 +70,13 @@ def test_a_group_of_roles_and_a_role_are_scored_side_by_side():
 
 
 def test_each_seed_is_played_on_its_own_instance():
-    agent = protocol.make_agent(
+    agent = playing.make_agent(
         protocol.ScriptedAgent, protocol.ScriptedConfig("worth"), Both(HaggleConfig(), 1), ["buyer"], 2
     )
-    seller = protocol.make_agent(
+    seller = playing.make_agent(
         protocol.ScriptedAgent, protocol.ScriptedConfig("native"), Both(HaggleConfig(), 1), ["seller"], 2
     )
-    played = protocol.play_episodes(Both, HaggleConfig(), [agent, seller], ("buyer", "seller"), 2, 10, 0, [0, 1])
+    played = playing.play_episodes(Both, HaggleConfig(), [agent, seller], ("buyer", "seller"), 2, 10, 0, [0, 1])
     # The worth is instance · 7 + stream + …, modulo ten: another instance, another order.
     assert not np.array_equal(played["worth"][0], played["worth"][1])
     np.testing.assert_array_equal(played["paid"], np.where(played["worth"] >= 0.5, 12.0, 0.0))
@@ -107,19 +107,19 @@ def test_a_market_of_several_roles_is_scored_with_one_callable_each(monkeypatch)
 
 
 def test_many_large_markets_are_played_in_groups_with_the_same_result(monkeypatch):
-    agent = protocol.make_agent(
+    agent = playing.make_agent(
         protocol.ScriptedAgent, protocol.ScriptedConfig("worth"), Both(HaggleConfig(), 1), ["buyer"], 2
     )
-    seller = protocol.make_agent(
+    seller = playing.make_agent(
         protocol.ScriptedAgent, protocol.ScriptedConfig("native"), Both(HaggleConfig(), 1), ["seller"], 2
     )
     given = Both, HaggleConfig(), [agent, seller], ("buyer", "seller"), 2, 10, 0, [0, 1]
-    whole = protocol.play_episodes(*given)
-    monkeypatch.setattr(protocol, "LARGEST_BATCH", 700)
-    groups = protocol.episode_groups(Both, HaggleConfig(), ("buyer", "seller"), 10, 7)
+    whole = playing.play_episodes(*given)
+    monkeypatch.setattr(playing, "LARGEST_BATCH", 700)
+    groups = playing.episode_groups(Both, HaggleConfig(), ("buyer", "seller"), 10, 7)
     assert {count for _, count in groups[:-1]} <= {2, 3}
     assert [e for first, count in groups for e in range(first, first + count)] == list(range(7, 17))
-    parts = protocol.play_episodes(*given)
+    parts = playing.play_episodes(*given)
     for name, values in whole.items():
         np.testing.assert_array_equal(parts[name], values)
 

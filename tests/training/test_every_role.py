@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ioa_marl import registry
-from ioa_marl.evaluation.protocol import make_agent
+from ioa_marl.evaluation.playing import make_agent
 from ioa_marl.foundations.errors import UserError
 from ioa_marl.leaderboard.query import read_store
 from ioa_marl.leaderboard.rows import arrange

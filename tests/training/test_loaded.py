@@ -13,7 +13,7 @@ from ioa_marl.agents.base import AgentContext
 from ioa_marl.agents.baselines.loaded import LoadedAgent, LoadedConfig
 from ioa_marl.cli import app
 from ioa_marl.envs.vector import VectorGame
-from ioa_marl.evaluation.protocol import play_episodes
+from ioa_marl.evaluation.playing import play_episodes
 from ioa_marl.foundations import checkpoint
 from ioa_marl.foundations.errors import ParameterError, UserError
 from ioa_marl.training.check import evaluate_checkpoint

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from ioa_marl import registry
 from ioa_marl.cli import app
 from ioa_marl.envs.double_dutch.game import DoubleDutchGame
-from ioa_marl.evaluation.protocol import play_episodes
+from ioa_marl.evaluation.playing import play_episodes
 from ioa_marl.training import watch as module
 from ioa_marl.training.gif import COLOURS, Gif, evenly
 from ioa_marl.training.store import SeedFolder

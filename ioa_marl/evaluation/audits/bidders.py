@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ioa_marl.agents.base import Agent
 from ioa_marl.envs.core import Arrays, Game
 from ioa_marl.envs.vector import VectorGame
-from ioa_marl.evaluation.protocol import episode_groups, evaluation_config, evaluation_steps
+from ioa_marl.evaluation.playing import episode_groups, evaluation_config, evaluation_steps
 from ioa_marl.foundations.parameters import require
 from ioa_marl.foundations.seeds import EVALUATION_SEED
 

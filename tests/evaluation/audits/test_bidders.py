@@ -8,7 +8,7 @@ from ioa_marl.agents.baselines.random import RandomAgent, RandomConfig
 from ioa_marl.agents.baselines.scripted import ScriptedAgent, ScriptedConfig
 from ioa_marl.envs.second_bid.game import SecondBidGame
 from ioa_marl.envs.stackelberg.game import StackelbergGame
-from ioa_marl.evaluation import protocol
+from ioa_marl.evaluation import playing
 from ioa_marl.evaluation.audits import bidders as audit_bidders
 from ioa_marl.evaluation.audits.bidders import audited_members, best_constant_gain, bidders
 from ioa_marl.foundations.parameters import ParameterError
@@ -20,7 +20,7 @@ TRUTH = 5
 
 def scripted(game_class, config, role, policy, seeds=1, controlled_roles=None, **settings):
     probe = game_class(config, 1, controlled_roles or [role])
-    return protocol.make_agent(ScriptedAgent, ScriptedConfig(policy, settings), probe, [role], seeds)
+    return playing.make_agent(ScriptedAgent, ScriptedConfig(policy, settings), probe, [role], seeds)
 
 
 def station_rewards(config, episodes, first, bids):
@@ -92,7 +92,7 @@ def test_others_that_draw_their_actions_draw_the_same_with_and_without_the_devia
     config = SecondBidGame.make_config("paper", tasks=4, stations=3)
     controlled_roles = ["auctioneer", "station"]
     probe = SecondBidGame(config, 1, controlled_roles)
-    random = protocol.make_agent(RandomAgent, RandomConfig(), probe, ["auctioneer"], 1)
+    random = playing.make_agent(RandomAgent, RandomConfig(), probe, ["auctioneer"], 1)
     truthful = scripted(SecondBidGame, config, "station", "truthful", controlled_roles=controlled_roles)
     found = best_constant_gain(SecondBidGame, config, [random, truthful], controlled_roles, "station", 10, members=[0])
     assert found.gains.tolist() == [[0.0]]
@@ -102,8 +102,8 @@ def test_many_episodes_are_played_in_groups_with_the_same_result(monkeypatch):
     config = SecondBidGame.make_config("paper", tasks=2, stations=3)
     given = SecondBidGame, config, [scripted(SecondBidGame, config, "station", "multiplied")], ["station"], "station", 7
     whole = best_constant_gain(*given, members=[0])
-    monkeypatch.setattr(protocol, "LARGEST_BATCH", 4000)
-    assert len(protocol.episode_groups(*given[:2], ["station"], 7, 0)) > 1
+    monkeypatch.setattr(playing, "LARGEST_BATCH", 4000)
+    assert len(playing.episode_groups(*given[:2], ["station"], 7, 0)) > 1
     np.testing.assert_array_equal(best_constant_gain(*given, members=[0]).gains, whole.gains)
 
 

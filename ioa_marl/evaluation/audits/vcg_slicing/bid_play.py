@@ -13,7 +13,7 @@ from ioa_marl.agents.baselines.scripted import ScriptedAgent, ScriptedConfig
 from ioa_marl.envs.core import Arrays
 from ioa_marl.envs.vcg_slicing.config import VCGSlicingConfig
 from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
-from ioa_marl.evaluation.protocol import evaluation_config, make_agent
+from ioa_marl.evaluation.playing import evaluation_config, make_agent
 from ioa_marl.foundations.parameters import require
 from ioa_marl.foundations.seeds import EVALUATION_SEED
 

@@ -9,7 +9,7 @@ from ioa_marl.agents.baselines.random import RandomAgent, RandomConfig
 from ioa_marl.agents.baselines.scripted import ScriptedAgent, ScriptedConfig
 from ioa_marl.envs.vcg_slicing.config import VCGSlicingConfig
 from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
-from ioa_marl.evaluation import protocol
+from ioa_marl.evaluation import playing
 from ioa_marl.evaluation.audits.vcg_slicing import bid_play
 from ioa_marl.evaluation.audits.vcg_slicing import dual_currency as audit_dual_currency
 from ioa_marl.evaluation.audits.vcg_slicing.bid_play import play_bids
@@ -46,7 +46,7 @@ def constant(config, *profiles):
 
 
 def slices(agent_class, agent_config, config, seeds=1):
-    return protocol.make_agent(agent_class, agent_config, VCGSlicingGame(config, 1), ["slice"], seeds)
+    return playing.make_agent(agent_class, agent_config, VCGSlicingGame(config, 1), ["slice"], seeds)
 
 
 # --- play
@@ -272,7 +272,7 @@ def test_what_cannot_be_audited_is_named():
         play_bids(config, truth[0])
     with pytest.raises(ParameterError, match="episodes=0"):
         play_bids(config, truth, episodes=0)
-    bidder = protocol.make_agent(
+    bidder = playing.make_agent(
         ScriptedAgent, ScriptedConfig("truthful"), VCGSlicingGame(config, 1, ["vsp"]), ["vsp"], 1
     )
     with pytest.raises(ParameterError, match="allocator=vsp"):
