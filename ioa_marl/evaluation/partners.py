@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,22 +11,8 @@ from numpy.typing import NDArray
 from ioa_marl.agents.base import Agent
 from ioa_marl.agents.baselines.scripted import ScriptedAgent, ScriptedConfig
 from ioa_marl.envs.core import Game
+from ioa_marl.evaluation.columns import SAMPLED, SCORED, objective_columns
 from ioa_marl.evaluation.playing import can_sample, make_agent, play_episodes
-
-SCORED = "scored_"
-"""Prefix of a figure that is scored in a market with reference partners; the key of `Game.objectives` follows."""
-SAMPLED = "sampled_"
-"""Prefix of figures of the evaluation with sampled actions; the figure's name follows."""
-
-
-def objective_columns(game_class: type[Game]) -> dict[str, str]:
-    """Return for each key of `Game.objectives` the figure of an evaluation from which its score is made.
-
-    This is the metric itself or, among reference partners, the metric in the episodes that were played for this key.
-    """
-    if not game_class.reference_partners:
-        return dict(game_class.objectives)
-    return {key: SCORED + key for key in game_class.objectives}
 
 
 def scored_roles(game_class: type[Game], key: str) -> tuple[str, ...]:
@@ -133,8 +119,3 @@ def _figures(
         for key, metric in game_class.objectives.items():
             figures[SCORED + key] = play([*agents, *partners(game_class, config, key, seeds)])[metric]
     return figures
-
-
-def sampled_figures(figures: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
-    """Return the figures of the evaluation with sampled actions, under the names that they have without it."""
-    return {name.removeprefix(SAMPLED): values for name, values in figures.items() if name.startswith(SAMPLED)}

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from ioa_marl.agents.baselines.random import RandomAgent, RandomConfig
 from ioa_marl.agents.baselines.scripted import ScriptedAgent, ScriptedConfig
 from ioa_marl.envs.core import Game
-from ioa_marl.evaluation.partners import evaluate_agents, is_scored, objective_columns, sampled_figures
+from ioa_marl.evaluation.columns import objective_columns, sampled_figures
+from ioa_marl.evaluation.partners import evaluate_agents, is_scored
 from ioa_marl.evaluation.playing import evaluation_config, make_agent
 from ioa_marl.foundations.errors import UserError
 from ioa_marl.foundations.files import DamagedFileError, read_json, write_atomically

@@ -1,10 +1,13 @@
-"""Statistics over a few training seeds: interquartile mean, bootstrap intervals, probability of improvement.
+"""Statistics over a few training seeds.
+
+Interquartile mean, stratified bootstrap, probability of improvement, paired difference, performance profile.
 
 Definitions follow Agarwal et al., "Deep reinforcement learning at the edge of the statistical precipice" (2021).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +71,82 @@ def estimate(scores: ArrayLike, seed: int = 0) -> Estimate:
         rng=np.random.default_rng(plain_value(seed)),
     )  # fmt: skip
     return Estimate(point, float(result.confidence_interval.low), float(result.confidence_interval.high))
+
+
+def aggregate(scores_of_tasks: Sequence[ArrayLike], seed: int = 0) -> Estimate:
+    """Return the interquartile mean over all runs of several tasks, with a 95% stratified bootstrap interval.
+
+    The bootstrap resamples the seeds of each task separately, so that every resample has the same tasks.
+
+    Parameters
+    ----------
+    scores_of_tasks : sequence of array_like, shape (seeds,) each
+        Scores per training seed of each task; the numbers of seeds may differ.
+    seed : int, default 0
+        Seed of the resampling.
+    """
+    tasks = [np.asarray(scores, np.float64) for scores in scores_of_tasks]
+    point = float(interquartile_mean(np.concatenate(tasks)))
+    if min(map(len, tasks)) < 2 or np.isnan(point):
+        return Estimate(point, float("nan"), float("nan"))
+    generator = np.random.default_rng(plain_value(seed))
+    resampled = [task[generator.integers(len(task), size=(RESAMPLES, len(task)))] for task in tasks]
+    return _interval(point, interquartile_mean(np.concatenate(resampled, axis=1)))
+
+
+def paired_difference(ours: ArrayLike, theirs: ArrayLike, seed: int = 0) -> Estimate:
+    """Return the mean difference of two scores of the same training seeds, with a 95% bootstrap interval over seeds.
+
+    Both are evaluated on the same episodes and, in a market with instances, on the same instance. The difference of a
+    seed therefore varies less than the scores.
+
+    Parameters
+    ----------
+    ours, theirs : array_like, shape (seeds,)
+        Scores, those of the same seed at the same place.
+    seed : int, default 0
+        Seed of the resampling.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of seeds differ.
+    """
+    x, y = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    if x.shape != y.shape:
+        raise ValueError(
+            f"a paired difference needs the same seeds twice, not scores of shapes {x.shape} and {y.shape}"
+        )
+    difference = x - y
+    point = float(difference.mean())
+    if len(difference) < 2 or np.isnan(point):
+        return Estimate(point, float("nan"), float("nan"))
+    chosen = np.random.default_rng(plain_value(seed)).integers(len(difference), size=(RESAMPLES, len(difference)))
+    return _interval(point, difference[chosen].mean(axis=1))
+
+
+def _interval(point: float, resampled: NDArray[np.float64]) -> Estimate:
+    """Return an estimate with the percentile interval of its resamples, (resamples,)."""
+    low, high = np.quantile(resampled, [(1.0 - CONFIDENCE) / 2.0, (1.0 + CONFIDENCE) / 2.0])
+    return Estimate(point, float(low), float(high))
+
+
+def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> NDArray[np.float64]:
+    """Return the share of runs whose score is above each threshold: the empirical tail distribution.
+
+    Parameters
+    ----------
+    scores : array_like, shape (runs,)
+        Scores of the runs of one task, or of tasks with equally many runs. A score that is NaN is above nothing.
+    thresholds : array_like, shape (thresholds,)
+        Thresholds τ, in any order.
+
+    Returns
+    -------
+    ndarray of float64, shape (thresholds,)
+    """
+    x, tau = np.asarray(scores, np.float64), np.asarray(thresholds, np.float64)
+    return np.asarray((x[:, None] > tau[None, :]).mean(axis=0))
 
 
 def probability_of_improvement(ours: ArrayLike, theirs: ArrayLike) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ioa_marl import registry
+from ioa_marl.evaluation.columns import SAMPLED, objective_columns
 from ioa_marl.foundations.errors import UserError
 from ioa_marl.leaderboard.seeds import DAMAGED, DONE, SeedRow, on_scale
 from ioa_marl.leaderboard.text import first_line
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 MARKET, PROTOCOL, RUNNER, AGENTS = "versions.env", "versions.protocol", "versions.runner", "versions.agents."
 """Settings with the versions that a run was made with."""
 
-_REQUIRED = ("version", "objectives", "config_class", "board_metrics", "score_floor_name")
+_REQUIRED = ("version", "objectives", "reference_partners", "config_class", "board_metrics", "score_floor_name")
 
 
 def market_class(name: str) -> type[Game] | None:
@@ -61,9 +62,16 @@ class Installed:
                 return f"it has a score of {role}, which {row.env} does not score"
             if PROTOCOL not in row.settings or row.settings[PROTOCOL] != self._number(PROTOCOL, row):
                 continue
-            expected = on_scale(row, role, row.metrics.get(game.objectives[role], math.nan))
-            if not math.isclose(score, expected, rel_tol=1e-6, abs_tol=1e-6):
-                return f"its score of {role} is {score:.6g}, but its metrics and references give {expected:.6g}"
+            column = objective_columns(game)[role]
+            made = {"": (score, column)}
+            if role in row.sampled_scores:
+                made["sampled "] = (row.sampled_scores[role], SAMPLED + column)
+            for what, (value, name) in made.items():
+                expected = on_scale(row, role, row.metrics.get(name, math.nan))
+                if not math.isclose(value, expected, rel_tol=1e-6, abs_tol=1e-6):
+                    return (
+                        f"its {what}score of {role} is {value:.6g}, but its metrics and references give {expected:.6g}"
+                    )
         return ""
 
     def _versions(self, row: SeedRow) -> dict[str, str]:

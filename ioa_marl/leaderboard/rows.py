@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from ioa_marl.evaluation.columns import SAMPLED, objective_columns
 from ioa_marl.evaluation.statistics import (
     Estimate,
     estimate,
@@ -24,8 +25,6 @@ from ioa_marl.leaderboard.seeds import DONE, INTACT, SeedRow, on_scale, zero_of
 from ioa_marl.leaderboard.settings import Settings, SettingValue, flatten
 from ioa_marl.leaderboard.text import file_name, unique
 
-SCORED, SAMPLED = "scored_", "sampled_"
-"""Prefixes of figures, as in `ioa_marl.evaluation.partners`, which imports torch."""
 REFERENCES = {"optimum": "optimum", "constant": "best constant", "random": "random play"}
 """Keys in ``result.json`` and displayed names of the references of every board, usually the highest first."""
 
@@ -365,9 +364,9 @@ def _columns(env: str, role: str | None, runs: Sequence[Run]) -> tuple[str, tupl
         objective = game.objectives.get(role or "", "")
         shown = tuple(name for name in game.board_metrics if name in present)
         # Among reference partners another figure is scored than that of the joint play, which is shown beside it.
-        if objective and f"{SCORED}{role}" in present:
-            shown = tuple(dict.fromkeys((objective, *shown)))
-            objective = f"{SCORED}{role}"
+        column = objective_columns(game).get(role or "", "")
+        if column != objective and column in present:
+            objective, shown = column, tuple(dict.fromkeys((objective, *shown)))
     if not objective:
         objective = next((name for name in present if name.startswith("reward_")), "return")
     return objective, tuple(name for name in shown if name != objective)

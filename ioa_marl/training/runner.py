@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ioa_marl.agents.base import Agent, AgentContext
 from ioa_marl.envs.vector import VectorGame
 from ioa_marl.evaluation.audits.bidders import ConstantGain
-from ioa_marl.evaluation.partners import is_scored, objective_columns
+from ioa_marl.evaluation.columns import objective_columns
+from ioa_marl.evaluation.partners import is_scored
 from ioa_marl.evaluation.protocol import References, references, sampled_scores, scores
 from ioa_marl.foundations import checkpoint
 from ioa_marl.training.config import RunSpec

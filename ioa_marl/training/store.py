@@ -23,13 +23,12 @@ import pyarrow.parquet as pq
 import yaml
 from numpy.typing import NDArray
 
+from ioa_marl.evaluation.columns import SAMPLED
 from ioa_marl.foundations.checkpoint import LATEST
 from ioa_marl.foundations.errors import UserError
 from ioa_marl.foundations.files import DamagedFileError, check_readable, read_json, write_atomically
 from ioa_marl.training.integrity import RECORDS, REMEDY, check_row
 
-SAMPLED = "sampled_"
-"""Prefix of figures that only the last evaluation has; as in `ioa_marl.evaluation.partners`, which imports torch."""
 PACKAGES = (
     "numpy", "numba", "torch", "stable_baselines3", "gymnasium", "pettingzoo", "hydra-core",
 )  # fmt: skip
