@@ -25,7 +25,7 @@ from ioa_marl.envs.rendering import (
     spread,
     style_axes,
 )
-from ioa_marl.evaluation.statistics import estimate
+from ioa_marl.evaluation import statistics
 from ioa_marl.leaderboard.rows import Board, Reference
 from ioa_marl.leaderboard.text import in_figure, shortened
 
@@ -118,7 +118,7 @@ def learning_curves(board: Board, curves: Mapping[str, ScoreCurve]) -> Figure | 
         if curve.steps[-1] == 0:
             axes.axhline(row.score.value, color=_colour(i), linewidth=1.4, linestyle=":")
         else:
-            estimates = [estimate(column) for column in curve.scores.T]
+            estimates = [statistics.estimate(column) for column in curve.scores.T]
             low, high = np.array([e.low for e in estimates]), np.array([e.high for e in estimates])
             axes.fill_between(curve.steps, low, high, color=_colour(i), alpha=0.15, linewidth=0)
             middle = [e.value for e in estimates]
@@ -151,9 +151,8 @@ def performance_profile(board: Board) -> Figure | None:
     low, high = min(0.0, float(every.min())), max(1.0, float(every.max()))
     low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
     for i, row in rows:
-        ordered = np.sort(row.scores)
-        x = np.concatenate([[low], ordered, [high]])
-        share = np.concatenate([1.0 - np.arange(len(ordered) + 1) / len(ordered), [0.0]])
+        x = np.concatenate([[low], np.sort(row.scores), [high]])
+        share = statistics.performance_profile(row.scores, x)
         axes.step(
             x, share, where="post", color=_colour(i), linestyle=_dash(i), linewidth=2, label=_short(row.run.label)
         )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.agents.base import Agent
 from ioa_marl.agents.saved.description import whole
+from ioa_marl.evaluation.partners import is_scored
 from ioa_marl.evaluation.protocol import check_episodes, references, sampled_scores, scores
 from ioa_marl.foundations import checkpoint
 from ioa_marl.foundations.errors import ParameterError, UserError, one_line
@@ -215,15 +216,12 @@ def _compared(
 
 def _replayed(score: CheckpointScore, spec: RunSpec, result: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return the recorded and the replayed value of each entry that was played again."""
-    ends: dict[str, Any] = {
-        name: result.get(name) or None for name in ("references", "references_on_the_way") if name in result
-    }
-    if score.scores:
-        counts = {"references": spec.last_episodes, "references_on_the_way": spec.episodes_on_the_way}
+    counts = {"references": spec.last_episodes, "references_on_the_way": spec.episodes_on_the_way}
+    ends: dict[str, Any] = {name: {} for name in counts if name == "references" or name in result}
+    if is_scored(spec.game_class, spec.controlled_roles):
         ends = {
-            name: references(spec.game_class, spec.env_config, count, instance=spec.seeds[0]).as_dict()
-            for name, count in counts.items()
-            if name == "references" or name in result
+            name: references(spec.game_class, spec.env_config, counts[name], instance=spec.seeds[0]).as_dict()
+            for name in ends
         }
     replayed: dict[str, Any] = {"scores": score.scores, **ends, "metrics": score.metrics}
     if score.sampled_scores or "sampled_scores" in result:
