@@ -83,7 +83,7 @@ def ioa_marl(tmp_path, monkeypatch):
         ),
         (
             [*ALWAYS, "bugdet=5", "episodes=3", "env.byers=2"],
-            ["budget?", "evaluation.episodes?", "unknown key env.byers: did you mean"],
+            ["budget?", "evaluation.episodes or evaluation.final_episodes?", "unknown key env.byers: did you mean"],
         ),
         ([*ALWAYS, "budget=x", "num_envs=0", "seeds=-1"], ["budget=x", "num_envs=0", "seeds=-1"]),
         (

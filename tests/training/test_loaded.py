@@ -48,6 +48,11 @@ def result(spec, seed=0):
     return json.loads((spec.seed_folder(seed) / "result.json").read_text())
 
 
+def likeliest(result):
+    """Return the metrics of the likeliest actions, which alone a loaded policy plays."""
+    return {name: value for name, value in result["metrics"].items() if not name.startswith("sampled_")}
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Seed folders of runs in which stations and the auctioneer have learnt, by learner."""
@@ -61,7 +66,7 @@ def test_a_loaded_policy_does_what_the_checkpoint_does(name, trained, tmp_path):
     """With both roles loaded, every episode equals that of the original's evaluation."""
     again = run(tmp_path, agent=loaded(trained[name]), station=loaded(trained[name]))
     original = json.loads((trained[name] / "result.json").read_text())
-    assert result(again)["metrics"] == original["metrics"]
+    assert result(again)["metrics"] == likeliest(original)
     assert result(again)["env_steps"] == 0, "nothing learns, nothing is trained"
 
 
@@ -255,7 +260,7 @@ def test_a_policy_that_looks_at_other_roles_needs_them(tmp_path):
     both = {"mobile": True, "fixed": True}
     for name in ("sac", "mean_field_ac"):
         trained, again = play(name, **both)
-        assert result(again)["metrics"] == result(trained)["metrics"]
+        assert result(again)["metrics"] == likeliest(result(trained))
     assert result(play("sac")[1])["status"] == "done"
     with pytest.raises(UserError, match=r"a policy that looks at nobody else: mean_field_ac .* what fixed see"):
         play("mean_field_ac")
