@@ -86,8 +86,8 @@ class Game(ABC):
     """Roles of each key of `objectives` that is not a role itself but a group; needed with `reference_partners`."""
     reference_partners: ClassVar[Mapping[str, tuple[str, Mapping[str, Any]]]] = {}
     """For each role that is controlled by default the scripted policy, with its settings, that plays it while another
-    role is scored. If it is empty, all are scored in the play of all. The zero, the best constant action, and what `reference`
-    returns then hold among these partners as well."""
+    role is scored. The zero, the best constant action and what `reference` returns then hold among these partners as
+    well. If it is empty, all roles are scored in the play of all."""
     score_floor: ClassVar[Mapping[str, tuple[str, Mapping[str, Any]]]] = {}
     """Scripted policies, each with its settings, whose score is 0 by definition, by role. Roles without an entry play
     at random in the episodes that define the 0."""
@@ -388,7 +388,7 @@ class Game(ABC):
     ) -> dict[str, NDArray[np.float64]]:
         """Return the optimum or a bound of the metric of each objective, whose score is 1 by definition.
 
-        No policy can be better. A market that is `instanced` takes a fourth argument ``instances``, as `reset` does.
+        No policy can be better; in a market with `reference_partners`, no policy beside these. A market that is `instanced` takes a fourth argument ``instances``, as `reset` does.
 
         Parameters
         ----------

@@ -75,9 +75,8 @@ def _check_partners(case: Case, cls: type[Game], roles: Mapping[str, Role]) -> N
     case.ensure(grouped <= controlled, "objective_roles names roles that are not in default_controlled_roles")
     if not cls.reference_partners:
         return
-    case.ensure(
-        set(cls.reference_partners) == controlled, "reference_partners are not exactly those of default_controlled_roles"
-    )
+    complete = set(cls.reference_partners) == controlled
+    case.ensure(complete, "reference_partners are not exactly those of default_controlled_roles")
     for role, (policy, _) in cls.reference_partners.items():
         known = role in roles and policy in cls.scripted_policies(role)
         case.ensure(known, f"reference_partners: no policy {policy!r} of {role}")

@@ -55,7 +55,13 @@ def result_snapshot(game: Game, step: Step) -> Snapshot:
     return frame
 
 
-def play(case: Case, game: Game, episodes: int, scripted: Mapping[str, str] | None = None) -> Iterator[StepRecord]:
+def play(
+    case: Case,
+    game: Game,
+    episodes: int,
+    scripted: Mapping[str, str] | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Iterator[StepRecord]:
     """Play until every market has finished its episodes, and check the arrays of every step.
 
     Parameters
@@ -68,6 +74,8 @@ def play(case: Case, game: Game, episodes: int, scripted: Mapping[str, str] | No
         Number of episodes that every market finishes.
     scripted : mapping of str to str, optional
         Scripted policy of some roles; the other controlled roles play at random.
+    settings : mapping of str to mapping, optional
+        Settings of the scripted policies, by role.
 
     Yields
     ------
@@ -76,7 +84,8 @@ def play(case: Case, game: Game, episodes: int, scripted: Mapping[str, str] | No
     """
     observations, active = game.reset(case.seeds)  # with the default streams, which are those of the case
     _check_current(case, game, observations, active, 0)
-    policies = {role: game.scripted(name, role) for role, name in (scripted or {}).items()}
+    chosen = settings or {}
+    policies = {role: game.scripted(name, role, **chosen.get(role, {})) for role, name in (scripted or {}).items()}
     age, finished = np.zeros(game.num_envs, np.int64), np.zeros(game.num_envs, np.int64)
     yield StepRecord(0, {}, current_snapshot(game, observations, active), {}, age > 0, age)
     snapshots = [(a, a.copy()) for a in (*observations.values(), *active.values())]

@@ -8,6 +8,7 @@ from haggle import HaggleConfig, HaggleGame
 
 from ioa_marl.agents.baselines.random import RandomAgent, RandomConfig
 from ioa_marl.agents.baselines.scripted import ScriptedAgent, ScriptedConfig
+from ioa_marl.envs.testing import check_market
 from ioa_marl.envs.two_tier.game import TwoTierGame
 from ioa_marl.evaluation import external, protocol
 from ioa_marl.evaluation.partners import evaluate_agents
@@ -143,3 +144,31 @@ def test_what_leaders_do_changes_the_joint_play_of_an_auctioneer_and_not_its_sco
     assert not np.array_equal(one["auction_regret"], other["auction_regret"])
     np.testing.assert_array_equal(one["scored_auctioneer"], other["scored_auctioneer"])
     assert not np.array_equal(one["scored_fixed"], other["scored_fixed"])
+
+
+def test_check_market_holds_references_against_play_beside_the_partners():
+    check_market(Both, processes=False)
+
+    class TooLow(Both):
+        name = "haggle_too_low"
+
+        @classmethod
+        def reference(cls, config, seeds, streams, instances=None):
+            return {**super().reference(config, seeds, streams), "seller": np.full(len(seeds), 8.0)}
+
+    with pytest.raises(Exception, match="beats the reference of seller"):
+        check_market(TooLow, processes=False)
+
+
+def test_check_market_refuses_partners_that_are_not_there():
+    class Stranger(Both):
+        name = "haggle_stranger"
+        reference_partners: ClassVar = {"buyer": ("oracle", {}), "seller": ("native", {})}
+
+    class OneOnly(Both):
+        name = "haggle_one_only"
+        reference_partners: ClassVar = {"buyer": ("always", {})}
+
+    for game_class, what in ((Stranger, "no policy 'oracle' of buyer"), (OneOnly, "not exactly those of")):
+        with pytest.raises(Exception, match=f"reference_partners.* {what}"):
+            check_market(game_class, processes=False)

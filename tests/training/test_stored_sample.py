@@ -1,9 +1,9 @@
 """Stores that earlier versions wrote stay readable: small ones are kept here for good.
 
 As long as nothing that changes a number was raised, they also stay playable and done. ``with_last_episodes`` is of
-the versions of today; whoever raises one of them writes it again, with `COMMON` in place of the dots. The others stay as
-they are: ``with_checksums`` was written with the first version whose rows carry checksums, ``without_checksums`` with
-the one before, all by::
+the versions of today; whoever raises one of them writes it again, with `COMMON` in place of the dots. The others
+stay as they are. ``with_checksums`` was written with the first version whose rows carry checksums,
+``without_checksums`` with the one before. All were written by::
 
     ioa-marl train -m env=double_dutch agent=greedy,two_phase budget=24 runs=RUNS seeds=2 evaluation.points=2 \
         evaluation.episodes=3 num_envs=4
