@@ -388,7 +388,8 @@ class Game(ABC):
     ) -> dict[str, NDArray[np.float64]]:
         """Return the optimum or a bound of the metric of each objective, whose score is 1 by definition.
 
-        No policy can be better; in a market with `reference_partners`, no policy beside these. A market that is `instanced` takes a fourth argument ``instances``, as `reset` does.
+        No policy can be better; in a market with `reference_partners`, no policy beside these. A market that is
+        `instanced` takes a fourth argument ``instances``, as `reset` does.
 
         Parameters
         ----------
