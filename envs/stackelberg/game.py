@@ -245,7 +245,7 @@ class StackelbergGame(PhasedGame):
     infeasible: ClassVar[frozenset[str]] = frozenset({"literal"})
     default_controlled_roles: ClassVar[tuple[str, ...]] = LEADERS
     metric_names: tuple[str, ...] = StackelbergMetrics.names()
-    final_episodes: ClassVar[Mapping[str, int]] = {"metro": 50, "internet": 4}
+    final_episodes: ClassVar[Mapping[str, int]] = {"metro": 100, "internet": 3}
     objectives: ClassVar[Mapping[str, str]] = {"leaders": "nash_conv"}
     minimised: ClassVar[frozenset[str]] = frozenset({"leaders"})
     score_floor: ClassVar[Mapping[str, tuple[str, Mapping[str, Any]]]] = {

@@ -227,7 +227,7 @@ class VCGSlicingGame(PhasedGame):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     default_controlled_roles: ClassVar[tuple[str, ...]] = ("slice",)
     metric_names: tuple[str, ...] = Metrics.names()
-    final_episodes: ClassVar[Mapping[str, int]] = {"city": 80, "internet": 25}
+    final_episodes: ClassVar[Mapping[str, int]] = {"city": 150, "internet": 50}
     objectives: ClassVar[Mapping[str, str]] = {"slice": "welfare"}
     constant_baseline: ClassVar[Mapping[str, str]] = {"slice": "hold"}
     reward_settings: ClassVar[Mapping[str, Any]] = {"slice_reward": "utility", "reward_scale": 10.0}
