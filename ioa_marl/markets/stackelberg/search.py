@@ -99,16 +99,23 @@ def best_response(
     step, cap = params[0].deviation_step, params[0].price_cap
     last = scan.shape[0] - 1
     best = price[b, side, leader]
-    value, present = -math.inf, 0.0
-    for point in range(-1, last + 1):
-        own = best if point < 0 else min(point * step, cap)
+    present, _, _ = leader_profit(b, side, leader, best, state, price, params)
+    value = present
+    point = 0
+    while point <= last:
+        own = min(point * step, cap)
         profit, priced_load, buyers = leader_profit(b, side, leader, own, state, price, params)
         if profit > value:
             best, value = own, profit
-        if point < 0:
-            present = profit
-        else:
-            scan[point].profit, scan[point].priced_load, scan[point].buyers = profit, priced_load, buyers
+        scan[point].profit, scan[point].priced_load, scan[point].buyers = profit, priced_load, buyers
+        # No price up to ``own + (value − profit)/priced_load`` is better than the best one, so the grid points between
+        # are left out. Without a sale there is none at a higher price either.
+        ahead = last + 1 - point
+        if priced_load > 0.0:
+            ahead = max(1, int(min((value - profit) / (priced_load * step), float(ahead))))
+        for skipped in range(point + 1, min(point + ahead, last + 1)):
+            scan[skipped].profit, scan[skipped].priced_load, scan[skipped].buyers = -math.inf, 0.0, 0.0
+        point += ahead
     for point in range(last + 1):
         sides = _sides_to_refine(point, last, step, value, scan)
         if sides > 0:
