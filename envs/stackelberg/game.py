@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from ioa_marl.envs.core import Arrays, PolicyFactory, Role
 from ioa_marl.envs.phased import PhasedGame, check_common
 from ioa_marl.envs.spaces import unit_box
+from ioa_marl.envs.stackelberg.comparison import audit_round, metrics_of
 from ioa_marl.envs.stackelberg.policies import POLICIES
 from ioa_marl.foundations.compile import machine_code
 from ioa_marl.foundations.parameters import check_integer, require
 from ioa_marl.foundations.records import Record, plain_view
 from ioa_marl.markets.stackelberg import drivers
-from ioa_marl.markets.stackelberg.equilibrium import solve_batch
-from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE, MarketState
+from ioa_marl.markets.stackelberg.benchmarks import known_equilibria
+from ioa_marl.markets.stackelberg.kernels import MarketState
 from ioa_marl.markets.stackelberg.observations import (
     LEADER_FEATURES,
     LEADER_FEATURES_EXTENDED,
@@ -37,12 +38,8 @@ class _Solution(Record):
 
     solved: bool
     """Whether the equilibrium has been computed for these conditions."""
-    pure: bool
-    """Whether Algorithm 2 found a pure equilibrium."""
     on_grid: bool
     """Whether its prices were rounded to the grid."""
-    leader_profit: float
-    """Total profit of the leaders at its prices [units]."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +236,7 @@ class StackelbergGame(PhasedGame):
     """
 
     name: ClassVar[str] = "stackelberg"
-    version: ClassVar[int] = 0
+    version: ClassVar[int] = 1
     config_class: ClassVar[type[Any]] = StackelbergConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     infeasible: ClassVar[frozenset[str]] = frozenset({"literal"})
@@ -254,7 +251,8 @@ class StackelbergGame(PhasedGame):
     score_floor_name: ClassVar[Mapping[str, str]] = {"leaders": "cost plus 50%"}
     constant_baseline: ClassVar[Mapping[str, str]] = dict.fromkeys(LEADERS, "posted_pair")
     board_metrics: ClassVar[tuple[str, ...]] = (
-        "relative_nash_conv", "leader_profit", "relative_profit", "follower_welfare", "price_distance",
+        "relative_nash_conv", "profit_gain", "monopoly_at_cap", "leader_profit", "relative_profit", "follower_welfare",
+        "price_distance",
     )  # fmt: skip
     policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
     instanced: ClassVar[bool] = True
@@ -340,6 +338,8 @@ class StackelbergGame(PhasedGame):
                 np.divide(profit, self._scale[side], out=rewards[role], where=mask[:, None], casting="same_kind")
         if "wireless" in rewards:
             np.copyto(rewards["wireless"], market.utility, where=mask[:, None], casting="same_kind")
+        if self.full_metrics:
+            audit_round(config, market, mask)
         if config.dynamics:
             running = mask & ~terminated
             drivers.refresh_markets(market, self.params, running)
@@ -366,11 +366,8 @@ class StackelbergGame(PhasedGame):
         """Compute the equilibria of the markets ``mask`` that have not been computed yet."""
         new = mask & (self._solutions["solved"] == 0)
         if new.any():
-            prices, is_pure, result = solve_batch(self.config, self.market, new)
-            _, _, _, leader_profit = result.T
-            self._equilibrium[new] = prices[new]
-            self._solutions["leader_profit"][new] = leader_profit[new]
-            self._solutions["pure"][new] = is_pure[new]
+            for b, equilibria in known_equilibria(self.config, self.market, new).items():
+                self._equilibrium[b] = equilibria.prices
             self._solutions["solved"][new] = True
             self._solutions["on_grid"][new] = False
 
@@ -388,41 +385,8 @@ class StackelbergGame(PhasedGame):
 
     def write_metrics(self, mask: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
         """Write metrics and ledger of the episodes that end; see `PhasedGame.write_metrics`."""
-        market = self.market
-        ledger[mask] = market.accounts[mask]
-        rounds = np.maximum(market.round, 1)
-        welfare, profit = market.totals["follower_welfare"] / rounds, market.totals["leader_profit"] / rounds
-        purchases, tasks = market.totals["purchases"] / rounds, market.totals["tasks"] / rounds
-        values = StackelbergMetrics.zeros(self.num_envs)
-        plain_view(values).fill(np.nan)
-        values["leader_profit"] = profit
-        values["follower_welfare"] = welfare
-        values["social_welfare"] = profit + welfare
-        values["participation"] = purchases / np.maximum(tasks, 1e-9)
-        if self.full_metrics:
-            self._solve(mask)
-            nash_conv = np.zeros(self.num_envs)
-            drivers.nash_conv_of_markets(
-                market, self.params, mask, market.price, self.config.scan(), np.zeros_like(market.price), nash_conv
-            )
-            equilibrium_profit = self._solutions["leader_profit"]
-            positive = equilibrium_profit > 1e-9
-            divisor = np.where(positive, equilibrium_profit, 1.0)
-            values["nash_conv"] = nash_conv
-            values["relative_nash_conv"] = np.where(positive, nash_conv / divisor, 0.0)
-            values["relative_profit"] = np.where(positive, profit / divisor, 0.0)
-            values["price_distance"] = self._distance()
-            values["pure_equilibrium"] = self._solutions["pure"]
-        metrics[mask] = plain_view(values)[mask]
-
-    def _distance(self) -> NDArray[np.float64]:
-        """Return the mean distance of the posted prices from the equilibrium's [units/Mbit], shape (batch,)."""
-        config = self.config
-        distances = np.abs(self.market.price - self._equilibrium)
-        mobile, fixed = distances[:, MOBILE, : config.mobile], distances[:, FIXED, : config.fixed]
-        total = mobile.sum(axis=1) + fixed.sum(axis=1)
-        distance: NDArray[np.float64] = total / (config.mobile + config.fixed)
-        return distance
+        ledger[mask] = self.market.accounts[mask]
+        metrics[mask] = plain_view(metrics_of(self.market))[mask]
 
     def state(self) -> NDArray[np.float32]:
         """Return round, prices, unit costs, loads sold of all leaders, shares and purchases of all wireless agents.

@@ -5,6 +5,9 @@ from .equilibrium import (
     Equilibrium as Equilibrium,
 )
 from .equilibrium import (
+    JointMaximum as JointMaximum,
+)
+from .equilibrium import (
     NashConv as NashConv,
 )
 from .equilibrium import (
@@ -20,10 +23,19 @@ from .equilibrium import (
     follower_utilities as follower_utilities,
 )
 from .equilibrium import (
+    joint_maxima as joint_maxima,
+)
+from .equilibrium import (
     latencies as latencies,
 )
 from .equilibrium import (
+    maximise_joint_profit as maximise_joint_profit,
+)
+from .equilibrium import (
     nash_conv as nash_conv,
+)
+from .equilibrium import (
+    search_batch as search_batch,
 )
 from .equilibrium import (
     solve_batch as solve_batch,

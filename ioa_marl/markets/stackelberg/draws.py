@@ -173,6 +173,10 @@ def _clear_episode(b: int, state: MarketState, params: Array) -> None:
         state.accounts[b, account] = 0.0
     totals: EpisodeTotals = state.totals[b]
     totals.follower_welfare, totals.leader_profit, totals.purchases, totals.tasks = 0.0, 0.0, 0.0, 0.0
+    totals.nash_conv, totals.last_nash_conv, totals.audited = 0.0, 0.0, 0.0
+    totals.compared, totals.compared_profit, totals.equilibrium_profit = 0.0, 0.0, 0.0
+    totals.price_distance, totals.pure, totals.equilibria = 0.0, 0.0, 0.0
+    totals.gain, totals.room, totals.at_cap = 0.0, 0.0, 0.0
     state.round[b] = 0
 
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets.stackelberg.draws import open_episode, open_round
 from ioa_marl.markets.stackelberg.follower import latency, net_utility
+from ioa_marl.markets.stackelberg.iteration import Trial, find_equilibria
+from ioa_marl.markets.stackelberg.joint import maximise_joint_profit
 from ioa_marl.markets.stackelberg.kernels import (
     FIXED,
     MOBILE,
@@ -28,8 +30,8 @@ from ioa_marl.markets.stackelberg.kernels import (
     settle,
     shape_followers,
 )
-from ioa_marl.markets.stackelberg.records import Deviation, Solution
-from ioa_marl.markets.stackelberg.search import best_response, iterate_prices, nash_conv
+from ioa_marl.markets.stackelberg.records import Deviation
+from ioa_marl.markets.stackelberg.search import best_response, nash_conv
 
 
 @kernel
@@ -138,24 +140,25 @@ def best_responses(
 
 @kernel
 def solve_markets(
-    state: MarketState,
-    params: Array,
-    mask: Array,
-    price: Array,
-    previous: Array,
-    lowest_price: Array,
-    scan: Array,
-    solutions: Array,
+    state: MarketState, params: Array, mask: Array, trial: Trial, scan: Array, gain: Array, solutions: Array
 ) -> None:
-    """Run Algorithm 2 in the markets ``mask``, and write into ``solutions``, `Solution` (batch,), how it ended.
+    """Search equilibria in the markets ``mask``; see `iteration.find_equilibria`."""
+    for b in range(mask.shape[0]):
+        if mask[b]:
+            find_equilibria(b, state, params, trial, scan, gain, solutions)
 
-    ``price``, ``previous`` and ``lowest_price`` are float64 (batch, 2, leaders); see `iterate_prices`.
+
+@kernel
+def joint_profits(
+    state: MarketState, params: Array, mask: Array, price: Array, base: Array, best: Array, profit: Array, at_cap: Array
+) -> None:
+    """Write the largest joint profit [units] and the share of sellers at the cap there; both float64 (batch,).
+
+    The other arrays are those of `joint.maximise_joint_profit`.
     """
     for b in range(mask.shape[0]):
         if mask[b]:
-            converged, rounds, lowest = iterate_prices(b, state, params, price, previous, lowest_price, scan)
-            solution: Solution = solutions[b]
-            solution.converged, solution.rounds, solution.nash_conv = converged, rounds, lowest
+            profit[b], at_cap[b] = maximise_joint_profit(b, state, price, base, best, params)
 
 
 @kernel

@@ -1,14 +1,16 @@
 """Exact answers, best responses, equilibria and NashConv of a Stackelberg market, as plain functions.
 
 Each function works on a copy of one market of a batch. Algorithms 1 and 2 are those of Section V-A of "Hybrid
-Stackelberg Game and Diffusion-based Auction for Two-tier Agentic AI Task Offloading in Internet of Agents", with two
-repairs: they return the best of all prices tried, not the last one, and they report prices that do not converge,
-since convergence is not guaranteed.
+Stackelberg Game and Diffusion-based Auction for Two-tier Agentic AI Task Offloading in Internet of Agents", with three
+repairs: they return the best of all prices tried, not the last one; prices at rest are an equilibrium only if their
+NashConv is within tolerance; and several starts are tried, since convergence is not guaranteed and equilibria may be
+several.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from ioa_marl.foundations.parameters import ParameterError, require
 from ioa_marl.foundations.records import plain_view
 from ioa_marl.markets.stackelberg import drivers
+from ioa_marl.markets.stackelberg.iteration import make_trial
 from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE, MarketState
 from ioa_marl.markets.stackelberg.params import LEADERS, StackelbergParams
 from ioa_marl.markets.stackelberg.records import Deviation, Solution
@@ -78,22 +81,53 @@ class NashConv:
 
 @dataclass(frozen=True)
 class Equilibrium:
-    """Result of Algorithm 2: its prices of lowest NashConv, and the outcome at these prices."""
+    """Result of the search for equilibria, and the outcome at its prices."""
 
     converged: bool
-    """Whether the prices converged."""
+    """Whether the prices are an equilibrium: NashConv is at most ``nash_tolerance`` times the leaders' total profit."""
     rounds: int
-    """Number of rounds of the algorithm."""
+    """Number of rounds of the first try, Algorithm 2 from the given start."""
     mobile_prices: NDArray[np.float64]
-    """Unit price of each mobile agent [units/Mbit], shape (mobile,)."""
+    """Unit price of each mobile agent [units/Mbit], shape (mobile,).
+
+    Of several equilibria it is the one of lowest total profit; without one, it is the prices of lowest NashConv.
+    """
     fixed_prices: NDArray[np.float64]
     """Unit price of each fixed agent [units/Mbit], shape (fixed,)."""
     nash_conv: float
     """NashConv at these prices [units]."""
     outcome: Outcome
     """Shares, utilities and profits at these prices."""
-    label: str
-    """``pure equilibrium`` or ``none found``."""
+    tries: int
+    """Number of tries: Algorithm 2 from several starts and, where it found nothing, damped best responses."""
+    equilibria: tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]
+    """Prices of the mobile and of the fixed agents [units/Mbit] at each different equilibrium that was found."""
+
+    @property
+    def label(self) -> str:
+        """``pure equilibrium``, with the number of those found, or ``none found`` with what was tried."""
+        if self.converged:
+            several = len(self.equilibria)
+            return PURE if several == 1 else f"{PURE}, the one of lowest profit of {several} that were found"
+        profit = self.outcome.leader_profit
+        relative = f" ({self.nash_conv / profit:.2%} of total profit)" if profit > 0.0 else ""
+        return f"{NONE_FOUND}: lowest NashConv {self.nash_conv:.4g}{relative} after {self.tries} tries"
+
+
+@dataclass(frozen=True)
+class JointMaximum:
+    """The prices at which all leaders together earn most."""
+
+    mobile_prices: NDArray[np.float64]
+    """Unit price of each mobile agent [units/Mbit], shape (mobile,)."""
+    fixed_prices: NDArray[np.float64]
+    """Unit price of each fixed agent [units/Mbit], shape (fixed,)."""
+    profit: float
+    """Total profit of the leaders [units]."""
+    at_cap: float
+    """Share of the leaders with a sale whose price is ``price_cap``."""
+    is_lower_bound: bool
+    """Whether the profit is only a lower bound: with more than two leaders the search is not exhaustive."""
 
 
 def _alone(market: MarketState, index: int) -> MarketState:
@@ -238,12 +272,12 @@ def nash_conv(
 def solve_equilibrium(
     params: StackelbergParams, market: MarketState, start: float | None = None, index: int = 0
 ) -> Equilibrium:
-    """Run Algorithm 2: the two sides answer each other's prices in turn until no price moves.
+    """Search equilibria by Algorithm 2 from several starts and, if there is none yet, by damped best responses.
 
     Parameters
     ----------
     start : float, optional
-        Initial unit price of every leader [units/Mbit]. Default: half of ``price_cap``.
+        Initial unit price of every leader in the first try [units/Mbit]. Default: half of ``price_cap``.
     params, market, index
         See `answer_to`.
 
@@ -253,18 +287,62 @@ def solve_equilibrium(
     """
     first = 0.5 * params.price_cap if start is None else start
     prices = _prices(params, first, first)
-    lowest_prices, is_pure, result = solve_batch(params, _alone(market, index), _ONE, prices)
-    converged, rounds, lowest, _ = result[0]
-    mobile, fixed = _split(params, lowest_prices)
+    chosen, found, solutions = search_batch(params, _alone(market, index), _ONE, prices)
+    solution = solutions[0]
+    mobile, fixed = _split(params, chosen)
     return Equilibrium(
-        converged=bool(converged),
-        rounds=int(rounds),
+        converged=bool(solution.converged),
+        rounds=int(solution.rounds),
         mobile_prices=mobile,
         fixed_prices=fixed,
-        nash_conv=float(lowest),
+        nash_conv=float(solution.nash_conv),
         outcome=answer_to(params, market, mobile, fixed, index),
-        label=PURE if is_pure[0] else NONE_FOUND,
+        tries=int(solution.tries),
+        equilibria=tuple(_split(params, found[:, k]) for k in range(int(solution.equilibria))),
     )
+
+
+def maximise_joint_profit(params: StackelbergParams, market: MarketState, index: int = 0) -> JointMaximum:
+    """Return the prices at which all leaders together earn most, by enumeration or, with more than two, by ascent.
+
+    Parameters
+    ----------
+    params, market, index
+        See `answer_to`.
+
+    Returns
+    -------
+    JointMaximum
+    """
+    prices, profit, at_cap = joint_maxima(params, _alone(market, index), _ONE)
+    mobile, fixed = _split(params, prices)
+    return JointMaximum(mobile, fixed, float(profit[0]), float(at_cap[0]), params.mobile + params.fixed > 2)
+
+
+def joint_maxima(
+    params: StackelbergParams, market: MarketState, mask: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Search the largest joint profit of the leaders in the markets ``mask`` of a batch.
+
+    Parameters
+    ----------
+    params, market, mask
+        See `solve_batch`.
+
+    Returns
+    -------
+    prices : ndarray of float64, shape (batch, 2, leaders)
+        Unit prices [units/Mbit].
+    profit : ndarray of float64, shape (batch,)
+        Total profit of the leaders at these prices [units]: the maximum of two leaders, a lower bound among more.
+    at_cap : ndarray of float64, shape (batch,)
+        Share of the leaders with a sale whose price is ``price_cap``.
+    """
+    best, batch = np.zeros_like(market.price), len(mask)
+    profit, at_cap = np.zeros(batch), np.zeros(batch)
+    scratch = np.zeros_like(best), np.zeros_like(best)
+    drivers.joint_profits(market, params.record(), mask, *scratch, best, profit, at_cap)
+    return best, profit, at_cap
 
 
 def solve_batch(
@@ -273,7 +351,7 @@ def solve_batch(
     mask: NDArray[np.bool_],
     start: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
-    """Run Algorithm 2 in the markets ``mask`` of a batch, with their current conditions.
+    """Search equilibria in the markets ``mask`` of a batch, with their current conditions; see `solve_equilibrium`.
 
     Parameters
     ----------
@@ -284,27 +362,42 @@ def solve_batch(
     mask : ndarray of bool, shape (batch,)
         Markets to solve.
     start : ndarray of float64, shape (batch, 2, leaders), optional
-        Initial unit prices [units/Mbit], which are overwritten. Default: half of ``price_cap``.
+        Initial unit prices of the first try [units/Mbit], which are overwritten. Default: half of ``price_cap``.
 
     Returns
     -------
     prices : ndarray of float64, shape (batch, 2, leaders)
-        Unit prices of lowest NashConv [units/Mbit].
+        Unit prices [units/Mbit] of the equilibrium of lowest total profit; without one, those of lowest NashConv.
     is_pure : ndarray of bool, shape (batch,)
         Whether they are a pure equilibrium: NashConv is within ``nash_tolerance`` of total profit.
-    result : ndarray of float64, shape (batch, 4)
-        The fields of `Solution`: whether prices converged, rounds, NashConv and total leader profit [units].
+    result : ndarray of float64, shape (batch, 6)
+        The fields of `Solution`.
+    """
+    prices, _, solutions = search_batch(params, market, mask, start)
+    return prices, solutions["converged"] > 0.0, plain_view(solutions)
+
+
+def search_batch(
+    params: StackelbergParams,
+    market: MarketState,
+    mask: NDArray[np.bool_],
+    start: NDArray[np.float64] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[Any]]:
+    """Search equilibria in the markets ``mask`` of a batch; see `solve_batch`.
+
+    Returns
+    -------
+    prices : ndarray of float64, shape (batch, 2, leaders)
+        See `solve_batch`.
+    found : ndarray of float64, shape (batch, most, 2, leaders)
+        Unit prices of all different equilibria that were found [units/Mbit]; zero beyond their number.
+    solutions : ndarray of Solution, shape (batch,)
+        How the search ended.
     """
     prices = np.full(market.price.shape, 0.5 * params.price_cap) if start is None else start
-    record = params.record()
-    lowest_prices, solutions = np.zeros_like(prices), Solution.zeros(len(mask))
-    drivers.solve_markets(market, record, mask, prices, np.zeros_like(prices), lowest_prices, params.scan(), solutions)
-    profits = np.zeros_like(prices)
-    drivers.profits_of_markets(market, record, mask, lowest_prices, profits)
-    total = profits.sum(axis=(1, 2))
-    solutions["leader_profit"] = total
-    is_pure = solutions["nash_conv"] <= params.nash_tolerance * np.maximum(total, 0.0) + 1e-9
-    return lowest_prices, is_pure, plain_view(solutions)
+    trial, solutions = make_trial(prices), Solution.zeros(len(mask))
+    drivers.solve_markets(market, params.record(), mask, trial, params.scan(), np.zeros_like(prices), solutions)
+    return trial.best, trial.found, solutions
 
 
 def latencies(params: StackelbergParams, market: MarketState, shares: ArrayLike, index: int = 0) -> NDArray[np.float64]:

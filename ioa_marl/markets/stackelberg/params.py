@@ -37,7 +37,8 @@ MOST_EFFICIENCY = 64.0
 """Largest spectral efficiency [bit/s/Hz] that is accepted; 2 to this power is still an exact number."""
 _SAME_IN_RECORD = (
     "wireless", "mobile", "fixed", "rounds", "congestion", "dynamics", "max_tasks", "max_iterations", "price_cap",
-    "deviation_step", "deviation_tolerance", "price_tolerance", "spread", "workload", "upload_time", "tolerable_delay",
+    "deviation_step", "deviation_tolerance", "price_tolerance", "nash_tolerance", "spread",
+    "workload", "upload_time", "tolerable_delay",
     "mobile_energy", "fixed_energy", "cycles_per_mbit", "mobile_speed", "fixed_speed", "aerial_speed", "aerial_share",
     "mobility_weight", "mobility_offset", "lowest_idle", "velocity", "velocity_deviation", "velocity_range", "memory",
     "shadowing", "fading_limit", "arrivals",

@@ -35,7 +35,9 @@ class StackelbergRecord(Record):
     deviation_tolerance: float
     """Width of the bracket at which the refinement of a best price stops [units/Mbit]."""
     price_tolerance: float
-    """Largest change of prices that have converged [units/Mbit]."""
+    """Largest change of prices in the last round of Algorithm 2 [units/Mbit]."""
+    nash_tolerance: float
+    """Largest NashConv of an equilibrium, relative to the leaders' total profit."""
     spread: float
     """Relative half-width of the quantities that differ between agents."""
     workload: float
@@ -170,6 +172,30 @@ class EpisodeTotals(Record):
     """Number of purchases."""
     tasks: float
     """Number of wireless agents with a task, summed over the rounds."""
+    nash_conv: float
+    """Sum of the NashConv of the rounds [units]; this and what follows is added where rounds are audited."""
+    last_nash_conv: float
+    """NashConv of the last round [units]."""
+    audited: float
+    """Number of rounds whose NashConv is in the sum."""
+    compared: float
+    """Number of rounds that were compared with equilibria; the sums that follow are over these."""
+    compared_profit: float
+    """Total profit of the leaders [units]."""
+    equilibrium_profit: float
+    """Total profit of the leaders at the equilibrium of lowest profit, or at the prices of lowest NashConv [units]."""
+    price_distance: float
+    """Mean distance of the prices from the nearest equilibrium [units/Mbit]."""
+    pure: float
+    """Number of rounds with an equilibrium."""
+    equilibria: float
+    """Number of different equilibria that were found."""
+    gain: float
+    """Total profit less that in equilibrium [units], over rounds in which the profit gain is defined."""
+    room: float
+    """Largest joint profit less that in equilibrium [units], over the same rounds."""
+    at_cap: float
+    """Share of the sellers whose price is at the cap where the joint profit is largest."""
 
 
 class GridPoint(Record):
@@ -195,36 +221,48 @@ class Deviation(Record):
 
 
 class Solution(Record):
-    """How Algorithm 2 ended in one market."""
+    """How the search for equilibria ended in one market."""
 
     converged: float
-    """1 if the prices converged."""
+    """1 if an equilibrium was found, that is, prices whose NashConv is within tolerance."""
     rounds: float
-    """Number of rounds of the algorithm."""
+    """Number of rounds of the first try, Algorithm 2 from the given start."""
     nash_conv: float
-    """Lowest NashConv of a round's prices [units]."""
+    """NashConv of the prices [units]: of the equilibrium of lowest total profit, or the lowest one of all tries."""
     leader_profit: float
     """Total profit of the leaders at these prices [units]."""
+    equilibria: float
+    """Number of different equilibria that were found."""
+    tries: float
+    """Number of tries: starts of Algorithm 2, and damped best responses."""
 
 
 class StackelbergMetrics(Record):
     """Metrics of an episode; see `StackelbergGame`."""
 
     nash_conv: float
-    """Sum of the leaders' gains by deviating alone from the last prices [units]."""
+    """Mean over the rounds of the sum of the leaders' gains by deviating alone [units]."""
+    last_nash_conv: float
+    """The same in the last round [units]."""
     relative_nash_conv: float
     """NashConv over the leaders' total profit in equilibrium."""
     leader_profit: float
     """Total profit of the leaders per round [units]."""
     relative_profit: float
-    """Total profit of the leaders over that in equilibrium."""
+    """Total profit of the leaders over that at the equilibrium of lowest profit."""
+    profit_gain: float
+    """Total profit on a scale from the equilibrium's (0) to the largest joint profit (1)."""
+    monopoly_at_cap: float
+    """Share of the sellers whose price is at the cap where the joint profit is largest."""
     follower_welfare: float
     """Total utility of the wireless agents per round [units]."""
     social_welfare: float
     """Total utility and total profit together per round [units]."""
     price_distance: float
-    """Mean distance of the last prices from the equilibrium's [units/Mbit]."""
+    """Mean distance of the prices from the nearest equilibrium [units/Mbit]."""
     participation: float
     """Share of wireless agents with a task that buy."""
     pure_equilibrium: float
-    """1 if Algorithm 2 found a pure equilibrium."""
+    """Share of the compared rounds in which a pure equilibrium was found."""
+    equilibria: float
+    """Mean number of different equilibria that were found."""

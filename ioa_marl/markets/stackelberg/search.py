@@ -1,9 +1,9 @@
-"""Kernels that search prices in a Stackelberg market: best responses, NashConv and alternating best responses.
+"""Kernels that search the best price of one leader in a Stackelberg market, and the NashConv of given prices.
 
 Common arguments are those of `kernels`; ``price`` is float64 (batch, 2, leaders) [units/Mbit], and ``scan`` is scratch
 of a search, `GridPoint` (grid points,).
 
-Source: Section V-A, Algorithms 1 and 2, of "Hybrid Stackelberg Game and Diffusion-based Auction for Two-tier Agentic AI
+Source: Section V-A, Algorithm 1, of "Hybrid Stackelberg Game and Diffusion-based Auction for Two-tier Agentic AI
 Task Offloading in Internet of Agents".
 """
 
@@ -12,8 +12,7 @@ from __future__ import annotations
 import math
 
 from ioa_marl.foundations.compile import kernel
-from ioa_marl.markets.stackelberg.kernels import MOBILE, Array, MarketState, leader_count, leader_profit
-from ioa_marl.markets.stackelberg.records import StackelbergRecord
+from ioa_marl.markets.stackelberg.kernels import Array, MarketState, leader_count, leader_profit
 
 GOLDEN = 0.6180339887498949
 """The golden section (√5 − 1)/2."""
@@ -138,56 +137,3 @@ def nash_conv(b: int, state: MarketState, price: Array, params: Array, scan: Arr
             gain[b, side, leader] = value - present
             total += value - present
     return total
-
-
-@kernel
-def iterate_prices(
-    b: int, state: MarketState, params: Array, price: Array, previous: Array, lowest_price: Array, scan: Array
-) -> tuple[bool, int, float]:
-    """Run Algorithm 2: mobile and fixed agents post best responses to each other in turn until prices converge.
-
-    No two leaders of one side compete for a wireless agent, so all leaders of a side move at once. After a round the
-    fixed agents have nothing to gain, so the gains of the mobile agents in the next round are the NashConv of the
-    prices before it.
-
-    Parameters
-    ----------
-    price : ndarray of float64, shape (batch, 2, leaders)
-        Initial prices [units/Mbit]; overwritten.
-    previous : ndarray of float64, shape (batch, 2, leaders)
-        Scratch.
-    lowest_price : ndarray of float64, shape (batch, 2, leaders)
-        Becomes the prices of lowest NashConv among all rounds [units/Mbit].
-
-    Returns
-    -------
-    converged : bool
-    rounds : int
-    nash_conv : float
-        NashConv of ``lowest_price`` [units].
-    """
-    p: StackelbergRecord = params[0]
-    lowest, converged, rounds = math.inf, False, 0
-    leaders = price.shape[2]
-    while True:
-        change, regret = 0.0, 0.0
-        for side in range(2):
-            for leader in range(leaders):
-                previous[b, side, leader] = price[b, side, leader]
-        closing = converged or rounds == p.max_iterations
-        for side in range(1 if closing else 2):
-            for leader in range(leader_count(side, params)):
-                own, value, present = best_response(b, side, leader, state, price, params, scan)
-                if side == MOBILE:
-                    regret += value - present
-                change = max(change, abs(own - price[b, side, leader]))
-                price[b, side, leader] = own
-            if side == MOBILE and rounds > 0 and regret < lowest:
-                lowest = regret
-                for s in range(2):
-                    for leader in range(leaders):
-                        lowest_price[b, s, leader] = previous[b, s, leader]
-        if closing:
-            return converged, rounds, lowest
-        rounds += 1
-        converged = change <= p.price_tolerance

@@ -7,7 +7,12 @@ import pytest
 
 from ioa_marl.envs.stackelberg.game import LEADERS, StackelbergGame
 from ioa_marl.foundations.parameters import ParameterError
-from ioa_marl.markets.stackelberg.equilibrium import answer_to, nash_conv, solve_equilibrium
+from ioa_marl.markets.stackelberg.equilibrium import (
+    answer_to,
+    maximise_joint_profit,
+    nash_conv,
+    solve_equilibrium,
+)
 from ioa_marl.markets.stackelberg.params import draw_markets
 from ioa_marl.markets.stackelberg.references import best_posted_pair
 
@@ -33,7 +38,9 @@ def mean_nash_conv(policy, preset="city", n=40, settings=None, **changes):
 
 def test_rewards_and_metrics_are_those_of_the_market_at_the_posted_prices():
     game = make()
-    config, market = game.config, draw_markets(game.config, [0], [0], [3])
+    config, market, regrets, apart = game.config, draw_markets(game.config, [0], [0], [3]), [], []
+    found = solve_equilibrium(config, market)
+    assert len(found.equilibria) == 1
     for round_ in range(config.rounds):
         indices = {role: np.full((1, 3), 8 + 4 * side + round_ % 3) for side, role in enumerate(LEADERS)}
         step = game.step(indices)
@@ -42,16 +49,60 @@ def test_rewards_and_metrics_are_those_of_the_market_at_the_posted_prices():
         # 40 Mbit are the mean load in a leader's reach.
         assert step.rewards["mobile"][0] == pytest.approx(outcome.mobile_profits / 40, rel=1e-6)
         assert step.rewards["fixed"][0] == pytest.approx(outcome.fixed_profits / 40, rel=1e-6)
+        regrets.append(nash_conv(config, market, *prices).total)
+        apart += [np.abs(found.mobile_prices - prices[0]), np.abs(found.fixed_prices - prices[1])]
     metrics = {name: float(values[0]) for name, values in step.metrics.items()}
-    assert metrics["nash_conv"] == pytest.approx(nash_conv(config, market, *prices).total)
-    found = solve_equilibrium(config, market)
+    assert metrics["nash_conv"] == pytest.approx(np.mean(regrets))
+    assert metrics["last_nash_conv"] == pytest.approx(regrets[-1])
+    assert regrets[-1] != pytest.approx(np.mean(regrets), rel=0.01)
     profit = found.outcome.leader_profit
     assert metrics["relative_nash_conv"] == pytest.approx(metrics["nash_conv"] / profit)
     assert metrics["relative_profit"] == pytest.approx(metrics["leader_profit"] / profit)
-    apart = [np.abs(found.mobile_prices - prices[0]), np.abs(found.fixed_prices - prices[1])]
+    joint = maximise_joint_profit(config, market).profit
+    assert metrics["profit_gain"] == pytest.approx((metrics["leader_profit"] - profit) / (joint - profit))
     assert metrics["price_distance"] == pytest.approx(np.mean(apart))
-    assert metrics["pure_equilibrium"] == (found.label == "pure equilibrium")
+    assert metrics["pure_equilibrium"] == 1.0
     assert metrics["social_welfare"] == pytest.approx(metrics["leader_profit"] + metrics["follower_welfare"])
+
+
+def test_a_cartel_that_ends_in_equilibrium_is_not_forgiven():
+    # The cap in 19 rounds and the equilibrium in the last one: the last prices alone would have a score near 1.
+    game = make("paper", action="box")
+    oracle = {role: game.scripted("oracle", role) for role in LEADERS}
+    for _ in range(19):
+        game.step({role: np.ones((1, 1, 1)) for role in LEADERS})
+    step = game.step({role: act() for role, act in oracle.items()})
+    zero = mean_nash_conv("cost_plus", "paper", n=1)
+    assert step.metrics["last_nash_conv"][0] < 0.01 * zero
+    assert step.metrics["nash_conv"][0] > 10 * zero
+    assert 0.8 < step.metrics["profit_gain"][0] < 1.0
+
+
+def test_profit_gain_is_zero_in_equilibrium_and_not_a_number_where_none_was_found():
+    step = play(make("paper", action="box"), "oracle")
+    assert step.metrics["profit_gain"][0] == pytest.approx(0.0, abs=1e-6)
+    assert step.metrics["relative_profit"][0] == pytest.approx(1.0, abs=1e-6)
+    assert step.metrics["price_distance"][0] == pytest.approx(0.0, abs=1e-6)
+    assert step.metrics["monopoly_at_cap"][0] == 0.5  # the fixed agent's price; the mobile one undercuts it
+    without = play(make("kinked", action="box", instance=1, rounds=2), "oracle")
+    assert without.metrics["equilibria"][0] == 0.0
+    assert np.isnan(without.metrics["profit_gain"][0])
+    assert np.isfinite(without.metrics["nash_conv"][0])
+
+
+def test_a_saved_episode_goes_on_with_its_figures():
+    game = make("dynamic", rounds=6)
+    act = {role: game.scripted("cost_plus", role) for role in LEADERS}
+    for _ in range(3):
+        game.step({role: a() for role, a in act.items()})
+    saved, ends = game.save(), []
+    for _ in range(2):
+        game.restore(saved)
+        for _ in range(3):
+            step = game.step({role: a() for role, a in act.items()})
+        ends.append({name: float(values[0]) for name, values in step.metrics.items()})
+    assert ends[0] == pytest.approx(ends[1], nan_ok=True)
+    assert np.isfinite(ends[0]["nash_conv"])
 
 
 def test_ledger_says_who_paid_what_over_the_episode():
@@ -150,7 +201,7 @@ def test_best_response_answers_the_prices_last_seen():
 def test_oracle_in_a_cycling_market_plays_the_prices_of_lowest_nash_conv():
     game = make("kinked", action="box", instance=1)
     found = solve_equilibrium(game.config, game.market)
-    assert found.label == "none found"
+    assert not found.converged
     step = play(game, "oracle")
     assert step.metrics["nash_conv"][0] == pytest.approx(found.nash_conv, rel=1e-3)
     assert step.metrics["pure_equilibrium"][0] == 0.0

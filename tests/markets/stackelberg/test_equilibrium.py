@@ -15,6 +15,8 @@ from ioa_marl.markets.stackelberg.equilibrium import (
     PURE,
     answer_to,
     best_response_price,
+    joint_maxima,
+    maximise_joint_profit,
     nash_conv,
     solve_batch,
     solve_equilibrium,
@@ -62,6 +64,7 @@ def test_equilibrium_of_the_calibrated_market(case, expected):
     found = solve_equilibrium(params, draw_markets(params, [0]))
     assert found.label == PURE
     assert found.converged
+    assert len(found.equilibria) == 1
     assert 4 <= found.rounds <= 6
     got = (found.mobile_prices[0], found.fixed_prices[0], found.outcome.shares[0])
     assert got == pytest.approx(expected, abs=1.5e-3)
@@ -95,12 +98,14 @@ def test_city_settles_in_few_rounds_in_most_draws():
     params = preset("city")
     market = draw_markets(params, range(300))
     _, settled, result = solve_batch(params, market, everyone(market))
-    assert 0.83 <= settled.mean() <= 0.93  # about one draw in ten goes round in a cycle
-    at_rest = result[:, 0] == 1.0
+    assert 0.88 <= settled.mean() <= 0.96  # in about one draw in fourteen nothing is found
+    at_rest = result[:, 1] < params.max_iterations  # where the first start is enough
     assert np.isin(result[at_rest, 1], (5, 6)).mean() > 0.9
     assert result[at_rest, 1].max() <= 8
     # Where no equilibrium was found, the prices kept are nearly one.
-    assert (result[:, 2] / result[:, 3]).mean() < 0.01
+    relative = result[:, 2] / result[:, 3]
+    assert np.median(relative[~settled]) < 0.004
+    assert relative.max() < 0.02
 
 
 def test_scarce_market_has_kinks_and_wireless_agents_that_stay_away():
@@ -133,17 +138,18 @@ def test_what_is_labelled_an_equilibrium_has_no_gain_on_a_finer_grid(seed, name)
     fine = preset(name, deviation_step=0.01)
     gain = nash_conv(fine, market, found.mobile_prices, found.fixed_prices).total
     assert gain >= found.nash_conv - 1e-2
-    if found.label == PURE:
+    assert found.converged == (found.nash_conv <= params.nash_tolerance * found.outcome.leader_profit + 1e-9)
+    if found.converged:
         assert gain <= 2e-3 * found.outcome.leader_profit + 1e-6
     else:
-        assert not found.converged or found.nash_conv > 0.0
+        assert f"after {found.tries} tries" in found.label
 
 
 def test_none_found_is_confirmed_by_enumeration():
     # One wireless agent at a kink: each leader gains by raising its price until the other undercuts.
     params = preset("paper", relay_time=(0.045, 0.045), deviation_step=0.5)
     market = draw_markets(params, [0])
-    assert solve_equilibrium(params, market).label == NONE_FOUND
+    assert solve_equilibrium(params, market).label.startswith(NONE_FOUND)
     grid = np.arange(0.0, 10.01, 0.25)
     regrets = [nash_conv(params, market, p_i, p_j).total for p_i, p_j in itertools.product(grid, grid)]
     profit = max(answer_to(params, market, p_i, p_j).leader_profit for p_i, p_j in itertools.product(grid, grid))
@@ -153,6 +159,64 @@ def test_none_found_is_confirmed_by_enumeration():
     market = draw_markets(easy, [0])
     assert solve_equilibrium(easy, market).label == PURE
     assert min(nash_conv(easy, market, p_i, p_j).total for p_i, p_j in itertools.product(grid, grid)) < 0.2
+
+
+def test_leaders_that_undercut_each_other_slowly_have_not_settled():
+    # Both links cost the same energy, so only prices and speeds count: prices fall by less than η in a round. Algorithm
+    # 2 alone rested at (5.03, 5.00), where the fixed agent gains 31 by undercutting a little more.
+    for energy in (2.68, 0.0):
+        params = preset("paper", mobile_energy=energy, fixed_energy=energy)
+        market = draw_markets(params, [0])
+        assert nash_conv(params, market, 5.03, 5.0).total > 30.0
+        found = solve_equilibrium(params, market)
+        assert found.converged
+        assert (found.mobile_prices[0], found.fixed_prices[0]) == pytest.approx((1.884, 1.85), abs=1e-3)
+        # Confirmed on a finer grid of deviations.
+        fine = preset("paper", mobile_energy=energy, fixed_energy=energy, deviation_step=0.005)
+        assert nash_conv(fine, market, found.mobile_prices, found.fixed_prices).total < 1e-3
+
+
+def test_all_starts_lead_to_the_same_choice_and_every_equilibrium_is_one():
+    params = preset("dynamic")
+    market = draw_markets(params, range(40))
+    several = 0
+    for index in range(40):
+        found = solve_equilibrium(params, market, index=index)
+        profits = [answer_to(params, market, *prices, index).leader_profit for prices in found.equilibria]
+        if found.converged:
+            assert found.outcome.leader_profit == pytest.approx(min(profits), rel=1e-9)
+        for prices, profit in zip(found.equilibria, profits, strict=True):
+            assert nash_conv(params, market, *prices, index).total <= params.nash_tolerance * profit + 1e-9
+        several += len(found.equilibria) > 1
+    assert several >= 5  # several equilibria are common
+
+
+@pytest.mark.parametrize("name", ["paper", "one of each, scarce"])
+def test_joint_maximum_of_two_leaders_is_that_of_a_finer_grid(name):
+    changes = {} if name == "paper" else {"qoe_weight": 600.0}
+    params = preset("paper", **changes)
+    market = draw_markets(params, [0])
+    best = maximise_joint_profit(params, market)
+    grid = np.linspace(0.0, 10.0, 161)
+    profits = [answer_to(params, market, p_i, p_j).leader_profit for p_i, p_j in itertools.product(grid, grid)]
+    assert not best.is_lower_bound
+    assert max(profits) <= best.profit * (1 + 1e-6)
+    assert best.profit <= max(profits) * 1.02
+    assert (best.at_cap > 0) == (name == "paper")
+    assert answer_to(params, market, best.mobile_prices, best.fixed_prices).leader_profit == pytest.approx(best.profit)
+
+
+def test_joint_maximum_of_many_leaders_beats_every_pair_and_random_changes():
+    params = preset("dynamic")
+    market, rng = draw_markets(params, range(5)), np.random.default_rng(0)
+    prices, profit, _ = joint_maxima(params, market, everyone(market))
+    for b in range(5):
+        assert answer_to(params, market, prices[b, 0], prices[b, 1], b).leader_profit == pytest.approx(profit[b])
+        for p_i, p_j in itertools.product(np.linspace(0.0, params.price_cap, 31), repeat=2):
+            assert answer_to(params, market, p_i, p_j, b).leader_profit <= profit[b] + 1e-9
+        for _ in range(300):
+            other = np.clip(prices[b] + rng.normal(scale=0.5, size=(2, 3)), 0.0, params.price_cap)
+            assert answer_to(params, market, other[0], other[1], b).leader_profit <= profit[b] * 1.01
 
 
 @settings(max_examples=40, deadline=None)
