@@ -20,7 +20,8 @@ quickstart: $(VENV)/.installed
 	  agent=ppo/double_dutch,diffusion_sac/double_dutch,$(BASELINES),fixed_step,two_phase
 	$(SWEEP) env=second_bid budget=20000 \
 	  agent=ppo/second_bid,sac/second_bid,$(BASELINES),second_price,ratio_rule,threshold
-	$(SWEEP) env=stackelberg budget=10000 agent=ppo/stackelberg,maddpg/stackelberg,$(BASELINES),cost_plus,posted_pair
+	$(SWEEP) env=stackelberg/dynamic budget=10000 \
+	  agent=ppo/stackelberg,maddpg/stackelberg,$(BASELINES),cost_plus,posted_pair
 	$(SWEEP) env=vcg_slicing budget=4000 num_envs=16 \
 	  agent=mappo/vcg_slicing,mean_field_ac/vcg_slicing,$(BASELINES),equal_split,kelly
 	$(SWEEP) env=two_tier budget=2000 num_envs=16 agent=mappo/two_tier,sac/two_tier,$(BASELINES)

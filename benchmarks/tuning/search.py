@@ -46,7 +46,7 @@ def arguments(market: str, learner: str, runs: Path) -> list[str]:
     settings = {**fixed(learner, m), **{key: ",".join(map(str, values)) for key, values in GRIDS[learner].items()}}
     seeds = ",".join(map(str, SEARCH_SEEDS))
     return [
-        "train", "-m", "--quiet", f"env={market}", f"agent={learner}", f"runs={runs}", f"seeds=[{seeds}]",
+        "train", "-m", "--quiet", f"env={m.env(market)}", f"agent={learner}", f"runs={runs}", f"seeds=[{seeds}]",
         f"budget={round(m.budget * SEARCH_SHARE)}", f"num_envs={m.num_envs}", "evaluation.points=1",
         *(f"agent.{key}={value}" for key, value in settings.items()),
     ]  # fmt: skip

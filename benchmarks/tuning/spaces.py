@@ -47,6 +47,12 @@ class Market:
     """Environment steps per update of learners with a replay memory."""
     diffusion: int = 2
     """How many times as many environment steps diffusion has per update, each of which costs five passes."""
+    preset: str = ""
+    """Preset, if not the market's default."""
+
+    def env(self, name: str) -> str:
+        """Return the value of ``env=`` for the market ``name``."""
+        return f"{name}/{self.preset}" if self.preset else name
 
     @property
     def many(self) -> bool:
@@ -57,7 +63,7 @@ class Market:
 MARKETS = {
     "double_dutch": Market(100_000, 64, 0.1, 0.995, 10, 3, 4),
     "second_bid": Market(100_000, 64, 0.02, 0.0, 1, 1, 16),
-    "stackelberg": Market(100_000, 64, 0.5, 0.0, 1, 1, 16),
+    "stackelberg": Market(100_000, 64, 0.5, 0.0, 1, 1, 16, preset="dynamic"),
     "two_tier": Market(20_000, 16, 0.5, 0.0, 1, 2, 8),
     "vcg_slicing": Market(20_000, 16, 20.0, 0.9, 1, 1, 8, diffusion=1),
 }

@@ -39,7 +39,7 @@ def command(market: str, agent: str, runs: Path) -> list[str]:
     chosen = f"{agent}/{market}" if agent in GRIDS else agent
     policies = BASELINES[market].get(agent, ())
     return [
-        "train", "--quiet", f"env={market}", f"agent={chosen}", f"runs={runs}", f"seeds={SEEDS}",
+        "train", "--quiet", f"env={m.env(market)}", f"agent={chosen}", f"runs={runs}", f"seeds={SEEDS}",
         f"budget={m.budget}", f"num_envs={m.num_envs}", "evaluation.points=10", *policies,
     ]  # fmt: skip
 

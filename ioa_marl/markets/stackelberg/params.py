@@ -277,8 +277,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         **_CITY, "wireless": 100_000, "mobile": 200, "fixed": 200, "deviation_step": 1.0, "deviation_tolerance": 2e-3,
     },
     "dynamic": {
-        **_CITY, "dynamics": True, "qoe_weight": 1000.0, "relay_time": (0.2, 0.3), "fading_limit": 1.5,
-        "mobility_weight": 0.4, "mobility_offset": 0.9,
+        **_CITY, "dynamics": True, "qoe_weight": 600.0, "price_cap": 12.0, "relay_time": (0.2, 0.3),
+        "fading_limit": 1.5, "mobility_weight": 0.4, "mobility_offset": 0.9,
     },
     "kinked": {**_CITY, "relay_time": (0.02, 0.1)},
     "scarce": {**_CITY, "qoe_weight": 350.0, "relay_time": (0.02, 0.1)},
