@@ -23,7 +23,8 @@ typedef struct {
 
 /* Metrics: totals of an episode. */
 typedef struct {
-    double return_, welfare, optimal_welfare, efficiency, clock_surplus, price, trades, ticks, messages, regret;
+    double return_, welfare, optimal_welfare, efficiency, clock_surplus, price, trades, ticks, messages,
+        exchange_cost, regret;
 } Metrics;
 
 /* Arrays of a whole batch, as NumPy holds them; the leading axis is the market. */
@@ -285,7 +286,9 @@ static inline double broadcast(const Market *m, int *closed, int *accepted)
         if (exhausted(m))
             *closed = set_price(m, m->clock[BUYERS], m->clock[SELLERS]);
     } else {
-        reward = -m->params->message_weight * (n - first);
+        double cost = m->params->message_weight * (n - first);
+        m->totals->exchange_cost += cost;
+        reward = -cost;
         *m->deciding = 1;
     }
     return reward;
@@ -399,6 +402,8 @@ void step_markets(const Batch *batch, const int64_t *actions)
         batch->truncated[b] = (uint8_t)truncated;
         if (closed || truncated) {
             batch->metrics[b] = *m.totals;
+            if (m.totals->trades == 0.0)
+                batch->metrics[b].price = NAN; /* nobody pays a price */
             write_ledger(&m, closed, batch->ledger + b * batch->accounts, batch->accounts);
             observe(&m, batch->final_observation + b * batch->features);
             if (m.params->autoreset) {

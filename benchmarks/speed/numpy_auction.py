@@ -148,6 +148,7 @@ class NumpyAuction:
         count = accepts.sum(axis=1, dtype=np.int32)
         accepted = count > 0
         reward = -self._p.message_weight * listeners
+        s.totals["exchange_cost"] -= np.where(accepted, 0.0, reward)
         where = np.flatnonzero(accepted)
         if where.size:
             reward[where] = 0.0
@@ -214,6 +215,7 @@ class NumpyAuction:
         np.divide(totals["welfare"], totals["optimal_welfare"], out=totals["efficiency"], where=possible)
         totals["ticks"] = s.ticks[ended]
         out.metrics[ended] = totals
+        out.metrics["price"][ended] = np.where(totals["trades"] > 0.0, totals["price"], np.nan)
         # An auction that a cycle limit cuts off is not settled: nobody pays.
         trades = np.where(out.terminated[ended], totals["trades"], 0.0)
         trade, m = np.nonzero(np.arange(self._bidders) < trades[:, None])

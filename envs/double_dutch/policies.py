@@ -12,6 +12,7 @@ from ioa_marl.foundations.parameters import is_number, require
 from ioa_marl.markets.double_dutch.clairvoyant import ClairvoyantPlan, clairvoyant_plan
 from ioa_marl.markets.double_dutch.kernels import BUYERS, SELLERS
 from ioa_marl.markets.double_dutch.references import best_fixed_step
+from ioa_marl.markets.double_dutch.step_tables import step_table, table_actions
 
 if TYPE_CHECKING:
     from ioa_marl.envs.core import PolicyFactory
@@ -26,7 +27,7 @@ def _index_of(game: DoubleDutchGame, name: str, step: float) -> int:
 
 
 class FixedStep:
-    """Choose a constant step [units per lot], as in the traditional double Dutch auction: ``step``, or the best one."""
+    """Choose a constant step [units per lot]: ``step``, or the best one on calibration markets."""
 
     def __init__(self, game: DoubleDutchGame, step: float | None = None) -> None:
         index = best_fixed_step(game.config) if step is None else _index_of(game, "step", step)
@@ -35,6 +36,13 @@ class FixedStep:
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, 1) indices of steps."""
         return self._actions
+
+
+class Traditional(FixedStep):
+    """Choose the smallest step always, as in the traditional double Dutch auction: nearly efficient, many messages."""
+
+    def __init__(self, game: DoubleDutchGame) -> None:
+        super().__init__(game, game.config.steps[0])
 
 
 class ScriptedStep(FixedStep):
@@ -56,6 +64,25 @@ class TwoPhase:
         market = self._game.market
         started = np.take_along_axis(market.winners, market.side[:, None], axis=1) > 0
         return np.where(started, self._fine, self._coarse)
+
+
+class TableOfSteps:
+    """Look up the step by the active side, its winners and the distance of the clocks, in a table of 60 cells.
+
+    The table is found by coordinate ascent on markets of its own, the first time that it is needed for these settings.
+    """
+
+    def __init__(self, game: DoubleDutchGame) -> None:
+        self._game = game
+        found = step_table(game.config)
+        self._params, self._table = game.config.record(), found.actions
+        self._edges = found.shape.edges(game.config)
+
+    def __call__(self) -> NDArray[np.int64]:
+        """Return (batch, 1) indices of steps."""
+        actions = np.zeros((self._game.num_envs, 1), np.int64)
+        table_actions(self._game.market, self._params, self._edges, self._table, actions)
+        return actions
 
 
 class Clairvoyant:
@@ -114,7 +141,9 @@ class Shaded(Truthful):
 POLICIES: dict[str, dict[str, PolicyFactory]] = {
     "auctioneer": {
         "fixed_step": policy(FixedStep),
+        "traditional": policy(Traditional),
         "two_phase": policy(TwoPhase),
+        "step_table": policy(TableOfSteps),
         "oracle": policy(Clairvoyant),
         "scripted_step": policy(ScriptedStep),
     },

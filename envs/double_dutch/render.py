@@ -114,6 +114,8 @@ class _View:
     def sentence(self) -> str:
         """What happens next, or the result of a closed auction, in one sentence."""
         if self.closed:
+            if not self.trades:
+                return "no trade, and so no clearing price"
             trades = rendering.counted(self.trades, "trade")
             return f"{trades} at the clearing price {self.price(self.totals['price'])}"
         side = self.sides[self.turn]
@@ -254,7 +256,7 @@ def _draw_clocks(axes: Axes, view: _View) -> None:
         )  # fmt: skip
         words = f"{side.name} clock\n{view.price(side.clock)} {arrow}"
         tags.insert(0, rendering.Tag(side.clock, words, colour, active))
-    if view.closed:
+    if view.closed and view.trades:
         price = view.totals["price"]
         axes.axhline(price, color=rendering.INK, linewidth=2.0, zorder=4)
         tags.insert(1, rendering.Tag(price, f"clearing price\n{view.price(price)}", rendering.INK, True))

@@ -256,8 +256,8 @@ class StackelbergGame(PhasedGame):
       equilibrium in the 20th scored near 1. What is called an equilibrium has a NashConv within tolerance; several
       starts and damped best responses are tried, and `relative_profit` and `price_distance` no longer depend on the
       start. New metrics `last_nash_conv`, `profit_gain`, `monopoly_at_cap`, `equilibria`. `dynamic` has 600 of QoE
-      (1000 before) and a cap of 12 (10 before), so that the cap does not bind where the joint profit is largest; with the
-      former values 26% to 30% of the sellers posted it there.
+      (1000 before) and a cap of 12 (10 before), so that the cap does not bind where the joint profit is largest; with
+      the former values 26% to 30% of the sellers posted it there. The last round truncates the episode.
     - v0: first version.
     """
 

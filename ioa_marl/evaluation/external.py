@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from ioa_marl import registry
 from ioa_marl.agents.base import Agent, AgentContext
 from ioa_marl.envs.core import Arrays, Game
+from ioa_marl.evaluation.averages import mean_metrics
+from ioa_marl.evaluation.columns import objective_columns
 from ioa_marl.evaluation.partners import evaluate_agents
 from ioa_marl.evaluation.playing import evaluation_config
 from ioa_marl.evaluation.protocol import (
@@ -87,13 +89,17 @@ class _Function(Agent):
 
 
 def find_game(env_id: str) -> tuple[type[Game], str | None]:
-    """Return the market class and the preset of ``name``, ``name/preset`` or ``ioa_marl/name-v0``."""
+    """Return the market class and the preset of ``name``, ``name/preset`` or ``ioa_marl/name-v0``.
+
+    The markets of this package are registered as v0, whatever the version of their numbers.
+    """
     name = env_id.removeprefix("ioa_marl/")
     name, _, preset = name.partition("/")
     versioned = re.fullmatch(r"(.+)-v(\d+)", name)
     name, number = versioned.groups() if versioned else (name, None)
     game_class = registry.load_env(name)
-    if number is not None and int(number) != game_class.version:
+    known = {game_class.version, 0} if name in registry.MARKETS else {game_class.version}
+    if number is not None and int(number) not in known:
         raise UserError(f"environment {env_id!r} has version {game_class.version}: use {name}-v{game_class.version}")
     if preset and preset not in game_class.presets:
         raise unknown_name("preset", preset, game_class.presets)
@@ -170,7 +176,9 @@ def score(
         preset=first if evaluation_config(config) == evaluation_config(game_class.make_config(first)) else "custom",
         roles=played,
         scores={key: float(values[0]) for key, values in seed_scores.items()},
-        metrics={name: float(values.mean()) for name, values in metrics.items()},
+        metrics=mean_metrics(
+            {name: values[0] for name, values in metrics.items()}, objective_columns(game_class).values()
+        ),
         references=references(game_class, config, episodes, instance=seed),
         episodes=metrics,
         config=config,

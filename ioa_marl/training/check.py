@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from ioa_marl.agents.base import Agent
 from ioa_marl.agents.saved.description import whole
+from ioa_marl.evaluation.averages import mean_metrics
+from ioa_marl.evaluation.columns import objective_columns
 from ioa_marl.evaluation.partners import is_scored
 from ioa_marl.evaluation.protocol import check_episodes, references, sampled_scores, scores
 from ioa_marl.foundations import checkpoint
@@ -158,7 +160,7 @@ def evaluate_checkpoint(path: Path, episodes: int | None = None, bidder_gain: bo
         int(saved["steps"]),
         {role: float(v[0]) for role, v in scores(*scale).items()},
         {role: float(v[0]) for role, v in sampled_scores(*scale).items()},
-        {name: float(values.mean()) for name, values in played.items()},
+        mean_metrics({name: values[0] for name, values in played.items()}, objective_columns(spec.game_class).values()),
         audit,
         None,
     )

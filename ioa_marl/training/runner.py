@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ioa_marl.agents.base import Agent, AgentContext
 from ioa_marl.envs.vector import VectorGame
 from ioa_marl.evaluation.audits.bidders import ConstantGain
+from ioa_marl.evaluation.averages import mean_metrics, mean_of_episodes
 from ioa_marl.evaluation.columns import objective_columns
 from ioa_marl.evaluation.partners import is_scored
 from ioa_marl.evaluation.protocol import References, references, sampled_scores, scores
@@ -283,8 +284,9 @@ class Trainer:
     def result(self, i: int) -> dict[str, Any]:
         """Return the entries of ``result.json`` for the finished seed number ``i``."""
         final = self.tables[i][self.steps]
-        metrics = {name: float(np.mean(final[name].to_numpy())) for name in final.column_names if name not in INDEX}
-        columns = {name: final[name].to_numpy()[None] for name in metrics}
+        values = {name: final[name].to_numpy() for name in final.column_names if name not in INDEX}
+        metrics = mean_metrics(values, objective_columns(self.spec.game_class).values())
+        columns = {name: array[None] for name, array in values.items()}
         seed_scores, drawn = (
             {key: float(values[0]) for key, values in found.items()}
             for found in self._scores_of(columns, [self.seeds[i]])
@@ -321,6 +323,6 @@ def _evaluated(
 
     Metrics have the shape (seeds, episodes); scores, and those of the sampled policies, (seeds,).
     """
-    means = {f"evaluation/{name}": float(values[i].mean()) for name, values in episodes.items()}
+    means = {f"evaluation/{name}": mean_of_episodes(values[i]) for name, values in episodes.items()}
     of_sampled = {f"sampled_score/{role}": float(values[i]) for role, values in drawn.items()}
     return {**{f"score/{role}": float(values[i]) for role, values in seed_scores.items()}, **of_sampled, **means}

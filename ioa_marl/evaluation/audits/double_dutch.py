@@ -78,8 +78,7 @@ def double_dutch_mechanism(
 
     def run(bids: NDArray[np.float64], asks: NDArray[np.float64]) -> DoubleAuctionOutcome:
         result = simulate(bids, asks, step, tick=tick, buyer_clock=buyer_clock, seller_clock=seller_clock, psi=psi)
-        price = result.price if result.trades else float("nan")
-        return DoubleAuctionOutcome(result.buyers, result.sellers, price, price)
+        return DoubleAuctionOutcome(result.buyers, result.sellers, result.price, result.price)
 
     return run
 

@@ -55,3 +55,15 @@ from .rivals import (
 from .state import (
     allocate_state as allocate_state,
 )
+from .step_tables import (
+    StepTable as StepTable,
+)
+from .step_tables import (
+    TableShape as TableShape,
+)
+from .step_tables import (
+    search_step_table as search_step_table,
+)
+from .step_tables import (
+    step_table as step_table,
+)

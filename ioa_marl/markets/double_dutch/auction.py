@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ioa_marl.foundations.parameters import require
-from ioa_marl.markets.double_dutch.kernels import BUYERS, MAX_CLOCK, SELLERS, open_auction, run_auction
+from ioa_marl.markets.double_dutch.kernels import BUYERS, MAX_CLOCK, SELLERS, open_auction, price_of_trades, run_auction
 from ioa_marl.markets.double_dutch.state import AuctionState, DoubleDutchRecord, allocate_state
 
 
@@ -24,7 +24,7 @@ class AuctionResult:
     """Outcome of one double Dutch auction."""
 
     price: float
-    """Clearing price r* [units per lot]."""
+    """Clearing price r* [units per lot]; NaN without a trade."""
     buyers: NDArray[np.int64]
     """Indices of the buyers who trade, in order of acceptance, shape (trades,)."""
     sellers: NDArray[np.int64]
@@ -107,6 +107,8 @@ def simulate(
     >>> result = simulate([10, 8, 6, 3], [1, 2, 5, 7], step=0.1)
     >>> result.trades, round(result.price, 6)
     (3, 5.0)
+    >>> simulate([5], [6], step=1).price
+    nan
     """
     bids, asks = _bids(bids, "bids"), _bids(asks, "asks")
     plan = np.atleast_1d(np.asarray(step, dtype=np.float64))
@@ -172,7 +174,7 @@ def _result(state: AuctionState, moves: int, tick: float) -> AuctionResult:
     trades = int(totals.trades)
     buyers, sellers = (state.order[0, side, :trades].astype(np.int64) for side in range(2))
     return AuctionResult(
-        price=float(totals.price),
+        price=float(price_of_trades(0, state)),
         buyers=buyers,
         sellers=sellers,
         buyer_clocks=state.accepted_at[0, BUYERS, buyers] * tick,

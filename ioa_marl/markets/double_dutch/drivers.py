@@ -31,6 +31,7 @@ from ioa_marl.markets.double_dutch.kernels import (
     open_auction,
     play_tick,
     price_at_clocks,
+    price_of_trades,
 )
 from ioa_marl.markets.double_dutch.observations import observe_all, observe_auctioneer
 from ioa_marl.markets.double_dutch.state import Array, AuctionState, DoubleDutchRecord
@@ -73,8 +74,9 @@ class BidderOutputs(NamedTuple):
 
 @kernel
 def write_metrics(b: int, state: AuctionState, out: Array) -> None:
-    """Copy the totals of market ``b`` into ``out``, `Metrics` (batch,)."""
+    """Copy the totals of market ``b`` into ``out``, `Metrics` (batch,), with the price of its trades."""
     out[b] = state.totals[b]
+    out[b].price = price_of_trades(b, state)
 
 
 @kernel

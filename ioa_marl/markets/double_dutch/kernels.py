@@ -62,6 +62,20 @@ def aerial_cost(hover_power: float, compute_cost: float, hover_cost: float, dela
 
 
 @kernel
+def exchange_cost(listeners: int, weight: float) -> float:
+    """Return the cost of a broadcast that nobody accepts by Eq. 39, co(X) = d·X [units].
+
+    Parameters
+    ----------
+    listeners : int
+        Number X of bidders that listen to the broadcast.
+    weight : float
+        Weight d of a message [units per message].
+    """
+    return weight * listeners
+
+
+@kernel
 def sort_by_eagerness(order: Array, valuation: Array, b: int, side: int, n: int) -> None:
     """Sort ``order[b, side, :n]`` in place: highest value (buyers) or lowest cost (sellers) first, ties by index.
 
@@ -112,6 +126,7 @@ def clear_totals(b: int, state: AuctionState) -> None:
     totals.trades = 0.0
     totals.ticks = 0.0
     totals.messages = 0.0
+    totals.exchange_cost = 0.0
     totals.regret = 0.0
 
 
@@ -282,7 +297,9 @@ def broadcast(b: int, state: AuctionState, params: Array, by_choice: bool, choic
         if state.winners[b, other] < state.size[b, other]:
             state.side[b] = other
     else:
-        reward = -p.message_weight * (n - first)
+        cost = exchange_cost(n - first, p.message_weight)
+        state.totals[b].exchange_cost += cost
+        reward = -cost
         state.deciding[b] = True
     if closed:
         price_at_clocks(b, state, params)
@@ -309,6 +326,16 @@ def move_clock(b: int, state: AuctionState, params: Array, step: int) -> bool:
 def price_at_clocks(b: int, state: AuctionState, params: Array) -> None:
     """Set the clearing price from the current clocks."""
     state.totals[b].price = clearing_price(b, state, params, state.clock[b, BUYERS], BUYERS)
+
+
+@kernel
+def price_of_trades(b: int, state: AuctionState) -> float:
+    """Return the clearing price r* of an auction that has ended [units per lot], or NaN if nobody trades.
+
+    The clocks define a price without a trade too, but nobody pays it.
+    """
+    totals = state.totals[b]
+    return float(totals.price) if totals.trades > 0.0 else math.nan
 
 
 @kernel

@@ -51,9 +51,9 @@ class DoubleDutchParams:
     cost_spread: tuple[float, float] = (-0.5, 1.0)
     """Range of the position of a seller, whose cost is m − s·position."""
     buyer_clock: float = 80.0
-    """Start of the buyer clock C_b [units per lot], which also scales prices in observations."""
+    """Start of the buyer clock C_b [units per lot], at least the highest bid; it also scales prices in observations."""
     seller_clock: float = 0.0
-    """Start of the seller clock C_s [units per lot]."""
+    """Start of the seller clock C_s [units per lot], at most the lowest ask."""
     tick: float = 0.25
     """Smallest clock movement [units per lot]."""
     steps: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0)
@@ -125,7 +125,7 @@ class DoubleDutchParams:
             "welfare_paid", self.welfare_paid, "per_trade or at_end",
         )  # fmt: skip
         self._check_clocks()
-        lowest = self.level[0] - max(w * spread for w in self.width for spread in self.cost_spread)
+        lowest, _ = self.bid_bounds()
         overhead = self._compute_cost() + self._delay_cost()
         require(
             lowest >= overhead, "level", self.level,
@@ -167,6 +167,29 @@ class DoubleDutchParams:
         require(
             longest <= self.max_ticks, "max_ticks", self.max_ticks,
             f"at least {longest}, which the smallest step needs with these clocks and bidders",
+        )  # fmt: skip
+
+    def bid_bounds(self) -> tuple[float, float]:
+        """Return the lowest cost of a seller and the highest value of a buyer that can be drawn [units per lot]."""
+        lowest = self.level[0] - max(w * spread for w in self.width for spread in self.cost_spread)
+        highest = self.level[1] + max(w * spread for w in self.width for spread in self.value_spread)
+        return lowest, highest
+
+    def require_bids_within_clocks(self) -> None:
+        """Refuse clocks that start inside the range of the bids: in the paper they start at the extreme bids.
+
+        A bidder beyond the start would accept the first broadcast with a regret that no step of the auctioneer can
+        avoid. This is checked wherever bids are drawn, and not when the parameters are made, since the two-tier market
+        uses them for bids of its own.
+        """
+        lowest, highest = self.bid_bounds()
+        require(
+            highest <= self.buyer_clock + 1e-9 * abs(highest), "buyer_clock", self.buyer_clock,
+            f"at least {highest:g}, the highest bid with these level, width and value_spread",
+        )  # fmt: skip
+        require(
+            lowest >= self.seller_clock - 1e-9 * abs(lowest), "seller_clock", self.seller_clock,
+            f"at most {lowest:g}, the lowest ask with these level, width and cost_spread",
         )  # fmt: skip
 
     def ticks_needed(self) -> int:
@@ -261,5 +284,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def preset(name: str, **changes: Any) -> DoubleDutchParams:
-    """Return the parameters of a preset, with the fields ``changes`` replaced."""
-    return make_preset(DoubleDutchParams, PRESETS, name, changes)
+    """Return the parameters of a preset, with the fields ``changes`` replaced.
+
+    Raises
+    ------
+    ParameterError
+        If a field is invalid, or a bid could lie outside the starts of the clocks.
+    """
+    params: DoubleDutchParams = make_preset(DoubleDutchParams, PRESETS, name, changes)
+    params.require_bids_within_clocks()
+    return params

@@ -38,7 +38,8 @@ class Frontier:
     steps: NDArray[np.float64]
     """Steps [units per lot], shape (steps,)."""
     metrics: dict[str, NDArray[np.float64]]
-    """Mean of every metric by name, each of shape (steps,); `Metrics` has the units."""
+    """Mean of every metric by name, each of shape (steps,); `Metrics` has the units. The mean of ``price`` is over the
+    markets with a trade."""
 
 
 def fixed_step_frontier(
@@ -64,17 +65,20 @@ def fixed_step_frontier(
     -------
     Frontier
     """
+    params.require_bids_within_clocks()
     fixed_steps = np.asarray(params.steps if steps is None else steps, dtype=np.float64)
     record = params.record()
     state = allocate_state(markets, max(params.buyers, params.sellers))
     state.seed[:] = seed
     state.stream[:] = np.arange(markets)
-    rows = []
+    rows, prices = [], []
     for step in fixed_steps:
         play_constant(state, record, round(step / params.tick))
         rows.append(plain_view(state.totals).mean(axis=0))
-    means = np.array(rows)
-    return Frontier(fixed_steps, {name: means[:, column] for column, name in enumerate(Metrics.names())})
+        traded = state.totals["trades"] > 0.0
+        prices.append(state.totals["price"][traded].mean() if traded.any() else np.nan)
+    means = dict(zip(Metrics.names(), np.array(rows).T, strict=True))
+    return Frontier(fixed_steps, {**means, "price": np.array(prices)})
 
 
 @lru_cache(maxsize=64)

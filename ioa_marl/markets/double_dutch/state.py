@@ -102,13 +102,15 @@ class Metrics(Record):
     clock_surplus: float
     """Eq. 37 as printed, with accepted clocks in place of valuations [units]."""
     price: float
-    """Clearing price r* [units per lot]."""
+    """Clearing price r* [units per lot]; as a metric it is NaN without a trade."""
     trades: float
     """Number of trades."""
     ticks: float
     """Number of broadcasts."""
     messages: float
     """Number of clock messages: the listeners summed over the broadcasts."""
+    exchange_cost: float
+    """Exchange cost of Eq. 39: d times the listeners, summed over the broadcasts that nobody accepted [units]."""
     regret: float
     """Σ |valuation − clock| over all who accepted [units]."""
 

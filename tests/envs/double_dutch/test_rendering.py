@@ -130,6 +130,16 @@ def test_closed_auction_says_its_price() -> None:
     assert f"clearing price\n{price:.2f}" in labels
 
 
+def test_auction_closed_without_a_trade_says_so_and_draws_no_price() -> None:
+    game = make()
+    game.reset_to(np.array([[10.0]]), np.array([[70.0]]))
+    assert play(game, 1000)
+    assert "no trade, and so no clearing price" in game.render("ansi")
+    assert "nan" not in game.render("ansi")
+    labels = [t.get_text() for t in render.figure(game).axes[0].texts]
+    assert not any("clearing price" in label for label in labels)
+
+
 def test_prices_are_written_with_the_decimals_of_the_tick() -> None:
     game = make(tick=0.125, steps=(0.125, 2.0), max_ticks=1000)
     play(game, 1, action=0)

@@ -47,7 +47,7 @@ def test_given_bids_are_played_as_in_a_lone_auction(values, costs, index):
     lone = simulate(values, costs, game.config.steps[index], tick=0.25, buyer_clock=80.0, seller_clock=0.0)
     got = {name: array[0] for name, array in step.metrics.items()}
     for name in ("price", "trades", "ticks", "messages", "efficiency", "clock_surplus", "regret", "welfare"):
-        assert got[name] == pytest.approx(getattr(lone, name), abs=1e-9), name
+        assert got[name] == pytest.approx(getattr(lone, name), abs=1e-9, nan_ok=name == "price"), name
     assert np.flatnonzero(game.market.accepted_at[0, 0] >= 0).size == lone.accepted[0]
 
 
@@ -86,27 +86,48 @@ def test_an_auction_without_one_side_ends_at_once_and_without_trade(controlled_r
 
 
 def test_buyers_below_every_clock_and_sellers_above_them_never_accept():
-    game = new_game(buyers=2, sellers=2, seller_clock=10.0, autoreset=False)
+    game = new_game(buyers=2, sellers=2, seller_clock=10.0, level=(40.0, 40.0), autoreset=False)
     start(game)
     game.reset_to(np.array([[5.0, 9.75]]), np.array([[90.0, 81.0]]))
     step = until_end(game, constant(game, 9))
     # From 80 by 12 to 8: the clock is below 10 after six moves; two buyers hear each broadcast.
     assert (step.metrics["ticks"][0], step.metrics["messages"][0], step.metrics["trades"][0]) == (6, 12, 0)
-    assert step.metrics["price"][0] == 0.5 * 20 + 0.5 * 10
+    assert np.isnan(step.metrics["price"][0])
     assert step.metrics["return"][0] == pytest.approx(-0.03 * 12)
+    assert step.metrics["exchange_cost"][0] == pytest.approx(0.03 * 12)
 
 
 def test_everybody_accepting_at_once_takes_two_ticks():
-    game = new_game(buyers=3, sellers=2, buyer_clock=20.0, seller_clock=10.0, autoreset=False)
+    prices = {"level": (15.0, 15.0), "width": (2.0, 2.0), "buyer_clock": 20.0, "seller_clock": 10.0}
+    game = new_game(buyers=3, sellers=2, **prices, autoreset=False)
     start(game)
     game.reset_to(np.array([[30.0, 40.0, 20.0]]), np.array([[10.0, 3.0]]))
     step = until_end(game, constant(game, 0))
     got = {name: array[0] for name, array in step.metrics.items()}
     assert (got["ticks"], got["messages"], got["trades"], got["price"]) == (2, 5, 2, 15.0)
     # Within a tick the lower indices trade: values 30 and 40, costs 10 and 3.
-    assert got["welfare"] == 57.0
+    assert (got["welfare"], got["exchange_cost"]) == (57.0, 0.0)
     assert game.ledger()[0].tolist() == [-15.0, -15.0, 0.0, 15.0, 15.0, 0.0]
     assert got["return"] == pytest.approx(57.0 - 0.1 * (10 + 20 + 0 + 0 + 7))
+
+
+@pytest.mark.parametrize("controlled_roles", [("auctioneer",), ROLES])
+@pytest.mark.parametrize("paid", ["per_trade", "at_end"])
+def test_return_is_welfare_and_trades_less_regret_and_exchange_cost(controlled_roles, paid):
+    """Eqs. 38 and 39: nothing else enters the reward, whichever driver plays and whenever welfare is paid."""
+    weights = {"regret_weight": 0.3, "welfare_weight": 1.7, "message_weight": 0.05, "trade_weight": 0.4}
+    game = new_game(16, controlled_roles, welfare_paid=paid, min_buyers=1, min_sellers=1, **weights)
+    start(game, 4)
+    rng, count = np.random.default_rng(0), 0
+    for _ in range(400):
+        chosen = {r: rng.integers(0, game.roles[r].action_space.n, (16, game.roles[r].count)) for r in controlled_roles}
+        step = game.step(chosen)
+        m = {name: values[step.terminated] for name, values in step.metrics.items()}
+        paid_out = 1.7 * m["welfare"] + 0.4 * m["trades"] - 0.3 * m["regret"] - m["exchange_cost"]
+        assert m["return"] == pytest.approx(paid_out, abs=1e-9)
+        assert np.all(m["exchange_cost"] <= 0.05 * m["messages"] + 1e-9)
+        count += len(paid_out)
+    assert count > 50
 
 
 def test_ledger_is_that_of_the_last_finished_episode_until_the_next_one():
@@ -138,7 +159,7 @@ def test_truncation_says_so_and_the_next_episode_is_the_one_that_would_have_come
 
 
 def test_a_truncated_auction_settles_nothing():
-    game = new_game(8, ROLES, max_cycles=30, buyer_clock=40.0)
+    game = new_game(8, ROLES, max_cycles=30, buyer_clock=40.0, level=(20.0, 20.0), width=(6.0, 6.0))
     start(game, 6)
     for _ in range(30):
         step = game.step(
