@@ -1,7 +1,7 @@
 """What the end of an episode does to learners of the slicing market: a cut, as it is, against a termination.
 
 ``python benchmarks/slicing/horizon.py [--budget N] [--seeds N]`` writes ``results/horizon.json``. Each learner is
-trained twice on the presets with the common reward, with the same settings, seeds and budget. In the control the last
+trained twice on the preset `common_reward`, with the same settings, seeds and budget. In the control the last
 round terminates the episode, as it did in version 0 of the market, so that learners take what comes after it for 0,
 although they cannot see how many rounds are left. Nothing else differs.
 """
@@ -20,7 +20,6 @@ from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results" / "horizon.json"
 LEARNERS = ("mean_field_ac", "independent_ac")
-REWARDS = ("utility", "bids")
 CODE = """
 import sys
 from ioa_marl.cli import main
@@ -30,10 +29,10 @@ main()
 """
 
 
-def trained(learner: str, reward: str, endless: bool, budget: int, seeds: int, runs: Path) -> list[float]:
+def trained(learner: str, endless: bool, budget: int, seeds: int, runs: Path) -> list[float]:
     """Return the welfare over its optimum that each seed reaches."""
     arguments = [
-        "train", "--quiet", "env=vcg_slicing", f"env.slice_reward={reward}", f"agent={learner}/vcg_slicing",
+        "train", "--quiet", "env=vcg_slicing/common_reward", f"agent={learner}/vcg_slicing",
         "agent.reward_scale=2", f"budget={budget}", "num_envs=16", f"seeds={seeds}", "evaluation.points=1",
         f"runs={runs}",
     ]  # fmt: skip
@@ -50,12 +49,11 @@ def main() -> None:
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for learner in LEARNERS:
-        for reward in REWARDS:
-            for end, endless in (("cut", True), ("termination", False)):
-                with tempfile.TemporaryDirectory() as folder:
-                    ratios = trained(learner, reward, endless, options.budget, options.seeds, Path(folder))
-                rows.append({"learner": learner, "slice_reward": reward, "end": end, "welfare_ratio": ratios})
-                print(rows[-1], flush=True)
+        for end, endless in (("cut", True), ("termination", False)):
+            with tempfile.TemporaryDirectory() as folder:
+                ratios = trained(learner, endless, options.budget, options.seeds, Path(folder))
+            rows.append({"learner": learner, "end": end, "welfare_ratio": ratios})
+            print(rows[-1], flush=True)
     RESULTS.write_text(
         json.dumps(
             {
