@@ -69,7 +69,8 @@ def test_settings_of_a_market_are_those_that_the_search_chose(market, learner):
 @pytest.mark.parametrize(("market", "learner"), CELLS)
 def test_command_of_the_table_is_one_that_a_user_can_type(market, learner, tmp_path):
     spec = specification([a for a in table.command(market, learner, tmp_path)[1:] if a != "--quiet"])
-    assert (spec.game_class.name, spec.preset) == (market, next(iter(spec.game_class.presets)))
+    preset = spaces.MARKETS[market].preset or next(iter(spec.game_class.presets))
+    assert (spec.game_class.name, spec.preset) == (market, preset)
     assert len(spec.seeds) == table.SEEDS
     most = max(spec.game_class.make_roles(spec.env_config)[role].count for role in spec.controlled_roles)
     assert spec.budget == (20_000 if most > 3 else 100_000)
