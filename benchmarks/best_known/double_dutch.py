@@ -2,10 +2,11 @@
 
     python benchmarks/best_known/double_dutch.py [--preset paper] [--markets 10000] [--out FILE]
 
-The table sees what `step_table` sees in finer bins, and besides the lead over the other side's winners and the way that
-the own clock has come, all of it from the paper's observation. It is refined in stages: each starts from the table of
-the last one, with every cell split, and is searched by coordinate ascent on markets that nothing else uses. Its score
-is that of 1 000 evaluation episodes, which the search never sees. It is a mark of what is reachable, and no bound.
+The table sees what `step_table` sees in finer bins, and besides the lead over the other side's winners and the way
+that the own clock has come, all of it from the paper's observation. It is refined in stages: each starts from the table
+of the last one, with every cell split, and is searched by coordinate ascent on markets that nothing else uses. The
+stage that is best on yet other markets is scored on 1 000 evaluation episodes, which the search never sees. The score
+is a mark of what is reachable, and no bound.
 """
 
 from __future__ import annotations

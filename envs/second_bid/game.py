@@ -59,8 +59,8 @@ class SecondBidGame(PhasedGame):
     v_n = c_n·m_n. The common value c = ω₁ E[1/T] comes from its latency, and the match value m = ω₂ E[1/(1−R)^β] from
     its accuracy, both averaged over the last periods. The auctioneer chooses the price scaling factor ρ, before or
     after it observes the bids (`information`). The station with the highest bid wins iff b₍₁₎ > ρ b₍₂₎, and pays
-    ρ b₍₂₎, where b₍₂₎ is the second highest bid of a station. Otherwise the UAV serves the task and pays its contract
-    price b₀ = E[v₀].
+    ρ b₍₂₎, where b₍₂₎ is the second highest bid of a station (or of any provider, see `rivals` under Fidelity).
+    Otherwise the UAV serves the task and pays its contract price b₀ = E[v₀].
 
     The auctioneer does not know whether the UAV would be the better provider, since v₀ becomes public only after the
     task, unless `uav_bid_visible`. The bids inform it about the stations, and so does the past if accuracies persist.
@@ -91,8 +91,9 @@ class SecondBidGame(PhasedGame):
     | `oracle` | the best one for the bids, given every true value; ties go to the smallest |
 
     The best constants are chosen on calibration markets. The best threshold is ζ E[v₀], except in `pareto`, where the
-    bids are informative about v₀ and the threshold is calibrated too. Policies may use bids that `information` hides
-    from learners. `multiplied` stations bid a fixed multiple `factor` of their valuation.
+    bids are informative about v₀, and with `rivals="providers"`; there the threshold is calibrated too. Policies may
+    use bids that `information` hides from learners. `multiplied` stations bid a fixed multiple `factor` of their
+    valuation.
 
     ## Observation space
 
@@ -110,6 +111,8 @@ class SecondBidGame(PhasedGame):
     | 6, 7, 8 | moving averages (0.8 old, 0.2 new) of log v₀, log b₍₁₎, log b₍₂₎ | quantiles |
     | 9 … 8 + N | logarithms of the bids for this task, the highest first | quantiles |
     | 9 + N | log v₀ of this task | quantiles |
+
+    Here b₍₁₎ and b₍₂₎ are bids of stations, whatever `rivals` says.
 
     `station`: logarithm of the own valuation, last log ρ, and whether the station won the last task (0, 1).
 
@@ -162,6 +165,7 @@ class SecondBidGame(PhasedGame):
     | `paper` | 5 stations, accuracies redrawn for each task, ρ may depend on the stations' bids |
     | `persistent` | accuracies last 5 tasks on average, ρ may depend on the past only |
     | `pareto` | common value times Pareto match values, ρ may depend on the past only; the optimum is a constant |
+    | `visible` | as `paper`, and ρ may depend on the UAV's valuation too: the state as the paper has it |
     | `three`, `nine` | as `paper` with 3 stations, where the UAV dominates, and with 9, where the stations dominate |
 
     On `paper` with `information="history"` the past is not informative, and no policy can beat the best constant ρ.
@@ -176,7 +180,10 @@ class SecondBidGame(PhasedGame):
     - Levels in dB and dBm are converted. Sizes are in Gbit and computing speeds in Gbit/s: in the printed units
       processing takes 30 s, and the bandwidth would have no effect. Here a task takes 0.61 s, 59% of it on the radio.
     - b₍₂₎ is the second highest bid of a **station**. With the UAV's bid among them, the auction would not be free of
-      adverse selection, which is the purpose of ρ.
+      adverse selection, which is the purpose of ρ. Eq. 14 as printed counts the bids of all other providers;
+      `rivals="providers"` does so, with v₀ as the UAV's bid. A station then wins at ρ = 1 iff its value exceeds v₀ and
+      those of the others, so that with ζ = 1 the second-price auction is the first best (equal bids of the two best
+      stations aside). The paper's 30% more surplus than second price is impossible under that rule.
     - ρ = 10^(a/A) starts at a = 0, so that the second-price auction is among the actions.
     - Eq. 13 is maximised by b₀ = E[v₀], since v₀ does not depend on the stations' bids. It is estimated once for a
       market. `pareto` uses it too, although the UAV and the stations share the common value there. Payments do not
@@ -186,7 +193,7 @@ class SecondBidGame(PhasedGame):
       the tasks.
     - The state of the paper has the UAV's valuation among the bids. The best choice then follows from a comparison of
       two numbers, and the UAV is no longer a bidder who cannot value single tasks. By default the valuation is hidden;
-      `uav_bid_visible` adds it to the observation.
+      `uav_bid_visible` adds it to the observation, and the preset `visible` is a board of its own.
     - Theorem 1 claims that the auction is strategy-proof although ρ depends on the bids. It is not: with v₀ = 10 and
       stations that value the task at 8 and 5, an auctioneer who maximises the surplus of the bids gives it to the UAV,
       and the first station wins it at 5 by bidding 11. With `information="history"` the claim holds for a station that
@@ -202,16 +209,19 @@ class SecondBidGame(PhasedGame):
 
     ## Version history
 
+    - v1: the setting `rivals` and the preset `visible` are new. With the default settings, rewards, observations and
+      scores are as in v0.
     - v0: first version.
     """
 
     name: ClassVar[str] = "second_bid"
-    version: ClassVar[int] = 0
+    version: ClassVar[int] = 1
     config_class: ClassVar[type[Any]] = SecondBidConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         **PRESETS,
         "persistent": {**PRESETS["persistent"], "information": "history"},
         "pareto": {**PRESETS["pareto"], "information": "history"},
+        "visible": {"uav_bid_visible": True},
     }
     default_controlled_roles: ClassVar[tuple[str, ...]] = ("auctioneer",)
     metric_names: tuple[str, ...] = SecondBidMetrics.names()

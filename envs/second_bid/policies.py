@@ -55,8 +55,8 @@ class MyopicMSB:
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, 1) indices of ρ."""
-        first, second = _two_best(self._game)
-        uav_wins = self._rhos * second[:, None] >= first[:, None]
+        first, rival = _two_best(self._game)
+        uav_wins = self._rhos * rival[:, None] >= first[:, None]
         return np.where(uav_wins.any(axis=1), uav_wins.argmax(axis=1), len(self._rhos) - 1)[:, None]
 
 
@@ -64,7 +64,7 @@ class Threshold:
     """Choose ρ = 1 if the highest bid exceeds ``threshold`` [units], else the largest ρ.
 
     By default the threshold is the best one. With ``physical`` valuations that is ζ E[v₀], since the bids are not
-    informative about v₀; with ``pareto`` it is calibrated.
+    informative about v₀; with ``pareto``, or with ``rivals="providers"``, it is calibrated.
     """
 
     def __init__(self, game: SecondBidGame, threshold: float | None = None) -> None:
@@ -113,9 +113,9 @@ class FullInformation:
 
 
 def _two_best(game: SecondBidGame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the highest and the second highest bid for the current task [units], shape (batch,) each."""
-    bids = np.take_along_axis(game.market.bid, game.market.rank[:, :2], axis=1)
-    return bids[:, 0], bids[:, 1]
+    """Return a station's highest bid and the highest bid of its rivals for this task [units], shape (batch,) each."""
+    first, second = np.take_along_axis(game.market.bid, game.market.rank[:, :2], axis=1).T
+    return first, np.maximum(second, game.market.value[:, 0]) if game.config.rivals == "providers" else second
 
 
 class Multiplied:

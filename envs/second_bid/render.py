@@ -53,6 +53,8 @@ class _View:
     """Contract price of the UAV."""
     rho: float | None
     """Price scaling factor; None before the first task is auctioned."""
+    rival: float
+    """Second highest bid b₍₂₎, that of a station or, with ``rivals="providers"``, of the UAV."""
     winner: int | None
     """Winning station or UAV; None before the first task is auctioned."""
     payment: float
@@ -67,7 +69,7 @@ class _View:
     @property
     def threshold(self) -> float | None:
         """Threshold that the best bid has to exceed: ρ times the second highest bid."""
-        return None if self.rho is None else self.rho * float(self.bids[1])
+        return None if self.rho is None else self.rho * self.rival
 
     @property
     def shown(self) -> int:
@@ -92,7 +94,7 @@ class _View:
         """Result of the last auction with its reason, in one sentence."""
         if self.rho is None or self.threshold is None:
             return "the best station serves if its bid exceeds ρ times the second bid, otherwise the UAV does"
-        price = f"ρ × second bid = {self.rho:.2f} × {amount(self.bids[1])} = {amount(self.threshold)}"
+        price = f"ρ × second bid = {self.rho:.2f} × {amount(self.rival)} = {amount(self.threshold)}"
         if self.winner == UAV:
             return f"best bid {amount(self.bids[0])} ≤ {price}: the UAV pays its contract price {amount(self.payment)}"
         return f"best bid {amount(self.bids[0])} > {price}: this is what station {self.winner} pays"
@@ -109,6 +111,7 @@ def _view(game: SecondBidGame, b: int) -> _View:
     means = {name: total / max(task, 1) for name, total in sums.items()}
     means["efficiency"] = sums["surplus"] / sums["optimal_surplus"] if sums["optimal_surplus"] > 0.0 else 1.0
     rho = float(state.settled[b, task - 1].rho) if task else None
+    uav_bid = float(values[0]) if game.config.rivals == "providers" else 0.0
     return _View(
         task=task,
         tasks=game.config.tasks,
@@ -118,7 +121,8 @@ def _view(game: SecondBidGame, b: int) -> _View:
         uav_value=float(values[0]),
         contract_price=float(game.params[0].contract_price),
         rho=rho,
-        winner=None if rho is None else allocate(bids, rho).winner,
+        rival=max(float(bids[order[1]]), uav_bid),
+        winner=None if rho is None else allocate(bids, rho, uav_bid=uav_bid).winner,
         payment=float(state.settled[b, task - 1].payment) if task else 0.0,
         winners=state.winners[b, :task].copy(),
         lost=state.settled["lost"][b, :task].copy(),

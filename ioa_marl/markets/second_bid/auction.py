@@ -111,6 +111,9 @@ class SecondBidParams:
     """Shape α > 1 of the stations' match values in ``pareto``, whose scale is 1."""
     pareto_uav: float = 3.0
     """Match value of the UAV in ``pareto``."""
+    rivals: str = "stations"
+    """Bids among which the second highest bid b₍₂₎ of Eq. 14 is chosen: ``stations``, or ``providers`` (with the UAV's
+    valuation, as printed). With ``providers`` and ζ = 1, ρ = 1 is the first best: no ρ is better than second price."""
     smoothing: float = 0.8
     """Weight of the past in the moving averages that the auctioneer observes."""
 
@@ -121,6 +124,7 @@ class SecondBidParams:
         check_integer(self, "tasks", 1, 100_000)
         check_integer(self, "periods", 1, 1000)
         require(self.valuations in ("physical", "pareto"), "valuations", self.valuations, "physical or pareto")
+        require(self.rivals in ("stations", "providers"), "rivals", self.rivals, "stations or providers")
         for name, (low, high) in _RANGES.items():
             check_range(self, name, low, high)
         for name in ("latency_factor", "accuracy_factor", "uav_factor", "uav_weight", "pareto_uav"):
@@ -204,6 +208,7 @@ class SecondBidParams:
             pareto=self.valuations == "pareto",
             current_bids=current_bids,
             uav_visible=uav_visible,
+            uav_rivals=self.rivals == "providers",
             periods=self.periods,
             gpu_per_bit=self.gpu_per_bit,
             accuracy_noise=self.accuracy_noise,
@@ -253,7 +258,7 @@ class Allocation:
     payment: float
     """Payment of the winner to the auctioneer: ρ·b₍₂₎ for a station, the contract price for the UAV [units]."""
     critical: NDArray[np.float64]
-    """Critical payment of each station, shape (stations,) [units]: ρ times the highest bid of the others, which its bid
+    """Critical payment of each station, shape (stations,) [units]: ρ times the highest bid of its rivals, which its bid
     must exceed and which it would pay."""
 
     def utilities(self, values: ArrayLike) -> NDArray[np.float64]:
@@ -276,7 +281,9 @@ class Allocation:
         return out
 
 
-def allocate(bids: ArrayLike | Sequence[float], rho: float, contract_price: float = 0.0) -> Allocation:
+def allocate(
+    bids: ArrayLike | Sequence[float], rho: float, contract_price: float = 0.0, uav_bid: float = 0.0
+) -> Allocation:
     """Auction one task among the stations; the UAV serves it if no station wins.
 
     Parameters
@@ -287,6 +294,9 @@ def allocate(bids: ArrayLike | Sequence[float], rho: float, contract_price: floa
         Price scaling factor ρ ≥ 1; 1 gives the second-price auction, in which the UAV serves ties.
     contract_price : float, default 0
         Contract price b₀ that the UAV pays if it serves the task [units].
+    uav_bid : float, default 0
+        Bid of the UAV, if it counts among the bids that a station has to exceed [units]; see
+        `SecondBidParams.rivals`.
 
     Returns
     -------
@@ -300,8 +310,8 @@ def allocate(bids: ArrayLike | Sequence[float], rho: float, contract_price: floa
     References
     ----------
     Eqs. 14 and 15 of "Diffusion-based auction mechanism for efficient resource management in 6G-enabled vehicular
-    metaverses". The second highest bid is that of a station: with the UAV's bid among them, the auction would not be
-    free of adverse selection.
+    metaverses". By default the second highest bid is that of a station: with the UAV's bid among them, the auction
+    would not be free of adverse selection.
 
     Examples
     --------
@@ -309,17 +319,21 @@ def allocate(bids: ArrayLike | Sequence[float], rho: float, contract_price: floa
     Allocation(winner=0, payment=7.5, critical=array([ 7.5, 12. ]))
     >>> allocate([8.0, 5.0], rho=2.0, contract_price=6.0).winner
     -1
+    >>> allocate([8.0, 5.0], rho=1.0, uav_bid=7.0).payment
+    7.0
     """
     bid = np.atleast_1d(np.asarray(bids, np.float64))
     valid = bid.ndim == 1 and bid.size > 0 and bool(np.all(np.isfinite(bid) & (bid >= 0.0)))
     require(valid, "bids", bids, "a sequence of finite numbers, at least 0")
     require(math.isfinite(rho) and rho >= 1.0, "rho", rho, "a number of at least 1")
     require(math.isfinite(contract_price) and contract_price >= 0.0, "contract_price", contract_price, "0 or more")
+    require(math.isfinite(uav_bid) and uav_bid >= 0.0, "uav_bid", uav_bid, "0 or more")
     best = int(np.argmax(bid))
     first, second = float(bid[best]), float(np.delete(bid, best).max(initial=0.0))
     highest_other = np.full(len(bid), first)
     highest_other[best] = second
+    highest_other = np.maximum(highest_other, uav_bid)
     critical = np.array([critical_payment(float(other), float(rho)) for other in highest_other])
-    if wins(first, second, float(rho)):
+    if wins(first, float(highest_other[best]), float(rho)):
         return Allocation(best, float(critical[best]), critical)
     return Allocation(UAV, float(contract_price), critical)

@@ -47,13 +47,13 @@ def match_value(accuracy: float, factor: float, beta: float) -> float:
 
 @kernel
 def wins(bid: float, highest_other: float, rho: float) -> bool:
-    """Return whether a station wins by Eq. 14: iff its bid exceeds ρ times the highest bid of the other stations."""
+    """Return whether a station wins by Eq. 14: iff its bid exceeds ρ times the highest bid of its rivals."""
     return bid > rho * highest_other
 
 
 @kernel
 def critical_payment(highest_other: float, rho: float) -> float:
-    """Return the payment of a winning station by Eq. 15, ρ times the highest bid of the other stations [units]."""
+    """Return the payment of a winning station by Eq. 15, ρ times the highest bid of its rivals [units]."""
     return rho * highest_other
 
 
@@ -150,17 +150,28 @@ def rank_bids(b: int, state: SecondBidState) -> None:
 
 
 @kernel
+def rival_bid(b: int, state: SecondBidState, params: Array) -> float:
+    """Return the bid b₍₂₎ that the best station has to exceed ρ times [units].
+
+    It is the second highest bid of a station or, if the UAV is a rival, the UAV's valuation where that is higher.
+    """
+    p: SecondBidRecord = params[0]
+    second = state.bid[b, state.rank[b, 1]]
+    return float(max(second, state.value[b, 0]) if p.uav_rivals else second)
+
+
+@kernel
 def best_action(b: int, state: SecondBidState, params: Array, rhos: Array) -> tuple[int, float]:
     """Return the index of the ρ with the largest surplus, given the bids and all true values, and that surplus [units].
 
     Ties go to the smallest ρ. Under truthful bids this is the optimum with full information.
     """
     p: SecondBidRecord = params[0]
-    first, second = state.rank[b, 0], state.rank[b, 1]
+    first, rival = state.rank[b, 0], rival_bid(b, state, params)
     station_surplus, uav_surplus = state.value[b, first + 1], p.uav_weight * state.value[b, 0]
     best_surplus, best = -1.0, 0
     for action in range(p.levels):
-        surplus = station_surplus if wins(state.bid[b, first], state.bid[b, second], rhos[action]) else uav_surplus
+        surplus = station_surplus if wins(state.bid[b, first], rival, rhos[action]) else uav_surplus
         if surplus > best_surplus:
             best_surplus, best = surplus, action
     return best, best_surplus
@@ -197,12 +208,12 @@ def settle(b: int, state: SecondBidState, params: Array, rho: float) -> tuple[in
     p: SecondBidRecord = params[0]
     totals: SecondBidMetrics = state.totals[b]
     stations = p.stations
-    first, second = state.rank[b, 0], state.rank[b, 1]
+    first, rival = state.rank[b, 0], rival_bid(b, state, params)
     for i in range(stations):
         state.utility[b, i] = 0.0
-    if wins(state.bid[b, first], state.bid[b, second], rho):
+    if wins(state.bid[b, first], rival, rho):
         winner, account = first, first
-        payment = critical_payment(state.bid[b, second], rho)
+        payment = critical_payment(rival, rho)
         value = state.value[b, first + 1]
         surplus = value
         state.utility[b, first] = value - payment

@@ -42,7 +42,14 @@ class Tasks:
     common: NDArray[np.float64]
     """Common value of the UAV, which in ``pareto`` is that of all providers, shape (markets, tasks) [units]."""
 
-    def surplus(self, rho: ArrayLike, uav_weight: float = 1.0) -> NDArray[np.float64]:
+    def rival(self, rivals: str = "stations") -> NDArray[np.float64]:
+        """Return the bid b₍₂₎ that the best station has to exceed ρ times, shape (markets, tasks) [units].
+
+        ``rivals`` is that of `SecondBidParams`.
+        """
+        return np.maximum(self.second, self.uav) if rivals == "providers" else self.second
+
+    def surplus(self, rho: ArrayLike, uav_weight: float = 1.0, rivals: str = "stations") -> NDArray[np.float64]:
         """Return the allocative surplus of every task under truthful bids, by the rule of Eq. 14.
 
         Parameters
@@ -51,13 +58,16 @@ class Tasks:
             Price scaling factors ρ.
         uav_weight : float, default 1
             Bargaining power ζ.
+        rivals : str, default "stations"
+            Bids that the best station has to exceed: those of the other ``stations`` or of all other ``providers``.
 
         Returns
         -------
         ndarray of float64, shape (markets, tasks)
             Surplus [units].
         """
-        return np.asarray(np.where(self.first > np.asarray(rho) * self.second, self.first, uav_weight * self.uav))
+        station_wins = self.first > np.asarray(rho) * self.rival(rivals)
+        return np.asarray(np.where(station_wins, self.first, uav_weight * self.uav))
 
 
 def draw_tasks(
@@ -114,9 +124,9 @@ def full_information(tasks: Tasks, params: SecondBidParams) -> NDArray[np.float6
     ndarray of float64, shape (markets, tasks)
         Surplus [units].
     """
-    best = tasks.surplus(1.0, params.uav_weight)
+    best = tasks.surplus(1.0, params.uav_weight, params.rivals)
     for rho in params.rhos()[1:]:
-        best = np.maximum(best, tasks.surplus(rho, params.uav_weight))
+        best = np.maximum(best, tasks.surplus(rho, params.uav_weight, params.rivals))
     return best
 
 
@@ -139,7 +149,7 @@ class Calibration:
     """Factor max(1, ζ E[v₀]/E[b₍₂₎]), which is the optimal ρ of a market with Pareto match values."""
     threshold: float
     """Threshold of b₍₁₎ with the largest mean surplus, if ρ = 1 above it and the largest ρ below [units]. It is ζ E[v₀]
-    if the UAV's valuation is independent of the stations', and estimated otherwise."""
+    if the UAV's valuation is independent of the stations' and none of their rivals, and estimated otherwise."""
 
 
 def best_threshold(tasks: Tasks, params: SecondBidParams) -> float:
@@ -159,7 +169,9 @@ def best_threshold(tasks: Tasks, params: SecondBidParams) -> float:
     """
     order = np.argsort(tasks.first, axis=None)
     first = tasks.first.ravel()[order]
-    low, high = (tasks.surplus(rho, params.uav_weight).ravel()[order] for rho in (1.0, params.rhos()[-1]))
+    low, high = (
+        tasks.surplus(rho, params.uav_weight, params.rivals).ravel()[order] for rho in (1.0, params.rhos()[-1])
+    )
     # Entry i is the gain over ρ = 1 if the i tasks with the lowest bids get the largest ρ.
     gains = np.concatenate([[0.0], np.cumsum(high - low)])
     i = int(np.argmax(gains))
@@ -198,15 +210,16 @@ def _calibration(params: SecondBidParams) -> Calibration:
     valuations = (tasks.uav, tasks.first, tasks.second, tasks.lowest)
     logs = np.log(np.concatenate([values.ravel() for values in valuations]))
     low, high = np.quantile(logs, [0.001, 0.999])
-    means = [tasks.surplus(rho, params.uav_weight).mean() for rho in params.rhos()]
-    independent = params.valuations == "physical"
+    means = [tasks.surplus(rho, params.uav_weight, params.rivals).mean() for rho in params.rhos()]
+    # Then the bids are not informative about v₀, and neither is the outcome at any ρ.
+    independent = params.valuations == "physical" and params.rivals == "stations"
     return Calibration(
         contract_price=contract,
         log_low=float(low),
         log_high=float(max(high, low + 1e-6)),
         log_ratio=float(max(np.quantile(np.log(tasks.first / tasks.second), 0.999), 1e-6)),
         constant=int(np.argmax(means)),
-        ratio=max(1.0, params.uav_weight * contract / float(tasks.second.mean())),
+        ratio=max(1.0, params.uav_weight * contract / float(tasks.rival(params.rivals).mean())),
         threshold=params.uav_weight * contract if independent else best_threshold(tasks, params),
     )
 
@@ -245,6 +258,7 @@ def pareto_optimum(params: SecondBidParams) -> ParetoOptimum:
     Economic Review 106, 2016, which shows that such an auction reaches at least 0.948 of the first best.
     """
     require(params.valuations == "pareto", "valuations", params.valuations, "pareto")
+    require(params.rivals == "stations", "rivals", params.rivals, "stations, with which the optimum is a constant")
     n, shape = params.stations, params.pareto_shape
     uav_match = params.uav_weight * params.pareto_uav
     log_second_match = gammaln(n + 1.0) + gammaln(2.0 - 1.0 / shape) - gammaln(n + 1.0 - 1.0 / shape)

@@ -38,6 +38,8 @@ class SecondBidRecord(Record):
     """Whether the auctioneer observes the bids of the task that it prices."""
     uav_visible: bool
     """Whether the auctioneer observes the UAV's valuation of that task."""
+    uav_rivals: bool
+    """Whether the UAV's valuation counts among the bids that a station has to exceed."""
     periods: int
     """Number of past periods over which a provider's latency and accuracy are averaged."""
     noise_power_low: float

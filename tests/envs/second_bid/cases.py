@@ -9,6 +9,7 @@ PROMISES = [
     (None, {"tasks": 50}),
     (None, {"information": "history", "tasks": 6}),
     (EVERYBODY, {"uav_bid_visible": True, "tasks": 6}),
+    (EVERYBODY, {"rivals": "providers", "tasks": 6}),
     (None, {"max_cycles": 4, "tasks": 6}),
     (EVERYBODY, {"max_cycles": 1, "tasks": 6}),
     (EVERYBODY, {"max_cycles": 3, "tasks": 6}),
@@ -18,7 +19,14 @@ PROMISES = [
 ]
 ALONE = [{}, {"preset": "persistent"}, {"uav_bid_visible": True, "max_cycles": 20}]
 PICTURES = [({"preset": preset}, steps) for preset in SecondBidGame.presets for steps in (0, 1, None)] + [
-    (settings, None) for settings in ({"stations": 2}, {"stations": 40}, {"tasks": 200}, {"latency_factor": 1e6})
+    (settings, None)
+    for settings in (
+        {"stations": 2},
+        {"stations": 40},
+        {"tasks": 200},
+        {"latency_factor": 1e6},
+        {"rivals": "providers"},
+    )
 ]
 COPIES = [
     {"controlled_roles": list(EVERYBODY), "preset": "persistent", "tasks": 6},
