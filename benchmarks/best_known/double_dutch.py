@@ -1,6 +1,6 @@
 """The best policy found for the double Dutch auction with a large budget: a table of steps with finer cells.
 
-    python benchmarks/best_known/double_dutch.py [--preset paper] [--markets 10000] [--out FILE]
+    python benchmarks/best_known/double_dutch.py [--preset paper] [--markets 15000] [--results FOLDER]
 
 The table sees what `step_table` sees in finer bins, and besides the lead over the other side's winners and the way
 that the own clock has come, all of it from the paper's observation. It is refined in stages: each starts from the table
@@ -39,6 +39,8 @@ VALIDATION_SEED = CALIBRATION_SEED + 3
 """Seed of the markets on which the stages are compared; the best one there is evaluated."""
 EPISODES = 1000
 """Evaluation episodes."""
+MARKETS = 15_000
+"""Markets of the whole search, which takes about ten minutes on one core."""
 FINE_WINNERS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 FINE_GAPS = (0.03, 0.05, 0.075, 0.1, 0.135, 0.175, 0.225, 0.28, 0.38, 0.5, 0.65)
 STAGES = (
@@ -109,18 +111,27 @@ def search(preset: str, markets: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def options(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Return the options; what is not the whole search is written into a folder of its own."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="paper", help="preset of the market")
+    parser.add_argument("--markets", type=int, default=MARKETS, help="markets of the search")
+    parser.add_argument("--results", type=Path, help="folder of the result")
+    chosen = parser.parse_args(arguments)
+    committed = Path(__file__).parent / "results"
+    chosen.results = chosen.results or (committed if chosen.markets >= MARKETS else committed / "quick")
+    return chosen
+
+
 def main() -> None:
     """Search, and write the result as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="paper")
-    parser.add_argument("--markets", type=int, default=10_000)
-    parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
-    out = args.out or Path(__file__).parent / "results" / f"double_dutch-{args.preset}.json"
-    result = search(args.preset, args.markets)
+    chosen = options()
+    result = search(chosen.preset, chosen.markets)
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in result.items()]
-    out.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    print(f"score {result['score']:.3f}, {out}")
+    chosen.results.mkdir(parents=True, exist_ok=True)
+    file = chosen.results / f"double_dutch-{chosen.preset}.json"
+    file.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    print(f"score {result['score']:.3f}, {file}")
 
 
 if __name__ == "__main__":
