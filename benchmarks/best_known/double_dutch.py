@@ -1,9 +1,9 @@
 """The best policy found for the double Dutch auction with a large budget: a table of steps with finer cells.
 
-    python benchmarks/best_known/double_dutch.py [--preset paper] [--markets 15000] [--results FOLDER]
+    python benchmarks/best_known/double_dutch.py [--preset paper] [--markets 10000] [--results FOLDER]
 
-The table sees what `step_table` sees in finer bins, and besides the lead over the other side's winners and the way
-that the own clock has come, all of it from the paper's observation. It is refined in stages: each starts from the table
+The table sees what `step_table` sees in finer bins, and besides the way that the own clock has come, all of it from the
+paper's observation. It is refined in stages: each starts from the table
 of the last one, with every cell split, and is searched by coordinate ascent on markets that nothing else uses. The
 stage that is best on yet other markets is scored on 1 000 evaluation episodes, which the search never sees. The score
 is a mark of what is reachable, and no bound.
@@ -39,17 +39,17 @@ VALIDATION_SEED = CALIBRATION_SEED + 3
 """Seed of the markets on which the stages are compared; the best one there is evaluated."""
 EPISODES = 1000
 """Evaluation episodes."""
-MARKETS = 15_000
-"""Markets of the whole search, which takes about ten minutes on one core."""
+MARKETS = 10_000
+"""Markets of the whole search, which takes a few minutes on one core."""
 FINE_WINNERS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 FINE_GAPS = (0.03, 0.05, 0.075, 0.1, 0.135, 0.175, 0.225, 0.28, 0.38, 0.5, 0.65)
 STAGES = (
     TableShape(),
     TableShape(winners=FINE_WINNERS, gaps=FINE_GAPS),
     TableShape(winners=FINE_WINNERS, gaps=FINE_GAPS, ways=(0.1, 0.2, 0.3, 0.4, 0.5)),
-    TableShape(winners=FINE_WINNERS, gaps=FINE_GAPS, leads=(0.0, 0.1, 0.2), ways=(0.1, 0.2, 0.3, 0.4, 0.5)),
 )
-"""Tables of 60, 192, 1 152 and 4 608 cells. The bounds of each stage are among those of the next one."""
+"""Tables of 60, 192 and 1 152 cells. The bounds of each stage are among those of the next one. With four bins of the
+lead over the other side's winners as well, 4 608 cells, the score on 4 000 markets was the same (0.827)."""
 
 
 def split(table: StepTable, shape: TableShape) -> NDArray[np.int64]:
