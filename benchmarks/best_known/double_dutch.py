@@ -98,7 +98,6 @@ def search(preset: str, markets: int) -> dict[str, Any]:
     return {
         "market": "double_dutch", "preset": preset, "version": DoubleDutchGame.version, "episodes": EPISODES,
         "score": score(returns),
-        "score_standard_error": float(returns.std(ddof=1)) / EPISODES**0.5 / (ends.optimum[role] - ends.zero[role]),
         "score_of_best_constant": float(ends.score(role, np.array(ends.constant[role]))),
         "way_from_constant_to_clairvoyant": float((returns.mean() - ends.constant[role]) / gap),
         "return": float(returns.mean()), "references": ends.as_dict(), "stages": stages,

@@ -141,10 +141,10 @@ def test_a_record_is_reproduced_by_another_process_and_one_changed_value_is_foun
     assert done.returncode == 0, done.stderr
     recorded = json.loads(file.read_text())
     entry = recorded["entries"]["markets/double_dutch/calm/random auctioneer"]
-    assert len(entry["metrics"]) == 10
+    assert len(entry["metrics"]) == 11
     entry["metrics"][3] = "0" * 16
     file.write_text(json.dumps(recorded))
     done = run("compare")
     assert done.returncode == 1, done.stderr
-    assert "markets/double_dutch/calm/random auctioneer/metrics: 1 of 10 values are gone, 1 are new" in done.stdout
+    assert "markets/double_dutch/calm/random auctioneer/metrics: 1 of 11 values are gone, 1 are new" in done.stdout
     assert done.stdout.splitlines()[-1] == "1 differences"
