@@ -36,11 +36,12 @@ VARIANTS: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]] = {
         ("paper", {"observation": "extended"}),
         ("paper", {"observation": "extended", "max_cycles": 7, "welfare_paid": "at_end"}),
         ("mixed", {"psi": 0.25, "trade_weight": 0.5, "message_weight": 0.1, "scripted_step": 0.75}),
-        ("paper", {"level": (30.0, 70.0), "cost_spread": (-3.0, 1.0)}),
+        ("paper", {"level": (30.0, 70.0), "cost_spread": (-3.0, 1.0), "buyer_clock": 92.0}),
     ],
     "second_bid": [
         ("paper", {"information": "history", "tasks": 12}),
         ("paper", {"uav_bid_visible": True, "tasks": 12, "max_cycles": 7}),
+        ("paper", {"rivals": "providers", "tasks": 12}),
         ("paper", {"tasks": 1, "levels": 1, "stations": 2, "periods": 1}),
         ("paper", {"stations": 40, "tasks": 2, "uav_weight": 0.7, "smoothing": 0.5}),
     ],
