@@ -56,6 +56,6 @@ def test_best_checkpoint_is_scored_on_other_episodes(runs):
 
 def test_a_checkpoint_of_another_version_is_refused(runs, monkeypatch):
     (folder,) = runs.glob("*/two_phase/*/seed_3")
-    monkeypatch.setattr("ioa_marl.envs.double_dutch.game.DoubleDutchGame.version", 1)
+    monkeypatch.setattr("ioa_marl.envs.double_dutch.game.DoubleDutchGame.version", 99)
     with pytest.raises(UserError, match="other versions"):
         evaluate_checkpoint(folder)
