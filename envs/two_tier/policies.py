@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from ioa_marl.envs.policies import policy
 from ioa_marl.foundations.parameters import is_number, require
 from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE
-from ioa_marl.markets.two_tier.references import best_fixed_pair, best_posted_pair, cost_plus_indices
+from ioa_marl.markets.two_tier.grid import cost_plus_indices
+from ioa_marl.markets.two_tier.references import best_fixed_pair, best_posted_pair
 
 if TYPE_CHECKING:
     from ioa_marl.envs.core import PolicyFactory
@@ -98,11 +99,19 @@ class BestResponse(_Leader):
 
 
 class Equilibrium(_Leader):
-    """Post equilibrium prices of the pricing tier by Algorithm 2, with the α that the wireless agents expect now."""
+    """Post the prices that no leader gains by leaving in a settled round, or those of the lowest NashConv seen."""
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, leaders) indices of prices."""
         return self._game.equilibrium_to_play()[:, self._side, : self._count]
+
+
+class PricingEquilibrium(_Leader):
+    """Post prices of Algorithm 2, which ignores capacities, with the α that the wireless agents expect now."""
+
+    def __call__(self) -> NDArray[np.int64]:
+        """Return (batch, leaders) indices of prices."""
+        return self._game.pricing_equilibrium()[:, self._side, : self._count]
 
 
 class FixedPair:
@@ -161,6 +170,7 @@ def _of_side(side: int) -> dict[str, PolicyFactory]:
     """Return the policies of one side of the leaders by name."""
     return {
         "oracle": policy(Equilibrium, side),
+        "pricing_equilibrium": policy(PricingEquilibrium, side),
         "best_response": policy(BestResponse, side),
         "greedy": policy(BestResponse, side),
         "cost_plus": policy(CostPlus, side),

@@ -1,6 +1,12 @@
 from .deviations import (
     DeviationEvaluator as DeviationEvaluator,
 )
+from .equilibrium import (
+    Equilibrium as Equilibrium,
+)
+from .equilibrium import (
+    solve_equilibrium as solve_equilibrium,
+)
 from .params import (
     PRESETS as PRESETS,
 )

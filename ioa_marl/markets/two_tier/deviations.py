@@ -105,7 +105,7 @@ def search_prices(
     first: int,
     last: int,
     trial: AuctionState,
-    regrets: Array,
+    gains: Array,
     best: Array,
 ) -> None:
     """Find the best price of every leader of the sides ``first`` to ``last`` against the posted prices.
@@ -120,17 +120,23 @@ def search_prices(
         Number of grid prices.
     first, last : int
         Sides: 0 mobile, 1 fixed. The rows of other sides are not written.
-    regrets : ndarray of float64, shape (1, 2)
-        Where the sums of the gains of each side go, each leader deviating alone [units].
+    gains : ndarray of float64, shape (1, 2, leaders)
+        Where the gain of each leader goes, if it deviates alone [units].
     best : ndarray of int64, shape (1, 2, leaders)
         Where the indices of the best grid prices go.
     """
     for side in range(first, last + 1):
-        regrets[0, side] = 0.0
         for leader in range(leader_count(side, settings.pricing)):
             index, value, present = _price_search(side, leader, levels, trial, market, settings)
             best[0, side, leader] = index
-            regrets[0, side] += max(value - present, 0.0)
+            gains[0, side, leader] = max(value - present, 0.0)
+
+
+@kernel
+def enter_at_posted_prices(market: Market, settings: Settings) -> None:
+    """Write the loads at the posted prices, and enter the bidders that they lead to into the auction of row 0."""
+    _write_loads(market, settings)
+    enter_bidders(0, market, settings, market.auction, 0, NOBODY, 0.0, 0.0)
 
 
 @kernel
@@ -149,6 +155,8 @@ def search_pairs(
     market: Market, settings: Settings, first: int, last: int, trial: AuctionState, returns: Array, total: Array
 ) -> float:
     """Simulate every pair of steps on the recorded bids of the rounds ``first`` to ``last`` − 1.
+
+    A round without a buyer or without a seller has no auction, and is left out.
 
     Parameters
     ----------
@@ -179,6 +187,8 @@ def search_pairs(
                     trial.order[0, side, count] = i
                     count += 1
             trial.size[0, side] = count
+        if trial.size[0, BUYERS] == 0 or trial.size[0, SELLERS] == 0:
+            continue
         pair_returns(trial, settings, returns)
         best = -math.inf
         for pair in range(total.shape[1]):
@@ -215,11 +225,11 @@ class DeviationEvaluator:
         self._trial = allocate_auction(1, max(params.fixed, params.aerial))
         pairs = len(params.steps) ** 2
         self._returns, self._total = np.zeros((1, pairs)), np.zeros((1, pairs))
-        self._regrets = np.zeros((1, 2))
-        self._best = np.zeros((1, 2, max(params.mobile, params.fixed)), np.int64)
-        self._loads_code = machine_code(_write_loads, self.market, self.settings)
+        leaders = max(params.mobile, params.fixed)
+        self._gains, self._best = np.zeros((1, 2, leaders)), np.zeros((1, 2, leaders), np.int64)
+        self._loads_code = machine_code(enter_at_posted_prices, self.market, self.settings)
         self._prices_code = machine_code(
-            search_prices, self.market, self.settings, levels, 0, 1, self._trial, self._regrets, self._best
+            search_prices, self.market, self.settings, levels, 0, 1, self._trial, self._gains, self._best
         )
         self._present_code = machine_code(pair_returns, self.market.auction, self.settings, self._returns)
         self._pairs_code = machine_code(
@@ -244,22 +254,35 @@ class DeviationEvaluator:
         -------
         indices : ndarray of int64, shape (2, leaders)
             Indices of the grid.
-        gains : ndarray of float64, shape (2,)
-            Sum of the gains of the mobile and of the fixed agents, each deviating alone [units].
+        gains : ndarray of float64, shape (2, leaders)
+            Gain of each mobile and of each fixed agent, if it deviates alone [units].
         """
+        self.expect()
+        return self.search(first, last)
+
+    def expect(self) -> None:
+        """Compute the curves of the wireless agents anew, for the shares α that they expect."""
         reshape_markets(self.market.pricing, self.settings.pricing, _ONE)
+
+    def answer_with_best_pair(self) -> None:
+        """Set the auctioneer's action to the best pair of steps on the bids at the posted prices."""
         self._loads_code(self.market, self.settings)
-        args = (self.market, self.settings, self.levels, first, last, self._trial, self._regrets, self._best)
+        self.market.tier.pair[0] = self.best_pair()
+
+    def search(self, first: int = 0, last: int = 1) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return what `best_prices` returns; the curves of the wireless agents must be those of the expected α."""
+        self._loads_code(self.market, self.settings)
+        args = (self.market, self.settings, self.levels, first, last, self._trial, self._gains, self._best)
         self._prices_code(*args)
-        return self._best[0].copy(), self._regrets[0].copy()
+        return self._best[0].copy(), self._gains[0].copy()
 
     def leader_regrets(self) -> NDArray[np.float64]:
         """Return the regrets of the mobile and of the fixed agents in the last settled round [units], shape (2,)."""
         if self.market.pricing.round[0] == 0:
             return np.zeros(2)
         return_to_settled(self.market)
-        _, regrets = self.best_prices()
-        return regrets
+        _, gains = self.best_prices()
+        return gains.sum(axis=1)
 
     def pair_returns(self, first: int, last: int) -> tuple[NDArray[np.float64], float]:
         """Return the returns of all pairs of steps on the recorded bids of the rounds ``first`` to ``last`` − 1.
@@ -288,7 +311,10 @@ class DeviationEvaluator:
         return buyer, seller
 
     def auction_regret(self) -> float:
-        """Return the best pair's return less the return achieved, mean over the settled rounds [units]."""
+        """Return the best pair's return less the return achieved, per settled round [units].
+
+        A round without an auction adds nothing, so a ratio of sums over episodes counts rounds with an auction only.
+        """
         rounds = int(self.market.pricing.round[0])
         _, regret = self.pair_returns(0, rounds)
         return regret / rounds if rounds else 0.0

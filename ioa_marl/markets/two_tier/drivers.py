@@ -31,8 +31,8 @@ from ioa_marl.markets.two_tier.kernels import (
 )
 
 AUCTIONEER_FEATURES, AUCTIONEER_FEATURES_EXTENDED = 9, 15
-FIXED_EXTRAS = 4
-"""Number of features that a fixed agent's extended observation has beyond those of the pricing tier."""
+FIXED_EXTRAS, FIXED_EXTRAS_EXTENDED = 1, 4
+"""Number of features that a fixed agent's observation has beyond those of the pricing tier."""
 
 
 def open_markets(market: Market, settings: Settings, mask: Array) -> None:
@@ -174,16 +174,19 @@ def observe_auctioneer(market: Market, settings: Settings, extended: bool, out: 
 
 
 @kernel
-def observe_fixed(market: Market, settings: Settings, first: int, out: Array) -> None:
+def observe_fixed(market: Market, settings: Settings, extended: bool, first: int, out: Array) -> None:
     """Write the features that only fixed agents observe.
 
-    They are the own capacity over the load of all wireless agents in reach, the share α that it passed on, the part of
-    its load that was served, and the price that it paid for a lot over the highest possible bid.
+    The first is the own capacity over the load of all wireless agents in reach. Extended observations add the share α
+    that it passed on, the part of its load that was served, and the price that it paid for a lot over the highest
+    possible bid.
 
     Parameters
     ----------
     market, settings
         See the module.
+    extended : bool
+        Whether observations are extended.
     first : int
         Index of the first of these features.
     out : ndarray of float32, shape (batch, fixed, features)
@@ -197,8 +200,9 @@ def observe_fixed(market: Market, settings: Settings, first: int, out: Array) ->
             load = 0.0
             for q in range(state.start[b, FIXED, j], state.start[b, FIXED, j + 1]):
                 load += state.traits[b, state.member[b, FIXED, q]].load
-            paid = market.auction.totals[b].price if tier.partner[b, j] != NOBODY else 0.0
             out[b, j, first] = unit(tier.capacity[b, j] / load if load > 0.0 else 1.0)
-            out[b, j, first + 1] = unit(state.offloading_ratio[b, j])
-            out[b, j, first + 2] = unit(tier.served_fraction[b, j])
-            out[b, j, first + 3] = unit(paid / cap)
+            if extended:
+                paid = market.auction.totals[b].price if tier.partner[b, j] != NOBODY else 0.0
+                out[b, j, first + 1] = unit(state.offloading_ratio[b, j])
+                out[b, j, first + 2] = unit(tier.served_fraction[b, j])
+                out[b, j, first + 3] = unit(paid / cap)

@@ -127,7 +127,7 @@ def _clear_totals(b: int, tier: TierState) -> None:
     sums.mobile_price, sums.fixed_price, sums.purchases, sums.overloaded = 0.0, 0.0, 0.0, 0.0
     sums.buyers, sums.trades, sums.auctions_with_trade, sums.clearing_price = 0.0, 0.0, 0.0, 0.0
     sums.auction_return, sums.auction_welfare, sums.optimal_welfare, sums.messages = 0.0, 0.0, 0.0, 0.0
-    sums.load, sums.unserved_load = 0.0, 0.0
+    sums.auctions, sums.load, sums.unserved_load = 0.0, 0.0, 0.0
 
 
 @kernel
@@ -359,7 +359,10 @@ def add_up(b: int, market: Market, settings: Settings) -> None:
     if totals[b].trades > 0.0:
         sums.auctions_with_trade += 1.0
         sums.clearing_price += totals[b].price
-    sums.auction_return += totals[b].return_
+    # With one side only, listeners cost the auctioneer what no steps can avoid.
+    if market.auction.size[b, BUYERS] > 0 and market.auction.size[b, SELLERS] > 0:
+        sums.auctions += 1.0
+        sums.auction_return += totals[b].return_
     sums.auction_welfare += totals[b].welfare
     sums.optimal_welfare += totals[b].optimal_welfare
     sums.messages += totals[b].messages

@@ -67,6 +67,8 @@ class TierTotals(Record):
     """Number of trades in the auctions."""
     auctions_with_trade: float
     """Number of rounds with a trade."""
+    auctions: float
+    """Number of rounds with an auction: at least one buyer and one seller."""
     clearing_price: float
     """Clearing prices of the rounds with a trade [units per lot]."""
     auction_return: float
@@ -91,7 +93,7 @@ class TwoTierMetrics(Record):
     fixed_regret: float
     """Sum of the fixed agents' largest gains, each by another price in the last round [units]."""
     auction_regret: float
-    """The best pair's return less the return achieved, mean over the rounds [units]."""
+    """The best pair's return less the return achieved, summed over the rounds with an auction, per round [units]."""
     mobile_profit: float
     """Total profit of the mobile agents per round [units]."""
     fixed_profit: float
@@ -117,10 +119,12 @@ class TwoTierMetrics(Record):
     trades: float
     """Trades per round."""
     clearing_price: float
-    """Mean price of the rounds with a trade, 0 without one [units per lot]."""
+    """Mean price of the rounds with a trade, NaN without one [units per lot]."""
+    auctions: float
+    """Share of rounds with an auction: at least one buyer and one seller."""
     auction_return: float
-    """Return of the auctioneer per round [units]."""
+    """Return of the auctioneer per auction, NaN without one [units]."""
     auction_efficiency: float
-    """Welfare of all auctions over its maximum, 1 where that is 0."""
+    """Welfare of all auctions over its maximum, NaN where that is 0."""
     messages: float
     """Number of listeners, summed over the broadcasts of a round."""

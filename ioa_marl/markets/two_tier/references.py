@@ -14,6 +14,7 @@ from ioa_marl.foundations.seeds import CALIBRATION_SEED
 from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE
 from ioa_marl.markets.two_tier import drivers
 from ioa_marl.markets.two_tier.deviations import DeviationEvaluator
+from ioa_marl.markets.two_tier.grid import cost_plus_indices
 from ioa_marl.markets.two_tier.kernels import Market
 from ioa_marl.markets.two_tier.params import TwoTierParams, draw_markets
 
@@ -27,30 +28,6 @@ COARSE = 5
 """Grid steps between the pairs of prices that are tried first."""
 MOST_ROUNDS = 5
 """Largest number of searches for the best pair of steps, each on the auctions that the last one leads to."""
-
-
-def cost_plus_indices(
-    params: TwoTierParams, levels: int, cost: NDArray[np.float64], margin: float
-) -> NDArray[np.int64]:
-    """Return the indices of the grid prices nearest to unit cost times 1 + ``margin``.
-
-    Parameters
-    ----------
-    params : TwoTierParams
-        Parameters of the market.
-    levels : int
-        Number of grid prices, from 0 to ``price_cap``.
-    cost : ndarray of float64, shape (batch, leaders of a side)
-        Unit costs [units/Mbit].
-    margin : float
-        Margin over the unit cost.
-
-    Returns
-    -------
-    ndarray of int64, shape (batch, leaders of a side)
-    """
-    share = np.clip(cost * (1.0 + margin) / params.price_cap, 0.0, 1.0)
-    return np.ascontiguousarray(np.rint(share * (levels - 1)), dtype=np.int64)
 
 
 def _draw(params: TwoTierParams, markets: int, instance: int) -> Market:

@@ -128,7 +128,7 @@ def test_a_best_price_leaves_its_leader_nothing_to_gain():
 
 
 def auctions_at_scripted_prices(params, markets, pair):
-    from ioa_marl.markets.two_tier.references import cost_plus_indices
+    from ioa_marl.markets.two_tier.grid import cost_plus_indices
 
     market = draw_markets(params, np.full(markets, 9))
     cost, everywhere, ended = market.pricing.cost, np.ones(markets, np.bool_), np.zeros(markets, np.bool_)
