@@ -211,8 +211,8 @@ class TwoTierGame(PhasedGame):
     | fixed: `best_response`, `oracle` | 0.05, 0.18 | 0.0, 3.2 |
 
     With all roles at `oracle` every round has an auction, with 4.0 buyers of 10 (`paper`) and 6.8 of 15 (`city`), and
-    about half of the fixed agents have excess load (0.52 and 0.51). `best_response` is as good as `oracle` here, because
-    it answers partners who are at the equilibrium already.
+    about half of the fixed agents have excess load (0.52 and 0.51). `best_response` is as good as `oracle` here: it
+    answers partners who are at the equilibrium already.
 
     ## Arguments
 
@@ -248,19 +248,20 @@ class TwoTierGame(PhasedGame):
       0, and the longest branch changes at a smaller share. With the larger weight many shares would stay at that kink:
       of 300 random markets with α = 0 none has a pure equilibrium, and with the smaller weight all have one.
     - Unit costs are 0.7 to 1.0 (mobile) and 1.5 to 2.2 (fixed), so that at equilibrium prices (about 2.1 and 3.3; 1.8
-      and 2.8 in the pricing tier alone) both sides have about the same load, about half of the fixed agents have excess load, and four of ten are buyers.
-    - At the equilibrium prices nearly every buyer trades. The best pair of steps has a return
-      of 17.4 a round; the finest pair has 8.9, the coarsest 13.4, the mean over all pairs is 14.9.
+      and 2.8 in the pricing tier alone) both sides have about the same load, about half of the fixed agents have excess
+      load, and four of ten are buyers.
+    - At the equilibrium prices nearly every buyer trades. The best pair of steps has a return of 17.4 a round; the
+      finest pair has 8.9, the coarsest 13.4, the mean over all pairs is 14.9.
     - Equilibrium prices of the pricing tier are no equilibrium of both tiers: a fixed agent whose load exceeds its
       capacity gains by a higher price. `oracle` therefore searches the whole round, see
-      `ioa_marl.markets.two_tier.equilibrium`: prices that are posted in every round, and that no leader gains by leaving
-      once the shares α that they lead to are expected. With the shares α = 0 of the first round other prices are an
-      equilibrium, at which trades alternate: where a
-      fixed agent has bought a lot its load falls, so that it buys none in the next round. Over 50 markets of `paper` NashConv is 0.30 in the mean
-      (13 to 16 at the zero of the scale) and 0 in one of five; over 10 of `city` 1.5. A market takes 0.13 s in `paper`,
-      0.25 s in `city`. With more than 100 leaders (`metro`) the search has one start and stops early.
-    - The paper does not say what a fixed agent observes. Here it observes its capacity, which decides
-      its best price, and which agents that share a network cannot learn by themselves.
+      `ioa_marl.markets.two_tier.equilibrium`: prices that are posted in every round, and that no leader gains by
+      leaving once the shares α that they lead to are expected. With the shares α = 0 of the first round other prices
+      are an equilibrium, at which trades alternate: where a fixed agent has bought a lot its load falls, so that it
+      buys none in the next round. Over 50 markets of `paper` NashConv is 0.30 in the mean (13 to 16 at the zero of the
+      scale) and 0 in one of five; over 10 of `city` 1.5. A market takes 0.13 s in `paper`, 0.25 s in `city`. With more
+      than 100 leaders (`metro`) the search has one start and stops early.
+    - The paper does not say what a fixed agent observes. Here it observes its capacity, which decides its best price,
+      and which agents that share a network cannot learn by themselves.
 
     ## References
 

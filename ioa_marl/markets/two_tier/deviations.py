@@ -282,7 +282,8 @@ class DeviationEvaluator:
             return np.zeros(2)
         return_to_settled(self.market)
         _, gains = self.best_prices()
-        return gains.sum(axis=1)
+        regrets: NDArray[np.float64] = gains.sum(axis=1)
+        return regrets
 
     def pair_returns(self, first: int, last: int) -> tuple[NDArray[np.float64], float]:
         """Return the returns of all pairs of steps on the recorded bids of the rounds ``first`` to ``last`` − 1.
