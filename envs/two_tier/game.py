@@ -183,9 +183,11 @@ class TwoTierGame(PhasedGame):
     | `mobile_price`, `fixed_price` | mean prices posted [units/Mbit] |
     | `participation` | share of wireless agents that buy |
     | `overloaded`, `unserved` | share of fixed agents with excess load; share of their load that is not served |
-    | `buyers`, `trades`, `clearing_price` | numbers per round; mean price of the rounds with a trade |
+    | `buyers`, `trades` | numbers per round |
+    | `clearing_price` | mean price of the rounds with a trade, NaN without one |
     | `auctions` | share of rounds with an auction: at least one buyer and one seller |
-    | `auction_return`, `auction_efficiency` | per auction; welfare of all auctions over its maximum |
+    | `auction_return` | mean of the rounds with an auction, NaN without one |
+    | `auction_efficiency` | welfare of all auctions over its maximum, NaN if that is 0 |
     | `messages` | listeners summed over the broadcasts of a round |
 
     The first three are scored, each for its role; there is no overall score. Regrets are exact: every price of the grid
