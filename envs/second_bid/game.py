@@ -210,7 +210,7 @@ class SecondBidGame(PhasedGame):
     ## Version history
 
     - v1: the setting `rivals` and the preset `visible` are new. With the default settings, rewards, observations and
-      scores are as in v0.
+      scores are as in v0. The last task truncates the episode.
     - v0: first version.
     """
 

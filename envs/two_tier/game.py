@@ -274,7 +274,8 @@ class TwoTierGame(PhasedGame):
 
     - v1: `oracle` of the leaders knows capacities, and Algorithm 2 is the policy `pricing_equilibrium`. A round without
       an auction counts nothing for the auctioneer: `auction_efficiency` was 1 and `clearing_price` 0 without one. Fixed
-      agents observe their capacity. While a role is scored, the others play references (`reference_partners`).
+      agents observe their capacity. While a role is scored, the others play references (`reference_partners`). The
+      last round truncates the episode.
     - v0: first version.
     """
 
