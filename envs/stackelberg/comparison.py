@@ -71,7 +71,8 @@ def _distance(
 def metrics_of(market: MarketState) -> NDArray[np.void]:
     """Return the metrics of the present episodes, `StackelbergMetrics` (batch,).
 
-    Those that need a search are NaN where not every round of the episode has been audited.
+    Those that need a search are NaN where not every round of the episode has been audited. An episode that was cut off
+    before its first round ended has a NashConv of 0, and before its first comparison no metrics of one.
     """
     totals, rounds = market.totals, np.maximum(market.round, 1)
     values = StackelbergMetrics.zeros(len(market.round))
@@ -80,7 +81,7 @@ def metrics_of(market: MarketState) -> NDArray[np.void]:
         values[name] = totals[name] / rounds
     values["social_welfare"] = values["leader_profit"] + values["follower_welfare"]
     values["participation"] = totals["purchases"] / np.maximum(totals["tasks"], 1e-9)
-    audited = (totals["audited"] == market.round) & (market.round > 0)
+    audited = totals["audited"] == market.round
     compared = np.where(audited & (totals["compared"] > 0), totals["compared"], np.nan)
     values["nash_conv"] = np.where(audited, totals["nash_conv"] / rounds, np.nan)
     values["last_nash_conv"] = np.where(audited, totals["last_nash_conv"], np.nan)

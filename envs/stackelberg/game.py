@@ -172,15 +172,17 @@ class StackelbergGame(PhasedGame):
     | --- | --- |
     | `nash_conv` | mean over the rounds of the sum of the leaders' gains by deviating alone [units]; this is scored |
     | `last_nash_conv` | the same in the last round [units] |
-    | `relative_nash_conv` | `nash_conv` over the leaders' total profit in equilibrium; 0 where that is not positive |
+    | `relative_nash_conv` | `nash_conv` over the leaders' total profit in equilibrium; 0 where that is not positive, NaN* |
     | `leader_profit` | total profit of the leaders per round [units] |
-    | `relative_profit` | total profit over that in equilibrium, π/π_N; 0 where that is not positive |
+    | `relative_profit` | total profit over that in equilibrium, π/π_N; 0 where that is not positive, NaN* |
     | `profit_gain` | (π − π_N)/(π_M − π_N), π_M the largest joint profit; NaN without an equilibrium or if π_M ≤ π_N |
-    | `monopoly_at_cap` | share of the leaders with a sale that post `price_cap` where the joint profit is largest |
+    | `monopoly_at_cap` | share of the leaders with a sale that post `price_cap` where the joint profit is largest, NaN* |
     | `follower_welfare`, `social_welfare` | Σ U_n per round, without and with the leaders' profits [units] |
-    | `price_distance` | mean distance of the prices from the nearest equilibrium's [units/Mbit] |
+    | `price_distance` | mean distance of the prices from the nearest equilibrium's [units/Mbit], NaN* |
     | `participation` | share of wireless agents with a task that buy |
-    | `pure_equilibrium`, `equilibria` | share of rounds with a pure equilibrium, mean number of different ones |
+    | `pure_equilibrium`, `equilibria` | share of rounds with a pure equilibrium, mean number of different ones, NaN* |
+
+    NaN*: an episode that is cut off before its first comparison with an equilibrium has none of these.
 
     Deviations are searched on a grid of `deviation_step` and refined, with exact answers of all wireless agents. The
     score is 1 where no leader can gain in any round, and 0 at the mean NashConv of `cost_plus` with a margin of 50%.

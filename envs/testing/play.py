@@ -202,8 +202,11 @@ def _check_results(case: Case, game: Game, step: Step, age: NDArray[np.int64], t
 
 
 def _may_be_nan(game_class: type[Game], metric: str) -> bool:
-    """Return whether no score uses a metric and a line of the class's docstring says what its NaN means."""
-    lines = (game_class.__doc__ or "").splitlines()
+    """Return whether no score uses a metric and a line of the class's docstring says what its NaN means.
+
+    A class that extends another one also has its docstring.
+    """
+    lines = [line for cls in game_class.__mro__ for line in (cls.__doc__ or "").splitlines()]
     documented = any(f"`{metric}`" in line and "NaN" in line for line in lines)
     return documented and metric not in game_class.objectives.values()
 

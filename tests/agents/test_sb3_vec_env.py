@@ -39,7 +39,7 @@ def test_market_zero_is_the_single_environment_of_the_same_seed_bit_for_bit(sett
             ours, theirs = infos[0], other_infos[0]
             np.testing.assert_array_equal(ours["terminal_observation"], theirs["terminal_observation"])
             assert ours["TimeLimit.truncated"] == theirs["TimeLimit.truncated"]
-            assert ours["metrics"] == theirs["metrics"]
+            np.testing.assert_equal(ours["metrics"], theirs["metrics"])  # a price without a trade is NaN
             assert ours["episode"].items() <= theirs["episode"].items()
         else:
             assert infos[0] == {}

@@ -22,4 +22,4 @@ PROMISES = [
 ALONE = [{"role": "auctioneer", **SMALL}]
 PICTURES = [({"preset": preset}, steps) for preset in TwoTierGame.presets for steps in (0, 1, 2, 7)]
 COPIES = [{"rounds": 3}, {"controlled_roles": ["auctioneer"], "max_cycles": 4}]
-ONE_SPACE = [("mobile",), ("mobile", "fixed"), ("auctioneer",)]
+ONE_SPACE = [("mobile",), ("fixed",), ("auctioneer",)]

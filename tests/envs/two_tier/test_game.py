@@ -186,7 +186,7 @@ def test_a_round_without_an_auction_counts_nothing():
         # Fixed agents that ask for the price cap have no load, so nobody buys a lot.
         actions = {"mobile": np.zeros((count, 10), int), "fixed": np.full((count, 10), 50)}
         step = None
-        while step is None or not step.terminated.all():
+        while step is None or not step.truncated.all():
             step = game.step({**actions, "auctioneer": np.full((count, 1, 2), pair)})
         for name in ("buyers", "auctions", "auction_regret"):
             assert not step.metrics[name].any()

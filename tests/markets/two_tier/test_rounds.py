@@ -175,7 +175,8 @@ def test_with_one_step_for_both_clocks_the_auction_is_the_double_dutch_auction()
             wanted = simulate(
                 bids[buyers], asks[sellers], PAPER.steps[step], tick=PAPER.tick, buyer_clock=20.0, seller_clock=0.0
             )
-            assert market.auction.totals[b].price == pytest.approx(wanted.price)
+            if wanted.trades:  # without a trade there is no price
+                assert market.auction.totals[b].price == pytest.approx(wanted.price)
             assert market.auction.totals[b].welfare == pytest.approx(wanted.welfare)
             pairs = dict(zip(buyers[wanted.buyers], sellers[wanted.sellers], strict=True))
             assert pairs == {j: k for j, k in enumerate(market.tier.partner[b]) if k >= 0}
