@@ -172,11 +172,11 @@ class StackelbergGame(PhasedGame):
     | --- | --- |
     | `nash_conv` | mean over the rounds of the sum of the leaders' gains by deviating alone [units]; this is scored |
     | `last_nash_conv` | the same in the last round [units] |
-    | `relative_nash_conv` | `nash_conv` over the leaders' total profit in equilibrium; 0 where that is not positive, NaN* |
+    | `relative_nash_conv` | `nash_conv` over the leaders' profit in equilibrium; 0 where that is not positive, NaN* |
     | `leader_profit` | total profit of the leaders per round [units] |
     | `relative_profit` | total profit over that in equilibrium, π/π_N; 0 where that is not positive, NaN* |
     | `profit_gain` | (π − π_N)/(π_M − π_N), π_M the largest joint profit; NaN without an equilibrium or if π_M ≤ π_N |
-    | `monopoly_at_cap` | share of the leaders with a sale that post `price_cap` where the joint profit is largest, NaN* |
+    | `monopoly_at_cap` | share of the leaders with a sale that post `price_cap` at the largest joint profit, NaN* |
     | `follower_welfare`, `social_welfare` | Σ U_n per round, without and with the leaders' profits [units] |
     | `price_distance` | mean distance of the prices from the nearest equilibrium's [units/Mbit], NaN* |
     | `participation` | share of wireless agents with a task that buy |

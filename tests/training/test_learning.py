@@ -11,6 +11,7 @@ from ioa_marl.training.store import SeedFolder
 
 def scores(agent, runs, budget, seeds):
     overrides = ["env=double_dutch", f"agent={agent}", f"budget={budget}", f"seeds={seeds}", f"runs={runs}"]
+    overrides.append("evaluation.final_episodes=100")
     overrides += ["evaluation.points=2"]
     with initialize_config_module("ioa_marl.conf", version_base="1.3"):
         spec = resolve(OmegaConf.to_container(compose("config", overrides=overrides)))
