@@ -192,8 +192,10 @@ class MeanFieldLearner(RoleLearner):
         def without(x: Tensor) -> Tensor:
             return torch.where(who, 0.0, x[:, :, None])  # (seeds, batch, absent, agents, k)
 
-        present = present_agents(self.role, observations[name])[:, :, None]
-        others_present = present & ~who.squeeze(-1)  # (seeds, batch, absent, agents)
+        present = present_agents(self.role, observations[name])
+        others_present = (~who.squeeze(-1)).expand(*observations[name].shape[:2], -1, -1)
+        if present is not None:
+            others_present = others_present & present[:, :, None]  # (seeds, batch, absent, agents)
         present_count = others_present.sum(-1, keepdim=True).clamp(min=1)
 
         def mean(x: Tensor) -> Tensor:

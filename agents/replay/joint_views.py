@@ -78,40 +78,42 @@ def summed(x: Tensor, dim: int) -> Tensor:
     return x.squeeze(dim)
 
 
-def present_agents(role: Role, observations: Tensor) -> Tensor:
-    """Return which agents of a role are there, bool (…,), from their observations (…, features).
+def present_agents(role: Role, observations: Tensor) -> Tensor | None:
+    """Return which agents of a role are there, bool (…,), from their observations (…, features); None: all are.
 
     Where agents `Role.can_be_absent`, absent ones observe only zeros.
     """
-    if role.can_be_absent:
-        return (observations != 0).any(-1)
-    return torch.ones(observations.shape[:-1], dtype=torch.bool, device=observations.device)
+    return (observations != 0).any(-1) if role.can_be_absent else None
 
 
-def mean_of_all(x: Tensor, present: Tensor) -> Tensor:
+def mean_of_all(x: Tensor, present: Tensor | None = None) -> Tensor:
     """Return the mean over the agents that are present, 0 if none is.
 
     Parameters
     ----------
     x : Tensor
         (seeds, batch, agents, k).
-    present : Tensor
-        bool (seeds, batch, agents).
+    present : Tensor, optional
+        bool (seeds, batch, agents); by default all are.
 
     Returns
     -------
     Tensor
         (seeds, batch, k).
     """
-    total = summed(torch.where(present[..., None], x, 0.0), 2)
-    return total / present.sum(2, keepdim=True).clamp(min=1)
+    if present is None:
+        return summed(x, 2) / x.shape[2]
+    counted = torch.where(present[..., None], x, 0.0)
+    return summed(counted, 2) / present.sum(2, keepdim=True).clamp(min=1)
 
 
-def mean_of_others(x: Tensor, present: Tensor) -> Tensor:
+def mean_of_others(x: Tensor, present: Tensor | None = None) -> Tensor:
     """Return for every agent the mean over the other agents that are present, 0 if there is none.
 
     Parameters are those of `mean_of_all`; the result is (seeds, batch, agents, k).
     """
+    if present is None:
+        return (summed(x, 2).unsqueeze(2) - x) / max(x.shape[2] - 1, 1)
     counted = torch.where(present[..., None], x, 0.0)
     others = present.sum(2, keepdim=True) - present.long()
     return (summed(counted, 2).unsqueeze(2) - counted) / others.clamp(min=1)[..., None]

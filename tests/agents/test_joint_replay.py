@@ -187,8 +187,10 @@ def test_sums_over_agents_do_not_depend_on_what_lies_beside(agents):
 def test_mean_of_others_excludes_the_agent_itself():
     x = torch.tensor([1.0, 2.0, 6.0]).reshape(1, 1, 3, 1)
     everybody = torch.ones(1, 1, 3, dtype=torch.bool)
-    assert mean_of_others(x, everybody).flatten().tolist() == [4.0, 3.5, 1.5]
-    assert mean_of_others(x[:, :, :1], everybody[:, :, :1]).flatten().tolist() == [0.0]
+    for present, one in ((everybody, everybody[:, :, :1]), (None, None)):
+        assert mean_of_others(x, present).flatten().tolist() == [4.0, 3.5, 1.5]
+        assert mean_of_others(x[:, :, :1], one).flatten().tolist() == [0.0]
+        assert mean_of_all(x, present).flatten().tolist() == [3.0]
 
 
 def test_means_are_over_the_agents_that_are_present():
@@ -205,5 +207,5 @@ def test_means_are_over_the_agents_that_are_present():
 def test_absent_agents_are_those_that_observe_only_zeros_of_a_role_that_has_them():
     space, observations = spaces.Box(0.0, 1.0, (2,), np.float32), torch.tensor([[0.0, 0.0], [0.0, 0.5]])
     role = Role("slice", 2, space, spaces.Discrete(2), "hold")
-    assert present_agents(role, observations).tolist() == [True, True]
+    assert present_agents(role, observations) is None
     assert present_agents(dataclasses.replace(role, can_be_absent=True), observations).tolist() == [False, True]

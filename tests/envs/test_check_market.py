@@ -274,6 +274,10 @@ class EndsTwice(Stateful):
         return replace(step, truncated=step.terminated.copy())
 
 
+class EndlessButTerminates(Stateful):
+    endless = True
+
+
 class MetricIsNaN(Stateful):
     def changed(self, step):
         step.metrics["return"][(step.terminated) & (self.before["total"] > 2)] = np.nan
@@ -430,6 +434,7 @@ MUTANTS = {
     IgnoresTheLimit: r"truncated does not follow max_cycles=3 \(step 3, market \d\)",
     ShowsTheLimit: r"max_cycles changes observations of caller \(step 1, market 0\)",
     EndsTwice: r"a market is both terminated and truncated",
+    EndlessButTerminates: r"an endless market is terminated \(step \d, market \d\)",
     MetricIsNaN: r"metric return is not finite \(step \d, market \d\)",
     WithLuck: r"metric luck is not finite \(step \d, market \d\)",
     LuckIsInfinite: r"metric luck is not finite \(step \d, market \d\)",

@@ -32,6 +32,23 @@ def test_with_one_learning_role_a_round_is_one_step():
     assert ends == [[False, False], [True, True]]
 
 
+class EndlessHaggle(HaggleGame):
+    endless = True
+
+
+@pytest.mark.parametrize("limit", [None, 2, 3])
+def test_the_last_round_of_an_endless_game_is_a_cut(limit):
+    check_market(EndlessHaggle, controlled_roles=("buyer",), num_envs=3, processes=False, max_cycles=limit)
+    games = [cls(cls.make_config(max_cycles=limit), 2, ("buyer",)) for cls in (HaggleGame, EndlessHaggle)]
+    for game in games:
+        game.reset(np.arange(2, dtype=np.uint64))
+    for _ in range(7):
+        usual, endless = (game.step({"buyer": np.ones((2, 2), int)}) for game in games)
+        assert not endless.terminated.any()
+        np.testing.assert_array_equal(endless.truncated, usual.terminated | usual.truncated)
+        np.testing.assert_array_equal(endless.observations["buyer"], usual.observations["buyer"])
+
+
 def test_with_both_learning_the_buyers_are_paid_in_the_step_of_the_seller():
     game, active = started(("buyer", "seller"))
     assert active["buyer"].all()
