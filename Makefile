@@ -13,7 +13,10 @@ export NUMBA_THREADING_LAYER ?= workqueue
 .PHONY: quickstart test test-all install format lint speed gallery clean
 
 BASELINES := greedy,random,oracle
-SWEEP := $(BIN)/ioa-marl train -m runs=$(RUNS) seeds=2 evaluation.points=4 hydra/launcher=joblib hydra.launcher.n_jobs=2
+# A last evaluation of 100 episodes (20 of the slowest market) in place of a board's 1000, so that all takes minutes.
+SWEEP := $(BIN)/ioa-marl train -m runs=$(RUNS) seeds=2 evaluation.points=4 evaluation.final_episodes=100 \
+  hydra/launcher=joblib hydra.launcher.n_jobs=2
+SHORT := evaluation.points=2 evaluation.episodes=20 evaluation.final_episodes=20
 
 quickstart: $(VENV)/.installed
 	$(SWEEP) env=double_dutch budget=20000 \
@@ -24,8 +27,8 @@ quickstart: $(VENV)/.installed
 	  agent=ppo/stackelberg,maddpg/stackelberg,$(BASELINES),cost_plus,posted_pair
 	$(SWEEP) env=vcg_slicing budget=4000 num_envs=16 \
 	  agent=mappo/vcg_slicing,mean_field_ac/vcg_slicing,$(BASELINES),equal_split,kelly
-	$(SWEEP) env=two_tier budget=2000 num_envs=16 agent=mappo/two_tier,sac/two_tier,$(BASELINES)
-	$(SWEEP) env=two_tier agent=best_response roles.auctioneer.agent=fixed_pair
+	$(SWEEP) env=two_tier $(SHORT) budget=2000 num_envs=16 agent=mappo/two_tier,sac/two_tier,$(BASELINES)
+	$(SWEEP) env=two_tier $(SHORT) agent=best_response roles.auctioneer.agent=fixed_pair
 	$(BIN)/ioa-marl leaderboard $(RUNS)
 
 # A process for every core. One that has nothing left takes over from the others.
