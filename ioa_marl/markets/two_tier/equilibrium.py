@@ -113,11 +113,10 @@ class _Search:
         self._pricing.offloading_ratio[0] = 0.0
         self._pricing.served_fraction[0] = 1.0
         self._pricing.aerial_time_per_mbit[0] = self._tier.mean_aerial_time[0]
-        starts, prices, gains = (
-            self._starts()[: 1 if self._large else None],
-            np.zeros(self._components.shape, np.int64),
-            np.full(2, np.inf),
-        )
+        starts = self._starts()
+        if self._large:
+            starts = starts[:1]
+        prices, gains = np.zeros(self._components.shape, np.int64), np.full(2, np.inf)
         for _ in range(EXPECTATIONS):
             found, expected = self._lowest(starts), self._pricing.offloading_ratio[0].copy()
             settled = self._settle(found)

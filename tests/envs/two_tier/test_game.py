@@ -127,6 +127,7 @@ def test_at_equilibrium_prices_a_middling_pair_of_steps_is_best_in_the_mean():
     buyer, seller = np.unravel_index(total.argmax(), total.shape)
     assert 0 < buyer < 9
     assert 0 < seller < 9
+    # Measured at these prices: 1.303 and 1.167 times; with prices of Algorithm 2 the second was above 1.2.
     assert total.max() > 1.3 * total[9, 9]
     assert total.max() > 1.15 * total.mean()
     assert total[0, 0] < total[9, 9]
