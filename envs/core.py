@@ -103,6 +103,9 @@ class Game(ABC):
     reward_settings: ClassVar[Mapping[str, Any]] = {}
     """Settings that change only rewards, each with the value that is computed fastest, for evaluations that use only
     metrics."""
+    audit: ClassVar[str | None] = None
+    """Import string ``module:function`` of the market's audit; see `ioa_marl.evaluation.audits`. A market of this
+    package has it in that package under its own name, and leaves this at None."""
     policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = {}
     """Scripted policies of each role by name; see `scripted` and `scripted_policies`."""
     board_metrics: ClassVar[tuple[str, ...]]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.agents.base import Agent
 from ioa_marl.agents.saved.restoring import restore_agent
-from ioa_marl.evaluation.audits.bidders import ConstantGain, audited_members, best_constant_gain, bidders
+from ioa_marl.evaluation.audits.constant_actions import ConstantGain, audited_members, best_constant_gain, bidders
 from ioa_marl.evaluation.partners import evaluate_agents
 from ioa_marl.evaluation.playing import make_agent
 from ioa_marl.training.config import RunSpec

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.agents.base import Agent, AgentContext
 from ioa_marl.envs.vector import VectorGame
-from ioa_marl.evaluation.audits.bidders import ConstantGain
+from ioa_marl.evaluation.audits.constant_actions import ConstantGain
 from ioa_marl.evaluation.averages import mean_metrics, mean_of_episodes
 from ioa_marl.evaluation.columns import objective_columns
 from ioa_marl.evaluation.partners import is_scored

@@ -9,8 +9,8 @@ from ioa_marl.agents.baselines.scripted import ScriptedAgent, ScriptedConfig
 from ioa_marl.envs.second_bid.game import SecondBidGame
 from ioa_marl.envs.stackelberg.game import StackelbergGame
 from ioa_marl.evaluation import playing
-from ioa_marl.evaluation.audits import bidders as audit_bidders
-from ioa_marl.evaluation.audits.bidders import audited_members, best_constant_gain, bidders
+from ioa_marl.evaluation.audits import constant_actions as audit_bidders
+from ioa_marl.evaluation.audits.constant_actions import audited_members, best_constant_gain, bidders
 from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.foundations.seeds import EVALUATION_SEED
 
