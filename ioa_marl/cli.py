@@ -139,16 +139,54 @@ def list_names() -> None:
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a seed, or a checkpoint file.")],
     episodes: Annotated[int | None, typer.Option(help="Episodes; default: those of the run.")] = None,
-    bidder_gain: Annotated[
-        bool, typer.Option("--bidder-gain", help="Find what bidders would gain by the best constant action.")
-    ] = False,
 ) -> None:
     """Play a checkpoint on the evaluation episodes again, and say whether the run's row is confirmed."""
     from ioa_marl.training.check import evaluate_checkpoint, report
 
-    score = evaluate_checkpoint(checkpoint, episodes, bidder_gain)
+    score = evaluate_checkpoint(checkpoint, episodes)
     typer.echo(report(score))
     if score.confirmed is False:
+        raise typer.Exit(1)
+
+
+_AUDIT_HELP = """Find what agents gain by deviating, and what the mechanism guarantees.
+
+\b
+  ioa-marl audit runs/double_dutch-paper/ppo/*/seed_0      a seed, a checkpoint file, or a whole run
+  ioa-marl audit env=double_dutch agent=two_phase          the stored run of these settings, or a scripted agent
+  ioa-marl audit env=double_dutch agent=ppo budget=100000  settings as for train
+
+What is found is written into each seed's folder, audit.json and audit.png, and `ioa-marl leaderboard` shows it beside
+the scores. A search for deviations gives lower bounds, and every figure says whether it is one.
+"""
+
+
+@app.command(help=_AUDIT_HELP, context_settings={"allow_extra_args": True, "help_option_names": ["--help", "-h"]})
+@_one_line
+def audit(
+    context: typer.Context,
+    markets: Annotated[
+        int | None, typer.Option(help="Evaluation markets; default: as many as each audit says.")
+    ] = None,
+    reports: Annotated[int, typer.Option(help="Reports that a bidder tries, where reports are searched.")] = 41,
+    refine: Annotated[
+        bool, typer.Option("--refine/--no-refine", help="Try reports next to others' and to the best one as well.")
+    ] = True,
+    picture: Annotated[Path | None, typer.Option(help="A file for the picture as well: .png, .svg or .pdf.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Find what agents gain by deviating."""
+    from rich.console import Console
+
+    from ioa_marl.evaluation.audits.subject import AuditSettings
+    from ioa_marl.training.audit import audit_command
+
+    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+    with output.without_messages(quiet):
+        done = audit_command(
+            context.args, AuditSettings(markets, reports, refine), picture, quiet=quiet, console=console
+        )
+    if any(audited.confirmed is False for audited in done):
         raise typer.Exit(1)
 
 

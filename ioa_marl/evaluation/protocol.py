@@ -54,9 +54,6 @@ class EvaluationConfig:
     ``episodes``, where that is not 100."""
     points: int = 20
     """Number of evaluations, evenly spread over training; the last one is at the end."""
-    bidder_gain: bool = False
-    """Whether the last evaluation also computes what controlled bidders would gain by the best constant action.
-    This takes one more evaluation per action for each of up to five agents of a role."""
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from ioa_marl.leaderboard.seeds import (
 )
 from ioa_marl.leaderboard.settings import Configs
 from ioa_marl.leaderboard.text import first_line, shortened, visible
+from ioa_marl.training.audited import columns_of, read_audit
 from ioa_marl.training.integrity import RECORDS, REMEDY, check_row
 
 
@@ -137,7 +138,7 @@ def _from_result(record: Record, content: Mapping[str, Any], unknown: SeedRow, p
         references=record.references(),
         references_on_the_way=record.references("references_on_the_way"),
         metrics=record.numbers("metrics"),
-        bidder_gain=record.numbers("bidder_gain"),
+        audit=_audit(folder, content, notes) if status == DONE else {},
         env_steps=record.whole("env_steps"),
         steps_per_second=record.number("steps_per_second"),
         train_seconds=record.number("train_seconds"),
@@ -175,6 +176,15 @@ def _checked(folder: Path, content: Mapping[str, Any]) -> tuple[str, str, bool]:
         return f"{folder / 'result.json'} is damaged: its files have no checksums: {REMEDY}", "", False
     words = [*([] if integrity.checked else [UNCHECKED]), *([] if integrity.replayable else [NOT_REPLAYABLE])]
     return integrity.problem, ", ".join(words) or INTACT, integrity.replayable
+
+
+def _audit(folder: Path, content: Mapping[str, Any], notes: list[str]) -> dict[str, float]:
+    """Return the figures of the seed's audit by column, or none and a note if the audit is not of this row."""
+    try:
+        return columns_of(read_audit(folder, content))
+    except DamagedFileError as error:
+        notes.append(first_line(str(error)))
+        return {}
 
 
 def _commit(folder: Path, notes: list[str]) -> str | None:

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from ioa_marl.evaluation.audits.results import COLUMNS as AUDIT_COLUMNS
 from ioa_marl.evaluation.columns import SAMPLED, objective_columns
 from ioa_marl.evaluation.statistics import (
     Estimate,
@@ -123,11 +124,11 @@ class Row:
     """Interquartile mean over seeds of the score with sampled actions; NaN if the agents cannot sample."""
 
     @property
-    def bidder_gain(self) -> Mapping[str, float]:
-        """Interquartile mean over seeds of the gain by a constant action, for bidder roles audited in all seeds."""
-        gains = [seed.bidder_gain for seed in self.run.done]
-        roles = [role for role in (gains[0] if gains else {}) if all(role in of_seed for of_seed in gains)]
-        return {role: _interquartile_mean([of_seed[role] for of_seed in gains]) for role in roles}
+    def audit(self) -> Mapping[str, float]:
+        """Interquartile mean over seeds of each figure that an audit of every seed has found, by column."""
+        found = [seed.audit for seed in self.run.done]
+        shown = [name for name in (found[0] if found else {}) if all(name in of_seed for of_seed in found)]
+        return {name: _interquartile_mean([of_seed[name] for of_seed in found]) for name in shown}
 
     @property
     def steps_per_second(self) -> float:
@@ -195,6 +196,12 @@ class Board:
     def shows_sampled(self) -> bool:
         """Whether the sampled policy of any row has another score, so that the board shows both."""
         return any(abs(row.sampled - row.score.value) > SMALLEST_DIFFERENCE for row in self.rows)
+
+    @property
+    def audited(self) -> tuple[str, ...]:
+        """The columns of audits that any row has, in their usual order."""
+        found = {name for row in self.rows for name in row.audit}
+        return tuple(name for name in AUDIT_COLUMNS if name in found)
 
     def mixed(self) -> list[Row | Reference]:
         """Return rows and references, best first; a reference precedes rows with the same score."""

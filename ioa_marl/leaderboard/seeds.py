@@ -61,8 +61,8 @@ class SeedRow:
     """References on the episodes of earlier evaluations, if those are not the episodes of the last one."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Mean of each metric over the episodes of the last evaluation."""
-    bidder_gain: Mapping[str, float] = field(default_factory=dict)
-    """Mean gain by the best constant action per role of bidders, if it was audited."""
+    audit: Mapping[str, float] = field(default_factory=dict)
+    """Figures of the audit by column, if there is one of this row; see `ioa_marl.evaluation.audits.results.COLUMNS`."""
     env_steps: int | None = None
     """Environment steps trained; 0 for agents that do not learn."""
     steps_per_second: float | None = None

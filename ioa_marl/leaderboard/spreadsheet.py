@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from ioa_marl.evaluation.audits.results import COLUMNS as AUDIT_COLUMNS
 from ioa_marl.leaderboard.rows import Board, Leaderboard, Problem, Reference, Row, Run
 from ioa_marl.leaderboard.text import in_csv
 
@@ -34,9 +35,10 @@ def csv_text(leaderboard: Leaderboard) -> str:
     lines = [_board_line(board, line) for board in leaderboard.boards for line in board.mixed()]
     lines += [_problem_line(problem) for problem in leaderboard.problems]
     times = Counter(key for line in lines for key in line if key.startswith("metric."))
+    audits = [f"audit.{name}" for name in AUDIT_COLUMNS if any(f"audit.{name}" in line for line in lines)]
     metrics = sorted(key for key, _ in times.most_common(MOST_METRICS))
     out = io.StringIO()
-    writer = csv.DictWriter(out, [*COLUMNS, *metrics], restval="", extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(out, [*COLUMNS, *audits, *metrics], restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: _cell(value) for key, value in line.items()} for line in lines)
     return out.getvalue()
@@ -62,7 +64,7 @@ def _board_line(board: Board, line: Row | Reference) -> dict[str, object]:
         "parameters": run.parameters, "commit": " ".join(COMMIT_MARK + commit for commit in commits),
         "checked": run.checked,
         "notes": "; ".join(f"{note} (seeds {_list(seeds)})" for note, seeds in run.remarks.items()),
-        **_prefixed("metric.", line.metrics),
+        **_prefixed("audit.", line.audit), **_prefixed("metric.", line.metrics),
     }  # fmt: skip
 
 

@@ -27,7 +27,7 @@ LEGEND = (
     "[95% bootstrap interval]. "
     "P(>next): probability that a seed beats a seed of the next row. minutes: of training, per seed. "
     "steps/s of what does not learn: in evaluation. ref: a mark on the scale, not an agent. "
-    "gain: of bidders, by the best constant action in place of their policy; a lower bound of their regret."
+    "audit: as ioa-marl audit found it; its text says which figures are lower bounds."
 )
 
 LEGEND_OF_SAMPLED = (
@@ -78,11 +78,10 @@ def count(value: float | None) -> str:
 
 
 def interval(row: Row) -> str:
-    """Return the score with its interval or, if no role is scored, the gains of bidders."""
+    """Return the score with its interval, or a dash if no role is scored."""
     score = row.score
     if math.isnan(score.value):
-        gains = row.bidder_gain.items()
-        return ", ".join(f"{role} gain {number(gain)}" for role, gain in gains) or "n/a"
+        return "n/a"
     spread = f"[{score.low:.3f}, {score.high:.3f}]" if math.isfinite(score.low) else NOTHING
     return f"{score.value:.3f} {spread}"
 
@@ -113,6 +112,7 @@ def columns(board: Board) -> list[Column]:
         Column("agent", lambda row: row.run.label, lambda mark: mark.name, 99, left=True),
         Column("score [95% interval]", interval, lambda mark: f"{mark.score:.3f}", 99, left=True),
         *([Column("sampled", lambda row: _score(row.sampled), priority=14)] if board.shows_sampled else []),
+        *(Column(f"audit: {name}", _audit(name), priority=11) for name in board.audited),
         *shown,
         Column(board.objective, lambda row: number(row.objective), lambda mark: number(mark.objective), 13),
         Column("P(>next)", lambda row: _decimals(row.improvement), priority=8),
@@ -124,6 +124,11 @@ def columns(board: Board) -> list[Column]:
         Column("commit", lambda row: _commit(row), priority=1, left=True),
         Column(CHECKED, lambda row: row.run.checked, left=True),
     ]
+
+
+def _audit(name: str) -> Callable[[Row], str]:
+    """Return the function for the cells of a column that audits fill."""
+    return lambda row: number(row.audit.get(name))
 
 
 def _score(value: float) -> str:

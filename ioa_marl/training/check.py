@@ -26,7 +26,7 @@ from ioa_marl.foundations.files import DamagedFileError, read_yaml
 from ioa_marl.foundations.trees import difference
 from ioa_marl.training.config import RunSpec, from_resolved
 from ioa_marl.training.integrity import check_row
-from ioa_marl.training.play import bidder_gains, evaluate, load_agents
+from ioa_marl.training.play import evaluate, load_agents
 from ioa_marl.training.resume import changed_names, different_versions, differing_values
 from ioa_marl.training.seeds import describe
 from ioa_marl.training.store import SeedFolder, episode_table, finite, installed_versions, table_digest
@@ -49,8 +49,6 @@ class CheckpointScore:
     """Score per objective with sampled actions; empty if no agent can sample."""
     metrics: dict[str, float]
     """Mean of each figure over the episodes."""
-    bidder_gain: dict[str, dict[str, Any]]
-    """For each role of bidders, what its agents would gain by constant actions, if requested; see `ConstantGain`."""
     confirmed: bool | None
     """Whether the recorded row is reproduced to the bit; None if it describes another evaluation."""
     differences: tuple[str, ...] = ()
@@ -131,7 +129,7 @@ def one_line_about(file: Path) -> Iterator[None]:
         raise UserError(f"{file} cannot be played: {reason}") from error
 
 
-def evaluate_checkpoint(path: Path, episodes: int | None = None, bidder_gain: bool = False) -> CheckpointScore:
+def evaluate_checkpoint(path: Path, episodes: int | None = None) -> CheckpointScore:
     """Play a checkpoint on the evaluation episodes.
 
     Parameters
@@ -140,8 +138,6 @@ def evaluate_checkpoint(path: Path, episodes: int | None = None, bidder_gain: bo
         A seed's folder, or a checkpoint file in it. ``best.safetensors`` is scored on fresh episodes.
     episodes : int, optional
         Number of episodes; default: as many as the last evaluation of the run had.
-    bidder_gain : bool, default False
-        Whether to compute what bidders would gain by constant actions even if the run did not.
     """
     torch.set_num_threads(1)
     opened = open_checkpoint(path)
@@ -153,15 +149,12 @@ def evaluate_checkpoint(path: Path, episodes: int | None = None, bidder_gain: bo
     with one_line_about(file):
         played = evaluate(spec, agents, spec.seeds, first)
     scale = (spec.game_class, spec.env_config, played, spec.controlled_roles, first, spec.seeds)
-    gains = bidder_gains(spec, agents, spec.seeds, first) if bidder_gain or spec.evaluation.bidder_gain else {}
-    audit = {role: gain.of_seed(0) for role, gain in gains.items()}
     score = CheckpointScore(
         file,
         int(saved["steps"]),
         {role: float(v[0]) for role, v in scores(*scale).items()},
         {role: float(v[0]) for role, v in sampled_scores(*scale).items()},
         mean_metrics({name: values[0] for name, values in played.items()}, objective_columns(spec.game_class).values()),
-        audit,
         None,
     )
     # Resolved, because the name of the folder is compared below and a path such as `.` has none.
@@ -200,7 +193,7 @@ def _compared(
             f"{at}: {was} recorded, {now} {how}" for at, was, now in _unequal(name, recorded, finite(value))
         ]
     differences += _setting_differences(folder, spec, saved["spec"]) + _episode_differences(folder, score.steps, played)
-    what = ", ".join(name.replace("_", " ") for name in replayed if name != "bidder_gain")
+    what = ", ".join(name.replace("_", " ") for name in replayed)
     checked = (
         f"played again and compared to the bit: {what}, {spec.last_episodes} episodes",
         "compared with the checkpoint: names, digest, seed, budget, steps, parameters, settings, versions",
@@ -228,15 +221,7 @@ def _replayed(score: CheckpointScore, spec: RunSpec, result: Mapping[str, Any]) 
     replayed: dict[str, Any] = {"scores": score.scores, **ends, "metrics": score.metrics}
     if score.sampled_scores or "sampled_scores" in result:
         replayed["sampled_scores"] = score.sampled_scores or None
-    if spec.evaluation.bidder_gain or not {"bidder_gain", "bidder_gains"}.isdisjoint(result):
-        gains = score.bidder_gain
-        replayed |= {"bidder_gains": gains or None, "bidder_gain": _means(gains) or None}
     return {key: (result.get(key), value) for key, value in replayed.items()}
-
-
-def _means(gains: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Return the mean gain per role of bidders, which a board shows."""
-    return {role: float(np.mean(gain["gains"])) for role, gain in gains.items()}
 
 
 def _same_json(recorded: Any, replayed: Any) -> bool:
@@ -284,13 +269,6 @@ def report(score: CheckpointScore) -> str:
     lines += [f"  score {role:<16} {value:.6f}" for role, value in score.scores.items()]
     lines += [f"  sampled score {role:<8} {value:.6f}" for role, value in score.sampled_scores.items()]
     lines += [f"  {name:<22} {value:.6f}" for name, value in score.metrics.items()]
-    for role, gain in score.bidder_gain.items():
-        lines.append(f"  {role}: {gain['meaning']}")
-        rows = zip(gain["agents"], gain["actions"], gain["gains"], gain["standard_errors"], strict=True)
-        for agent, action, value, error in rows:
-            spread = "" if error is None else f" ± {error:.6f}"
-            how = "no constant is better" if action is None else f"by action {action}"
-            lines.append(f"    {f'{role}_{agent}':<20} {value:.6f}{spread} {how}")
     if score.confirmed is not None:
         lines.append(f"  recorded row: {'confirmed to the bit' if score.confirmed else 'NOT CONFIRMED'}")
         lines += [f"    {line}" for line in score.differences[:MOST_DIFFERENCES]]

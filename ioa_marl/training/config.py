@@ -174,7 +174,8 @@ class RunSpec:
                 choice = {key: value for key, value in choice.items() if key not in agent_class.incidental}
             agents[roles] = choice
         env = without_unchanged(self.game_class.config_class, described["env"])
-        evaluation = without_unchanged(EvaluationConfig, described["evaluation"])
+        # It was a setting of protocol 3; rows of that time keep their digest.
+        evaluation = {"bidder_gain": False, **without_unchanged(EvaluationConfig, described["evaluation"])}
         return {**rest, "env": env, "agents": agents, "evaluation": evaluation}
 
     @property
@@ -272,6 +273,8 @@ def _resolve(values: Mapping[str, Any]) -> RunSpec:
 
 
 def _evaluation(values: Mapping[str, Any]) -> EvaluationConfig:
+    if "bidder_gain" in values["evaluation"]:
+        raise UserError("evaluation.bidder_gain is no setting any more: ioa-marl audit finds these gains")
     config: EvaluationConfig = build(EvaluationConfig, values["evaluation"], "evaluation")
     check_episodes(config)
     return config
@@ -427,7 +430,8 @@ def from_resolved(saved: Any, runs: Path) -> RunSpec:
         budget = whole(saved, "budget", num_envs, 10**12)
         if not isinstance(saved.get("evaluation"), Mapping):
             raise UserError("the description of the run is incomplete: evaluation is missing or wrong")
-        evaluation = build(EvaluationConfig, saved["evaluation"], "evaluation")
+        known = {key: value for key, value in saved["evaluation"].items() if key != "bidder_gain"}  # of older rows
+        evaluation = build(EvaluationConfig, known, "evaluation")
         check_episodes(evaluation)
         preset = preset_of(game_class, config, str(saved["env"].get("preset")))
         evaluation = with_final_episodes(evaluation, game_class, preset)

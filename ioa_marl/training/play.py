@@ -1,4 +1,4 @@
-"""Evaluation of a run's policies: load the agents of a checkpoint, play episodes, audit bidders."""
+"""Evaluation of a run's policies: load the agents of a checkpoint, and play episodes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from ioa_marl.agents.base import Agent
 from ioa_marl.agents.saved.restoring import restore_agent
-from ioa_marl.evaluation.audits.constant_actions import ConstantGain, audited_members, best_constant_gain, bidders
 from ioa_marl.evaluation.partners import evaluate_agents
 from ioa_marl.evaluation.playing import make_agent
 from ioa_marl.training.config import RunSpec
@@ -45,23 +44,6 @@ def evaluate(
         spec.game_class, spec.env_config, agents, spec.controlled_roles, seeds,
         spec.last_episodes if last else spec.episodes_on_the_way, first_episode, sampled=last,
     )  # fmt: skip
-
-
-def bidder_gains(
-    spec: RunSpec, agents: Sequence[Agent], seeds: Sequence[int], first_episode: int = 0
-) -> dict[str, ConstantGain]:
-    """Return what some agents of each controlled role of bidders would gain by constant actions.
-
-    They are measured on as many episodes as an evaluation on the way has, because they take many evaluations.
-    """
-    roles = spec.game_class.make_roles(spec.env_config)
-    return {
-        role: best_constant_gain(
-            spec.game_class, spec.env_config, agents, spec.controlled_roles, role, spec.episodes_on_the_way,
-            members=audited_members(roles[role].count), instances=seeds, first_episode=first_episode,
-        )
-        for role in bidders(spec.game_class, spec.env_config, spec.controlled_roles)
-    }  # fmt: skip
 
 
 def load_agents(spec: RunSpec, saved: Mapping[str, Any]) -> list[Agent]:

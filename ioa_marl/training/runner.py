@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 
 from ioa_marl.agents.base import Agent, AgentContext
 from ioa_marl.envs.vector import VectorGame
-from ioa_marl.evaluation.audits.constant_actions import ConstantGain
 from ioa_marl.evaluation.averages import mean_metrics, mean_of_episodes
 from ioa_marl.evaluation.columns import objective_columns
 from ioa_marl.evaluation.partners import is_scored
@@ -25,7 +23,7 @@ from ioa_marl.training.divergence import DivergenceMonitor
 from ioa_marl.training.events import Curves
 from ioa_marl.training.failures import Notify, SeedsFailedError, blamed
 from ioa_marl.training.integrity import CURVES
-from ioa_marl.training.play import bidder_gains, evaluate
+from ioa_marl.training.play import evaluate
 from ioa_marl.training.recovery import RestoreError, restore_best, restore_seed, restore_tables
 from ioa_marl.training.store import SeedFolder, episode_table, installed_versions, table_digest
 
@@ -266,11 +264,6 @@ class Trainer:
             "code": self.spec.code,
         }
 
-    @cached_property
-    def _gains(self) -> dict[str, ConstantGain]:
-        """What bidders would gain by constant actions at the end of training, if requested."""
-        return bidder_gains(self.spec, self.agents, self.seeds) if self.spec.evaluation.bidder_gain else {}
-
     def _references(self, i: int, episodes: int) -> References | None:
         """Return the references of seed number ``i`` on some first episodes, or None if the run has no score.
 
@@ -293,10 +286,6 @@ class Trainer:
         )
         anchors = self._references(i, self.spec.last_episodes)
         on_the_way = self._references(i, self.spec.episodes_on_the_way) if len(self.tables[i]) > 1 else None
-        gains = {role: gain.of_seed(i) for role, gain in self._gains.items()}
-        audit = {
-            "bidder_gain": {role: float(gain.mean[i]) for role, gain in self._gains.items()}, "bidder_gains": gains,
-        } if gains else {}  # fmt: skip
         steps = self.steps * len(self.seeds)
         speed = steps / self.train_seconds if self.train_seconds > 0 else self.evaluation_speed
         return {
@@ -305,7 +294,6 @@ class Trainer:
             "references": anchors.as_dict() if anchors else {},
             **({"references_on_the_way": on_the_way.as_dict()} if on_the_way and on_the_way != anchors else {}),
             "metrics": metrics,
-            **audit,
             "env_steps": self.steps,
             "steps_per_second": speed,
             "train_seconds": self.train_seconds,

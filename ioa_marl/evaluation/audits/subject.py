@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from ioa_marl.agents.base import Agent
 from ioa_marl.agents.baselines.scripted import ScriptedAgent, ScriptedConfig
 from ioa_marl.envs.core import Game
+from ioa_marl.envs.vector import VectorGame
 from ioa_marl.evaluation.partners import evaluate_agents
-from ioa_marl.evaluation.playing import make_agent
+from ioa_marl.evaluation.playing import episode_groups, evaluation_config, evaluation_steps, make_agent
 from ioa_marl.foundations.parameters import require
+from ioa_marl.foundations.seeds import EVALUATION_SEED
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,28 @@ class Subject:
             self.first_episode,
         )  # fmt: skip
         return {name: values[0] for name, values in figures.items()}
+
+    def ledgers(self, episodes: int) -> NDArray[np.float64]:
+        """Play evaluation episodes with fresh agents; return the receipts of all accounts.
+
+        Returns
+        -------
+        ndarray of float64, shape (episodes, accounts)
+            As `Game.ledger` describes them.
+        """
+        parts = []
+        groups = episode_groups(self.game_class, self.config, self.controlled_roles, episodes, self.first_episode)
+        for first, count in groups:
+            game = VectorGame(
+                self.game_class, evaluation_config(self.config), [EVALUATION_SEED], count, self.controlled_roles, first,
+                [self.instance],
+            )  # fmt: skip
+            parts.append(np.zeros(game.game.ledger().shape))
+            for transition, running in evaluation_steps(game, self.make_agents()):
+                ending = (transition.ended & running)[0]
+                if ending.any():
+                    parts[-1][ending] = game.game.ledger()[ending]
+        return np.concatenate(parts)
 
 
 def scripted_subject(game_class: type[Game], config: Any, policy: str, **settings: Any) -> Subject:

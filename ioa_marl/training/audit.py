@@ -1,0 +1,244 @@
+"""``ioa-marl audit``: audit stored or scripted policies, and keep what is found with their rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from ioa_marl.agents.base import Agent
+from ioa_marl.evaluation.audits.pictures import draw
+from ioa_marl.evaluation.audits.results import AuditResult
+from ioa_marl.evaluation.audits.running import as_json, run_audit
+from ioa_marl.evaluation.audits.subject import AuditSettings, Subject
+from ioa_marl.evaluation.playing import make_agent
+from ioa_marl.foundations.errors import UserError, shown
+from ioa_marl.foundations.files import DamagedFileError, write_atomically
+from ioa_marl.training.audited import FILE, PICTURE, columns_of, read_audit, sealed
+from ioa_marl.training.check import one_line_about, open_checkpoint
+from ioa_marl.training.compose import specification
+from ioa_marl.training.config import RunSpec
+from ioa_marl.training.store import SeedFolder, write_json
+
+PICTURES = (".png", ".svg", ".pdf")
+"""Endings of files for pictures."""
+
+
+@dataclass(frozen=True)
+class Audited:
+    """The audit of one seed, or of scripted policies."""
+
+    label: str
+    """Market, agent and seed."""
+    result: AuditResult
+    """What was found."""
+    kept: Path | None
+    """Where it was written; None if there is no finished row that it could belong to."""
+    confirmed: bool | None
+    """Whether an earlier audit with the same settings found the same, to the bit; None if there is none."""
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What is to be audited."""
+
+    spec: RunSpec
+    """The run, with one seed."""
+    subject: Subject
+    """Its policies."""
+    folder: SeedFolder | None
+    """Folder of the row that the audit belongs to, if there is one."""
+
+
+def audit_command(
+    arguments: Sequence[str],
+    settings: AuditSettings,
+    picture: Path | None,
+    *,
+    quiet: bool,
+    console: Console,
+) -> list[Audited]:
+    """Run ``ioa-marl audit``: print a table for each seed, and write each audit into its row's folder.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Either seeds' folders, runs' folders and checkpoint files, or settings as ``ioa-marl train`` takes them.
+    settings : AuditSettings
+        How thoroughly deviations are searched.
+    picture : Path, optional
+        File of a picture, with one seed; the picture in the row's folder is written in any case.
+    quiet : bool
+        Whether no progress is shown.
+    console : Console
+        Where the tables go.
+
+    Returns
+    -------
+    list of Audited
+
+    Raises
+    ------
+    UserError
+        If nothing can be audited; nothing has been written then.
+    """
+    torch.set_num_threads(1)
+    targets = _targets(arguments)
+    if picture is not None:
+        _check_picture(picture, len(targets))
+    done = []
+    for target in targets:
+        result = _audited(target, settings, quiet)
+        audited = _keep(target, result, settings)
+        if picture is not None:
+            write_atomically(picture, _picture(result, audited.label, picture.suffix[1:]))
+        console.print(report(audited))
+        done.append(audited)
+    return done
+
+
+def _targets(arguments: Sequence[str]) -> list[_Target]:
+    """Return what the arguments name."""
+    if not arguments:
+        raise UserError("say what is audited: a seed's folder, a checkpoint, or env=NAME agent=NAME")
+    named = [argument for argument in arguments if "=" in argument and not Path(argument).exists()]
+    if named and len(named) < len(arguments):
+        other = next(argument for argument in arguments if argument not in named)
+        raise UserError(f"{shown(other)} is not allowed beside {shown(named[0])}: name folders, or settings")
+    if named:
+        return _of_settings(arguments)
+    paths = [path for argument in arguments for path in _seeds_in(Path(argument))]
+    return [_of_checkpoint(path) for path in paths]
+
+
+def _seeds_in(path: Path) -> list[Path]:
+    """Return the seeds' folders of a run, or the path itself."""
+    seeds = sorted(path.glob("seed_*")) if path.is_dir() else []
+    return seeds or [path]
+
+
+def _of_checkpoint(path: Path) -> _Target:
+    opened = open_checkpoint(path)
+    spec = opened.spec
+    with one_line_about(opened.file):
+        opened.agents()  # so that a file that cannot be played is refused before anything else is audited
+    folder = SeedFolder(opened.file.resolve().parent.parent)
+    latest = opened.file.name == folder.latest.name
+    return _Target(spec, _subject(spec, opened.agents, opened.first_episode), folder if latest else None)
+
+
+def _subject(spec: RunSpec, make_agents: Any, first_episode: int) -> Subject:
+    return Subject(
+        spec.game_class, spec.env_config, spec.controlled_roles, make_agents, spec.seeds[0], first_episode
+    )  # fmt: skip
+
+
+def _of_settings(arguments: Sequence[str]) -> list[_Target]:
+    """Return the stored seeds of the run that the settings describe, or its agents if they need no training."""
+    spec = specification(arguments)
+    stored = [spec.seed_folder(seed) for seed in spec.seeds if SeedFolder(spec.seed_folder(seed)).finished()]
+    if stored:
+        return [_of_checkpoint(path) for path in stored]
+    for choice in spec.agents:
+        if choice.agent_class.learns_in(spec.game_class, choice.roles):
+            raise UserError(
+                f"{choice.name} has to be trained before it can be audited: ioa-marl train {' '.join(arguments)}, "
+                "then the same with audit"
+            )
+    one = dataclasses.replace(spec, seeds=spec.seeds[:1])
+    return [_Target(one, _subject(one, partial(_new_agents, one), 0), None)]
+
+
+def _new_agents(spec: RunSpec) -> list[Agent]:
+    probe = spec.game_class(spec.env_config, 1, spec.controlled_roles)
+    return [make_agent(c.agent_class, c.config, probe, c.roles, 1, spec.seeds[0]) for c in spec.agents]
+
+
+def _audited(target: _Target, settings: AuditSettings, quiet: bool) -> AuditResult:
+    """Run the audit with a progress bar on a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    hidden = quiet or not console.is_terminal
+    with Progress(*columns, console=console, disable=hidden, transient=True) as progress:
+        task = progress.add_task(_label(target), total=1.0)
+
+        def show(what: str, share: float) -> None:
+            progress.update(task, description=f"{_label(target)}  {what}", completed=share)
+
+        if target.folder is None:
+            return run_audit(target.subject, settings, show)
+        with one_line_about(target.folder.latest):
+            return run_audit(target.subject, settings, show)
+
+
+def _label(target: _Target) -> str:
+    spec = target.spec
+    seed = f"  seed {spec.seeds[0]}" if target.folder is not None else ""
+    return f"{spec.env_label}  {spec.agent_label}{seed}"
+
+
+def _keep(target: _Target, result: AuditResult, settings: AuditSettings) -> Audited:
+    """Write an audit into the folder of its finished row, and compare it with the one that was there."""
+    folder, label = target.folder, _label(target)
+    if folder is None or not folder.finished():
+        return Audited(label, result, None, None)
+    row = folder.result()
+    found = sealed(as_json(result, target.subject, settings), row)
+    try:
+        before = read_audit(folder.path, row)
+    except DamagedFileError:
+        before = {}
+    same = None
+    if before and all(before.get(key) == found[key] for key in ("settings", "version", "first_episode")):
+        same = before["checksum"] == found["checksum"]
+    folder.lock()
+    try:
+        write_atomically(folder.path / PICTURE, _picture(result, label, "png"))
+        write_json(folder.path / FILE, found)
+    finally:
+        folder.unlock()
+    return Audited(label, result, folder.path / FILE, same)
+
+
+def _picture(result: AuditResult, title: str, kind: str) -> bytes:
+    out = io.BytesIO()
+    draw(result, title).savefig(out, format=kind, dpi=100)
+    return out.getvalue()
+
+
+def _check_picture(path: Path, count: int) -> None:
+    """Refuse a picture that cannot be written, before anything is played."""
+    if path.suffix.lower() not in PICTURES:
+        raise UserError(f"--picture {shown(str(path))} is not allowed: use a name that ends with {', '.join(PICTURES)}")
+    if count > 1:
+        raise UserError(f"--picture shows one seed, and these are {count}: each has a picture in its folder")
+    if path.is_dir() or not path.parent.is_dir():
+        raise UserError(f"cannot write {path}: {'it is a folder' if path.is_dir() else 'its folder does not exist'}")
+
+
+def report(audited: Audited) -> str:
+    """Return an audit as text: figures with their meaning, and where it was written."""
+    lines = [audited.label]
+    width = max((len(f.name) for f in audited.result.findings), default=0)
+    for finding in audited.result.findings:
+        error = "" if finding.standard_error is None else f" ± {finding.standard_error:.3g}"
+        value = f"{finding.value:.4g}{error} {finding.unit}"
+        lines.append(f"  {finding.name:<{width}}  {value:<34} {finding.kind}")
+        lines.append(f"  {'':<{width}}  {finding.meaning}")
+    lines += [f"  not audited: {note}" for note in audited.result.notes]
+    if audited.confirmed is not None:
+        lines.append(f"  the earlier audit is {'confirmed to the bit' if audited.confirmed else 'NOT CONFIRMED'}")
+    if audited.kept is None:
+        lines.append("  not kept: there is no finished row that it belongs to; ioa-marl train makes one")
+    else:
+        shown_columns = ", ".join(columns_of({"findings": [f.as_dict() for f in audited.result.findings]}))
+        lines.append(f"  {audited.kept}, with {PICTURE}; on the leaderboard: {shown_columns or 'nothing'}")
+    return "\n".join(lines)

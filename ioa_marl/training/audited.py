@@ -1,0 +1,68 @@
+"""``audit.json`` of a seed: what an audit has found, bound to the row whose policies were audited."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ioa_marl.evaluation.audits.results import COLUMNS
+from ioa_marl.foundations.files import DamagedFileError, read_json
+from ioa_marl.training.integrity import checksum
+
+FILE, PICTURE = "audit.json", "audit.png"
+"""Files of an audit in a seed's folder."""
+AGAIN = "ioa-marl audit makes it again"
+
+
+def sealed(found: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an audit bound to a row, with its own checksum.
+
+    Parameters
+    ----------
+    found : mapping
+        The audit: JSON values.
+    result : mapping
+        The content of the row's ``result.json``.
+    """
+    bound = {"row": result.get("checksum"), **found}
+    return {**bound, "checksum": checksum(bound)}
+
+
+def read_audit(folder: Path, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the audit of a seed, or an empty dictionary if there is none.
+
+    Parameters
+    ----------
+    folder : Path
+        The seed's folder.
+    result : mapping
+        The content of its ``result.json``.
+
+    Raises
+    ------
+    DamagedFileError
+        If the file is damaged, or belongs to another row than the one that is there.
+    """
+    path = folder / FILE
+    if not os.path.lexists(path):
+        return {}
+    content = read_json(path)
+    if not isinstance(content, Mapping) or content.get("checksum") != checksum(content):
+        raise DamagedFileError(path, f"does not match its checksum; {AGAIN}")
+    if content.get("row") != result.get("checksum"):
+        raise DamagedFileError(path, f"is of other policies than this row; {AGAIN}")
+    return dict(content)
+
+
+def columns_of(audit: Mapping[str, Any]) -> dict[str, float]:
+    """Return the figures of an audit that a leaderboard shows, by column; anything malformed is left out."""
+    shown = {}
+    findings = audit.get("findings")
+    for finding in findings if isinstance(findings, list) else []:
+        column, value = (finding.get("column"), finding.get("value")) if isinstance(finding, Mapping) else (None, None)
+        if column in COLUMNS and type(value) in (int, float) and math.isfinite(value):
+            shown[str(column)] = float(value)
+    return shown
