@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs.checking import as_array, checked_count, to_float32, usable_actions
 from ioa_marl.envs.copying import build_game
+from ioa_marl.envs.marks import BestKnown
 from ioa_marl.envs.requirements import Requirement
 from ioa_marl.envs.steps import Arrays, Role, Step, StepBuffers
 from ioa_marl.foundations.checks import all_below
@@ -103,6 +104,9 @@ class Game(ABC):
     reward_settings: ClassVar[Mapping[str, Any]] = {}
     """Settings that change only rewards, each with the value that is computed fastest, for evaluations that use only
     metrics."""
+    best_known: ClassVar[Mapping[str, Mapping[str, BestKnown]]] = {}
+    """For presets whose optimum is perhaps out of reach: the largest objective that is known, by key of `objectives`.
+    A board of exactly this preset and version shows it as a mark."""
     audit: ClassVar[str | None] = None
     """Import string ``module:function`` of the market's audit; see `ioa_marl.evaluation.audits`. A market of this
     package has it in that package under its own name, and leaves this at None."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs.core import Arrays, PolicyFactory, Role
 from ioa_marl.envs.double_dutch.policies import POLICIES
+from ioa_marl.envs.marks import BestKnown
 from ioa_marl.envs.phased import PhasedBuffers, PhasedGame, check_common
 from ioa_marl.envs.spaces import unit_box
 from ioa_marl.foundations.compile import machine_code
@@ -50,6 +51,9 @@ BIDDERS = ("buyer", "seller")
 """Roles of the bidders, by side."""
 _PLACEHOLDER_AGENTS = {"auctioneer": 1, "buyer": 0, "seller": 0}
 """Number of agents in the placeholder arrays of a scripted role; bidders observe the features of the auctioneer."""
+
+
+_SEARCH = "python benchmarks/best_known/double_dutch.py --preset paper --markets 10000"
 
 
 class DoubleDutchGame(PhasedGame):
@@ -210,6 +214,9 @@ class DoubleDutchGame(PhasedGame):
     objectives: ClassVar[Mapping[str, str]] = {"auctioneer": "return"}
     constant_baseline: ClassVar[Mapping[str, str]] = {"auctioneer": "fixed_step"}
     board_metrics: ClassVar[tuple[str, ...]] = ("efficiency", "messages", "ticks")
+    best_known: ClassVar[Mapping[str, Mapping[str, BestKnown]]] = {
+        "paper": {"auctioneer": BestKnown(72.58233519725907, 1000, 1, _SEARCH)}
+    }
     policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
 
     pictures: ClassVar[str] = "ioa_marl.envs.double_dutch.render"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import inspect
 from collections.abc import Mapping
 
 import numpy as np
@@ -66,6 +68,22 @@ def _check_scores(case: Case) -> None:
         "default_controlled_roles names no roles",
     )
     case.ensure(dataclasses.is_dataclass(cls.config_class), "config_class is not a dataclass")
+    for preset, by_key in cls.best_known.items():
+        known = preset in cls.presets and set(by_key) <= set(cls.objectives)
+        case.ensure(known, f"best_known: {preset!r} is no preset, or has keys that are not among objectives")
+    _check_audit(case, cls)
+
+
+def _check_audit(case: Case, cls: type[Game]) -> None:
+    """Check that the audit that a market names is a function of the policies, the settings and the progress."""
+    if cls.audit is None:
+        return
+    module, _, name = cls.audit.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), name)
+        inspect.signature(function).bind("subject", "settings", "progress")
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        case.ensure(False, f"audit: {cls.audit!r} is no function of subject, settings and progress: {error}")
 
 
 def _check_partners(case: Case, cls: type[Game], roles: Mapping[str, Role]) -> None:

@@ -22,12 +22,10 @@ from ioa_marl.evaluation.statistics import (
 from ioa_marl.foundations.parameters import unchanged_settings
 from ioa_marl.leaderboard.installed import market_class
 from ioa_marl.leaderboard.labels import labels_of, variants_of
-from ioa_marl.leaderboard.seeds import DONE, INTACT, SeedRow, on_scale, zero_of
+from ioa_marl.leaderboard.marks import Reference, references
+from ioa_marl.leaderboard.seeds import DONE, INTACT, SeedRow, on_scale
 from ioa_marl.leaderboard.settings import Settings, SettingValue, flatten
 from ioa_marl.leaderboard.text import file_name, unique
-
-REFERENCES = {"optimum": "optimum", "constant": "best constant", "random": "random play"}
-"""Keys in ``result.json`` and displayed names of the references of every board, usually the highest first."""
 
 SMALLEST_DIFFERENCE = 0.0005
 """Difference of two scores from which a board shows both; it shows three decimals."""
@@ -149,18 +147,6 @@ class Row:
             if seed.train_seconds is not None
         ]
         return float(np.mean(shares)) if shares else math.nan
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A reference policy on the scale; it has no rank."""
-
-    name: str
-    """Displayed name."""
-    score: float
-    """Score of the reference."""
-    objective: float
-    """Mean objective of the reference, in the market's units."""
 
 
 @dataclass(frozen=True)
@@ -357,7 +343,9 @@ def _board(runs: Sequence[Run], role: str | None, variant: str, slug: str) -> Bo
         below = rows[place + 1].scores if place + 1 < len(rows) else ()
         chance = probability_of_improvement(row.scores, below) if row.scores and below else math.nan
         ranked.append(dataclasses.replace(row, rank=place + 1, improvement=chance))
-    return Board(env, preset, role, variant, slug, objective, metrics, tuple(ranked), _references(env, runs, role))
+    done = [seed for run in runs for seed in run.done]
+    marks = () if role is None else references(env, preset, role, runs[0].identity, done)
+    return Board(env, preset, role, variant, slug, objective, metrics, tuple(ranked), marks)
 
 
 def _columns(env: str, role: str | None, runs: Sequence[Run]) -> tuple[str, tuple[str, ...]]:
@@ -405,28 +393,3 @@ def _row(run: Run, role: str | None, objective: str) -> Row:
 def _interquartile_mean(values: Sequence[float]) -> float:
     """Return the interquartile mean, or NaN if any value is not finite, which trimming would hide."""
     return float(interquartile_mean(values)) if np.isfinite(values).all() else math.nan
-
-
-def _references(env: str, runs: Sequence[Run], role: str | None) -> tuple[Reference, ...]:
-    """Return the references, averaged over the seeds that have all of them.
-
-    References differ between seeds only if each seed has its own instance of the market.
-    """
-    by_seed = {}
-    for seed in (seed for run in runs for seed in run.done if role is not None):
-        objectives = {key: seed.references.get(key, {}).get(str(role), math.nan) for key in REFERENCES}
-        objectives["zero"] = zero_of(seed, str(role))
-        if role in seed.scores and all(math.isfinite(value) for value in objectives.values()):
-            by_seed[seed.seed] = {key: (on_scale(seed, str(role), value), value) for key, value in objectives.items()}
-    if not by_seed:
-        return ()
-    names = dict(REFERENCES)
-    if any(marks["zero"] != marks["random"] for marks in by_seed.values()):
-        names["zero"] = _name_of_zero(env, str(role))
-    means = {key: np.mean([marks[key] for marks in by_seed.values()], axis=0).tolist() for key in names}
-    return tuple(sorted((Reference(names[key], *means[key]) for key in names), key=lambda mark: -mark.score))
-
-
-def _name_of_zero(env: str, role: str) -> str:
-    game = market_class(env)
-    return "zero of the scale" if game is None else game.score_floor_name.get(role, "zero of the scale")

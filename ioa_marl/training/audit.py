@@ -125,6 +125,17 @@ def _seeds_in(path: Path) -> list[Path]:
     return seeds or [path]
 
 
+def subject_of(path: Path) -> Subject:
+    """Return the policies of a seed's folder, or of a checkpoint file in it, for an audit.
+
+    Raises
+    ------
+    UserError
+        If there is no checkpoint that can be played.
+    """
+    return _of_checkpoint(path).subject
+
+
 def _of_checkpoint(path: Path) -> _Target:
     opened = open_checkpoint(path)
     spec = opened.spec

@@ -1,5 +1,6 @@
 import csv
 import errno
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ioa_marl.leaderboard.query import read_store
 from ioa_marl.leaderboard.rows import Board, Leaderboard, Reference, arrange
 from ioa_marl.leaderboard.spreadsheet import csv_text
 from ioa_marl.leaderboard.table import count, markdown, number, print_leaderboard
+from ioa_marl.training.audited import sealed
 
 AddRun = Callable[..., Path]
 
@@ -180,19 +182,35 @@ def test_a_run_without_a_scored_role_has_a_row_without_a_score(runs: Path, add_r
     assert any("n/a" in line for line in terminal(found, 120))
 
 
-def test_bidders_have_their_gain_in_the_place_of_a_score(runs: Path, add_run: AddRun) -> None:
-    for agent, gain in (("buyer=sac", 0.25), ("buyer=ppo", 1.5)):
-        add_run(agent, [0.0, 0.0], scores={}, bidder_gain={"buyer": gain}, digest=agent)
-    add_run("buyer=random", [0.0, 0.0], scores={}, digest="random")
-    found = arrange(read_store(runs))
-    lines = terminal(found, 160)
-    for agent, shown in (
-        ("buyer=sac", "buyer gain 0.2500"),
-        ("buyer=ppo", "buyer gain 1.500"),
-        ("buyer=random", "n/a"),
-    ):
-        (line,) = [line for line in lines if agent in line]
-        assert shown in line
+def test_what_audits_of_all_seeds_found_is_beside_the_score(runs: Path, add_run: AddRun) -> None:
+    audited, other = add_run("ppo", [0.5, 0.7], sealed=True), add_run("sac", [0.4, 0.6], sealed=True)
+    for folder, seeds in ((audited, (0, 1)), (other, (0,))):
+        for seed in seeds:
+            at = folder / f"seed_{seed}"
+            finding = {"name": "regret", "value": 1.25 + seed, "column": "regret"}
+            nothing = {"name": "pair", "value": None, "column": "collusion_gain"}
+            found = sealed({"findings": [finding, nothing]}, json.loads((at / "result.json").read_text()))
+            (at / "audit.json").write_text(json.dumps(found))
+    lines = terminal(arrange(read_store(runs)), 160)
+    assert any("audit: regret" in line for line in lines)
+    assert not any("collusion_gain" in line for line in lines)
+    assert "1.750" in next(line for line in lines if "ppo" in line)
+    assert "1.250" not in next(line for line in lines if "sac" in line)  # its other seed has no audit
+
+
+@pytest.mark.parametrize("harm", ["of another row", "changed"])
+def test_an_audit_that_is_not_of_its_row_is_a_note_and_no_figure(harm, runs: Path, add_run: AddRun) -> None:
+    at = add_run("ppo", [0.5], sealed=True) / "seed_0"
+    row = json.loads((at / "result.json").read_text())
+    found = sealed({"findings": [{"value": 1.0, "column": "regret"}]}, row if harm == "changed" else {"checksum": "x"})
+    if harm == "changed":
+        found["findings"][0]["value"] = 0.0
+    (at / "audit.json").write_text(json.dumps(found))
+    (seed,) = read_store(runs)
+    assert seed.status == "done"
+    assert seed.audit == {}
+    assert any("audit.json" in note and "ioa-marl audit" in note for note in seed.notes)
+
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 200])

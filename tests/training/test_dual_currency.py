@@ -8,9 +8,12 @@ import torch
 
 from ioa_marl import registry
 from ioa_marl.agents.learners.mean_field_ac import MeanFieldACAgent
+from ioa_marl.evaluation.audits.constant_actions import best_constant_gain
+from ioa_marl.evaluation.audits.subject import AuditSettings
 from ioa_marl.foundations import checkpoint
 from ioa_marl.foundations.errors import UserError
 from ioa_marl.foundations.parameters import ParameterError
+from ioa_marl.training.audit import subject_of
 from ioa_marl.training.check import evaluate_checkpoint
 from ioa_marl.training.config import resolve
 from ioa_marl.training.play import evaluate, load_agents
@@ -32,12 +35,12 @@ def small(name):
     return {key: value for key, value in SMALL.items() if key in known}
 
 
-def described(runs, roles, seeds=1, bidder_gain=False, **market):
+def described(runs, roles, seeds=1, **market):
     env = {"name": "vcg_slicing", "preset": "dual_currency", "mechanism": "dual_currency", "providers": 3, "rounds": 4}
     return resolve(
         {
             "env": {**env, **market}, "budget": STEPS * MARKETS, "num_envs": MARKETS, "seeds": seeds,
-            "runs": str(runs), "device": "cpu", "evaluation": {"points": 1, "episodes": 3, "bidder_gain": bidder_gain},
+            "runs": str(runs), "device": "cpu", "evaluation": {"points": 1, "episodes": 3},
             "roles": {role: {"agent": agent} for role, agent in roles.items()},
         }
     )  # fmt: skip
@@ -177,14 +180,18 @@ def test_the_best_checkpoint_has_the_critics_as_well(tmp_path, estimates):
     assert "targets" in best[0]["slice"]
 
 
-def test_bidders_gains_are_found_again_with_the_critics_of_the_run(tmp_path, estimates):
+def test_bidders_gains_are_found_with_the_critics_of_the_run(tmp_path, estimates):
     players = {"slice": MEAN_FIELD, "vsp": {"name": "independent_ac", **small("independent_ac")}}
-    spec = described(tmp_path, players, bidder_gain=True, **CRITIC)
+    spec = described(tmp_path, players, **CRITIC)
     train_seeds(spec, spec.seeds)
     assert share_inside(estimates) > 0.3
-    folder = SeedFolder(spec.seed_folder(0))
-    assert folder.result()["bidder_gains"]["vsp"]["gains"]
-    assert evaluate_checkpoint(folder.path).confirmed
+    settings = AuditSettings(markets=2)
+    subject = subject_of(spec.seed_folder(0))
+    found, again = (best_constant_gain(
+        subject.game_class, subject.config, subject.make_agents(), subject.controlled_roles, "vsp", settings.markets,
+        instances=[subject.instance],
+    ) for _ in range(2))  # fmt: skip
+    assert np.array_equal(found.gains, again.gains)
 
 
 def test_a_run_whose_bank_asks_a_critic_can_be_watched(tmp_path, estimates):
