@@ -121,9 +121,9 @@ def test_random_steps_are_the_same_in_the_truthful_auction_and_its_counterfactua
 
 
 def test_a_finer_clock_leaves_less_to_gain_than_a_coarse_one():
+    config = DoubleDutchGame.make_config("paper")
     fine, coarse = (
-        misreport_gains(scripted_subject(DoubleDutchGame, DoubleDutchGame.make_config("paper"), "fixed_step", step=step), 40)
-        for step in (0.5, 5.0)
+        misreport_gains(scripted_subject(DoubleDutchGame, config, "fixed_step", step=step), 40) for step in (0.5, 5.0)
     )
     assert 0 < fine.gains.max(axis=(1, 2)).mean() < 0.8 * coarse.gains.max(axis=(1, 2)).mean()
 
