@@ -21,6 +21,7 @@ PROGRAMS = {
     ),
     "speed/run.py": ("chosen_options", "out", [["--quick"], ["--only", "a,b"], ["--quick", "--only", "learners"]]),
     "soak.py": ("options", "results", [["--quick"], ["--minutes", "5"], ["--updates", "10"]]),
+    "speed/audits.py": ("options", "results", [["--markets", "100"]]),
     "best_known/double_dutch.py": ("options", "results", [["--markets", "100"]]),
     "kills.py": ("options", "results", [["--quick"], ["--kills", "3"], ["--only", "kills"]]),
 }
