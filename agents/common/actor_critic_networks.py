@@ -74,13 +74,16 @@ class RoleNetworks:
         """Return the number of inputs of an actor."""
         return int(self.role.observation_space.shape[0])
 
-    def actor_inputs(self, observations: Mapping[str, Tensor]) -> Tensor:
+    def actor_inputs(self, observations: Mapping[str, Tensor], present: Tensor | None = None) -> Tensor:
         """Return the inputs of the actors.
 
         Parameters
         ----------
         observations : mapping of Tensor
             For each role (seeds, batch, agents, features).
+        present : Tensor, optional
+            bool (seeds, batch, agents): which agents of the own role count in what an actor sees of the others.
+            Default: those that `present_agents` finds.
 
         Returns
         -------
@@ -176,22 +179,22 @@ class RoleNetworks:
 
     # Acting.
 
-    def logits(self, network: StackedMLP, observations: Mapping[str, Tensor]) -> Tensor:
+    def logits(self, network: StackedMLP, observations: Mapping[str, Tensor], present: Tensor | None = None) -> Tensor:
         """Return the logits of all agents.
 
         Parameters
         ----------
         network : StackedMLP
             The actors, or the target actors.
-        observations : mapping of Tensor
-            For each role (seeds, batch, agents, features).
+        observations, present
+            As in `actor_inputs`.
 
         Returns
         -------
         Tensor
             (members, rows, heads, outcomes), −inf where an outcome does not exist.
         """
-        return self.heads.logits(network(self.stacked(self.actor_inputs(observations))))
+        return self.heads.logits(network(self.stacked(self.actor_inputs(observations, present))))
 
     @torch.no_grad()
     def act(

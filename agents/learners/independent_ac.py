@@ -3,6 +3,11 @@
 Each agent treats the other agents as part of the environment. It is the mean-field agent without the mean m̄ of the
 other agents. The paper on dual-currency VCG auctions for network slices compares with it under the name "DVCG-MARL"
 (Eqs. 28–38 without m̄).
+
+Its estimate of externalities is therefore Eqs. 30–33 without m̄, Q'(0, hold) − γ Q'(0, a⁰): the value that the absent
+agent's own critic gives to an observation of zeros. It does not depend on what the others observe or do, so it is a
+constant of the policy for each agent, and no estimate from the state of the market. To ask the others' critics would
+tell nothing either: their inputs are their own, and stay the same if an agent is imagined to be absent.
 """
 
 from __future__ import annotations
@@ -14,8 +19,8 @@ import torch
 from torch import Tensor
 
 from ioa_marl.agents.common.actor_critic import RoleLearner
-from ioa_marl.agents.common.actor_critic_agent import ActorCriticAgent
 from ioa_marl.agents.common.actor_critic_config import ActorCriticConfig
+from ioa_marl.agents.common.externalities import AbsenceLearner, ExternalityAgent
 from ioa_marl.agents.replay.joint_views import View
 
 
@@ -24,7 +29,7 @@ class IndependentACConfig(ActorCriticConfig):
     """Hyper-parameters of the independent actor–critic."""
 
 
-class IndependentLearner(RoleLearner):
+class IndependentLearner(AbsenceLearner):
     """Critics Q(o_i, a_i) of the agent's own observation and action."""
 
     def critic_features(self) -> int:
@@ -42,7 +47,7 @@ class IndependentLearner(RoleLearner):
         return torch.cat([self.stacked(view.observations[name], agent_indices), actions], dim=-1)
 
 
-class IndependentACAgent(ActorCriticAgent):
+class IndependentACAgent(ExternalityAgent):
     """Independent actor–critic with separate networks for each role."""
 
     config_class: ClassVar[type[Any]] = IndependentACConfig

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ioa_marl.agents.base import AgentContext
 from ioa_marl.agents.common.actor_critic import RoleLearner
-from ioa_marl.agents.common.actor_critic_agent import ActorCriticAgent
 from ioa_marl.agents.common.actor_critic_config import ActorCriticConfig
+from ioa_marl.agents.common.externalities import AbsenceLearner, ExternalityAgent
 from ioa_marl.agents.networks.layers import affine
 from ioa_marl.agents.replay.joint_views import View
 
@@ -37,7 +37,7 @@ class MADDPGConfig(ActorCriticConfig):
     """Learning rate of the critics."""
 
 
-class CentralisedLearner(RoleLearner):
+class CentralisedLearner(AbsenceLearner):
     """Critics Q(x, a_1, …, a_N) of all observations x and all actions.
 
     The actions of the agent's own role are the last inputs, where the own action can be replaced. A critic that several
@@ -105,7 +105,7 @@ class CentralisedLearner(RoleLearner):
         return torch.cat([self.stacked(view.observations[name], agent_indices), own, repeated, others], dim=-1)
 
 
-class MADDPGAgent(ActorCriticAgent):
+class MADDPGAgent(ExternalityAgent):
     """MADDPG with separate networks for each role."""
 
     config_class: ClassVar[type[Any]] = MADDPGConfig

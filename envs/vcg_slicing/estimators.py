@@ -1,7 +1,8 @@
 """Interfaces of the estimators that the bank of the slicing market uses, and its requirement of the slices' agent.
 
 A `VoIEstimator` learns from bills to predict the utility after a change of the allocation. An `ExternalityEstimator`
-estimates SW*₋ᵢ with the critic of the slices' agent, which is an `EstimatesExternality`.
+estimates SW*₋ᵢ with the critic of the slices' agent, which is an `EstimatesExternality`: any actor–critic with joint
+replay is one (`mean_field_ac`, `maddpg`, `independent_ac`), whatever its critic sees of the other agents.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ CRITIC = Requirement(
     "slice",
     EstimatesExternality,
     "externality",
-    "exact or estimated, or let an agent play slice whose critic can tell it (mean_field_ac)",
+    "exact or estimated, or let an agent play slice whose critic tells it (mean_field_ac, maddpg, independent_ac)",
 )
 """Requirement of the slices' agent with ``externality="critic"``."""
 

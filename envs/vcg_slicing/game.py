@@ -198,8 +198,8 @@ class VCGSlicingGame(PhasedGame):
       has `voi="network"`.
     - With `externality="exact"` the bank knows the true SW*₋ᵢ and U*, and with `estimated` those of utility functions
       fitted to its bills. `critic` is the paper's method: Eqs. 30-33 from the target critic of the slices' agent
-      (`mean_field_ac`), for which `slice_reward` has to be `utility` or `bids`. The bank starts every episode with
-      `prior_bills` bills from random allocations; the paper assumes such a history.
+      (`mean_field_ac`, or `maddpg` or `independent_ac`), for which `slice_reward` has to be `utility` or `bids`. The
+      bank starts every episode with `prior_bills` bills from random allocations; the paper assumes such a history.
     - `voi="exact"` is Eq. 11, the utility at the optimum; `network` is the paper's regression (Eqs. 29 and 35).
     - The paper claims that truth is a dominant strategy. But loans are scale invariant: if all providers bid the same
       multiple below 1 of their beliefs, all outcomes are those of the truth. Truth is an equilibrium, not dominant.

@@ -17,7 +17,6 @@ from sessions import Session, differing
 from ioa_marl.agents.base import AgentContext
 from ioa_marl.agents.common.actor_critic_config import ActorCriticConfig
 from ioa_marl.agents.learners.maddpg import MANY_AGENTS, MADDPGAgent, MADDPGConfig
-from ioa_marl.agents.learners.mean_field_ac import MeanFieldACAgent, MeanFieldACConfig
 from ioa_marl.agents.replay.joint_views import View
 from ioa_marl.envs.vector import VectorGame
 from ioa_marl.foundations.errors import UserError
@@ -325,119 +324,6 @@ def test_maddpg_of_many_agents_suggests_the_mean_field(agents, warned):
         warnings.simplefilter("always")
         MADDPGAgent(AgentContext((role,), (role,), (0,), 1, 1, torch.device("cpu")), MADDPGConfig(width=4))
     assert [str(w.message).endswith("mean_field_ac sees their mean") for w in caught] == [True] * warned
-
-
-# The welfare of the others.
-
-
-def mean_field_of(counts, share_above=64, **changes):
-    roles = tuple(make_role(name, n, 2, (3, 2)) for name, n in counts.items())
-    config = MeanFieldACConfig(width=8, gamma=0.7, reward_scale=0.5, share_above=share_above, **changes)
-    agent = MeanFieldACAgent(AgentContext(roles, roles, (0, 1), 3, 10, torch.device("cpu")), config)
-    return agent, {role.name: role for role in roles}
-
-
-def make_critics_linear(stack, coefficients):
-    """Set target critics to a linear function of their inputs, which are not negative."""
-    with torch.no_grad():
-        for p in stack.target_critics.parameters():
-            p.zero_()
-        first, *others = stack.target_critics.weights
-        first[:, :, 0] = coefficients
-        for weight in others:
-            weight[:, 0, 0] = 1.0
-
-
-def drawn_moment(counts, seeds=2, markets=3, seed=0):
-    draws = np.random.default_rng(seed)
-    seen = {n: draws.random((seeds, markets, c, 2), np.float32) for n, c in counts.items()}
-    done = {
-        n: np.stack([draws.integers(k, size=(seeds, markets, c)) for k in (3, 2)], axis=-1) for n, c in counts.items()
-    }
-    return seen, done
-
-
-@pytest.mark.parametrize("share_above", [1, 64])
-@pytest.mark.parametrize("chunk", [1, 2**17])
-def test_externality_is_what_the_equations_say_for_every_agent(share_above, chunk, monkeypatch):
-    """A critic with known coefficients; agent by agent in plain Python, with a second role that also acts."""
-    monkeypatch.setattr("ioa_marl.agents.learners.mean_field_ac.LARGEST_PASS", chunk)
-    counts, hold = {"slice": 4, "vsp": 2}, np.array([1, 0])
-    agent, _ = mean_field_of(counts, share_above)
-    stack = agent._learners["slice"]
-    coefficients = torch.rand(stack.critic_features(), generator=torch.Generator().manual_seed(3))
-    make_critics_linear(stack, coefficients)
-    moments = [drawn_moment(counts, seed=k) for k in (0, 1)]
-    found = agent.externality(
-        "slice", *((seen, {"vsp": done["vsp"]}) for seen, done in moments), hold=hold,
-        largest=np.full((2, 3), np.inf), largest_of_others=np.full((2, 3, 4), -np.inf),
-    )  # fmt: skip
-    weights = coefficients.double().numpy()
-
-    def one_hot(choice):
-        out = np.zeros(6)
-        out[[choice[0], 3 + choice[1]]] = 1.0
-        return out
-
-    def best(seed, seen_by_actor, i):
-        with torch.no_grad():
-            x = torch.zeros(stack.target_actor.weights[0].shape[0], 1, 4)
-            x[:] = torch.as_tensor(seen_by_actor, dtype=torch.float32)
-            member = seed if share_above == 1 else seed * 4 + i
-            logits = stack.target_actor(x[: stack.members.count])[member, 0].numpy()
-        return one_hot((logits[:3].argmax(), logits[3:5].argmax()))
-
-    def absent_value(seed, market, i, moment, action):
-        seen, done = moment
-        mine = seen["slice"][seed, market].astype(float).copy()
-        mine[i] = 0.0
-        rival = seen["vsp"][seed, market].mean(0)
-        others = [j for j in range(4) if j != i]
-        # The mean that an actor sees is over those present: not over itself, and not over the absent agent.
-        acts = [best(seed, np.concatenate([mine[j], mine[[k for k in others if k != j]].mean(0)]), j) for j in range(4)]
-        own = acts[i] if action is None else one_hot(action)
-        rival_act = np.mean([one_hot(a) for a in done["vsp"][seed, market]], axis=0)
-        parts = [np.zeros(2), own, mine[others].mean(0), rival, np.mean([acts[j] for j in others], axis=0), rival_act]
-        return weights @ np.concatenate(parts)
-
-    for seed, market, i in np.ndindex(2, 3, 4):
-        current = absent_value(seed, market, i, moments[0], hold)
-        following = absent_value(seed, market, i, moments[1], None)
-        assert found[seed, market, i] == pytest.approx((current - 0.7 * following) / 0.5, abs=1e-5)
-
-
-def test_externality_of_a_critic_of_the_others_welfare_is_their_welfare():
-    """Q' = (N − 1) · mean observed by the others / (1 − γ): the value of a market that stays as it is."""
-    counts = {"slice": 3}
-    agent, _ = mean_field_of(counts)
-    stack = agent._learners["slice"]
-    coefficients = torch.zeros(stack.critic_features())
-    coefficients[8] = 2 * 0.5 / 0.3  # own observation 2, own action 6, then the others' first feature; reward × 0.5
-    make_critics_linear(stack, coefficients)
-    seen, _ = drawn_moment(counts)
-    utility = seen["slice"][..., 0].astype(float)
-    others = utility.sum(-1, keepdims=True) - utility
-    bounds = {"largest": np.full((2, 3), 10.0), "largest_of_others": np.zeros((2, 3, 3))}
-    found = agent.externality("slice", (seen, {}), (seen, {}), hold=np.array([0, 0]), **bounds)
-    np.testing.assert_allclose(found, others, atol=1e-5)
-    low, high = np.full((2, 3, 3), 0.9), np.full((2, 3), 1.1)
-    clipped = agent.externality(
-        "slice", (seen, {}), (seen, {}), hold=np.array([0, 0]), largest=high, largest_of_others=low
-    )
-    np.testing.assert_allclose(clipped, np.clip(others, 0.9, 1.1), atol=1e-5)
-    assert (clipped == 0.9).any()
-    assert (clipped == 1.1).any()
-
-
-def test_externality_changes_nothing_in_training_and_is_refused_for_roles_of_others():
-    agent, _ = mean_field_of({"slice": 3})
-    seen, _ = drawn_moment({"slice": 3})
-    before = [agent.state_dict(i) for i in (0, 1)]
-    arguments = {"hold": np.array([0, 0]), "largest": np.ones((2, 3)), "largest_of_others": np.ones((2, 3, 3))}
-    agent.externality("slice", (seen, {}), (seen, {}), **arguments)
-    assert differing(before, [agent.state_dict(i) for i in (0, 1)]) == []
-    with pytest.raises(UserError, match="this mean_field_ac does not play vsp: it plays slice"):
-        agent.externality("vsp", (seen, {}), (seen, {}), **arguments)
 
 
 # Settings.

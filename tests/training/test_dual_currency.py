@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ioa_marl import registry
-from ioa_marl.agents.learners.mean_field_ac import MeanFieldACAgent
+from ioa_marl.agents.common.externalities import ExternalityAgent
 from ioa_marl.evaluation.audits.constant_actions import best_constant_gain
 from ioa_marl.evaluation.audits.subject import AuditSettings
 from ioa_marl.foundations import checkpoint
@@ -60,7 +60,10 @@ def test_learners_train_where_agents_are_absent_for_whole_episodes(name, tmp_pat
 
 
 CRITIC = {"externality": "critic", "slice_reward": "utility"}
-MEAN_FIELD = {"name": "mean_field_ac", **small("mean_field_ac")}
+MEAN_FIELD, CENTRALISED, INDEPENDENT = (
+    {"name": name, **small(name)} for name in ("mean_field_ac", "maddpg", "independent_ac")
+)
+each_critic = pytest.mark.parametrize("player", [MEAN_FIELD, CENTRALISED, INDEPENDENT], ids=lambda x: x["name"])
 
 
 @pytest.mark.parametrize("name", ["maddpg", "independent_ac", "mean_field_ac", "sac", "mappo"])
@@ -74,9 +77,10 @@ def test_bidders_are_learners_as_in_the_paper(name, tmp_path):
     assert np.ptp(trainer.game.game.market.bid / trainer.game.game.bank.bank.belief) > 0.1
 
 
-def test_the_bank_asks_the_critic_of_the_slices_agent(tmp_path):
+@each_critic
+def test_the_bank_asks_the_critic_of_the_slices_agent(player, tmp_path):
     """Taxes use the agent's own estimate of Eqs. 30–33 for the round, within the welfare on the bills."""
-    spec = described(tmp_path, {"slice": MEAN_FIELD}, seeds=2, **CRITIC)
+    spec = described(tmp_path, {"slice": player}, seeds=2, **CRITIC)
     trainer = Trainer(spec, spec.seeds, [SeedFolder(tmp_path / str(i)) for i in range(2)])
     (agent,) = trainer.agents
     game = trainer.game.game
@@ -85,28 +89,26 @@ def test_the_bank_asks_the_critic_of_the_slices_agent(tmp_path):
     estimate = game.bank.critic
 
     def watched(before, after, *, hold, largest, largest_of_others):
-        asked.append(({k: v.copy() for k, v in before.items()}, {k: v.copy() for k, v in after.items()}))
         found = estimate(before, after, hold=hold, largest=largest, largest_of_others=largest_of_others)
-        asked[-1] += (largest.copy(), largest_of_others.copy(), found)
-        return asked[-1][-1]
-
-    game.bank.critic = watched
-    for _ in range(STEPS):
-        before = trainer.game.observations["slice"].reshape(8, 3, -1).copy()
-        trainer._step()
-        assert np.array_equal(asked[-1][0]["slice"], before)
-    assert len(asked) == STEPS
-    for before, after, largest, largest_of_others, found in asked[-3:]:
         split = [{"slice": x["slice"].reshape(2, MARKETS, 3, -1)} for x in (before, after)]
         own = agent.externality(
             "slice", (split[0], {}), (split[1], {}), hold=np.full(3, 3), largest=largest.reshape(2, MARKETS),
             largest_of_others=largest_of_others.reshape(2, MARKETS, 3),
         )  # fmt: skip
-        assert found.shape == (8, 3)
         assert own.shape == (2, MARKETS, 3)
+        np.testing.assert_array_equal(found, own.reshape(8, 3))
         assert np.all(found <= largest[:, None] + 1e-12)
         assert np.all(found >= np.minimum(largest_of_others, largest[:, None]) - 1e-12)
-    assert found == pytest.approx(own.reshape(8, 3))  # no update since the last one
+        asked.append((before["slice"].copy(), found))
+        return found
+
+    game.bank.critic = watched
+    for _ in range(STEPS):
+        before = trainer.game.observations["slice"].reshape(8, 3, -1).copy()
+        trainer._step()
+        assert np.array_equal(asked[-1][0], before)
+    assert len(asked) == STEPS
+    found = asked[-1][1]
     unit = game.market.worth.sum(axis=1, keepdims=True)
     playing = game.market.rounds > 0
     assert game.bank.bank.without[playing] == pytest.approx((found * unit)[playing])
@@ -120,7 +122,7 @@ SCALE, MIDDLE = 0.2, 0.8
 def estimates(monkeypatch):
     """Scale the critics of trained slices; return their lower bound, estimate and upper bound."""
     told = []
-    plain, evaluated = MeanFieldACAgent.externality, Trainer._evaluate
+    plain, evaluated = ExternalityAgent.externality, Trainer._evaluate
 
     def watched(self, role, now, then, **bounds):
         found = plain(self, role, now, then, **bounds)
@@ -128,7 +130,7 @@ def estimates(monkeypatch):
         return found
 
     def evaluate(self, curves):
-        agent = next(agent for agent in self.agents if isinstance(agent, MeanFieldACAgent))
+        agent = next(agent for agent in self.agents if isinstance(agent, ExternalityAgent))
         c, critics = agent.config, agent._learners["slice"].target_critics
         with torch.no_grad():
             critics.weights[-1].mul_(SCALE)
@@ -136,7 +138,7 @@ def estimates(monkeypatch):
         told.clear()
         return evaluated(self, curves)
 
-    monkeypatch.setattr(MeanFieldACAgent, "externality", watched)
+    monkeypatch.setattr(ExternalityAgent, "externality", watched)
     monkeypatch.setattr(Trainer, "_evaluate", evaluate)
     return told
 
@@ -153,9 +155,10 @@ def recorded(spec):
     return folder, result
 
 
-def test_a_run_whose_bank_asks_a_critic_trains_and_is_confirmed_with_that_critic(tmp_path, estimates):
+@each_critic
+def test_a_run_whose_bank_asks_a_critic_trains_and_is_confirmed_with_that_critic(player, tmp_path, estimates):
     """The critics determine taxes in evaluation: they are part of the policy, and other critics give other payments."""
-    spec = described(tmp_path, {"slice": MEAN_FIELD}, seeds=2, **CRITIC)
+    spec = described(tmp_path, {"slice": player}, seeds=2, **CRITIC)
     train_seeds(spec, spec.seeds)
     assert share_inside(estimates) > 0.5
     folder, result = recorded(spec)
@@ -180,8 +183,9 @@ def test_the_best_checkpoint_has_the_critics_as_well(tmp_path, estimates):
     assert "targets" in best[0]["slice"]
 
 
-def test_bidders_gains_are_found_with_the_critics_of_the_run(tmp_path, estimates):
-    players = {"slice": MEAN_FIELD, "vsp": {"name": "independent_ac", **small("independent_ac")}}
+@pytest.mark.parametrize("player", [MEAN_FIELD, CENTRALISED], ids=lambda x: x["name"])
+def test_bidders_gains_are_found_with_the_critics_of_the_run(player, tmp_path, estimates):
+    players = {"slice": player, "vsp": INDEPENDENT}
     spec = described(tmp_path, players, **CRITIC)
     train_seeds(spec, spec.seeds)
     assert share_inside(estimates) > 0.3
@@ -210,7 +214,7 @@ def test_a_checkpoint_without_the_critics_is_refused_where_they_are_asked(tmp_pa
     tree = checkpoint.load(folder.latest)
     del tree["policies"][0]["slice"]["targets"]
     checkpoint.save(folder.latest, tree)
-    with pytest.raises(UserError, match="saved without the critics that tell them: train it again"):
+    with pytest.raises(UserError, match="saved without the critics that tell them here: train it again"):
         evaluate_checkpoint(folder.path)
 
 
@@ -235,7 +239,7 @@ def test_a_policy_that_was_saved_with_its_critics_can_be_loaded_elsewhere(tmp_pa
     assert result["metrics"]["welfare"] == played["welfare"].mean()
 
 
-@pytest.mark.parametrize("name", ["ppo", "maddpg", "random"])
+@pytest.mark.parametrize("name", ["ppo", "sac", "random"])
 def test_agents_whose_critics_cannot_tell_are_refused_before_anything_is_written(name, tmp_path):
     with pytest.raises((ParameterError, UserError), match=r"externality=critic is not allowed: use exact or estimated"):
         described(tmp_path / "runs", {"slice": {"name": name}}, **CRITIC)
