@@ -23,7 +23,7 @@ from ioa_marl.markets.stackelberg.observations import LEADER_FEATURES, LEADER_FE
 from ioa_marl.markets.stackelberg.params import LEADERS
 from ioa_marl.markets.stackelberg.references import equilibrium_on_grid
 from ioa_marl.markets.two_tier import drivers
-from ioa_marl.markets.two_tier.deviations import DeviationEvaluator
+from ioa_marl.markets.two_tier.deviations import DeviationEvaluator, audit_rounds
 from ioa_marl.markets.two_tier.equilibrium import solve_batch
 from ioa_marl.markets.two_tier.params import PRESETS, TwoTierParams, allocate_market
 from ioa_marl.markets.two_tier.records import TwoTierMetrics
@@ -109,8 +109,9 @@ class TwoTierGame(PhasedGame):
     | `fixed_pair` | a constant pair: the best one, or `buyer_step` and `seller_step` |
     | `scripted_pair` | `scripted_buyer_step` and `scripted_seller_step` |
 
-    The best pair of prices has the lowest mean sum of the leaders' regrets, and the best constant pair of steps has the
-    highest mean return with leaders that play `scripted_margin`, on separate calibration markets of the same instance.
+    The best pair of prices has the lowest sum of the leaders' regrets, mean over the rounds, and the best constant pair
+    of steps has the highest mean return with leaders that play `scripted_margin`, on separate calibration markets of
+    the same instance.
 
     ## Observation space
 
@@ -176,8 +177,9 @@ class TwoTierGame(PhasedGame):
 
     | Name | Meaning |
     | --- | --- |
-    | `mobile_regret`, `fixed_regret` | sum of largest gains of a side, each leader by another price in the last round |
+    | `mobile_regret`, `fixed_regret` | sum of a side's largest gains, each leader by another price, mean over rounds |
     | `auction_regret` | the best pair's return less the return achieved, over rounds with an auction, per round |
+    | `last_mobile_regret`, `last_fixed_regret` | the first two in the last round alone [units] |
     | `mobile_profit`, `fixed_profit`, `aerial_profit` | total profits per round [units] |
     | `follower_welfare`, `social_welfare` | Σ U_n per round, without and with all profits [units] |
     | `mobile_price`, `fixed_price` | mean prices posted [units/Mbit] |
@@ -190,9 +192,10 @@ class TwoTierGame(PhasedGame):
     | `auction_efficiency` | welfare of all auctions over its maximum, NaN if that is 0 |
     | `messages` | listeners summed over the broadcasts of a round |
 
-    The first three are scored, each for its role; there is no overall score. Regrets are exact: every price of the grid
-    is simulated, with new answers of the wireless agents, and if a fixed agent would buy a lot, with a new auction at
-    the same steps. Every pair of steps is simulated on the bids of every round. No regret is negative, and a regret of
+    The first three are scored, each for its role; there is no overall score. They look at every round: leaders that
+    collude first and end at good prices do not score near 1. Regrets are exact: every price of the grid is simulated,
+    with new answers of the wireless agents, and if a fixed agent would buy a lot, with a new auction at the same steps.
+    Every pair of steps is simulated on the bids of every round. No regret is negative, and a regret of
     0 has the score 1 on every scale. The score 0 is that of leaders at cost plus 50% (`mobile`) and 25% (`fixed`) and
     of random steps. At these prices the auction has about as many bidders as near the equilibrium, so that all scales
     are wide enough. Regrets are NaN where `full_metrics` is off.
@@ -206,15 +209,16 @@ class TwoTierGame(PhasedGame):
 
     | Role and its policy | `paper` | `city` |
     | --- | --- | --- |
-    | auctioneer: random, `fixed_pair`, `oracle` | 2.5, 0.26, 0 | 14.1, 0.63, 0 |
-    | mobile: cost plus 50%, `posted_pair`, `pricing_equilibrium` | 42, 16, 15 | 162, 17, 22 |
-    | mobile: `best_response`, `oracle` | 0.00, 0.04 | 0.0, 0.2 |
-    | fixed: cost plus 25%, `posted_pair`, `pricing_equilibrium` | 30, 15, 14 | 151, 53, 49 |
-    | fixed: `best_response`, `oracle` | 0.05, 0.18 | 0.0, 3.2 |
+    | auctioneer: random, `fixed_pair`, `oracle` | 2.7, 0.26, 0 | 15.0, 0.63, 0 |
+    | mobile: cost plus 50%, `posted_pair`, `pricing_equilibrium` | 42, 16, 15 | 162, 16, 21 |
+    | mobile: `best_response`, `oracle` | 0.89, 0.06 | 1.3, 0.3 |
+    | fixed: cost plus 25%, `posted_pair`, `pricing_equilibrium` | 30, 14, 14 | 152, 53, 49 |
+    | fixed: `best_response`, `oracle` | 0.83, 0.33 | 3.7, 2.2 |
 
     With all roles at `oracle` every round has an auction, with 4.0 buyers of 10 (`paper`) and 6.8 of 15 (`city`), and
-    about half of the fixed agents have excess load (0.52 and 0.51). `best_response` is as good as `oracle` here: it
-    answers partners who are at the equilibrium already.
+    about half of the fixed agents have excess load (0.52 and 0.51). `best_response` answers partners who are at the
+    equilibrium already: in the last round alone it leaves 0.00 and 0.05 (`paper`), but it does not know them in the
+    first. `oracle` does not play for the first round, in which wireless agents expect α = 0.
 
     ## Arguments
 
@@ -272,6 +276,10 @@ class TwoTierGame(PhasedGame):
 
     ## Version history
 
+    - v2: the leaders' scores are their mean regrets over all rounds, as those of `StackelbergGame`, no longer the
+      regrets of the last round: the cap in all rounds but the last would have had the score of its last prices. The
+      best pair of prices is that of the lowest mean over the rounds. New metrics `last_mobile_regret` and
+      `last_fixed_regret` have the former meaning.
     - v1: `oracle` of the leaders knows capacities, and Algorithm 2 is the policy `pricing_equilibrium`. A round without
       an auction counts nothing for the auctioneer: `auction_efficiency` was 1 and `clearing_price` 0 without one. Fixed
       agents observe their capacity. While a role is scored, the others play references (`reference_partners`). The
@@ -280,7 +288,7 @@ class TwoTierGame(PhasedGame):
     """
 
     name: ClassVar[str] = "two_tier"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     config_class: ClassVar[type[Any]] = TwoTierConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     default_controlled_roles: ClassVar[tuple[str, ...]] = (*LEADERS, "auctioneer")
@@ -389,6 +397,8 @@ class TwoTierGame(PhasedGame):
             drivers.post_prices(self.whole, self.settings, mask, levels, actions["mobile"], actions["fixed"])
             return
         drivers.hold_auctions(self.whole, self.settings, mask, actions["auctioneer"], terminated)
+        if self.full_metrics:
+            audit_rounds(self.whole, mask, self.deviation_evaluator())
         for side, role in enumerate(LEADERS):
             if role in rewards:
                 profit = self.market.profit[mask, side, : self.roles[role].count]
@@ -433,17 +443,18 @@ class TwoTierGame(PhasedGame):
         ledger[mask, :of_pricing] = market.accounts[mask, :-1]
         ledger[mask, of_pricing:] = tier.accounts[mask]
         values = self._means()
-        for name in self.objectives.values():
-            values[name] = np.nan
+        values["auction_regret"] = np.nan
         for b in np.flatnonzero(mask).tolist() if self.full_metrics else ():
             evaluator = self.deviation_evaluator()
             evaluator.take(self.whole, b)
             values[b].auction_regret = evaluator.auction_regret()
-            values[b].mobile_regret, values[b].fixed_regret = evaluator.leader_regrets()
         metrics[mask] = plain_view(values)[mask]
 
     def _means(self) -> NDArray[Any]:
-        """Return the means over the settled rounds, `TwoTierMetrics` (batch,); the regrets are 0."""
+        """Return the means over the settled rounds, `TwoTierMetrics` (batch,); the auctioneer's regret is 0.
+
+        The leaders' regrets are NaN where not every round of the episode has been audited.
+        """
         config, totals, rounds = self.config, self.whole.tier.totals, np.maximum(self.market.round, 1)
         values = TwoTierMetrics.zeros(self.num_envs)
         for name in (
@@ -451,6 +462,10 @@ class TwoTierGame(PhasedGame):
             "buyers", "trades", "auctions", "messages",
         ):  # fmt: skip
             values[name] = totals[name] / rounds
+        audited = totals["audited"] == self.market.round
+        for role in LEADERS:
+            values[f"{role}_regret"] = np.where(audited, totals[f"{role}_regret"] / rounds, np.nan)
+            values[f"last_{role}_regret"] = np.where(audited, totals[f"last_{role}_regret"], np.nan)
         profits = values["mobile_profit"] + values["fixed_profit"] + values["aerial_profit"]
         values["social_welfare"] = values["follower_welfare"] + profits
         values["participation"] = totals["purchases"] / rounds / config.wireless

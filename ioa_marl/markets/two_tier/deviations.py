@@ -1,6 +1,6 @@
 """Regrets of the leaders and the auctioneer of a two-tier market, by exact simulation of all deviations.
 
-A leader's regret is its largest gain in the last round by another price of the action grid, while all others keep their
+A leader's regret of a round is its largest gain by another price of the action grid, while all others keep their
 actions: its wireless agents answer again, and if a fixed agent would be a buyer, the auction is run again. The
 auctioneer's regret of a round is the return of the best pair of steps on that round's bids less the return achieved.
 
@@ -319,3 +319,26 @@ class DeviationEvaluator:
         rounds = int(self.market.pricing.round[0])
         _, regret = self.pair_returns(0, rounds)
         return regret / rounds if rounds else 0.0
+
+
+def audit_rounds(market: Market, mask: NDArray[np.bool_], evaluator: DeviationEvaluator) -> None:
+    """Add the leaders' regrets of a round that has just been settled to the totals of its episode.
+
+    Parameters
+    ----------
+    market : Market
+        Batch of markets.
+    mask : ndarray of bool, shape (batch,)
+        Markets that settled a round.
+    evaluator : DeviationEvaluator
+        Evaluator of the same parameters; its copy of a market is overwritten.
+    """
+    totals = market.tier.totals
+    for b in np.flatnonzero(mask).tolist():
+        evaluator.take(market, b)
+        mobile, fixed = evaluator.leader_regrets()
+        row = totals[b]
+        row.audited += 1.0
+        row.mobile_regret += mobile
+        row.fixed_regret += fixed
+        row.last_mobile_regret, row.last_fixed_regret = mobile, fixed

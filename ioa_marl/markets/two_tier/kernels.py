@@ -128,6 +128,8 @@ def _clear_totals(b: int, tier: TierState) -> None:
     sums.buyers, sums.trades, sums.auctions_with_trade, sums.clearing_price = 0.0, 0.0, 0.0, 0.0
     sums.auction_return, sums.auction_welfare, sums.optimal_welfare, sums.messages = 0.0, 0.0, 0.0, 0.0
     sums.auctions, sums.load, sums.unserved_load = 0.0, 0.0, 0.0
+    sums.audited, sums.mobile_regret, sums.fixed_regret = 0.0, 0.0, 0.0
+    sums.last_mobile_regret, sums.last_fixed_regret = 0.0, 0.0
 
 
 @kernel

@@ -83,15 +83,29 @@ class TierTotals(Record):
     """Load that the wireless agents want from the fixed agents [Mbit]."""
     unserved_load: float
     """Part of this load that was not served [Mbit]."""
+    audited: float
+    """Number of rounds whose regrets of the leaders are in the next two sums."""
+    mobile_regret: float
+    """Sums of the mobile agents' largest gains, each by another price in that round [units]."""
+    fixed_regret: float
+    """Sums of the fixed agents' largest gains, each by another price in that round [units]."""
+    last_mobile_regret: float
+    """The sum of the mobile agents in the last audited round alone [units]."""
+    last_fixed_regret: float
+    """The sum of the fixed agents in the last audited round alone [units]."""
 
 
 class TwoTierMetrics(Record):
     """Metrics of an episode; see `TwoTierGame`."""
 
     mobile_regret: float
-    """Sum of the mobile agents' largest gains, each by another price in the last round [units]."""
+    """Sum of the mobile agents' largest gains, each by another price in one round, mean over the rounds [units]."""
     fixed_regret: float
-    """Sum of the fixed agents' largest gains, each by another price in the last round [units]."""
+    """Sum of the fixed agents' largest gains, each by another price in one round, mean over the rounds [units]."""
+    last_mobile_regret: float
+    """The sum of the mobile agents in the last round alone [units]."""
+    last_fixed_regret: float
+    """The sum of the fixed agents in the last round alone [units]."""
     auction_regret: float
     """The best pair's return less the return achieved, summed over the rounds with an auction, per round [units]."""
     mobile_profit: float

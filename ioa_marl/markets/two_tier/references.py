@@ -5,6 +5,7 @@ Both are searched on calibration markets of the same instance, which are used fo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -45,14 +46,19 @@ class _Stage:
         self._settings = params.settings()
         self._all, self._ended = np.ones(markets, np.bool_), np.zeros(markets, np.bool_)
 
-    def play(self, rounds: int, mobile: NDArray[np.int64], fixed: NDArray[np.int64], pair: tuple[int, int]) -> Market:
-        """Play the first ``rounds`` rounds of the episode with price indices of shape (batch, leaders of the side)."""
+    def rounds(
+        self, count: int, mobile: NDArray[np.int64], fixed: NDArray[np.int64], pair: tuple[int, int]
+    ) -> Iterator[Market]:
+        """Yield the markets after each of the first ``count`` rounds of the episode.
+
+        ``mobile`` and ``fixed`` are price indices of shape (batch, leaders of the side).
+        """
         pairs = np.ascontiguousarray(np.broadcast_to(np.array(pair, np.int64), (len(self._all), 1, 2)))
         drivers.open_markets(self.market, self._settings, self._all)
-        for _ in range(rounds):
+        for _ in range(count):
             drivers.post_prices(self.market, self._settings, self._all, self.levels, mobile, fixed)
             drivers.hold_auctions(self.market, self._settings, self._all, pairs, self._ended)
-        return self.market
+            yield self.market
 
 
 @lru_cache(maxsize=1024)
@@ -86,7 +92,7 @@ def best_fixed_pair(
     fixed = cost_plus_indices(params, levels, cost[:, FIXED, : params.fixed], fixed_margin)
     pair = params.scripted_pair()
     for _ in range(MOST_ROUNDS):
-        market = stage.play(params.rounds, mobile, fixed, pair)
+        *_, market = stage.rounds(params.rounds, mobile, fixed, pair)
         total = np.zeros((len(params.steps), len(params.steps)))
         for b in range(CALIBRATION_MARKETS):
             evaluator.take(market, b)
@@ -103,8 +109,9 @@ def best_fixed_pair(
 def best_posted_pair(params: TwoTierParams, levels: int, instance: int) -> tuple[int, int]:
     """Return the best pair of prices, one for all mobile and one for all fixed agents, as indices of the grid.
 
-    The best pair has the lowest mean sum of the leaders' regrets after some rounds at these prices, in which the
-    auctioneer uses the scripted steps. The search tries every fifth grid price, then all near the best pair.
+    The best pair has the lowest mean sum of the leaders' regrets over the rounds of an episode at these prices, in
+    which the auctioneer uses the scripted steps. Four rounds are played; since α has then converged or alternates, the
+    last two of them also count for all that follow. The search tries every fifth grid price, then all near the best.
 
     Parameters
     ----------
@@ -122,14 +129,17 @@ def best_posted_pair(params: TwoTierParams, levels: int, instance: int) -> tuple
     """
     markets = int(np.clip(CALIBRATION_FOLLOWERS // params.wireless, 1, CALIBRATION_MARKETS))
     stage, evaluator = _Stage(params, levels, markets, instance), DeviationEvaluator(params, levels)
+    played = min(SETTLING_ROUNDS, params.rounds)
+    counts = np.ones(played)
+    counts[-2:] += (params.rounds - played) / len(counts[-2:])
 
     def regret(i: int, j: int) -> float:
         mobile, fixed = (np.full((markets, n), x) for n, x in ((params.mobile, i), (params.fixed, j)))
-        market = stage.play(min(SETTLING_ROUNDS, params.rounds), mobile, fixed, params.scripted_pair())
         total = 0.0
-        for b in range(markets):
-            evaluator.take(market, b)
-            total += float(evaluator.leader_regrets().sum())
+        for count, market in zip(counts, stage.rounds(played, mobile, fixed, params.scripted_pair()), strict=True):
+            for b in range(markets):
+                evaluator.take(market, b)
+                total += float(count * evaluator.leader_regrets().sum())
         return total
 
     coarse = np.unique(np.append(np.arange(0, levels, COARSE), levels - 1)).tolist()

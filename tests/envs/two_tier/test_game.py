@@ -9,6 +9,7 @@ from ioa_marl.foundations.parameters import ParameterError
 
 LEADERS = ("mobile", "fixed")
 REGRETS = ("mobile_regret", "fixed_regret", "auction_regret")
+AUDITED = (*REGRETS, "last_mobile_regret", "last_fixed_regret")
 
 
 def started(num_envs=4, roles=None, preset="paper", seed=0, **settings):
@@ -83,11 +84,43 @@ def test_regrets_are_left_out_where_nobody_looks_at_them():
     chosen = profile("scripted_margin", "scripted_pair")
     full, quick = episode(game, chosen)[0].metrics, episode(other, chosen)[0].metrics
     for name in game.metric_names:
-        if name in REGRETS:
+        if name in AUDITED:
             assert np.isfinite(full[name]).all()
             assert np.isnan(quick[name]).all()
         else:
             np.testing.assert_array_equal(full[name], quick[name])
+
+
+def test_the_leaders_scores_are_means_over_all_rounds():
+    rounds, rng, lasts = 4, np.random.default_rng(2), []
+    prices = rng.integers(5, 30, (rounds, 2, 3, 10))
+
+    def played(until):
+        game = started(3, rounds=rounds, max_cycles=2 * until)
+        for r in range(until):
+            for _ in range(2):
+                step = game.step({"mobile": prices[r, 0], "fixed": prices[r, 1], "auctioneer": np.full((3, 1, 2), 5)})
+        assert step.truncated.all()
+        return {name: step.metrics[name].copy() for name in AUDITED}
+
+    by_length = [played(until) for until in range(1, rounds + 1)]
+    for role in LEADERS:
+        lasts = np.array([metrics[f"last_{role}_regret"] for metrics in by_length])
+        assert lasts.std(axis=0).min() > 1.0, "rounds differ"
+        np.testing.assert_allclose(by_length[-1][f"{role}_regret"], lasts.mean(axis=0), rtol=1e-12)
+
+
+def test_leaders_that_end_at_the_references_after_the_cap_do_not_score_like_them():
+    game, rounds = started(4, rounds=8), 8
+    policies = {role: game.scripted("oracle", role) for role in TwoTierGame.reference_partners}
+    for r in range(rounds):
+        for _ in range(2):
+            actions = {role: policy() for role, policy in policies.items()}
+            if r < rounds - 1:
+                actions |= {role: np.full((4, 10), 50) for role in LEADERS}
+            step = game.step(actions)
+    for role in LEADERS:
+        assert (step.metrics[f"last_{role}_regret"] < 0.2 * step.metrics[f"{role}_regret"]).all()
 
 
 def test_a_round_that_is_cut_off_before_its_auction_counts_for_nothing():

@@ -153,21 +153,21 @@ def test_the_best_pair_of_steps_beats_others_on_fresh_markets_and_is_neither_fin
 
 
 def test_the_best_pair_of_prices_leaves_less_regret_than_others():
-    params, rounds = TwoTierParams(), 4
+    params = TwoTierParams()
     found = best_posted_pair(params, 51, 3)
 
     def regret(mobile, fixed):
         market = draw_markets(params, np.full(20, 5), instances=np.full(20, 3))
         everywhere, ended = np.ones(20, np.bool_), np.zeros(20, np.bool_)
         pairs = np.ascontiguousarray(np.broadcast_to(params.scripted_pair(), (20, 1, 2)), np.int64)
-        for _ in range(rounds):
+        evaluator, total = DeviationEvaluator(params, 51), 0.0
+        for _ in range(params.rounds):
             prices = [np.full((20, 10), index) for index in (mobile, fixed)]
             drivers.post_prices(market, params.settings(), everywhere, 51, *prices)
             drivers.hold_auctions(market, params.settings(), everywhere, pairs, ended)
-        evaluator, total = DeviationEvaluator(params, 51), 0.0
-        for b in range(20):
-            evaluator.take(market, b)
-            total += evaluator.leader_regrets().sum()
+            for b in range(20):
+                evaluator.take(market, b)
+                total += evaluator.leader_regrets().sum()
         return total
 
     best, (i, j) = regret(*found), found
