@@ -14,6 +14,15 @@ from ioa_marl.envs.core import Role
 
 MAX_SEPARATE_AGENTS = 64
 """Largest number of agents of a role that have separate networks; a larger role shares one network."""
+MAX_INDEXED_AGENTS = 64
+"""Largest number of agents of a role whose observations are extended by a one-hot index of the agent."""
+
+
+def with_index(observations: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return observations (…, agents, features) with a one-hot index of the agent, (…, agents, features + agents)."""
+    agents = observations.shape[-2]
+    index = np.broadcast_to(np.eye(agents, dtype=np.float32), (*observations.shape[:-1], agents))
+    return np.concatenate([observations, index], axis=-1)
 
 
 def separate_networks(role: Role, share_above: int = MAX_SEPARATE_AGENTS) -> int:

@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ioa_marl.agents.base import AgentContext, State
-from ioa_marl.agents.common.members import Members, separate_networks
+from ioa_marl.agents.common.members import (
+    MAX_INDEXED_AGENTS,
+    MAX_SEPARATE_AGENTS,
+    Members,
+    separate_networks,
+    with_index,
+)
 from ioa_marl.agents.common.role_learners import LearnerPerRole
 from ioa_marl.agents.common.schedules import geometric
 from ioa_marl.agents.common.streams import Streams
@@ -38,7 +44,7 @@ from ioa_marl.agents.replay.rollouts import StateRollout, generalised_advantages
 from ioa_marl.envs.core import Arrays, Role
 from ioa_marl.envs.vector import Transition
 from ioa_marl.foundations.errors import UserError
-from ioa_marl.foundations.parameters import check_number, require
+from ioa_marl.foundations.parameters import added_setting, check_integer, check_number, require
 
 FIRST_POLICY_SCALE = 0.01
 """Factor of the initial weights of the actors' last layer, which makes the first policy nearly uniform."""
@@ -83,6 +89,9 @@ class MAPPOConfig:
     """Factor by which all rewards are multiplied."""
     max_grad_norm: float = 0.5
     """Largest norm of the gradient of one actor or one critic."""
+    share_above: int = added_setting(MAX_SEPARATE_AGENTS)
+    """Largest number of agents of a role that have networks of their own; a larger role shares one network, whose input
+    includes a one-hot index of the agent in roles of up to 64 agents."""
 
     def __post_init__(self) -> None:
         """Refuse values with which no training is possible."""
@@ -99,11 +108,12 @@ class MAPPOConfig:
             ("minibatches", 1, 10**6),
         ):  # fmt: skip
             check_number(self, name, low=low, high=high)
+        check_integer(self, "share_above", 1, 10**6)
 
 
 def rollout_length(config: MAPPOConfig, role: Role, controlled_roles: Sequence[Role], num_envs: int) -> int:
     """Return the number of steps of the markets between two updates of a role."""
-    per_step = num_envs * role.count // separate_networks(role)
+    per_step = num_envs * role.count // separate_networks(role, config.share_above)
     return rollout_steps(config.rollout_size, per_step, several=len(controlled_roles) > 1 or role.count > 1)
 
 
@@ -135,7 +145,7 @@ class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
             If a rollout has fewer transitions than there are minibatches.
         """
         steps = rollout_length(config, role, controlled_roles, num_envs)
-        rows = steps * num_envs * role.count // separate_networks(role)
+        rows = steps * num_envs * role.count // separate_networks(role, config.share_above)
         if config.minibatches > rows:
             raise UserError(
                 f"minibatches={config.minibatches} is not allowed: use 1 to {rows}, which is how many transitions each "
@@ -148,7 +158,7 @@ class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
         """Refuse more minibatches than a rollout has transitions."""
         for role in context.plays:
             steps = rollout_length(config, role, context.roles, context.num_envs)
-            rows = steps * context.num_envs * role.count // separate_networks(role)
+            rows = steps * context.num_envs * role.count // separate_networks(role, config.share_above)
             allowed = f"1 to {rows}, the rows that a rollout of {role.name} has in each network"
             require(config.minibatches <= rows, "minibatches", config.minibatches, allowed)
 
@@ -161,7 +171,7 @@ class MAPPOAgent(LearnerPerRole["MAPPOLearner"]):
             steps = rollout_length(config, role, context.roles, context.num_envs)
             rollouts += seeds * steps * context.num_envs * role.count * 2 * 4 * features
             sizes = [features, *[config.width] * config.depth]
-            networks += 2 * 3 * stack_bytes(seeds * separate_networks(role), sizes)
+            networks += 2 * 3 * stack_bytes(seeds * separate_networks(role, config.share_above), sizes)
         return {"rollout_size": rollouts, "width": networks}
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
@@ -229,9 +239,12 @@ class MAPPOLearner:
 
     def __init__(self, context: AgentContext, config: MAPPOConfig, role: Role) -> None:
         self.config, self.role, self.device = config, role, context.device
-        self.members = Members(context, role)
+        self.members = Members(context, role, config.share_above)
         self.heads = Heads(role.action_space, context.device)
-        features, hidden = role.observation_space.shape[0], [config.width] * config.depth
+        self.indexed = self.members.shared and role.count <= MAX_INDEXED_AGENTS
+        """Whether inputs include a one-hot index of the agent."""
+        features = role.observation_space.shape[0] + (role.count if self.indexed else 0)
+        hidden = [config.width] * config.depth
 
         stream_offset = context.stream_offset(role)
         uniforms = self.members.uniforms(Streams(context.seeds, stream_offset))
@@ -271,11 +284,15 @@ class MAPPOLearner:
         ndarray of int64
             (seeds, markets, agents), or (seeds, markets, agents, heads) for a MultiDiscrete space.
         """
-        inputs = torch.from_numpy(self.members.stacked(observations)).to(self.device)
+        inputs = torch.from_numpy(self._inputs(observations)).to(self.device)
         logits = self.heads.logits(self.actor(inputs))
         actions = self.heads.choose(logits, streams, self.members.seeds)
         out: NDArray[np.int64] = self.members.unstacked(actions, observations.shape[1])
         return out[..., 0] if self.heads.single else out
+
+    def _inputs(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn observations (seeds, markets, agents, features) into inputs of the stack, (members, batch, features)."""
+        return self.members.stacked(with_index(observations) if self.indexed else observations)
 
     def values(self, states: Tensor, observations: Tensor, rows: Tensor) -> Tensor:
         """Return the critics' values V(s, o_i) of some rows of a rollout.
@@ -346,16 +363,19 @@ class MAPPOLearner:
         """Return the rollout with its advantages. The networks are still those that chose its actions."""
         fields = self.rollout.fields
 
-        def stacked(array: NDArray[Any]) -> NDArray[Any]:
+        def by_row(array: NDArray[Any]) -> NDArray[Any]:
             seeds, steps, markets = array.shape[:3]
-            return self.members.stacked(array.reshape(seeds, steps * markets, *array.shape[3:]))
+            return array.reshape(seeds, steps * markets, *array.shape[3:])
+
+        def stacked(array: NDArray[Any]) -> NDArray[Any]:
+            return self.members.stacked(by_row(array))
 
         def tensor(array: NDArray[Any]) -> Tensor:
             return torch.from_numpy(array).to(self.device)
 
         states, next_states = (tensor(fields[key]).flatten(1, 2) for key in ("state", "next_state"))
         observations, next_observations = (
-            tensor(stacked(fields[key])) for key in ("observations", "next_observations")
+            tensor(self._inputs(by_row(fields[key]))) for key in ("observations", "next_observations")
         )
         actions = tensor(stacked(fields["actions"]))
         rows = torch.arange(actions.shape[1], device=self.device).expand(len(actions), -1)

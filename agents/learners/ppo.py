@@ -1,11 +1,13 @@
 """PPO of Stable-Baselines3, of which the policy, the rollout buffer and the update are used, but not the training loop.
 
-There is one instance per seed and role. All agents of a role share one policy. In roles of up to 64 agents, the
-policy's input includes a one-hot index of the agent.
+There is one instance per seed and role: all agents of a role share one policy, whose input includes a one-hot index of
+the agent in roles of up to 64 agents. With `PPOConfig.share_above` agents can have policies of their own instead, one
+instance each.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
 from ioa_marl.agents.base import Agent, AgentContext, NotFiniteError, State, action_heads
+from ioa_marl.agents.common.members import MAX_INDEXED_AGENTS, separate_networks, with_index
 from ioa_marl.agents.common.schedules import linear
 from ioa_marl.agents.common.streams import Streams, by_inversion
 from ioa_marl.agents.replay.masked_rollout import MaskedRolloutBuffer
@@ -28,12 +31,9 @@ from ioa_marl.agents.replay.rollouts import rollout_steps
 from ioa_marl.envs.core import Arrays, Role
 from ioa_marl.envs.vector import Transition
 from ioa_marl.foundations.errors import UserError
-from ioa_marl.foundations.parameters import check_number, require
+from ioa_marl.foundations.parameters import added_setting, check_integer, check_number, require
 
 T = TypeVar("T")
-
-MAX_INDEXED_AGENTS = 64
-"""Largest number of agents of a role whose observations are extended by a one-hot index of the agent."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class PPOConfig:
     learning_rate: float = 3e-4
     """Learning rate of Adam."""
     rollout_size: int = 2048
-    """Number of transitions per update, over all markets and agents of a seed. If several agents share a policy, a
-    rollout has at least 16 steps of the markets, because some agents may be waiting."""
+    """Number of transitions of each policy per update, over all markets and all agents that share the policy. If a role
+    has several agents, a rollout has at least 16 steps of the markets, because some agents may be waiting."""
     batch_size: int = 64
     """Number of transitions per gradient step."""
     n_epochs: int = 10
@@ -69,6 +69,8 @@ class PPOConfig:
     """Factor by which all rewards are multiplied."""
     hidden: tuple[int, ...] = (64, 64)
     """Units of the hidden layers of policy and value network."""
+    share_above: int = added_setting(1)
+    """Largest number of agents of a role that have policies of their own; a larger role shares one policy."""
 
     def __post_init__(self) -> None:
         """Refuse values with which no training is possible."""
@@ -80,13 +82,15 @@ class PPOConfig:
             check_number(self, name, low=0.0)
         for name, low in (("rollout_size", 2), ("batch_size", 2), ("n_epochs", 1)):
             check_number(self, name, low=low, high=10**8)
+        check_integer(self, "share_above", 1, 10**6)
         usable = len(self.hidden) <= 64 and all(1 <= n <= 65536 for n in self.hidden)
         require(usable, "hidden", list(self.hidden), "up to 64 widths from 1 to 65536")
 
 
 def rollout_length(config: PPOConfig, role: Role, num_envs: int) -> int:
     """Return the number of steps of the markets between two updates of a role."""
-    return rollout_steps(config.rollout_size, num_envs * role.count, several=role.count > 1)
+    per_step = num_envs * role.count // separate_networks(role, config.share_above)
+    return rollout_steps(config.rollout_size, per_step, several=role.count > 1)
 
 
 def random_numbers(streams: Streams, role: Role, markets: int) -> NDArray[Any]:
@@ -130,7 +134,7 @@ class PPOAgent(Agent):
     def __init__(self, context: AgentContext, config: PPOConfig) -> None:
         super().__init__(context, config)
         self._learners = [
-            {role.name: PPOLearner(context, config, role, seed) for role in context.plays} for seed in context.seeds
+            {role.name: PPORole(context, config, role, seed) for role in context.plays} for seed in context.seeds
         ]
 
     @classmethod
@@ -143,6 +147,7 @@ class PPOAgent(Agent):
         """Refuse batches that are larger than a rollout."""
         for role in context.plays:
             rows = rollout_length(config, role, context.num_envs) * context.num_envs * role.count
+            rows //= separate_networks(role, config.share_above)
             allowed = f"2 to {rows}, the transitions that a rollout of {role.name} has"
             require(config.batch_size <= rows, "batch_size", config.batch_size, allowed)
 
@@ -154,7 +159,8 @@ class PPOAgent(Agent):
             features, seeds = role.observation_space.shape[0], len(context.seeds)
             steps = rollout_length(config, role, context.num_envs)
             rollouts += seeds * steps * context.num_envs * role.count * 4 * features
-            networks += 2 * 3 * 4 * seeds * sum(a * b for a, b in itertools.pairwise([features, *config.hidden]))
+            policies = seeds * separate_networks(role, config.share_above)
+            networks += 2 * 3 * 4 * policies * sum(a * b for a, b in itertools.pairwise([features, *config.hidden]))
         return {"rollout_size": rollouts, "hidden": networks}
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
@@ -176,7 +182,7 @@ class PPOAgent(Agent):
         )
         return {name: np.stack([actions[name] for actions in actions_by_seed]) for name in drawn}
 
-    def _for_every_seed(self, call: Callable[[int, dict[str, PPOLearner]], T]) -> list[T]:
+    def _for_every_seed(self, call: Callable[[int, dict[str, PPORole]], T]) -> list[T]:
         """Call a function for the learners of every seed; raise one error for all seeds that have diverged."""
         results, diverged = [], []
         for s, learners in enumerate(self._learners):
@@ -221,16 +227,86 @@ class PPOAgent(Agent):
     def load_policy_state(self, seed_index: int, state: State) -> None:
         """Act with the policies that `policy_state` returned."""
         for name, learner in self._learners[seed_index].items():
-            learner.ppo.policy.load_state_dict(state[name])
+            learner.load_policy_state(state[name])
 
     def parameters_count(self) -> int:
         """Return the number of policy and value parameters of one seed."""
-        learners = self._learners[0].values()
+        learners = [learner for role in self._learners[0].values() for learner in role.learners]
         return sum(p.numel() for learner in learners for p in learner.ppo.policy.parameters())
 
 
+class PPORole:
+    """The learners of one role and one seed: a single one for all agents, or one for each agent.
+
+    Parameters are those of `PPOLearner`. Arrays of the role are split along the axis of the agents.
+    """
+
+    def __init__(self, context: AgentContext, config: PPOConfig, role: Role, seed: int) -> None:
+        count = separate_networks(role, config.share_above)
+        one, size = dataclasses.replace(role, count=role.count // count), role.count // count
+        # A single learner keeps the random streams that the role has always had.
+        indices = [None] if count == 1 else range(count)
+        steps = rollout_length(config, role, context.num_envs)
+        self.learners = [PPOLearner(context, config, one, seed, steps, index) for index in indices]
+        self._parts = [slice(k * size, (k + 1) * size) for k in range(count)]
+
+    def _together(self, call: Callable[[PPOLearner, slice], NDArray[Any]]) -> NDArray[Any]:
+        """Return what a function gives for every learner and its agents, put together along the agents."""
+        parts = [call(learner, part) for learner, part in zip(self.learners, self._parts, strict=True)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def act(self, observations: NDArray[np.float32], deterministic: bool) -> NDArray[Any]:
+        """Choose the actions of one seed; see `PPOLearner.act`."""
+        return self._together(lambda learner, part: learner.act(observations[:, part], deterministic))
+
+    def sample(self, observations: NDArray[np.float32], drawn: NDArray[Any]) -> NDArray[Any]:
+        """Sample the actions of one seed in evaluation; see `PPOLearner.sample`."""
+        by_agent = drawn.reshape(*observations.shape[:2], -1)
+
+        def of(learner: PPOLearner, part: slice) -> NDArray[Any]:
+            return learner.sample(observations[:, part], by_agent[:, part].reshape(-1, by_agent.shape[2]))
+
+        return self._together(of)
+
+    def observe(self, transition: Transition, s: int) -> None:
+        """Add one step of the seed with the index ``s``."""
+        for learner, part in zip(self.learners, self._parts, strict=True):
+            learner.observe(transition, s, part)
+
+    def learn(self) -> dict[str, float]:
+        """Update the policies whose rollouts are complete; returns metrics by name, means over the policies."""
+        results = [result for result in (learner.learn() for learner in self.learners) if result]
+        return {key: sum(result[key] for result in results) / len(results) for key in (results[0] if results else ())}
+
+    def policy_state(self) -> State:
+        """Return the networks."""
+        return self._state([learner.policy_state() for learner in self.learners])
+
+    def load_policy_state(self, state: State) -> None:
+        """Act with the networks that `policy_state` returned."""
+        for learner, own in zip(self.learners, self._states(state), strict=True):
+            learner.ppo.policy.load_state_dict(own)
+
+    def state(self) -> State:
+        """Return everything that continues the training."""
+        return self._state([learner.state() for learner in self.learners])
+
+    def load_state(self, state: State) -> None:
+        """Continue from a state that `state` returned."""
+        for learner, own in zip(self.learners, self._states(state), strict=True):
+            learner.load_state(own)
+
+    def _state(self, states: list[State]) -> State:
+        """Return the state of the only learner, or those of all by the index of the agent."""
+        return states[0] if len(states) == 1 else {str(k): own for k, own in enumerate(states)}
+
+    def _states(self, state: State) -> list[State]:
+        """Return the state of every learner, the inverse of `_state`."""
+        return [state] if len(self.learners) == 1 else [state[str(k)] for k in range(len(self.learners))]
+
+
 class PPOLearner:
-    """An instance of Stable-Baselines3's PPO for one seed and one role.
+    """An instance of Stable-Baselines3's PPO for one seed and the agents of a role that share it.
 
     Parameters
     ----------
@@ -239,20 +315,26 @@ class PPOLearner:
     config : PPOConfig
         Hyper-parameters.
     role : Role
-        The role that is learnt.
+        The role that is learnt, with as many agents as share this instance.
     seed : int
         The training seed.
+    n_steps : int
+        Steps of the markets in a rollout.
+    index : int, optional
+        Index of the agent, if it has this instance for itself.
     """
 
-    def __init__(self, context: AgentContext, config: PPOConfig, role: Role, seed: int) -> None:
+    def __init__(
+        self, context: AgentContext, config: PPOConfig, role: Role, seed: int, n_steps: int, index: int | None = None
+    ) -> None:
         self.role, self.config, self.budget = role, config, context.budget
         self.num_envs = context.num_envs
         self.columns = context.num_envs * role.count
         self.indexed = 1 < role.count <= MAX_INDEXED_AGENTS
-        n_steps = rollout_length(config, role, context.num_envs)
         if n_steps * self.columns < 2:
             raise UserError(f"rollout_size={config.rollout_size} is not allowed: use 2 or more")
-        generator = np.random.SeedSequence([seed, context.stream_offset(role)]).generate_state(2, np.uint32)
+        key = [seed, context.stream_offset(role), *([] if index is None else [1 + index])]
+        generator = np.random.SeedSequence(key).generate_state(2, np.uint32)
         self._torch_state = torch.Generator().manual_seed(int(generator[0])).get_state()
         self._numpy_state = np.random.RandomState(int(generator[1])).get_state(legacy=False)
         features = role.observation_space.shape[0] + (role.count if self.indexed else 0)
@@ -308,8 +390,7 @@ class PPOLearner:
         """Return inputs (markets · agents, features), with the agent's index, of observations (markets, agents, …)."""
         markets = observations.shape[0]
         if self.indexed:
-            index = np.broadcast_to(np.eye(self.role.count, dtype=np.float32), (markets,) + (self.role.count,) * 2)
-            observations = np.concatenate([observations, index], axis=-1)
+            observations = with_index(observations)
         return observations.reshape(markets * self.role.count, -1)
 
     def act(self, observations: NDArray[np.float32], deterministic: bool) -> NDArray[Any]:
@@ -388,7 +469,7 @@ class PPOLearner:
         with torch.no_grad():
             return self.ppo.policy.predict_values(torch.as_tensor(observations, device=self.ppo.device))
 
-    def observe(self, transition: Transition, s: int) -> None:
+    def observe(self, transition: Transition, s: int, agents: slice) -> None:
         """Add one step; the last reward of a truncated episode is increased by the discounted value of the next state.
 
         Parameters
@@ -397,18 +478,22 @@ class PPOLearner:
             The step of all seeds, arrays (seeds, markets, agents, …).
         s : int
             Index of this learner's seed.
+        agents : slice
+            The agents of the role that share this learner.
         """
         assert self._last_decision is not None
         inputs, actions, values, log_probs = self._last_decision
         name, count = self.role.name, self.role.count
-        rewards = transition.rewards[name][s].reshape(-1).astype(np.float32) * np.float32(self.config.reward_scale)
-        self._next_inputs = self._inputs(transition.next_observations[name][s]).copy()
+        rewards = transition.rewards[name][s][:, agents].reshape(-1).astype(np.float32) * np.float32(
+            self.config.reward_scale
+        )
+        self._next_inputs = self._inputs(transition.next_observations[name][s][:, agents]).copy()
         truncated = np.repeat(transition.truncated[s] & ~transition.terminated[s], count)
         if truncated.any():
             next_values = self._values(self._next_inputs[truncated]).cpu().numpy().reshape(-1)
             rewards[truncated] += self.config.gamma * next_values
-        self.buffer.active[self.buffer.pos] = transition.active[name][s].reshape(-1)
-        self.buffer.open_decision = ~transition.next_active[name][s].reshape(-1)
+        self.buffer.active[self.buffer.pos] = transition.active[name][s][:, agents].reshape(-1)
+        self.buffer.open_decision = ~transition.next_active[name][s][:, agents].reshape(-1)
         discrete = isinstance(self.role.action_space, spaces.Discrete)
         actions = actions.reshape(-1, 1) if discrete else actions
         self.buffer.add(inputs, actions, rewards, self._starts, values, log_probs)

@@ -82,7 +82,7 @@ class Session:
 
     def learners(self, role="player"):
         """Return the PPO learners of a role, one per seed."""
-        return [learners[role] for learners in self.agent._learners]
+        return [learners[role].learners[0] for learners in self.agent._learners]
 
     def stack(self, role="player"):
         """Return the stacked learner of a role, all seeds in one."""
