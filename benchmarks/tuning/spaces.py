@@ -49,6 +49,8 @@ class Market:
     """How many times as many environment steps diffusion has per update, each of which costs five passes."""
     preset: str = ""
     """Preset, if not the market's default."""
+    own_policies: bool = False
+    """Whether PPO has a policy for each agent, as multi-agent PPO has: agents of a role differ in technology."""
 
     def env(self, name: str) -> str:
         """Return the value of ``env=`` for the market ``name``."""
@@ -64,7 +66,7 @@ MARKETS = {
     "double_dutch": Market(100_000, 64, 0.1, 0.995, 10, 3, 4),
     "second_bid": Market(100_000, 64, 0.02, 0.0, 1, 1, 16),
     "stackelberg": Market(100_000, 64, 0.5, 0.0, 1, 1, 16, preset="dynamic"),
-    "two_tier": Market(20_000, 16, 0.5, 0.0, 1, 2, 8),
+    "two_tier": Market(20_000, 16, 0.5, 0.0, 1, 2, 8, own_policies=True),
     "vcg_slicing": Market(20_000, 16, 20.0, 0.9, 1, 1, 8, diffusion=1),
 }
 
@@ -86,7 +88,10 @@ def fixed(learner: str, market: Market) -> Settings:
     """Return what all candidates of a learner have on a market beside the defaults."""
     common = {"gamma": market.gamma, "reward_scale": market.reward_scale}
     if learner == "ppo":
-        return {**common, "batch_size": 512, "ent_coef_end": 0.0, **({"rollout_size": 5120} if market.many else {})}
+        # With a policy for each of ten agents, each learns from a tenth of the transitions.
+        own = {"batch_size": 51, "rollout_size": 512, "share_above": 64}
+        shared = {"batch_size": 512, **({"rollout_size": 5120} if market.many else {})}
+        return {**common, "ent_coef_end": 0.0, **(own if market.own_policies else shared)}
     if learner == "mappo":
         return {**common, "rollout_size": 512 if market.many else 2048, "ent_coef_end": 0.001}
     n_step = market.n_step_of_market if GRIDS[learner] is _DETERMINISTIC else market.n_step

@@ -266,8 +266,22 @@ class TwoTierGame(PhasedGame):
       buys none in the next round. Over 50 markets of `paper` NashConv is 0.30 in the mean (13 to 16 at the zero of the
       scale) and 0 in one of five; over 10 of `city` 1.5. A market takes 0.13 s in `paper`, 0.25 s in `city`. With more
       than 100 leaders (`metro`) the search has one start and stops early.
-    - The paper does not say what a fixed agent observes. Here it observes its capacity, which decides its best price,
-      and which agents that share a network cannot learn by themselves.
+    - The paper does not say what a fixed agent observes. Here it observes its capacity, which decides its best price.
+      Agents that share a network can otherwise learn it only if the network sees their index.
+
+    Agents of a role differ in technology, so whether they share a network matters. Measured in `paper` with 20 000 steps
+    and otherwise the settings of `agent=LEARNER/two_tier`, mean scores of three seeds in 60 episodes:
+
+    | Learner | Networks | mobile | fixed |
+    | --- | --- | --- | --- |
+    | `mappo` | one for each agent (`share_above=64`, the setting) | 0.81 | 0.78 |
+    | `mappo` | shared, with the agent's index | 0.78 | 0.76 |
+    | `mappo` | shared, without it | 0.70 | 0.65 |
+    | `ppo` | one for each agent (`share_above=64`, the setting) | 0.74 | 0.75 |
+    | `ppo` | shared, with the agent's index (the former setting) | 0.65 | 0.61 |
+
+    In all rows fixed agents observe their capacity. A shared network has rollouts of ten times as many transitions, so
+    that all rows have as many updates; the auctioneer, which is alone, has a tenth of the updates there.
 
     ## References
 
