@@ -281,8 +281,8 @@ class TwoTierGame(PhasedGame):
     | `ppo` | shared, with the agent's index (the former setting) | 0.65 | 0.61 |
     | `ppo` | the same, the capacity replaced by 0 | 0.65 | 0.64 |
 
-    In the other rows fixed agents observe their capacity. A shared network has rollouts of ten times as many transitions, so
-    that all rows have as many updates; the auctioneer, which is alone, has a tenth of the updates there.
+    In the other rows fixed agents observe their capacity. A shared network has rollouts of ten times as many
+    transitions, so that all rows have as many updates; the auctioneer, which is alone, has a tenth of them there.
 
     ## References
 
