@@ -23,6 +23,7 @@ PROGRAMS = {
     "soak.py": ("options", "results", [["--quick"], ["--minutes", "5"], ["--updates", "10"]]),
     "speed/audits.py": ("options", "results", [["--markets", "100"]]),
     "best_known/double_dutch.py": ("options", "results", [["--markets", "100"]]),
+    "stackelberg/observations.py": ("options", "results", [["--quick"], ["--instances", "1"], ["--iterations", "5"]]),
     "kills.py": ("options", "results", [["--quick"], ["--kills", "3"], ["--only", "kills"]]),
 }
 """Programs with what reads their arguments, and arguments for less than everything."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.foundations.scaling import unit
 from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE, Array, MarketState, leader_count
@@ -10,6 +12,16 @@ from ioa_marl.markets.stackelberg.records import StackelbergRecord, Traits
 LEADER_FEATURES = 5
 LEADER_FEATURES_EXTENDED = 11
 WIRELESS_FEATURES = 10
+CUSTOMER_FEATURES = 6
+"""Features of each wireless agent in a leader's reach."""
+
+
+def leader_features_customers(wireless: int, leaders: int) -> int:
+    """Return the number of features of a leader that observes its customers, on a side of ``leaders`` leaders.
+
+    A leader has at most ⌈wireless/leaders⌉ wireless agents in reach.
+    """
+    return LEADER_FEATURES + 1 + CUSTOMER_FEATURES * -(-wireless // leaders)
 
 
 @kernel
@@ -64,6 +76,60 @@ def observe_leaders(state: MarketState, params: Array, side: int, extended: bool
                 own, other = (mobile_energy, fixed_energy) if side == MOBILE else (fixed_energy, mobile_energy)
                 out[b, leader, 9] = unit(own / members / most)
                 out[b, leader, 10] = unit(other / members / most)
+
+
+@kernel
+def _between(x: float, low: float, high: float) -> Any:
+    """Return where ``x`` is between two bounds, as float32 from 0 to 1; 0 if they are equal."""
+    return unit((x - low) / (high - low)) if high > low else unit(0.0)
+
+
+@kernel
+def observe_customers(state: MarketState, params: Array, side: int, out: Array) -> None:
+    """Write what the leaders of a side know of each wireless agent in their reach, behind the features of `paper`.
+
+    The first 5 features of ``out`` stay as they are. Then come the own unit cost, and for each wireless agent in reach,
+    by its number: whether it has one task, two, three or more, its load, the energy of the link to the leader per task,
+    and the mobility factor of the pair. What varies within bounds is scaled by both of them, because a tenth of the
+    range of a unit cost is a two-hundredth of the price cap. The number of tasks is a category: the best price jumps
+    with it.
+
+    Parameters
+    ----------
+    state : MarketState
+        Batch of markets.
+    params : ndarray of StackelbergRecord, shape (1,)
+        Parameters.
+    side : int
+        0 mobile, 1 fixed.
+    out : ndarray of float32, shape (batch, leaders of the side, features)
+        Where the observations go, in [0, 1]; see `leader_features_customers`. Places of missing agents get 0.
+    """
+    p: StackelbergRecord = params[0]
+    low, high = p.mobile_cost_low, p.mobile_cost_high
+    mean = p.mobile_energy
+    if side == FIXED:
+        low, high, mean = p.fixed_cost_low, p.fixed_cost_high, p.fixed_energy
+    variation = p.fading_limit if p.dynamics else 1.0
+    least, most = mean * (1.0 - p.spread) / variation, mean * (1.0 + p.spread) * variation
+    for b in range(out.shape[0]):
+        for leader in range(leader_count(side, params)):
+            out[b, leader, LEADER_FEATURES] = _between(state.cost[b, side, leader], low, high)
+            place = LEADER_FEATURES + 1
+            for feature in range(place, out.shape[2]):
+                out[b, leader, feature] = 0.0
+            for q in range(state.start[b, side, leader], state.start[b, side, leader + 1]):
+                n = state.member[b, side, q]
+                t: Traits = state.traits[b, n]
+                tasks = round(t.load / state.nominal[b, n].load)
+                if tasks > 0:
+                    out[b, leader, place + min(tasks, 3) - 1] = 1.0
+                    energy = t.mobile_energy if side == MOBILE else t.fixed_energy
+                    out[b, leader, place + 3] = unit(t.load / p.most_load)
+                    out[b, leader, place + 4] = _between(energy / tasks, least, most)
+                factor = t.mobility_factor
+                out[b, leader, place + 5] = _between(factor, p.mobility_offset, p.mobility_offset + p.mobility_weight)
+                place += CUSTOMER_FEATURES
 
 
 @kernel

@@ -17,6 +17,7 @@ PROMISES = [
             (EVERYBODY, {"mobility": "as_printed", "mobility_weight": 0.5, "congestion": True}),
             (None, {"dynamics": True, "latency_case": "ma", "redraw": "episode", "observation": "extended"}),
             (("wireless",), {"wireless": 3, "mobile": 5, "fixed": 4}),
+            (None, {"observation": "customers", "wireless": 5, "mobile": 2, "fixed": 7}),
         )
     ),
 ]
