@@ -1,0 +1,287 @@
+"""Audit of the two-tier market: what leaders, bidders and auctioneer could gain in its rounds, and who loses.
+
+A leader's deviation is simulated in the whole round: wireless agents answer again, and if a fixed agent would buy a
+lot, the auction is run again. The others keep their prices, and the auctioneer its steps of the round. Bidders of the
+auction inside misreport against truthful others; see `two_tier_bidders`. What a deviation changes in later rounds,
+through the shares α that wireless agents then expect, is not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ioa_marl.evaluation.audits.results import AuditResult, Finding, Gain, Kind, Progress, silent
+from ioa_marl.evaluation.audits.rounds import (
+    joined,
+    mean_finding,
+    mean_of_markets,
+    play_rounds,
+    ratio_of_sums,
+    without_rounding,
+)
+from ioa_marl.evaluation.audits.subject import AuditSettings, Subject
+from ioa_marl.evaluation.audits.two_tier_bidders import Misreports
+from ioa_marl.markets.double_dutch.kernels import BUYERS, SELLERS
+from ioa_marl.markets.stackelberg.params import LEADERS
+from ioa_marl.markets.two_tier.deviations import DeviationEvaluator, return_to_settled
+from ioa_marl.markets.two_tier.kernels import NOBODY
+
+FOLLOWERS_PLAYED = 1_200
+"""Largest total number of wireless agents in the markets of an audit by default."""
+MARKETS = (2, 20)
+"""Fewest and most markets by default."""
+BIDDERS_EVERY = 5
+"""Bidders are audited in every fifth round; where the auctioneer looks at reports, in the last one only."""
+LEAST_LOSS = 1e-9
+"""Losses up to this are rounding [units]."""
+BIDDERS = ("fixed", "aerial")
+"""Names of the buyers and of the sellers."""
+
+
+def audit(subject: Subject, settings: AuditSettings, progress: Progress = silent) -> AuditResult:
+    """Audit leaders, auctioneer and the bidders of the auction in a two-tier market.
+
+    Parameters
+    ----------
+    subject : Subject
+        The policies and the market.
+    settings : AuditSettings
+        How many markets are played, and which reports bidders try where not all can be tried.
+    progress : callable, optional
+        Called with what is being done and the share of it that is done.
+
+    Returns
+    -------
+    AuditResult
+        Findings are means over markets and rounds [units per round], unless their unit says otherwise.
+    """
+    config, (fewest, most) = subject.config, MARKETS
+    markets = settings.markets_or(int(np.clip(FOLLOWERS_PLAYED // config.wireless, fewest, most)))
+    done = 0.0
+
+    def one_more() -> None:
+        nonlocal done
+        done += 1.0 / (markets * config.rounds)
+        progress("deviations of leaders and bidders", min(done, 1.0))
+
+    chooses = "auctioneer" in subject.controlled_roles and subject.policy_of("auctioneer") == "oracle"
+    misreports = Misreports(config, chooses, settings.reports, settings.refine)
+    watches = play_rounds(subject, markets, lambda game: _Rounds(game, misreports, chooses, one_more))
+    controlled = any(role in subject.controlled_roles for role in LEADERS)
+    found = AuditResult(
+        (
+            *_leader_findings(watches, config, controlled),
+            *_auction_findings(watches, misreports, chooses),
+            *_welfare_findings(watches),
+        ),
+        (*_leader_gains(watches, config), *_bidder_gains(watches, config)),
+        (
+            "the efficiency loss is that of the auctions: no tool knows the best prices of the whole market",
+            "joint misreports of bidders and joint prices of leaders were not searched",
+        ),
+    )
+    return found
+
+
+class _Rounds:
+    """Sums over the rounds of a batch of markets; a `RoundWatch`."""
+
+    def __init__(self, game: Any, misreports: Misreports, chooses: bool, progress: Callable[[], None]) -> None:
+        self._game, self._misreports, self._chooses, self._progress = game, misreports, chooses, progress
+        config, n = game.config, game.num_envs
+        self._evaluator: DeviationEvaluator = game.deviation_evaluator()
+        shape, bidders = game.market.price.shape, game.whole.tier.bids.shape[3]
+        self.gain, self.best_price, self.price = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        """Sums of gains [units], best prices and posted prices [units/Mbit], float64 (batch, 2, leaders)."""
+        self.last_gain = np.zeros(n)
+        """Sum of the leaders' gains in the last round [units], (batch,)."""
+        self.rounds, self.auctions = np.zeros(n), np.zeros(n)
+        """Numbers of rounds and of audited auctions, those without a buyer or a seller included, (batch,)."""
+        self.bidder_gain, self.takes_part = np.zeros((n, 2, bidders)), np.zeros((n, 2, bidders))
+        """Sums of the bidders' gains [units], and how often they took part, (batch, 2, bidders)."""
+        self.auction_regret, self.welfare, self.optimum = np.zeros(n), np.zeros(n), np.zeros(n)
+        """Regret per round, welfare and optimal welfare of all auctions [units], (batch,)."""
+        self.messages, self.traders, self.trader_losses = np.zeros(n), np.zeros(n), np.zeros(n)
+        """Listeners of all broadcasts, number of traders and of those with a negative utility, (batch,)."""
+        self.tasks, self.losses, self.leader_losses = np.zeros(n), np.zeros(n), np.zeros(n)
+        """Numbers of wireless agents, of those with a negative utility, and of leaders with a loss, (batch,)."""
+        self.residual = np.zeros(n)
+        """What is left of all payments at the end of the episode [units], (batch,)."""
+        self._cap = config.price_cap / (config.price_levels - 1)
+
+    def before(self, mask: NDArray[np.bool_]) -> None:
+        """Do nothing: the market records what its rounds were like."""
+
+    def after(self, mask: NDArray[np.bool_]) -> None:
+        """Add the round that has been settled."""
+        whole, config = self._game.whole, self._game.config
+        market, tier = whole.pricing, whole.tier
+        self.rounds[mask] += 1.0
+        for b in np.flatnonzero(mask).tolist():
+            self._add_leaders(b)
+            last = market.round[b] >= config.rounds
+            if last or (not self._chooses and (config.rounds - market.round[b]) % BIDDERS_EVERY == 0):
+                self._add_bidders(b)
+            self._add_traders(b)
+            if last:
+                self._evaluator.take(whole, b)
+                self.auction_regret[b] = self._evaluator.auction_regret()
+            self._progress()
+        self.tasks[mask] += config.wireless
+        self.losses[mask] += (market.utility < -LEAST_LOSS).sum(axis=1)[mask]
+        self.leader_losses[mask] += (market.profit < -LEAST_LOSS).sum(axis=(1, 2))[mask]
+        paid = market.accounts[:, :-1].sum(axis=1) + tier.accounts[:, :-1].sum(axis=1)
+        self.residual[mask] = without_rounding(-paid)[mask]
+        for name, total in (("auction_welfare", self.welfare), ("optimal_welfare", self.optimum)):
+            total[mask] = tier.totals[name][mask]
+        self.messages[mask] = tier.totals["messages"][mask]
+
+    def _add_leaders(self, b: int) -> None:
+        evaluator = self._evaluator
+        evaluator.take(self._game.whole, b)
+        return_to_settled(evaluator.market)
+        best, gains = evaluator.best_prices()
+        self.gain[b] += gains
+        self.last_gain[b] = gains.sum()
+        posted = self._game.whole.tier.settled_price[b]
+        self.price[b] += posted
+        self.best_price[b] += np.where(gains > 0.0, best * self._cap, posted)
+
+    def _add_bidders(self, b: int) -> None:
+        tier = self._game.whole.tier
+        bids = tier.bids[b, self._game.market.round[b] - 1]
+        gains, _ = self._misreports.gains(bids, tier.pair[b])
+        self.auctions[b] += 1.0
+        self.bidder_gain[b] += gains
+        self.takes_part[b] += bids >= 0.0
+
+    def _add_traders(self, b: int) -> None:
+        tier = self._game.whole.tier
+        bids, price = tier.bids[b, self._game.market.round[b] - 1], self._game.whole.auction.totals["price"][b]
+        buyers = np.flatnonzero(tier.partner[b] != NOBODY)
+        gains = np.concatenate([bids[BUYERS, buyers] - price, price - bids[SELLERS, tier.partner[b, buyers]]])
+        self.traders[b] += len(gains)
+        self.trader_losses[b] += (gains < -LEAST_LOSS).sum()
+
+
+def _per_round(watches: Sequence[_Rounds], name: str) -> NDArray[np.float64]:
+    """Return a sum over the rounds of a market, (markets, …), per round."""
+    total, rounds = joined(watches, name), joined(watches, "rounds")
+    return np.asarray(total / rounds.reshape(-1, *[1] * (total.ndim - 1)))
+
+
+def _leader_findings(watches: Sequence[_Rounds], config: Any, controlled: bool) -> Iterator[Finding]:
+    """Yield what leaders gain by other prices; ``controlled`` says whether policies of the subject post them."""
+    gains = _per_round(watches, "gain")
+    total = gains.sum(axis=(1, 2))
+    searched = (
+        f"each of the {config.price_levels} prices of the action grid is simulated in the whole round, auction "
+        "included; the others keep their prices and the auctioneer its steps"
+    )
+    yield mean_finding(
+        "regret", total / (config.mobile + config.fixed), "units per round", "exact",
+        f"mean gain of a leader by the best price of its own in a round: {searched}", "regret" if controlled else None,
+    )  # fmt: skip
+    for side, role in enumerate(LEADERS):
+        yield mean_finding(
+            f"{role}_regret", gains[:, side].sum(axis=1), "units per round", "exact",
+            f"sum of the gains of the {role} agents, each by deviating alone",
+        )  # fmt: skip
+    yield mean_finding(
+        "nash_conv",
+        total,
+        "units per round",
+        "exact",
+        "sum of the gains of all leaders, each by deviating alone: 0 if no leader gains in any round",
+    )
+    yield mean_finding(
+        "last_nash_conv",
+        joined(watches, "last_gain"),
+        "units",
+        "exact",
+        "the same in the last round, in which wireless agents expect the shares α of the round before",
+    )
+
+
+def _auction_findings(watches: Sequence[_Rounds], misreports: Misreports, chooses: bool) -> Iterator[Finding]:
+    gains, present = joined(watches, "bidder_gain"), joined(watches, "takes_part")
+    when = "the last round" if chooses else f"every round whose number is a multiple of {BIDDERS_EVERY} from the end"
+    how = "every report is tried: one for each clock" if misreports.exact else "reports of a grid are tried"
+    response = (
+        "the auctioneer chooses the best steps on the reports" if chooses else "the auctioneer's steps do not depend "
+        "on reports, which it does not observe"
+    )  # fmt: skip
+    kind: Kind = "exact" if misreports.exact else "lower bound"
+    for name, sides in (("bidder_regret", slice(None)), ("buyer_regret", BUYERS), ("seller_regret", SELLERS)):
+        axes = tuple(range(1, gains[:, sides].ndim))
+        value, error = ratio_of_sums(gains[:, sides].sum(axis=axes), present[:, sides].sum(axis=axes))
+        who = {"bidder_regret": "bidder", "buyer_regret": "fixed agent", "seller_regret": "aerial agent"}[name]
+        yield Finding(
+            name, value, "units per auction", kind,
+            f"mean gain of a {who} that takes part in an auction by reporting another valuation than that of Eqs. 33 "
+            f"and 34, in {when}: {how}, and {response}; NaN without one",
+            error,
+        )  # fmt: skip
+    yield mean_finding(
+        "auctioneer_regret",
+        joined(watches, "auction_regret"),
+        "units per round",
+        "exact",
+        "return of the best pair of steps on the bids of each round less that achieved, over rounds with an auction",
+    )
+    value, error = ratio_of_sums(joined(watches, "trader_losses"), joined(watches, "traders"))
+    yield Finding(
+        "trader_losses", value, "share of traders", "exact",
+        "share of the traders whose price is worse than their valuation; NaN without a trade", error,
+    )  # fmt: skip
+    welfare, optimum = joined(watches, "welfare"), joined(watches, "optimum")
+    value, error = ratio_of_sums(optimum - welfare, optimum)
+    yield Finding(
+        "efficiency_loss", value, "share", "exact",
+        "part of the largest possible welfare of all auctions that is lost; NaN where no pair could gain", error,
+    )  # fmt: skip
+    yield mean_finding(
+        "messages", _per_round(watches, "messages"), "messages per round", "exact",
+        "bidders that listen, summed over the broadcasts of a round",
+    )  # fmt: skip
+
+
+def _welfare_findings(watches: Sequence[_Rounds]) -> Iterator[Finding]:
+    value, error = ratio_of_sums(joined(watches, "losses"), joined(watches, "tasks"))
+    yield Finding(
+        "ir_violations", value, "share of wireless agents", "exact",
+        "share of the wireless agents, over all rounds, that end with a negative utility, because another share α or "
+        "a smaller part of the load was served than they expected; who buys nothing has 0",
+        error, "ir_violations",
+    )  # fmt: skip
+    yield mean_finding(
+        "leader_losses", _per_round(watches, "leader_losses"), "leaders", "exact",
+        "mean number of leaders whose profit of a round is negative",
+    )  # fmt: skip
+    yield mean_finding(
+        "budget_residual", joined(watches, "residual"), "units per episode", "exact",
+        "payments of all agents of both tiers less what they received, from their accounts", "budget_residual",
+    )  # fmt: skip
+
+
+def _leader_gains(watches: Sequence[_Rounds], config: Any) -> Iterator[Gain]:
+    gains, best, posted = (_per_round(watches, name) for name in ("gain", "best_price", "price"))
+    for side, role in enumerate(LEADERS):
+        for leader in range(getattr(config, role)):
+            value, error = mean_of_markets(gains[:, side, leader])
+            how = f"posted {posted[:, side, leader].mean():.2f}, best {best[:, side, leader].mean():.2f} in the mean"
+            yield Gain(f"{role}_{leader}", "price", value, error, how if value > 0.0 else "")
+
+
+def _bidder_gains(watches: Sequence[_Rounds], config: Any) -> Iterator[Gain]:
+    """Yield what each bidder gains by misreports per auction in which it takes part; others are left out."""
+    gains, present = joined(watches, "bidder_gain"), joined(watches, "takes_part")
+    for side, role in enumerate(BIDDERS):
+        for bidder in range(getattr(config, role)):
+            value, error = ratio_of_sums(gains[:, side, bidder], present[:, side, bidder])
+            if not np.isnan(value):
+                yield Gain(f"{role}_{bidder}", "misreport", value, error)
