@@ -147,7 +147,7 @@ class Trainer:
                 self._evaluate(curves)
             while self.iteration < self.iterations:
                 started = time.perf_counter()
-                self._step()
+                self.step()
                 self.train_seconds += time.perf_counter() - started
                 if self.iteration in self.evaluations:
                     self._evaluate(curves)
@@ -176,7 +176,8 @@ class Trainer:
         given = (spec.game_class, spec.env_config, episodes, spec.controlled_roles, 0, seeds)
         return scores(*given), sampled_scores(*given)
 
-    def _step(self) -> None:
+    def step(self) -> None:
+        """Step the markets of all seeds once, and let the agents learn; `run` does so, and evaluates on the way."""
         with self.monitor.at(self.steps + self.spec.num_envs):
             actions: dict[str, NDArray[Any]] = {}
             for agent in self.agents:

@@ -42,7 +42,7 @@ def learnt_at(spec):
     """Return for each controlled role the environment steps after which its first update happens."""
     trainer, first = Trainer(spec, spec.seeds, []), {}
     while trainer.iteration < trainer.iterations:
-        trainer._step()
+        trainer.step()
         for key in trainer.training_metrics:
             first.setdefault(key.partition("/")[0], trainer.steps)
     return first

@@ -95,7 +95,7 @@ def poisoned(monkeypatch):
     """Set the first floating-point tensor of one seed to NaN at a step, as an update might."""
 
     def poison(seed, iteration):
-        plain = Trainer._step
+        plain = Trainer.step
 
         def step(self):
             plain(self)
@@ -106,7 +106,7 @@ def poisoned(monkeypatch):
                     next(floating(state))[...] = torch.nan
                     agent.load_state_dict(i, state)
 
-        monkeypatch.setattr(Trainer, "_step", step)
+        monkeypatch.setattr(Trainer, "step", step)
 
     return poison
 

@@ -52,7 +52,7 @@ def test_learners_train_where_agents_are_absent_for_whole_episodes(name, tmp_pat
     trainer = Trainer(spec, spec.seeds, [SeedFolder(tmp_path)])
     counts = set()
     for _ in range(STEPS):
-        trainer._step()
+        trainer.step()
         counts |= set(trainer.game.game.market.present.tolist())
     assert counts == {1, 2, 3}
     assert trainer.training_metrics
@@ -72,7 +72,7 @@ def test_bidders_are_learners_as_in_the_paper(name, tmp_path):
     spec = described(tmp_path, {"slice": MEAN_FIELD, "vsp": {"name": name, **small(name)}})
     trainer = Trainer(spec, spec.seeds, [SeedFolder(tmp_path)])
     for _ in range(STEPS):
-        trainer._step()
+        trainer.step()
     assert all(np.isfinite(value).all() for value in trainer.training_metrics.values())
     assert np.ptp(trainer.game.game.market.bid / trainer.game.game.bank.bank.belief) > 0.1
 
@@ -90,6 +90,16 @@ def test_the_bank_asks_the_critic_of_the_slices_agent(player, tmp_path):
 
     def watched(before, after, *, hold, largest, largest_of_others):
         found = estimate(before, after, hold=hold, largest=largest, largest_of_others=largest_of_others)
+        asked[-1] += (largest.copy(), largest_of_others.copy(), found)
+        return asked[-1][-1]
+
+    game.bank.critic = watched
+    for _ in range(STEPS):
+        before = trainer.game.observations["slice"].reshape(8, 3, -1).copy()
+        trainer.step()
+        assert np.array_equal(asked[-1][0]["slice"], before)
+    assert len(asked) == STEPS
+    for before, after, largest, largest_of_others, found in asked[-3:]:
         split = [{"slice": x["slice"].reshape(2, MARKETS, 3, -1)} for x in (before, after)]
         own = agent.externality(
             "slice", (split[0], {}), (split[1], {}), hold=np.full(3, 3), largest=largest.reshape(2, MARKETS),

@@ -89,7 +89,7 @@ def test_an_agent_plays_a_role(env, role, name, tmp_path):
     agent.attach(trainer.game.game)
     before = [x.clone() for x in tensors(agent.policy_state(0))]
     for _ in range(STEPS):
-        trainer._step()
+        trainer.step()
     after = tensors(agent.policy_state(0))
     if agent_class.learns_in(spec.game_class, [role]):
         assert any(not torch.equal(one, two) for one, two in zip(before, after, strict=True))

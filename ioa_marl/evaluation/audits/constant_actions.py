@@ -150,7 +150,7 @@ def best_constant_gain(
     def total(member: int, actions: NDArray[np.int64] | None, first: int) -> NDArray[np.float64]:
         """Play with the actions of one agent replaced; return total rewards, (seeds, episodes, agents)."""
         deviating.member, deviating.actions = member, actions
-        return _total_rewards(game_class, config, players, controlled_roles, role, seeds, episodes, first)
+        return total_rewards(game_class, config, players, controlled_roles, role, seeds, episodes, first)
 
     baseline, selection_baseline = (total(0, None, first) for first in (first_episode, first_episode + episodes))
     better = np.zeros((len(seeds), len(audited)), np.bool_)
@@ -205,7 +205,7 @@ class _Deviating(Agent):
         return {**actions, self._role: own}
 
 
-def _total_rewards(
+def total_rewards(
     game_class: type[Game],
     config: Any,
     agents: Sequence[Agent],
