@@ -63,9 +63,9 @@ def audit(subject: Subject, settings: AuditSettings, progress: Progress = silent
     markets = settings.markets_or(int(np.clip(FOLLOWERS_PLAYED // subject.config.wireless, fewest, most)))
     done = 0.0
 
-    def one_more(share: float) -> None:
+    def one_more() -> None:
         nonlocal done
-        done += share / (markets * subject.config.rounds)
+        done += 1.0 / (markets * subject.config.rounds)
         progress("best prices of the leaders", min(done, 1.0))
 
     watches = play_rounds(subject, markets, lambda game: _Rounds(game, one_more))
@@ -86,7 +86,7 @@ def audit(subject: Subject, settings: AuditSettings, progress: Progress = silent
 class _Rounds:
     """Sums over the rounds of a batch of markets; a `RoundWatch`."""
 
-    def __init__(self, game: Any, progress: Callable[[float], None]) -> None:
+    def __init__(self, game: Any, progress: Callable[[], None]) -> None:
         self._game, self._progress = game, progress
         self._params: StackelbergParams = game.config
         n, leaders = game.num_envs, game.market.price.shape
@@ -94,8 +94,8 @@ class _Rounds:
         """Sums of gains [units], best prices and posted prices [units/Mbit], float64 (batch, 2, leaders)."""
         self.rounds, self.compared, self.pure = np.zeros(n), np.zeros(n), np.zeros(n)
         """Numbers of rounds, of those compared with equilibria, and of those with a pure equilibrium, (batch,)."""
-        self.profit, self.equilibrium_profit, self.joint_profit = np.zeros(n), np.zeros(n), np.zeros(n)
-        """Sums over the compared rounds [units], (batch,)."""
+        self.equilibrium_profit = np.zeros(n)
+        """Sum over the compared rounds [units], (batch,)."""
         self.beyond, self.room, self.collusion, self.at_cap = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
         """π − π_N and π_M − π_N where there is an equilibrium, gain of a cartel [units], share at the cap, (batch,)."""
         self.welfare, self.optimum = np.zeros(n), np.zeros(n)
@@ -107,6 +107,8 @@ class _Rounds:
         self.residual = np.zeros(n)
         """What the operator's account has at the end of the episode [units], (batch,)."""
         self._conditions: MarketState = game.market
+        self._searched = np.full(leaders, np.nan)
+        self._deviations = [Deviation.zeros(n, getattr(self._params, role)) for role in LEADERS]
 
     def before(self, mask: NDArray[np.bool_]) -> None:
         """Copy the conditions of the round, and the posted prices."""
@@ -120,14 +122,15 @@ class _Rounds:
         self._add_comparison(mask, market)
         self._add_welfare(mask, market)
         self.residual[mask] = without_rounding(-market.accounts[:, :-1].sum(axis=1))[mask]
-        self._progress(float(mask.sum()))
 
     def _add_deviations(self, mask: NDArray[np.bool_]) -> None:
         params, state = self._params, self._conditions
+        # Conditions change between the rounds of a dynamic market only, so prices that stay need no new search.
+        new = mask & (params.dynamics | (state.price != self._searched).any(axis=(1, 2)))
+        self._searched[new] = state.price[new]
         for side, role in enumerate(LEADERS):
-            count = getattr(params, role)
-            found = Deviation.zeros(len(mask), count)
-            drivers.best_responses(state, params.record(), mask, side, state.price, params.scan(), found)
+            count, found = getattr(params, role), self._deviations[side]
+            drivers.best_responses(state, params.record(), new, side, state.price, params.scan(), found)
             self.gain[mask, side, :count] += (found["profit"] - found["present_profit"])[mask]
             self.best_price[mask, side, :count] += found["price"][mask]
             self.price[mask, side, :count] += state.price[mask, side, :count]
@@ -138,15 +141,18 @@ class _Rounds:
         every = COMPARED_EVERY if params.dynamics else 1
         compared = mask & ((params.rounds - market.round) % every == 0)
         profits = market.profit.sum(axis=(1, 2))
-        joint = known_joint_maxima(params, state, compared)
-        for b, equilibria in known_equilibria(params, state, compared).items():
-            profit, most = float(profits[b]), joint[b].profit
+        for b in np.flatnonzero(mask).tolist():
+            self._progress()
+            if not compared[b]:
+                continue
+            alone = np.arange(len(mask)) == b  # one at a time, because a large market takes seconds
+            equilibria = known_equilibria(params, state, alone)[b]
+            joint = known_joint_maxima(params, state, alone)[b]
+            profit, most = float(profits[b]), joint.profit
             self.compared[b] += 1.0
             self.pure[b] += len(equilibria.found) > 0
-            self.profit[b] += profit
             self.equilibrium_profit[b] += equilibria.profit
-            self.joint_profit[b] += most
-            self.at_cap[b] += joint[b].at_cap
+            self.at_cap[b] += joint.at_cap
             self.collusion[b] += max(most - profit, 0.0)  # to stay is one of the joint deviations
             if len(equilibria.found) and most - equilibria.profit > NO_ROOM * abs(most):
                 self.beyond[b] += profit - equilibria.profit
