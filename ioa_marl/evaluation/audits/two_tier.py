@@ -24,6 +24,7 @@ from ioa_marl.evaluation.audits.rounds import (
     without_rounding,
 )
 from ioa_marl.evaluation.audits.subject import AuditSettings, Subject
+from ioa_marl.evaluation.audits.two_tier_answers import AnsweredPrices, answers
 from ioa_marl.evaluation.audits.two_tier_bidders import Misreports
 from ioa_marl.markets.double_dutch.kernels import BUYERS, SELLERS
 from ioa_marl.markets.stackelberg.params import LEADERS
@@ -34,8 +35,9 @@ FOLLOWERS_PLAYED = 1_200
 """Largest total number of wireless agents in the markets of an audit by default."""
 MARKETS = (2, 20)
 """Fewest and most markets by default."""
-BIDDERS_EVERY = 5
-"""Bidders are audited in every fifth round; where the auctioneer looks at reports, in the last one only."""
+EVERY = 5
+"""Bidders, and prices that the auctioneer answers, are audited in every fifth round, the last one included; under the
+auctioneer's `oracle` in the last one only."""
 LEAST_LOSS = 1e-9
 """Losses up to this are rounding [units]."""
 BIDDERS = ("fixed", "aerial")
@@ -70,11 +72,13 @@ def audit(subject: Subject, settings: AuditSettings, progress: Progress = silent
 
     chooses = "auctioneer" in subject.controlled_roles and subject.policy_of("auctioneer") == "oracle"
     misreports = Misreports(config, chooses, settings.reports, settings.refine)
-    watches = play_rounds(subject, markets, lambda game: _Rounds(game, misreports, chooses, one_more))
+    answered = AnsweredPrices(subject) if answers(subject) else None
+    watches = play_rounds(subject, markets, lambda game: _Rounds(game, misreports, answered, chooses, one_more))
     controlled = any(role in subject.controlled_roles for role in LEADERS)
     found = AuditResult(
         (
             *_leader_findings(watches, config, controlled),
+            *([] if answered is None else [_answered_finding(watches, chooses)]),
             *_auction_findings(watches, misreports, chooses),
             *_welfare_findings(watches),
         ),
@@ -90,15 +94,24 @@ def audit(subject: Subject, settings: AuditSettings, progress: Progress = silent
 class _Rounds:
     """Sums over the rounds of a batch of markets; a `RoundWatch`."""
 
-    def __init__(self, game: Any, misreports: Misreports, chooses: bool, progress: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        game: Any,
+        misreports: Misreports,
+        answered: AnsweredPrices | None,
+        chooses: bool,
+        progress: Callable[[], None],
+    ) -> None:
         self._game, self._misreports, self._chooses, self._progress = game, misreports, chooses, progress
+        self._answered = answered
         config, n = game.config, game.num_envs
         self._evaluator: DeviationEvaluator = game.deviation_evaluator()
         shape, bidders = game.market.price.shape, game.whole.tier.bids.shape[3]
         self.gain, self.best_price, self.price = np.zeros(shape), np.zeros(shape), np.zeros(shape)
         """Sums of gains [units], best prices and posted prices [units/Mbit], float64 (batch, 2, leaders)."""
-        self.last_gain = np.zeros(n)
-        """Sum of the leaders' gains in the last round [units], (batch,)."""
+        self.last_gain, self.answered_gain, self.answered_rounds = np.zeros(n), np.zeros(n), np.zeros(n)
+        """Sum of the leaders' gains in the last round; sum of the fixed agents' if the auctioneer answers [units], and
+        the number of rounds in it, (batch,)."""
         self.rounds, self.auctions = np.zeros(n), np.zeros(n)
         """Numbers of rounds and of audited auctions, those without a buyer or a seller included, (batch,)."""
         self.bidder_gain, self.takes_part = np.zeros((n, 2, bidders)), np.zeros((n, 2, bidders))
@@ -114,17 +127,33 @@ class _Rounds:
         self._cap = config.price_cap / (config.price_levels - 1)
 
     def before(self, mask: NDArray[np.bool_]) -> None:
-        """Do nothing: the market records what its rounds were like."""
+        """Play the round again with other prices, if the auctioneer answers them; all else the market records."""
+        if self._answered is None:
+            return
+        due = mask & self._is_due(1)
+        saved = self._game.save() if due.any() else {}
+        for b in np.flatnonzero(due).tolist():
+            self.answered_gain[b] += self._answered.gains(saved, b).sum()
+            self.answered_rounds[b] += 1.0
+
+    def _is_due(self, ahead: int) -> NDArray[np.bool_]:
+        """Return in which markets the round is one of `EVERY`, bool (batch,), ``ahead`` of the settled rounds.
+
+        The steps of `oracle` take a simulation of every pair for each deviation: only its last round is played again.
+        """
+        left = self._game.config.rounds - self._game.market.round - ahead
+        return np.asarray(left == 0 if self._chooses else left % EVERY == 0)
 
     def after(self, mask: NDArray[np.bool_]) -> None:
         """Add the round that has been settled."""
         whole, config = self._game.whole, self._game.config
         market, tier = whole.pricing, whole.tier
         self.rounds[mask] += 1.0
+        due = self._is_due(0)
         for b in np.flatnonzero(mask).tolist():
             self._add_leaders(b)
             last = market.round[b] >= config.rounds
-            if last or (not self._chooses and (config.rounds - market.round[b]) % BIDDERS_EVERY == 0):
+            if due[b]:
                 self._add_bidders(b)
             self._add_traders(b)
             if last:
@@ -207,9 +236,22 @@ def _leader_findings(watches: Sequence[_Rounds], config: Any, controlled: bool) 
     )
 
 
+def _answered_finding(watches: Sequence[_Rounds], chooses: bool) -> Finding:
+    return mean_finding(
+        "answered_fixed_regret", joined(watches, "answered_gain") / joined(watches, "answered_rounds"),
+        "units per round", "exact",
+        "sum of the gains of the fixed agents, each by deviating alone, if the auctioneer's policy sees the other "
+        f"price and may answer with other steps, in {_rounds_audited(chooses)}",
+    )  # fmt: skip
+
+
+def _rounds_audited(chooses: bool) -> str:
+    return "the last round" if chooses else f"every {EVERY}th round, the last one included"
+
+
 def _auction_findings(watches: Sequence[_Rounds], misreports: Misreports, chooses: bool) -> Iterator[Finding]:
     gains, present = joined(watches, "bidder_gain"), joined(watches, "takes_part")
-    when = "the last round" if chooses else f"every round whose number is a multiple of {BIDDERS_EVERY} from the end"
+    when = _rounds_audited(chooses)
     how = "every report is tried: one for each clock" if misreports.exact else "reports of a grid are tried"
     response = (
         "the auctioneer chooses the best steps on the reports" if chooses else "the auctioneer's steps do not depend "

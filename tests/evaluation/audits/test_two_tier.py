@@ -8,6 +8,7 @@ from ioa_marl.envs.two_tier.game import TwoTierGame
 from ioa_marl.evaluation.audits.double_dutch import double_dutch_mechanism, incentive_regret
 from ioa_marl.evaluation.audits.running import run_audit
 from ioa_marl.evaluation.audits.subject import AuditSettings, Subject
+from ioa_marl.evaluation.audits.two_tier_answers import AnsweredPrices, answers
 from ioa_marl.evaluation.audits.two_tier_bidders import Misreports
 from ioa_marl.evaluation.playing import make_agent
 from ioa_marl.foundations.seeds import EVALUATION_SEED
@@ -67,6 +68,43 @@ def test_a_leaders_gain_in_the_last_round_is_that_of_playing_the_episode_again_a
                 total += profits.max() - profits[usual]
     assert found.value("last_nash_conv") == pytest.approx(total / 2.0)
     assert total > 1.0
+
+
+@pytest.mark.parametrize("batch", [1, 2**27])
+@pytest.mark.parametrize("auctioneer", [pair(0.5, 1.25), oracle()], ids=["fixed_pair", "oracle"])
+def test_a_price_that_the_auctioneer_answers_gains_what_playing_the_round_with_its_policy_does(
+    auctioneer, batch, monkeypatch
+):
+    monkeypatch.setattr("ioa_marl.evaluation.audits.two_tier_answers.LARGEST_BATCH", batch)
+    config, usual = TwoTierGame.make_config(**SMALL), 8
+    seed, first = np.array([EVALUATION_SEED], np.uint64), np.zeros(1, np.uint64)
+    game = TwoTierGame(config, 1, ROLES)
+    game.reset(seed, first, first)
+    same = np.full((1, 3), usual)
+    game.step({"mobile": same, "fixed": same, "auctioneer": np.zeros((1, 1, 2), np.int64)})
+    found = AnsweredPrices(played_by(config, oracle(), oracle(), auctioneer)).gains(game.save(), 0)
+    expected = []
+    for j in range(3):
+        copies = TwoTierGame(config, 26, ROLES)
+        copies.reset(np.repeat(seed, 26), np.repeat(first, 26), np.repeat(first, 26))
+        tried = np.full((26, 3), usual)
+        tried[:, j] = np.arange(26)
+        actions = {"mobile": np.full((26, 3), usual), "fixed": tried}
+        copies.step({**actions, "auctioneer": np.zeros((26, 1, 2), np.int64)})
+        steps = copies.scripted(auctioneer[0], "auctioneer", **auctioneer[1])()
+        copies.step({**actions, "auctioneer": steps})
+        profits = copies.market.profit[:, 1, j]
+        expected.append(profits.max() - profits[usual])
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    assert max(expected) > 0.1
+
+
+def test_only_an_auctioneer_whose_steps_may_differ_is_asked_again():
+    config = TwoTierGame.make_config(**SMALL)
+    asked = {name: answers(played_by(config, oracle(), oracle(), (name, {}))) for name in ("oracle", "scripted_pair")}
+    assert asked == {"oracle": True, "scripted_pair": False}
+    found = run_audit(played_by(config, oracle(), oracle(), oracle()), AuditSettings(markets=2, reports=3))
+    assert found.value("answered_fixed_regret") >= 0.0
 
 
 def test_the_markets_own_regrets_are_those_of_the_last_round():
