@@ -296,7 +296,9 @@ class DoubleDutchGame(PhasedGame):
         """Return the number of accounts in the ledger: those of the buyers, the sellers and the auctioneer."""
         return self.config.buyers + self.config.sellers + 1
 
-    def reset_to(self, values: NDArray[np.float64], costs: NDArray[np.float64]) -> tuple[Arrays, Arrays]:
+    def reset_to(
+        self, values: NDArray[np.float64], costs: NDArray[np.float64], size: NDArray[np.int64] | None = None
+    ) -> tuple[Arrays, Arrays]:
         """Start auctions over known valuations in all markets.
 
         Parameters
@@ -305,6 +307,8 @@ class DoubleDutchGame(PhasedGame):
             Values of the buyers [units per lot], finite and at least 0; there may be fewer than ``config.buyers``.
         costs : ndarray of float64, shape (batch, sellers)
             Costs of the sellers [units per lot], finite and at least 0; there may be fewer than ``config.sellers``.
+        size : ndarray of int64, shape (batch, 2), optional
+            Numbers of buyers and of sellers who take part in each market, the first ones. Default: all.
 
         Returns
         -------
@@ -318,9 +322,11 @@ class DoubleDutchGame(PhasedGame):
             require(valuation.shape[1] <= most, "bidders", valuation.shape[1], f"at most {most} {name}")
             valid = bool(np.all(np.isfinite(valuation) & (valuation >= 0)))
             require(valid, name, valuation.tolist(), "finite numbers from 0")
+        fits = size is None or bool(np.all((size >= 0) & (size <= [v.shape[1] for v in valuations])))
+        require(fits, "size", size, "numbers of bidders, at most as many as there are valuations")
         for side, valuation in enumerate(valuations):
             n = valuation.shape[1]
-            self.market.size[:, side] = n
+            self.market.size[:, side] = n if size is None else size[:, side]
             self.market.valuation[:, side] = 0.0
             self.market.valuation[:, side, :n] = valuation
             self.market.order[:, side, :n] = np.arange(n)

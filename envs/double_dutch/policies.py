@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ioa_marl.envs.core import PolicyFactory
     from ioa_marl.envs.double_dutch.game import DoubleDutchGame
 
+COARSE, FINE = 5.0, 1.0
+"""Default steps of `TwoPhase` [units per lot]."""
+
 
 def _index_of(game: DoubleDutchGame, name: str, step: float) -> int:
     """Return the index of the step [units per lot] that the argument ``name`` of a policy has."""
@@ -55,7 +58,7 @@ class ScriptedStep(FixedStep):
 class TwoPhase:
     """Choose a coarse step until the first acceptance of the active side, and then a fine one [units per lot]."""
 
-    def __init__(self, game: DoubleDutchGame, coarse: float = 5.0, fine: float = 1.0) -> None:
+    def __init__(self, game: DoubleDutchGame, coarse: float = COARSE, fine: float = FINE) -> None:
         self._game = game
         self._coarse, self._fine = _index_of(game, "coarse", coarse), _index_of(game, "fine", fine)
 

@@ -13,6 +13,8 @@ EVALUATION_SEED = 2**63
 """First seed of the evaluation episodes."""
 CALIBRATION_SEED = 2**62
 """Seed of the markets on which references such as the best constant action are selected."""
+COMPARISON_SEED = 2**61
+"""First seed of the markets on which mechanisms are compared; no agent is trained on them, and nothing selected."""
 MAX_INSTANCE = 2**32 - 1
 """Largest number of an instance; training seed s uses instance s."""
 

@@ -3,7 +3,8 @@
 The package uses `ioa_marl.foundations` only. `params` holds the parameters, `auction` plays one auction over known
 bids, `state` defines the records and the state of a batch, `kernels` has the equations of one auction, `draws` its
 random numbers, `drivers` the loops over a batch, `observations` what the agents observe, `clairvoyant` and `references`
-the optima, `step_tables` a good simple policy, and `rivals` other double auctions.
+the optima, `step_tables` a good simple policy, and `rivals` other double auctions, whose
+kernels are in `sealed_bids`.
 """
 
 import lazy_loader

@@ -52,6 +52,9 @@ from .rivals import (
 from .rivals import (
     trade_reduction as trade_reduction,
 )
+from .rivals import (
+    vcg_double_auction as vcg_double_auction,
+)
 from .state import (
     allocate_state as allocate_state,
 )

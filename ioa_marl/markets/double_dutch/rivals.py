@@ -1,19 +1,31 @@
 """Sealed-bid double auctions, which are compared with the double Dutch auction on the same bids and asks.
 
 Every bidder demands or offers one lot. Ties between equal reports go to the lower index, and a pair trades only if its
-bid exceeds its ask.
+bid exceeds its ask. The rules themselves are in `ioa_marl.markets.double_dutch.sealed_bids`; `settle` runs them in many
+markets at once.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ioa_marl.foundations.compile import machine_code
 from ioa_marl.foundations.parameters import require
-from ioa_marl.markets.double_dutch.references import sorted_matching
+from ioa_marl.markets.double_dutch.sealed_bids import (
+    K_DOUBLE,
+    MCAFEE,
+    SBBA,
+    TRADE_REDUCTION,
+    VCG,
+    SealedBids,
+    Settlements,
+    settle_markets,
+)
 
 
 @dataclass(frozen=True)
@@ -75,55 +87,69 @@ class DoubleAuctionOutcome:
         return buyer_utilities, seller_utilities
 
 
-@dataclass(frozen=True)
-class _Margin:
-    """The efficient trades, and the marginal reports: the last ones that trade and the first ones that do not."""
+def settle(
+    rule: int, reports: NDArray[np.float64], size: NDArray[np.int64], weight: float = 0.5,
+    lot: NDArray[np.int64] | None = None,
+) -> Settlements:  # fmt: skip
+    """Run a sealed-bid double auction in many markets at once.
 
-    buyers: NDArray[np.int64]
-    """Indices of the efficient buyers, highest bid first, shape (trades,)."""
-    sellers: NDArray[np.int64]
-    """Indices of the efficient sellers, lowest ask first, shape (trades,)."""
-    bid: float
-    """Lowest bid that trades [units per lot]; ∞ without one."""
-    ask: float
-    """Highest ask that trades [units per lot]; −∞ without one."""
-    next_bid: float
-    """Highest bid that does not trade [units per lot]; −∞ without one."""
-    next_ask: float
-    """Lowest ask that does not trade [units per lot]; ∞ without one."""
+    Parameters
+    ----------
+    rule : int
+        ``TRADE_REDUCTION``, ``MCAFEE``, ``K_DOUBLE``, ``SBBA`` or ``VCG`` of this module.
+    reports : ndarray of float64, shape (markets, 2, bidders)
+        Bids of the buyers and asks of the sellers [units per lot], finite; those beyond ``size`` are not read.
+    size : ndarray of int64, shape (markets, 2)
+        Number of buyers and of sellers in each market, at most ``bidders``.
+    weight : float, default 0.5
+        Weight k of the k-double auction; other rules do not use it.
+    lot : ndarray of int64, shape (markets, bidders), optional
+        For SBBA, the place of each seller in the lottery: different numbers, of which the largest among the efficient
+        sellers is excluded. Default: the index.
 
-
-def _margin(bids: ArrayLike, asks: ArrayLike) -> _Margin:
-    """Return the margin of checked bids, shape (buyers,), and asks, shape (sellers,)."""
-    checked = []
-    for name, reports in (("bids", bids), ("asks", asks)):
-        array = np.asarray(reports, np.float64)
-        require(
-            array.ndim == 1 and bool(np.all(np.isfinite(array))),
-            name,
-            reports,
-            "a sequence of finite numbers",
-        )
-        checked.append(array)
-    bids, asks = checked
-    matching = sorted_matching(bids, asks)
-    return _Margin(
-        matching.buyers,
-        matching.sellers,
-        bid=float(bids[matching.buyers].min(initial=math.inf)),
-        ask=float(asks[matching.sellers].max(initial=-math.inf)),
-        next_bid=float(np.delete(bids, matching.buyers).max(initial=-math.inf)),
-        next_ask=float(np.delete(asks, matching.sellers).min(initial=math.inf)),
-    )
+    Returns
+    -------
+    Settlements
+    """
+    markets, _, bidders = reports.shape
+    if lot is None:
+        lot = np.tile(np.arange(bidders), (markets, 1))
+    arrays = (reports, np.float64), (size, np.int64), (lot, np.int64)
+    sealed = SealedBids(*(np.require(array, kind, "CW") for array, kind in arrays))
+    out = Settlements(np.zeros((markets, 2, bidders), np.int64), np.zeros(markets, np.int64), np.zeros((markets, 2)))
+    _compiled()(rule, float(weight), sealed, out)
+    return out
 
 
-def _outcome(
-    buyers: NDArray[np.int64], sellers: NDArray[np.int64], buyer_price: float, seller_price: float
+@cache
+def _compiled() -> Callable[[int, float, SealedBids, Settlements], None]:
+    """Return the machine code of `settle_markets`, since Numba's look-up of argument types takes longer than it."""
+    sealed = SealedBids(np.zeros((1, 2, 1)), np.ones((1, 2), np.int64), np.zeros((1, 1), np.int64))
+    out = Settlements(np.zeros((1, 2, 1), np.int64), np.zeros(1, np.int64), np.zeros((1, 2)))
+    return machine_code(settle_markets, VCG, 0.5, sealed, out)
+
+
+def _one_market(
+    rule: int, bids: ArrayLike, asks: ArrayLike, weight: float = 0.5, lot: NDArray[np.int64] | None = None
 ) -> DoubleAuctionOutcome:
-    """Return an outcome, without prices if there is no trade."""
-    if len(buyers) == 0:
-        buyer_price = seller_price = math.nan
-    return DoubleAuctionOutcome(buyers, sellers, buyer_price, seller_price)
+    """Check the bids, shape (buyers,), and asks, shape (sellers,), of one market, and return its outcome."""
+    sides = []
+    for name, given in (("bids", bids), ("asks", asks)):
+        side = np.asarray(given, np.float64)
+        require(side.ndim == 1 and bool(np.all(np.isfinite(side))), name, given, "a sequence of finite numbers")
+        sides.append(side)
+    size = np.array([[len(side) for side in sides]])
+    reports = np.zeros((1, 2, max(int(size.max()), 1)))
+    for row, side in zip(reports[0], sides, strict=True):
+        row[: len(side)] = side
+    places = None
+    if lot is not None:
+        places = np.zeros((1, reports.shape[2]), np.int64)
+        places[0, : len(lot)] = lot
+    out = settle(rule, reports, size, weight, places)
+    trades = int(out.trades[0])
+    buyers, sellers = out.order[0, :, :trades]
+    return DoubleAuctionOutcome(buyers, sellers, float(out.price[0, 0]), float(out.price[0, 1]))
 
 
 def trade_reduction(bids: ArrayLike, asks: ArrayLike) -> DoubleAuctionOutcome:
@@ -153,8 +179,7 @@ def trade_reduction(bids: ArrayLike, asks: ArrayLike) -> DoubleAuctionOutcome:
     >>> outcome.trades, outcome.buyer_price, outcome.seller_price
     (2, 6.0, 5.0)
     """
-    margin = _margin(bids, asks)
-    return _outcome(margin.buyers[:-1], margin.sellers[:-1], margin.bid, margin.ask)
+    return _one_market(TRADE_REDUCTION, bids, asks)
 
 
 def mcafee(bids: ArrayLike, asks: ArrayLike) -> DoubleAuctionOutcome:
@@ -185,11 +210,7 @@ def mcafee(bids: ArrayLike, asks: ArrayLike) -> DoubleAuctionOutcome:
     >>> outcome.trades, outcome.buyer_price, outcome.seller_price
     (3, 5.0, 5.0)
     """
-    margin = _margin(bids, asks)
-    middle = 0.5 * (margin.next_bid + margin.next_ask)
-    if margin.ask <= middle <= margin.bid:
-        return _outcome(margin.buyers, margin.sellers, middle, middle)
-    return _outcome(margin.buyers[:-1], margin.sellers[:-1], margin.bid, margin.ask)
+    return _one_market(MCAFEE, bids, asks)
 
 
 def k_double_auction(bids: ArrayLike, asks: ArrayLike, weight: float = 0.5) -> DoubleAuctionOutcome:
@@ -223,10 +244,7 @@ def k_double_auction(bids: ArrayLike, asks: ArrayLike, weight: float = 0.5) -> D
     (3, 5.5, 5.5)
     """
     require(0.0 <= weight <= 1.0, "weight", weight, "0 to 1")
-    margin = _margin(bids, asks)
-    highest, lowest = min(margin.bid, margin.next_ask), max(margin.ask, margin.next_bid)
-    price = weight * highest + (1.0 - weight) * lowest
-    return _outcome(margin.buyers, margin.sellers, price, price)
+    return _one_market(K_DOUBLE, bids, asks, weight)
 
 
 def sbba(bids: ArrayLike, asks: ArrayLike, rng: np.random.Generator) -> DoubleAuctionOutcome:
@@ -260,9 +278,39 @@ def sbba(bids: ArrayLike, asks: ArrayLike, rng: np.random.Generator) -> DoubleAu
     >>> outcome.trades, outcome.buyer_price, outcome.budget_surplus
     (2, 6.0, 0.0)
     """
-    margin = _margin(bids, asks)
-    place = rng.permutation(len(np.asarray(asks)))
-    if len(margin.buyers) == 0 or margin.next_ask <= margin.bid:
-        return _outcome(margin.buyers, margin.sellers, margin.next_ask, margin.next_ask)
-    excluded = int(np.argmax(place[margin.sellers]))
-    return _outcome(margin.buyers[:-1], np.delete(margin.sellers, excluded), margin.bid, margin.bid)
+    return _one_market(SBBA, bids, asks, lot=rng.permutation(len(np.asarray(asks))))
+
+
+def vcg_double_auction(bids: ArrayLike, asks: ArrayLike) -> DoubleAuctionOutcome:
+    """Run the VCG auction: make every efficient trade, and pay every trader what its presence is worth to the others.
+
+    A trading buyer pays its externality, the larger of the first excluded bid and the highest ask that trades; a
+    trading seller receives the smaller of the first excluded ask and the lowest bid that trades. The mechanism is
+    efficient, truthful and individually rational, and the auctioneer pays a deficit, which by the theorem of Myerson
+    and Satterthwaite (1983) no mechanism with these properties avoids.
+
+    Parameters
+    ----------
+    bids : array_like, shape (buyers,)
+        Bids of the buyers [units per lot], finite.
+    asks : array_like, shape (sellers,)
+        Asks of the sellers [units per lot], finite.
+
+    Returns
+    -------
+    DoubleAuctionOutcome
+        Its ``budget_surplus`` is never positive.
+
+    References
+    ----------
+    W. Vickrey, "Counterspeculation, auctions, and competitive sealed tenders", Journal of Finance 16(1), 1961, which
+    has this double auction; E. H. Clarke, "Multipart pricing of public goods", Public Choice 11, 1971; T. Groves,
+    "Incentives in teams", Econometrica 41(4), 1973.
+
+    Examples
+    --------
+    >>> outcome = vcg_double_auction([10, 8, 6, 3], [1, 2, 5, 7])
+    >>> outcome.trades, outcome.buyer_price, outcome.seller_price, outcome.budget_surplus
+    (3, 5.0, 6.0, -3.0)
+    """
+    return _one_market(VCG, bids, asks)
