@@ -286,6 +286,80 @@ def leaderboard(
         raise typer.Exit(1)
 
 
+_MECHANISMS_HELP = """Compare mechanisms on the same bids: means, and paired differences to the first one, the base.
+
+The table has a row for each mechanism: welfare, efficiency, revenue, budget surplus, the regret of truthful bidders (a
+lower bound: the largest gain by the reports that are tried), bidders who lose, and messages.
+
+\b
+  FAMILY           mechanisms, and the preset that the bids are drawn from
+  double_auction   fixed_step traditional two_phase step_table learnt mcafee trade_reduction k_double sbba vcg;
+                   presets of double_dutch
+  single_item      second_price msb ratio_rule threshold first_price; presets of second_bid
+  shares           vcg qvcg kelly kelly_equilibrium dual_currency; presets of vcg_slicing
+
+\b
+  ioa-marl mechanisms double_auction --preset paper --markets 200 --picture mechanisms.png
+  ioa-marl mechanisms double_auction --checkpoint runs/double_dutch-paper/ppo/*/seed_0
+  ioa-marl mechanisms double_auction --bids mine.csv --mechanism mcafee --mechanism vcg --out table.csv
+  ioa-marl mechanisms single_item --rho 1.5
+
+\b
+  columns of --bids   double_auction: market,side,value (side: buyer or seller)
+                      single_item:    market,station,value and, if there is a UAV, uav
+                      shares:         market,provider,worth,bandwidth,computing,cache
+"""
+
+
+@app.command(help=_MECHANISMS_HELP)
+@_one_line
+def mechanisms(
+    family: Annotated[str, typer.Argument(help="double_auction, single_item or shares.")],
+    preset: Annotated[str | None, typer.Option(help="Preset of the market; default: paper.")] = None,
+    markets: Annotated[int | None, typer.Option(help="Markets that are drawn; default: 200, of shares 10.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the draw and of lotteries; default: 0.")] = None,
+    bids: Annotated[Path | None, typer.Option(help="Your own bids as CSV, in place of drawn ones.")] = None,
+    mechanism: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Compare only these, the first is the base; repeatable.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="double_auction: folder of a seed, or a checkpoint, of a trained auctioneer.")
+    ] = None,
+    psi: Annotated[
+        float | None, typer.Option(help="double_auction: weight of the buyer clock in the double Dutch price.")
+    ] = None,
+    k: Annotated[float | None, typer.Option("--k", help="double_auction: weight k of k_double; default: 0.5.")] = None,
+    rho: Annotated[float | None, typer.Option(help="single_item: ρ of msb; default: the best constant.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="single_item: threshold of the highest bid; default: the best one.")
+    ] = None,
+    quanta: Annotated[int | None, typer.Option(help="shares: units of each resource of qvcg; default: 20.")] = None,
+    grid: Annotated[
+        int | None, typer.Option(help="Evenly spaced reports that bidders try; default: 11, of single_item 31.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the table as CSV as well, at full precision.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Write a picture as well, as PNG.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Compare mechanisms on the same bids."""
+    from ioa_marl.training.mechanisms import mechanisms_command
+
+    with output.without_messages(quiet):
+        table = mechanisms_command(
+            family,
+            bids=bids,
+            draw={"preset": preset, "markets": markets, "seed": seed, "grid": grid},
+            mechanisms=mechanism or [],
+            settings={
+                "psi": psi, "k": k, "checkpoint": checkpoint, "rho": rho, "threshold": threshold, "quanta": quanta
+            },
+            out=out,
+            picture_file=picture,
+            quiet=quiet,
+        )  # fmt: skip
+    typer.echo(table)
+
+
 def main() -> None:
     """Run the command."""
     output.prepare()

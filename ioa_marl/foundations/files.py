@@ -165,6 +165,30 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise UserError(f"cannot write {path}: {error.strerror or error}{intact}") from error
 
 
+def check_writable(path: Path, suffix: str) -> None:
+    """Refuse a path that cannot be written, before the work that would be lost.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    suffix : str
+        How its name must end, in any case, such as ``.csv``.
+
+    Raises
+    ------
+    UserError
+        If the name ends otherwise, or the file is a folder or would be in a place that cannot be written to.
+    """
+    if path.suffix.lower() != suffix:
+        raise UserError(f"{path} is not allowed: use a name that ends with {suffix}")
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: it is a folder")
+    folder = next(parent for parent in (path.parent, *path.parent.parents) if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(f"cannot write {path}: {folder} is not a folder that can be written to")
+
+
 def check_working_folder() -> None:
     """Check that the working folder of this process still exists.
 

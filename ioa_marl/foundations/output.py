@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import io
 import logging
@@ -71,6 +72,31 @@ def without_messages(quiet: bool) -> Iterator[None]:
         yield
     finally:
         _logger.setLevel(before)
+
+
+@contextmanager
+def without_library_output() -> Iterator[None]:
+    """Drop what libraries in C or C++ print on standard output, such as remarks of the solver HiGHS on its own errors.
+
+    What Python prints there meanwhile is dropped too.
+    """
+    libc = ctypes.CDLL(None)
+    sys.stdout.flush()
+    libc.fflush(None)
+    try:
+        kept = os.dup(1)
+    except OSError:  # there is no standard output
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        libc.fflush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def status(work_status: int) -> int:

@@ -22,7 +22,7 @@ from ioa_marl.agents.base import Agent
 from ioa_marl.envs.core import Arrays, Game
 from ioa_marl.evaluation.playing import evaluation_config, make_agent, play_episodes
 from ioa_marl.foundations.errors import UserError
-from ioa_marl.foundations.files import write_atomically
+from ioa_marl.foundations.files import check_writable, write_atomically
 from ioa_marl.foundations.seeds import EVALUATION_SEED
 from ioa_marl.training.check import one_line_about, open_checkpoint
 from ioa_marl.training.compose import specification
@@ -178,7 +178,8 @@ def watch(
         raise UserError(f"fps={fps} is not allowed: use 1 to 50")
     if every is not None and every < 1:
         raise UserError(f"every={every} is not allowed: use 1 or more")
-    path = _checked_path(Path(f"{_file_name(players.label)}-episode_{episode}.gif") if out is None else out)
+    path = Path(f"{_file_name(players.label)}-episode_{episode}.gif") if out is None else out
+    check_writable(path, ".gif")
     screen, no_window = _window(players.spec.game_class.name, window)
     try:
         metrics, actions = _recorded(players, episode)
@@ -298,18 +299,6 @@ def _show(screen: Window | None, frame: NDArray[np.uint8], seconds: float) -> No
 
 def _file_name(label: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.=+-]+", "_", label)
-
-
-def _checked_path(path: Path) -> Path:
-    """Refuse a path that cannot be written, before anything is played."""
-    if path.suffix.lower() != ".gif":
-        raise UserError(f"{path} is not allowed: use a name that ends with .gif")
-    if path.is_dir():
-        raise UserError(f"cannot write {path}: it is a folder")
-    folder = next(parent for parent in (path.parent, *path.parent.parents) if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise UserError(f"cannot write {path}: {folder} is not a folder that can be written to")
-    return path
 
 
 def watch_command(
