@@ -142,7 +142,7 @@ _BEFORE_AND_AFTER = TableShape(winners=(0.0,), gaps=())
 
 def fixed_step(params: DoubleDutchParams, units: Units, index: int | None = None) -> TableAuction:
     """Return the auction with one step, by default the one with the best mean return on calibration markets."""
-    chosen = best_fixed_step(params) if index is None else index
+    chosen = best_fixed_step(_any_price(params)) if index is None else index
     return TableAuction(params, _ONE_STEP, np.full(2, chosen), units, f"step {params.steps[chosen] * units.scale:g}")
 
 
@@ -157,8 +157,13 @@ def two_phase(params: DoubleDutchParams, units: Units) -> TableAuction:
 
 def table_of_steps(params: DoubleDutchParams, units: Units) -> TableAuction:
     """Return the auction with the table of steps that the scripted policy ``step_table`` follows."""
-    found = step_table(params)
+    found = step_table(_any_price(params))
     return TableAuction(params, found.shape, found.actions, units, f"{len(found.actions)} cells")
+
+
+def _any_price(params: DoubleDutchParams) -> DoubleDutchParams:
+    """Return parameters with the default ψ, on which no return depends, so that references are computed once."""
+    return dataclasses.replace(params, psi=DoubleDutchParams.psi)
 
 
 @dataclass(frozen=True)

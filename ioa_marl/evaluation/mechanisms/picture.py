@@ -60,7 +60,7 @@ def picture(comparison: Comparison) -> Figure:
         left = (_LEFT + place * (across + _GAP)) / WIDTH
         axes = figure.add_axes((left, _BOTTOM / height, across / WIDTH, 1 - (_TOP + _BOTTOM) / height))
         _draw_bars(axes, comparison, name, colour)
-        axes.set_title(panel_title, fontsize=12, color=INK, fontweight="bold", loc="left", pad=6)
+        axes.set_title(panel_title, fontsize=11, color=INK, fontweight="bold", loc="left", pad=6)
         axes.set_yticks(range(len(rows)), [row.name for row in rows] if place == 0 else [], fontsize=10.5, color=INK)
     return figure
 

@@ -1,4 +1,4 @@
-"""McAfee, trade reduction, the k-double auction and SBBA keep the promises of their papers."""
+"""McAfee, trade reduction, the k-double auction, SBBA and VCG keep the promises of their papers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from scipy.stats import chisquare
 
 from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.markets.double_dutch.references import sorted_matching
-from ioa_marl.markets.double_dutch.rivals import k_double_auction, mcafee, sbba, trade_reduction
+from ioa_marl.markets.double_dutch.rivals import (
+    k_double_auction,
+    mcafee,
+    sbba,
+    settle,
+    trade_reduction,
+    vcg_double_auction,
+)
+from ioa_marl.markets.double_dutch.sealed_bids import SBBA
 
 BIDS, ASKS = [10, 8, 6, 3], [1, 2, 5, 7]
 
@@ -31,6 +39,12 @@ reports = st.one_of(
 quick = settings(max_examples=100, deadline=None)
 
 
+def assignment(bids, asks):
+    """Return the largest welfare by a linear assignment, which knows nothing of sorting."""
+    gains = np.maximum(np.subtract.outer(np.asarray(bids, float), np.asarray(asks, float)), 0.0)
+    return gains[linear_sum_assignment(gains, maximize=True)].sum()
+
+
 def scale(bids, asks):
     return 1e-12 * (1.0 + sum(bids) + sum(asks))
 
@@ -38,8 +52,7 @@ def scale(bids, asks):
 @quick
 @given(reports, reports)
 def test_sorted_matching_is_the_optimum_of_the_assignment_problem(bids, asks):
-    gains = np.maximum(np.subtract.outer(np.asarray(bids, float), np.asarray(asks, float)), 0.0)
-    best = gains[linear_sum_assignment(gains, maximize=True)].sum()
+    best = assignment(bids, asks)
     assert sorted_matching(bids, asks).welfare == pytest.approx(best, abs=scale(bids, asks))
 
 
@@ -105,6 +118,56 @@ def test_k_double_auction_between_two_splits_the_surplus_by_its_weight():
     for weight, price in ((0.0, 2.0), (0.25, 4.0), (0.5, 6.0), (1.0, 10.0)):
         outcome = k_double_auction([10], [2], weight)
         assert (outcome.trades, outcome.buyer_price, outcome.seller_price) == (1, price, price)
+
+
+@quick
+@given(reports, reports)
+def test_under_vcg_everybody_has_what_its_presence_adds_to_welfare(bids, asks):
+    outcome = vcg_double_auction(bids, asks)
+    best = assignment(bids, asks)
+    added = [
+        [best - assignment(bids[:i] + bids[i + 1 :], asks) for i in range(len(bids))],
+        [best - assignment(bids, asks[:i] + asks[i + 1 :]) for i in range(len(asks))],
+    ]
+    for utilities, expected in zip(outcome.utilities(bids, asks), added, strict=True):
+        assert utilities == pytest.approx(np.array(expected), abs=scale(bids, asks))
+    assert outcome.welfare(bids, asks) == pytest.approx(best, abs=scale(bids, asks))
+    assert outcome.budget_surplus <= scale(bids, asks)
+
+
+def test_vcg_between_two_pays_the_whole_gain_twice():
+    outcome = vcg_double_auction([10], [2])
+    assert (outcome.buyer_price, outcome.seller_price, outcome.budget_surplus) == (2.0, 10.0, -8.0)
+
+
+def test_nobody_gains_by_misreporting_to_vcg():
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        bids, asks = rng.random(5), rng.random(4)
+        truth = vcg_double_auction(bids, asks).utilities(bids, asks)
+        for side, i in ((0, 0), (0, 3), (1, 1), (1, 2)):
+            for report in rng.random(10):
+                told = [bids.copy(), asks.copy()]
+                told[side][i] = report
+                assert vcg_double_auction(*told).utilities(bids, asks)[side][i] <= truth[side][i] + 1e-12
+
+
+def test_a_batch_of_markets_is_settled_as_each_alone_whatever_is_beyond_its_size():
+    rng = np.random.default_rng(3)
+    reports, size = rng.random((40, 2, 6)), rng.integers(0, 7, (40, 2))
+    lots = np.array([rng.permutation(6) for _ in range(40)])
+    out = settle(SBBA, reports, size, lot=lots)
+    for market, (n, m) in enumerate(size):
+        alone = settle(
+            SBBA,
+            reports[market : market + 1, :, : max(n, m, 1)],
+            size[market : market + 1],
+            lot=lots[market : market + 1],
+        )
+        trades = out.trades[market]
+        assert trades == alone.trades[0]
+        assert out.order[market, :, :trades].tolist() == alone.order[0, :, :trades].tolist()
+        np.testing.assert_array_equal(out.price[market], alone.price[0])
 
 
 def test_mcafee_trades_everything_at_the_mean_of_the_first_bid_and_ask_left_out():
