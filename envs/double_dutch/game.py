@@ -330,6 +330,8 @@ class DoubleDutchGame(PhasedGame):
             self.market.valuation[:, side] = 0.0
             self.market.valuation[:, side, :n] = valuation
             self.market.order[:, side, :n] = np.arange(n)
+            if size is not None:
+                self.market.valuation[:, side][np.arange(self.market.valuation.shape[2]) >= size[:, side, None]] = 0.0
         self.openings += 1
         drivers.open_markets(self.market, self._params, False, np.ones(self.num_envs, np.bool_))
         return self._show()

@@ -102,12 +102,13 @@ def test_every_command_does_its_work_whatever_becomes_of_what_it_says(tmp_path):
 
     assert run(*TRAIN).returncode == 0
     seed = next((tmp_path / "runs").glob("*/*/*/seed_0"))
-    written = {"watch": "out.gif", "leaderboard": "board/leaderboard.csv", "train": "fresh"}
+    written = {"watch": "out.gif", "leaderboard": "board/leaderboard.csv", "train": "fresh", "mechanisms": "table.csv"}
     for arguments in (
         ["list"],
         ["evaluate", seed],
         ["watch", seed, "--out", "out.gif"],
         ["leaderboard", "runs", "--out", "board"],
+        ["mechanisms", "double_auction", "--markets", "2", "--mechanism", "mcafee", "--out", "table.csv"],
         [*TRAIN, "runs=fresh"],
     ):
         for environment in (ASCII,) if arguments[0] in ("watch", "evaluate") else (ASCII, C_LOCALE):
@@ -126,3 +127,23 @@ def test_every_command_does_its_work_whatever_becomes_of_what_it_says(tmp_path):
                     "ioa-marl: the output cannot be written: No space left on device\n",
                 )
                 assert arguments[0] not in written or (tmp_path / written[arguments[0]]).exists()
+
+
+def test_what_a_library_in_c_prints_is_dropped_and_what_python_prints_afterwards_is_not(tmp_path):
+    script = """
+import ctypes
+from ioa_marl.foundations import output
+
+output.prepare()
+libc = ctypes.CDLL(None)
+libc.puts(b"before")
+with output.without_library_output():
+    libc.puts(b"remark")
+libc.puts(b"after")
+libc.fflush(None)
+print("table")
+open("done", "w").write("the work")
+"""
+    done = python(script, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(done.stdout.split()) == ["after", "before", "table"]

@@ -206,7 +206,7 @@ class LearntAuction:
         game = DoubleDutchGame(config, len(reports), ("auctioneer",), autoreset=False)
         observations, _ = game.reset_to(clocks[:, BUYERS, : config.buyers], clocks[:, SELLERS, : config.sellers], size)
         self._agent.attach(game)
-        order = np.zeros(reports.shape, np.int32)
+        order: NDArray[np.int32] = np.zeros(reports.shape, np.int32)
         trades, price, messages = (np.zeros(len(reports)) for _ in range(3))
         rows, running = np.arange(len(reports)), np.ones(len(reports), np.bool_)  # of the game: all rows, at first
         while running.any():
@@ -217,7 +217,7 @@ class LearntAuction:
             step = game.step({"auctioneer": self._agent.act(by_seed, deterministic=True)["auctioneer"][0]})
             ended = running & step.terminated
             market_state, at = game.market, rows[ended]
-            width = min(order.shape[2], market_state.order.shape[2])
+            width = min(reports.shape[2], market_state.order.shape[2])
             order[at, :, :width] = market_state.order[ended, :, :width]
             totals = market_state.totals[ended]
             trades[at], price[at], messages[at] = totals["trades"], totals["price"], totals["messages"]

@@ -109,8 +109,8 @@ class DoubleAuctionBids:
         size = np.array([[len(side) for side in sides] for sides in pairs])
         valuations = np.zeros((len(pairs), 2, int(size.max())))
         for market, sides in enumerate(pairs):
-            for side, row in enumerate(sides):
-                valuations[market, side, : len(row)] = row
+            for number, side in enumerate(sides):
+                valuations[market, number, : len(side)] = side
         return cls(valuations, size, source, own=True)
 
     @classmethod
@@ -268,12 +268,11 @@ class _Makers:
 def _sized(params: DoubleDutchParams, bids: DoubleAuctionBids) -> DoubleDutchParams:
     """Return the parameters of a preset for the numbers of bidders that a user's own markets have."""
     (buyers, sellers), (fewest_buyers, fewest_sellers) = bids.size.max(axis=0), bids.size.min(axis=0)
-    count = {
-        "buyers": int(buyers), "sellers": int(sellers),
-        "min_buyers": int(fewest_buyers), "min_sellers": int(fewest_sellers),
-    }  # fmt: skip
     spare = int(buyers + sellers) - params.buyers - params.sellers  # one more broadcast for each more bidder
-    return dataclasses.replace(params, **count, max_ticks=params.max_ticks + max(spare, 0))
+    return dataclasses.replace(
+        params, buyers=int(buyers), sellers=int(sellers), min_buyers=int(fewest_buyers),
+        min_sellers=int(fewest_sellers), max_ticks=params.max_ticks + max(spare, 0),
+    )  # fmt: skip
 
 
 def _figures(

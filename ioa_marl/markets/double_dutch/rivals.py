@@ -115,7 +115,7 @@ def settle(
     if lot is None:
         lot = np.tile(np.arange(bidders), (markets, 1))
     arrays = (reports, np.float64), (size, np.int64), (lot, np.int64)
-    sealed = SealedBids(*(np.require(array, kind, "CW") for array, kind in arrays))
+    sealed = SealedBids(*(np.require(array, kind, ["C", "W"]) for array, kind in arrays))
     out = Settlements(np.zeros((markets, 2, bidders), np.int64), np.zeros(markets, np.int64), np.zeros((markets, 2)))
     _compiled()(rule, float(weight), sealed, out)
     return out

@@ -71,6 +71,25 @@ def test_given_bids_have_to_be_numbers_and_fit_the_market():
         with pytest.raises(ParameterError):
             game.reset_to(np.array([[bad]]), np.ones((1, 2)))
 
+    with pytest.raises(ParameterError, match="size="):
+        game.reset_to(np.ones((1, 2)), np.ones((1, 2)), np.array([[3, 1]]))
+
+
+def test_markets_of_different_sizes_start_as_each_alone():
+    rng = np.random.default_rng(0)
+    values, costs = rng.uniform(0, 80, (6, 3)), rng.uniform(0, 80, (6, 3))
+    size = np.array([[3, 3], [1, 2], [0, 3], [2, 0], [3, 1], [2, 2]])
+    together = new_game(6, ROLES, buyers=3, sellers=3)
+    start(together)
+    observations, _ = together.reset_to(values, costs, size)
+    for market, (n, m) in enumerate(size):
+        alone = new_game(1, ROLES, buyers=3, sellers=3)
+        start(alone)
+        expected, _ = alone.reset_to(values[market : market + 1, :n], costs[market : market + 1, :m])
+        assert np.array_equal(together.state()[market], alone.state()[0])
+        for role in ROLES:
+            assert np.array_equal(observations[role][market], expected[role][0]), (market, role)
+
 
 @pytest.mark.parametrize("controlled_roles", [("auctioneer",), ("buyer",), ("seller",), ROLES], ids="+".join)
 @pytest.mark.parametrize(("values", "costs"), [([], [1.0]), ([1.0], []), ([], [])])
