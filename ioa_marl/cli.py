@@ -342,6 +342,8 @@ def mechanisms(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Compare mechanisms on the same bids."""
+    from rich.console import Console
+
     from ioa_marl.training.mechanisms import mechanisms_command
 
     with output.without_messages(quiet):
@@ -357,7 +359,8 @@ def mechanisms(
             picture_file=picture,
             quiet=quiet,
         )  # fmt: skip
-    typer.echo(table)
+    # Not `typer.echo`, which writes UTF-8 where the output lacks characters.
+    Console(markup=False, emoji=False, highlight=False).print(table, soft_wrap=True)
 
 
 def main() -> None:
