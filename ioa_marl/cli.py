@@ -172,19 +172,29 @@ def audit(
     refine: Annotated[
         bool, typer.Option("--refine/--no-refine", help="Try reports next to others' and to the best one as well.")
     ] = True,
-    picture: Annotated[Path | None, typer.Option(help="A file for the picture as well: .png, .svg or .pdf.")] = None,
+    best_response: Annotated[
+        str | None, typer.Option(metavar="ROLE", help="Train a learner for this role against all others, frozen.")
+    ] = None,
+    learner: Annotated[str, typer.Option(help="The learner of --best-response.")] = "ppo",
+    budget: Annotated[int, typer.Option(help="Environment steps of --best-response.")] = 100_000,
+    picture: Annotated[Path | None, typer.Option(help="A .png file for the picture as well.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Find what agents gain by deviating."""
     from rich.console import Console
 
     from ioa_marl.evaluation.audits.subject import AuditSettings
-    from ioa_marl.training.audit import audit_command
+    from ioa_marl.training.audit import BestResponse, audit_command
 
     console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
     with output.without_messages(quiet):
         done = audit_command(
-            context.args, AuditSettings(markets, reports, refine), picture, quiet=quiet, console=console
+            context.args,
+            AuditSettings(markets, reports, refine),
+            picture,
+            None if best_response is None else BestResponse(best_response, learner, budget),
+            quiet=quiet,
+            console=console,
         )
     if any(audited.confirmed is False for audited in done):
         raise typer.Exit(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,24 +13,40 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+from rich.progress import Progress as Bar
 
 from ioa_marl.agents.base import Agent
 from ioa_marl.evaluation.audits.pictures import draw
-from ioa_marl.evaluation.audits.results import AuditResult
+from ioa_marl.evaluation.audits.results import AuditResult, Progress
 from ioa_marl.evaluation.audits.running import as_json, run_audit
 from ioa_marl.evaluation.audits.subject import AuditSettings, Subject
 from ioa_marl.evaluation.playing import make_agent
 from ioa_marl.foundations.errors import UserError, shown
-from ioa_marl.foundations.files import DamagedFileError, write_atomically
+from ioa_marl.foundations.files import DamagedFileError, check_writable, write_atomically
 from ioa_marl.training.audited import FILE, PICTURE, columns_of, read_audit, sealed
+from ioa_marl.training.best_response import learnt_best_response
 from ioa_marl.training.check import one_line_about, open_checkpoint
 from ioa_marl.training.compose import specification
 from ioa_marl.training.config import RunSpec
 from ioa_marl.training.store import SeedFolder, write_json
 
-PICTURES = (".png", ".svg", ".pdf")
-"""Endings of files for pictures."""
+SEARCH = ("settings", "version", "first_episode", "best_response")
+"""Entries of an audit that say how it searched; audits that agree in them have to find the same."""
+MARKETS_OF_RESPONSE = 100
+"""Evaluation markets on which a learnt best response is measured."""
+
+
+@dataclass(frozen=True)
+class BestResponse:
+    """A learner that is trained against the frozen policies."""
+
+    role: str
+    """The role that deviates."""
+    learner: str = "ppo"
+    """Name of the learner, or NAME/PRESET."""
+    budget: int = 100_000
+    """Environment steps of its training."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +73,15 @@ class _Target:
     """Its policies."""
     folder: SeedFolder | None
     """Folder of the row that the audit belongs to, if there is one."""
+    checkpoint: Path | None
+    """The file that the policies come from; None if none of them was trained."""
 
 
 def audit_command(
     arguments: Sequence[str],
     settings: AuditSettings,
     picture: Path | None,
+    response: BestResponse | None = None,
     *,
     quiet: bool,
     console: Console,
@@ -76,6 +96,8 @@ def audit_command(
         How thoroughly deviations are searched.
     picture : Path, optional
         File of a picture, with one seed; the picture in the row's folder is written in any case.
+    response : BestResponse, optional
+        A learner to train against the policies, as one more deviation.
     quiet : bool
         Whether no progress is shown.
     console : Console
@@ -96,10 +118,10 @@ def audit_command(
         _check_picture(picture, len(targets))
     done = []
     for target in targets:
-        result = _audited(target, settings, quiet)
-        audited = _keep(target, result, settings)
+        result = _audited(target, settings, response, quiet)
+        audited = _keep(target, result, settings, response)
         if picture is not None:
-            write_atomically(picture, _picture(result, audited.label, picture.suffix[1:]))
+            write_atomically(picture, _picture(result, audited.label))
         console.print(report(audited))
         done.append(audited)
     return done
@@ -143,7 +165,7 @@ def _of_checkpoint(path: Path) -> _Target:
         opened.agents()  # so that a file that cannot be played is refused before anything else is audited
     folder = SeedFolder(opened.file.resolve().parent.parent)
     latest = opened.file.name == folder.latest.name
-    return _Target(spec, _subject(spec, opened.agents, opened.first_episode), folder if latest else None)
+    return _Target(spec, _subject(spec, opened.agents, opened.first_episode), folder if latest else None, opened.file)
 
 
 def _subject(spec: RunSpec, make_agents: Any, first_episode: int) -> Subject:
@@ -165,7 +187,7 @@ def _of_settings(arguments: Sequence[str]) -> list[_Target]:
                 "then the same with audit"
             )
     one = dataclasses.replace(spec, seeds=spec.seeds[:1])
-    return [_Target(one, _subject(one, partial(_new_agents, one), 0), None)]
+    return [_Target(one, _subject(one, partial(_new_agents, one), 0), None, None)]
 
 
 def _new_agents(spec: RunSpec) -> list[Agent]:
@@ -173,21 +195,28 @@ def _new_agents(spec: RunSpec) -> list[Agent]:
     return [make_agent(c.agent_class, c.config, probe, c.roles, 1, spec.seeds[0]) for c in spec.agents]
 
 
-def _audited(target: _Target, settings: AuditSettings, quiet: bool) -> AuditResult:
+def _audited(target: _Target, settings: AuditSettings, response: BestResponse | None, quiet: bool) -> AuditResult:
     """Run the audit with a progress bar on a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     hidden = quiet or not console.is_terminal
-    with Progress(*columns, console=console, disable=hidden, transient=True) as progress:
+    with Bar(*columns, console=console, disable=hidden, transient=True) as progress:
         task = progress.add_task(_label(target), total=1.0)
 
         def show(what: str, share: float) -> None:
             progress.update(task, description=f"{_label(target)}  {what}", completed=share)
 
-        if target.folder is None:
-            return run_audit(target.subject, settings, show)
-        with one_line_about(target.folder.latest):
-            return run_audit(target.subject, settings, show)
+        with nullcontext() if target.checkpoint is None else one_line_about(target.checkpoint):
+            # The training comes first: what it refuses is then refused before the rest takes its time.
+            learnt = AuditResult(()) if response is None else _learnt(target, settings, response, show)
+            return run_audit(target.subject, settings, show) + learnt
+
+
+def _learnt(target: _Target, settings: AuditSettings, response: BestResponse, show: Progress) -> AuditResult:
+    return learnt_best_response(
+        target.spec, target.checkpoint, response.role, response.learner, response.budget,
+        episodes=settings.markets_or(MARKETS_OF_RESPONSE), first_episode=target.subject.first_episode, progress=show,
+    )  # fmt: skip
 
 
 def _label(target: _Target) -> str:
@@ -196,43 +225,43 @@ def _label(target: _Target) -> str:
     return f"{spec.env_label}  {spec.agent_label}{seed}"
 
 
-def _keep(target: _Target, result: AuditResult, settings: AuditSettings) -> Audited:
+def _keep(target: _Target, result: AuditResult, settings: AuditSettings, response: BestResponse | None) -> Audited:
     """Write an audit into the folder of its finished row, and compare it with the one that was there."""
     folder, label = target.folder, _label(target)
     if folder is None or not folder.finished():
         return Audited(label, result, None, None)
     row = folder.result()
-    found = sealed(as_json(result, target.subject, settings), row)
+    trained = None if response is None else dataclasses.asdict(response)
+    found = sealed({**as_json(result, target.subject, settings), "best_response": trained}, row)
     try:
         before = read_audit(folder.path, row)
     except DamagedFileError:
         before = {}
     same = None
-    if before and all(before.get(key) == found[key] for key in ("settings", "version", "first_episode")):
+    if before and all(
+        before.get(key) == found[key] for key in ("settings", "version", "first_episode", "best_response")
+    ):
         same = before["checksum"] == found["checksum"]
     folder.lock()
     try:
-        write_atomically(folder.path / PICTURE, _picture(result, label, "png"))
+        write_atomically(folder.path / PICTURE, _picture(result, label))
         write_json(folder.path / FILE, found)
     finally:
         folder.unlock()
     return Audited(label, result, folder.path / FILE, same)
 
 
-def _picture(result: AuditResult, title: str, kind: str) -> bytes:
+def _picture(result: AuditResult, title: str) -> bytes:
     out = io.BytesIO()
-    draw(result, title).savefig(out, format=kind, dpi=100)
+    draw(result, title).savefig(out, format="png", dpi=100)
     return out.getvalue()
 
 
 def _check_picture(path: Path, count: int) -> None:
     """Refuse a picture that cannot be written, before anything is played."""
-    if path.suffix.lower() not in PICTURES:
-        raise UserError(f"--picture {shown(str(path))} is not allowed: use a name that ends with {', '.join(PICTURES)}")
+    check_writable(path, ".png")
     if count > 1:
         raise UserError(f"--picture shows one seed, and these are {count}: each has a picture in its folder")
-    if path.is_dir() or not path.parent.is_dir():
-        raise UserError(f"cannot write {path}: {'it is a folder' if path.is_dir() else 'its folder does not exist'}")
 
 
 def report(audited: Audited) -> str:

@@ -68,16 +68,28 @@ def test_the_row_stays_confirmed_beside_an_audit(store):
 
 def test_scripted_policies_are_audited_without_a_row(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    picture = tmp_path / "a.svg"
+    picture = tmp_path / "a.png"
     done = audit("env=double_dutch/thin", "agent=two_phase", "--picture", picture, *QUICK)
     assert "not kept" in done.stdout
-    assert "<svg" in picture.read_text()
+    assert picture.read_bytes().startswith(b"\x89PNG")
     assert list(tmp_path.iterdir()) == [picture]
+
+
+def test_a_learnt_best_response_is_one_more_deviation(store):
+    learnt = ("--best-response", "auctioneer", "--learner", "ppo", "--budget", "2048")
+    assert "best_response_auctioneer" in audit(store.seed_folder(0), *learnt, *QUICK).stdout
+    written = json.loads((store.seed_folder(0) / "audit.json").read_text())
+    assert written["best_response"] == {"role": "auctioneer", "learner": "ppo", "budget": 2048}
+    (finding,) = [f for f in written["findings"] if f["name"] == "best_response_auctioneer"]
+    assert finding["kind"] == "lower bound"
+    assert "earlier audit" not in audit(store.seed_folder(0), *QUICK).stdout  # another search
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("env=double_dutch", "agent=two_phase", "--best-response", "nobody"), "nobody"),
+        (("env=double_dutch", "agent=two_phase", "--best-response", "buyer", "--learner", "greedy"), "greedy"),
         ((), "say what is audited"),
         (("nowhere",), "nowhere"),
         (("env=double_dutch", "agent=ppo"), "has to be trained before it can be audited"),
@@ -87,7 +99,7 @@ def test_scripted_policies_are_audited_without_a_row(tmp_path, monkeypatch):
         (("env=double_dutch", "agent=two_phase", "--markets", "1"), "markets=1"),
         (("env=double_dutch", "agent=two_phase", "--reports", "1"), "reports=1"),
         (("env=double_dutch", "agent=two_phase", "--picture", "a.txt"), ".png"),
-        (("env=double_dutch", "agent=two_phase", "--picture", "no/folder/a.png"), "no/folder"),
+        (("env=double_dutch", "agent=two_phase", "--picture", "/proc/a.png"), "cannot write"),
     ],
 )
 def test_a_mistake_takes_one_line_and_writes_nothing(arguments, message, tmp_path, monkeypatch):
