@@ -89,7 +89,7 @@ def test_a_learnt_best_response_is_one_more_deviation(store):
     ("arguments", "message"),
     [
         (("env=double_dutch", "agent=two_phase", "--best-response", "nobody"), "nobody"),
-        (("env=double_dutch", "agent=two_phase", "--best-response", "buyer", "--learner", "greedy"), "greedy"),
+        (("env=double_dutch", "agent=two_phase", "--best-response", "buyer", "--learner", "random"), "random"),
         ((), "say what is audited"),
         (("nowhere",), "nowhere"),
         (("env=double_dutch", "agent=ppo"), "has to be trained before it can be audited"),
