@@ -26,7 +26,8 @@ from ioa_marl.envs.rendering import (
     style_axes,
 )
 from ioa_marl.evaluation import statistics
-from ioa_marl.leaderboard.rows import Board, Reference
+from ioa_marl.leaderboard.marks import Reference
+from ioa_marl.leaderboard.rows import Board
 from ioa_marl.leaderboard.text import in_figure, shortened
 
 if TYPE_CHECKING:

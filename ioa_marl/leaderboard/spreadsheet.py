@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ioa_marl.evaluation.audits.results import COLUMNS as AUDIT_COLUMNS
-from ioa_marl.leaderboard.rows import Board, Leaderboard, Problem, Reference, Row, Run
+from ioa_marl.leaderboard.marks import Reference
+from ioa_marl.leaderboard.rows import Board, Leaderboard, Problem, Row, Run
 from ioa_marl.leaderboard.text import in_csv
 
 COLUMNS = (

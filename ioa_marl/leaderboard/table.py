@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ioa_marl.leaderboard.rows import Board, Leaderboard, Problem, Reference, Row
+from ioa_marl.leaderboard.marks import Reference
+from ioa_marl.leaderboard.rows import Board, Leaderboard, Problem, Row
 from ioa_marl.leaderboard.seeds import DAMAGED, FAILED, NOT_REPLAYABLE, UNCHECKED
 from ioa_marl.leaderboard.text import in_markdown
 

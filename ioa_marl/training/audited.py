@@ -62,7 +62,10 @@ def columns_of(audit: Mapping[str, Any]) -> dict[str, float]:
     shown = {}
     findings = audit.get("findings")
     for finding in findings if isinstance(findings, list) else []:
-        column, value = (finding.get("column"), finding.get("value")) if isinstance(finding, Mapping) else (None, None)
-        if column in COLUMNS and type(value) in (int, float) and math.isfinite(value):
-            shown[str(column)] = float(value)
+        if not isinstance(finding, Mapping):
+            continue
+        column, value = finding.get("column"), finding.get("value")
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if isinstance(column, str) and column in COLUMNS and number:
+            shown[column] = float(value)
     return shown

@@ -14,8 +14,9 @@ from ioa_marl.cli import app
 from ioa_marl.foundations.errors import UserError
 from ioa_marl.leaderboard import board, tensorboard
 from ioa_marl.leaderboard.board import make_leaderboard
+from ioa_marl.leaderboard.marks import Reference
 from ioa_marl.leaderboard.query import read_store
-from ioa_marl.leaderboard.rows import Board, Leaderboard, Reference, arrange
+from ioa_marl.leaderboard.rows import Board, Leaderboard, arrange
 from ioa_marl.leaderboard.spreadsheet import csv_text
 from ioa_marl.leaderboard.table import count, markdown, number, print_leaderboard
 from ioa_marl.training.audited import sealed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ioa_marl.evaluation.audits.double_dutch.branches import MisreportGains, misreport_gains
-from ioa_marl.evaluation.audits.double_dutch.play import AUCTIONEER, SIDES, Floats, decides_by_observation
+from ioa_marl.evaluation.audits.double_dutch.play import AUCTIONEER, SIDES, Bools, Floats, decides_by_observation
 from ioa_marl.evaluation.audits.double_dutch.reports import (
     JointGains,
     Replays,
@@ -123,11 +123,12 @@ def _misreports(gains: MisreportGains, kind: Kind, settings: AuditSettings) -> A
     )  # fmt: skip
 
 
-def _mean_present(values: Floats, present: Floats) -> Floats:
+def _mean_present(values: Floats, present: Bools) -> Floats:
     """Return the mean of each row over those present, float64 (markets,); NaN where nobody is."""
     count = present.sum(axis=1)
     total = np.where(present, values, 0.0).sum(axis=1)
-    return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+    means: Floats = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+    return means
 
 
 def _by_rank(gains: MisreportGains) -> list[Gain]:

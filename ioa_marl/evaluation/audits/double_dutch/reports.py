@@ -69,7 +69,7 @@ class Replays:
         """
         for start in range(0, len(changes), self._copies):
             group = changes[start : start + self._copies]
-            reports, sizes = (np.stack([array] * len(group)) for array in (self.truth, self.sizes))
+            reports, sizes = np.stack([self.truth] * len(group)), np.stack([self.sizes] * len(group))
             for k, change in enumerate(group):
                 change(reports[k], sizes[k])
             batch = self._batch(len(group))
