@@ -65,7 +65,8 @@ def columns_of(audit: Mapping[str, Any]) -> dict[str, float]:
         if not isinstance(finding, Mapping):
             continue
         column, value = finding.get("column"), finding.get("value")
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if isinstance(column, str) and column in COLUMNS and number:
+        if not isinstance(column, str) or column not in COLUMNS or isinstance(value, bool):
+            continue
+        if isinstance(value, (int, float)) and math.isfinite(value):
             shown[column] = float(value)
     return shown
