@@ -36,6 +36,8 @@ FOLLOWERS_PLAYED = 40_000
 """Largest total number of wireless agents in the markets of an audit by default."""
 MARKETS = (2, 100)
 """Fewest and most markets by default."""
+MOST_FOLLOWERS = 20
+"""Wireless agents whose gains are listed one by one: those with the largest."""
 LEAST_LOSS = 1e-9
 """Losses up to this are rounding [units]."""
 NO_ROOM = 1e-9
@@ -269,7 +271,7 @@ def _price_findings(watches: Sequence[_Rounds], config: Any, controlled: bool) -
     yield Finding(
         "relative_nash_conv", value, "share", "lower bound",
         "NashConv over the leaders' total profit in equilibrium (of several, the one of lowest profit; where none was "
-        "found, at the prices of lowest NashConv)",
+        "found, at the prices of lowest NashConv); NaN where that is not positive",
         error,
     )  # fmt: skip
 
@@ -345,7 +347,7 @@ def _welfare_findings(watches: Sequence[_Rounds]) -> Iterator[Finding]:
     yield Finding(
         "efficiency_loss", value, "share", "exact",
         "part of the largest social welfare that is lost: that of exact answers to prices equal to unit costs, which "
-        "no prices can exceed",
+        "no prices can exceed; NaN where that is 0",
         error,
     )  # fmt: skip
 
@@ -359,7 +361,8 @@ def _follower_result(watches: Sequence[_Rounds], config: Any, only: bool) -> Aud
         "regret" if only else None,
     )  # fmt: skip
     described = []
-    for n in range(config.wireless):
+    largest = np.argsort(-gains.mean(axis=0), kind="stable")[:MOST_FOLLOWERS]
+    for n in np.sort(largest).tolist():
         value, error = mean_of_markets(gains[:, n])
         described.append(Gain(f"wireless_{n}", "share", value, error, "the exact best share" if value > 0.0 else ""))
     note = "gains of the leaders suppose wireless agents that answer exactly, which these policies need not do"

@@ -25,7 +25,7 @@ from ioa_marl.evaluation.audits.rounds import (
 )
 from ioa_marl.evaluation.audits.subject import AuditSettings, Subject
 from ioa_marl.evaluation.audits.two_tier_answers import AnsweredPrices, answers
-from ioa_marl.evaluation.audits.two_tier_bidders import Misreports
+from ioa_marl.evaluation.audits.two_tier_bidders import MOST_BIDDERS, Misreports
 from ioa_marl.markets.double_dutch.kernels import BUYERS, SELLERS
 from ioa_marl.markets.stackelberg.params import LEADERS
 from ioa_marl.markets.two_tier.deviations import DeviationEvaluator, return_to_settled
@@ -115,7 +115,7 @@ class _Rounds:
         self.rounds, self.auctions = np.zeros(n), np.zeros(n)
         """Numbers of rounds and of audited auctions, those without a buyer or a seller included, (batch,)."""
         self.bidder_gain, self.takes_part = np.zeros((n, 2, bidders)), np.zeros((n, 2, bidders))
-        """Sums of the bidders' gains [units], and how often they took part, (batch, 2, bidders)."""
+        """Sums of the bidders' gains [units], and in how many auctions they were audited, (batch, 2, bidders)."""
         self.auction_regret, self.welfare, self.optimum = np.zeros(n), np.zeros(n), np.zeros(n)
         """Regret per round, welfare and optimal welfare of all auctions [units], (batch,)."""
         self.messages, self.traders, self.trader_losses = np.zeros(n), np.zeros(n), np.zeros(n)
@@ -183,10 +183,10 @@ class _Rounds:
     def _add_bidders(self, b: int) -> None:
         tier = self._game.whole.tier
         bids = tier.bids[b, self._game.market.round[b] - 1]
-        gains, _ = self._misreports.gains(bids, tier.pair[b])
+        gains, _, audited = self._misreports.gains(bids, tier.pair[b])
         self.auctions[b] += 1.0
         self.bidder_gain[b] += gains
-        self.takes_part[b] += bids >= 0.0
+        self.takes_part[b] += audited
 
     def _add_traders(self, b: int) -> None:
         tier = self._game.whole.tier
@@ -253,6 +253,8 @@ def _auction_findings(watches: Sequence[_Rounds], misreports: Misreports, choose
     gains, present = joined(watches, "bidder_gain"), joined(watches, "takes_part")
     when = _rounds_audited(chooses)
     how = "every report is tried: one for each clock" if misreports.exact else "reports of a grid are tried"
+    if chooses:
+        how += f" by up to {MOST_BIDDERS} bidders of each side"
     response = (
         "the auctioneer chooses the best steps on the reports" if chooses else "the auctioneer's steps do not depend "
         "on reports, which it does not observe"
@@ -320,7 +322,7 @@ def _leader_gains(watches: Sequence[_Rounds], config: Any) -> Iterator[Gain]:
 
 
 def _bidder_gains(watches: Sequence[_Rounds], config: Any) -> Iterator[Gain]:
-    """Yield what each bidder gains by misreports per auction in which it takes part; others are left out."""
+    """Yield what each bidder gains by misreports per auction in which it was audited; others are left out."""
     gains, present = joined(watches, "bidder_gain"), joined(watches, "takes_part")
     for side, role in enumerate(BIDDERS):
         for bidder in range(getattr(config, role)):

@@ -25,6 +25,8 @@ from ioa_marl.markets.two_tier.kernels import Settings, run_auction
 from ioa_marl.markets.two_tier.params import TwoTierParams
 
 Floats = NDArray[np.float64]
+MOST_BIDDERS = 10
+"""Most bidders of a side that are audited where the auctioneer looks at reports, which takes long for each."""
 MOST_REPORTS = 2_000
 """Largest number of clocks for which every report is tried; the clocks of finer steps are thinned out."""
 
@@ -101,8 +103,8 @@ class Misreports:
         self.exact = not chooses and self._highest / params.steps[0] < MOST_REPORTS
         """Whether every report is tried."""
 
-    def gains(self, bids: Floats, pair: NDArray[np.int64]) -> tuple[Floats, Floats]:
-        """Return what each bidder of a round gains by its best report alone.
+    def gains(self, bids: Floats, pair: NDArray[np.int64]) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+        """Return what bidders of a round gain, each by its best report alone.
 
         Parameters
         ----------
@@ -118,11 +120,18 @@ class Misreports:
             Largest gain of each bidder over its truthful report [units], at least 0.
         reports : ndarray of float64, shape (2, bidders)
             A report with this gain, the valuation itself where none gains [units].
+        audited : ndarray of bool, shape (2, bidders)
+            Who was audited: all who take part, or `MOST_BIDDERS` of each side where the auctioneer looks at reports.
         """
-        gains, best = np.zeros(bids.shape), bids.copy()
+        gains, best, audited = np.zeros(bids.shape), bids.copy(), bids >= 0.0
         present = [np.flatnonzero(bids[side] >= 0.0) for side in range(2)]
         if not all(len(side) for side in present):
-            return gains, best
+            return gains, best, audited
+        if self._chooses:
+            present = [side[_spread(len(side), MOST_BIDDERS)] for side in present]
+            audited[:] = False
+            for side in range(2):
+                audited[side, present[side]] = True
         ticks: Any = self._settings.steps[pair]
         for side in range(2):
             candidates = self._reports(bids, side, int(ticks[side]))
@@ -136,7 +145,7 @@ class Misreports:
                 most = int(utilities.argmax())
                 if utilities[most] > utilities[-1]:
                     gains[side, bidder], best[side, bidder] = utilities[most] - utilities[-1], reports[most]
-        return gains, best
+        return gains, best, audited
 
     def _reports(self, bids: Floats, side: int, step: int) -> Floats:
         """Return the reports that every bidder of a side tries [units]."""
@@ -146,3 +155,8 @@ class Misreports:
             return self._highest - clocks if side == BUYERS else clocks
         beside = np.concatenate([self._grid, *[bids[bids >= 0.0] + k * self._tick for k in (-1, 0, 1) if self._refine]])
         return np.unique(np.clip(beside, 0.0, self._highest))
+
+
+def _spread(count: int, most: int) -> NDArray[np.int64]:
+    """Return up to ``most`` different numbers from 0 to ``count`` − 1, evenly spread."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)

@@ -153,10 +153,11 @@ def test_a_bidders_gain_is_that_of_the_audit_of_double_auctions(seed, step):
     values, costs = bids[0, :4], bids[1, :5]
     found = Misreports(params, False, 41, True)
     index = params.steps.index(step)
-    gains, _ = found.gains(bids, np.array([index, index]))
+    gains, _, audited = found.gains(bids, np.array([index, index]))
     mechanism = double_dutch_mechanism(step, params.tick, params.psi, buyer_clock=20.0, seller_clock=0.0)
     other = incentive_regret(mechanism, values, costs, np.arange(0.0, 20.0 + step, step), epsilon=params.tick)
     assert found.exact
+    assert audited.sum() == 9
     np.testing.assert_allclose(gains[0, :4], other.buyers, atol=1e-9)
     np.testing.assert_allclose(gains[1, :5], other.sellers, atol=1e-9)
 
@@ -164,7 +165,7 @@ def test_a_bidders_gain_is_that_of_the_audit_of_double_auctions(seed, step):
 def test_no_report_between_two_clocks_gains_more():
     params, bids = auction(5)
     index = params.steps.index(0.75)
-    gains, reports = Misreports(params, False, 41, True).gains(bids, np.array([index, index]))
+    gains, reports, _ = Misreports(params, False, 41, True).gains(bids, np.array([index, index]))
     mechanism = double_dutch_mechanism(0.75, params.tick, params.psi, buyer_clock=20.0, seller_clock=0.0)
     dense = incentive_regret(mechanism, bids[0, :4], bids[1, :5], np.linspace(0.0, 20.0, 321))
     np.testing.assert_allclose(gains[0, :4], dense.buyers, atol=1e-9)
@@ -182,10 +183,19 @@ def test_where_the_auctioneer_looks_at_reports_more_of_them_never_find_less():
     assert fine.max() > 0.0
 
 
+def test_of_many_bidders_some_are_audited_where_the_auctioneer_looks_at_reports():
+    params, bids = auction(8, buyers=13, sellers=4)
+    few, every = Misreports(params, True, 3, False), Misreports(params, False, 3, False)
+    gains, _, audited = few.gains(bids, np.zeros(2, np.int64))
+    assert audited.sum(axis=1).tolist() == [10, 4]
+    assert (gains[~audited] == 0.0).all()
+    assert every.gains(bids, np.zeros(2, np.int64))[2].sum(axis=1).tolist() == [13, 4]
+
+
 def test_without_a_seller_nobody_has_anything_to_gain():
     params, bids = auction(7)
     bids[1] = -1.0
-    gains, _ = Misreports(params, False, 41, True).gains(bids, np.zeros(2, np.int64))
+    gains, _, _ = Misreports(params, False, 41, True).gains(bids, np.zeros(2, np.int64))
     assert (gains == 0.0).all()
 
 
