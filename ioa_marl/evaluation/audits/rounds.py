@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from ioa_marl.envs.core import Arrays
 from ioa_marl.envs.phased import PhasedGame
 from ioa_marl.envs.vector import VectorGame
-from ioa_marl.evaluation.audits.results import Finding, Kind
+from ioa_marl.evaluation.audits.results import Finding, Gain, Kind
 from ioa_marl.evaluation.audits.subject import Subject
 from ioa_marl.evaluation.playing import episode_groups, evaluation_config, evaluation_steps
 from ioa_marl.foundations.seeds import EVALUATION_SEED
+from ioa_marl.markets.stackelberg.params import LEADERS
 
 
 class RoundWatch(Protocol):
@@ -133,6 +134,31 @@ def mean_finding(
 def joined(watches: Sequence[Any], name: str) -> NDArray[Any]:
     """Return an array of several watches, shape (markets of the watch, …) each, as one (markets, …)."""
     return np.concatenate([getattr(watch, name) for watch in watches])
+
+
+def per_round(watches: Sequence[Any], name: str) -> NDArray[np.float64]:
+    """Return a sum over the rounds of each market, (markets, …), per round; watches have their number as ``rounds``."""
+    total, rounds = joined(watches, name), joined(watches, "rounds")
+    return np.asarray(total / rounds.reshape(-1, *[1] * (total.ndim - 1)))
+
+
+def price_gains(watches: Sequence[Any], config: Any) -> Iterator[Gain]:
+    """Yield what each leader gains by its best price.
+
+    Parameters
+    ----------
+    watches : sequence of RoundWatch
+        They have sums over rounds, float64 (markets, 2, leaders): ``gain`` [units], ``best_price`` and ``price``
+        [units/Mbit].
+    config : dataclass
+        Settings of the market, with the numbers of mobile and of fixed agents.
+    """
+    gains, best, posted = (per_round(watches, name) for name in ("gain", "best_price", "price"))
+    for side, role in enumerate(LEADERS):
+        for leader in range(getattr(config, role)):
+            value, error = mean_of_markets(gains[:, side, leader])
+            how = f"posted {posted[:, side, leader].mean():.2f}, best {best[:, side, leader].mean():.2f} in the mean"
+            yield Gain(f"{role}_{leader}", "price", value, error, how if value > 0.0 else "")
 
 
 def without_rounding(money: NDArray[np.float64]) -> NDArray[np.float64]:

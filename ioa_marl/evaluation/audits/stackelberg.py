@@ -19,7 +19,9 @@ from ioa_marl.evaluation.audits.rounds import (
     joined,
     mean_finding,
     mean_of_markets,
+    per_round,
     play_rounds,
+    price_gains,
     ratio_of_sums,
     without_rounding,
 )
@@ -78,7 +80,7 @@ def audit(subject: Subject, settings: AuditSettings, progress: Progress = silent
             *_collusion_findings(watches, subject.config),
             *_welfare_findings(watches),
         ),
-        tuple(_price_gains(watches, subject.config)),
+        tuple(price_gains(watches, subject.config)),
     )
     if "wireless" in subject.controlled_roles:
         found += _follower_result(watches, subject.config, not leaders)
@@ -233,22 +235,9 @@ def _money_created(params: StackelbergParams, state: MarketState, market: Market
     return np.asarray((market.share * load * price * (factor - 1.0)).sum(axis=1))
 
 
-def _per_round(watches: Sequence[_Rounds], name: str) -> Floats:
-    """Return a sum over the rounds of a market, (markets, …), per round."""
-    total, rounds = joined(watches, name), joined(watches, "rounds")
-    return np.asarray(total / rounds.reshape(-1, *[1] * (total.ndim - 1)))
-
-
-def _leaders(config: Any) -> Iterator[tuple[int, int, str]]:
-    """Yield side, index and name of every leader."""
-    for side, role in enumerate(LEADERS):
-        for leader in range(getattr(config, role)):
-            yield side, leader, f"{role}_{leader}"
-
-
 def _price_findings(watches: Sequence[_Rounds], config: Any, controlled: bool) -> Iterator[Finding]:
     """Yield what leaders gain by other prices; ``controlled`` says whether policies of the subject post them."""
-    gains = _per_round(watches, "gain")
+    gains = per_round(watches, "gain")
     total, leaders = gains.sum(axis=(1, 2)), config.mobile + config.fixed
     searched = (
         f"prices from 0 to the cap are searched on a grid of {config.deviation_step:g} units/Mbit and refined, with "
@@ -274,14 +263,6 @@ def _price_findings(watches: Sequence[_Rounds], config: Any, controlled: bool) -
         "found, at the prices of lowest NashConv); NaN where that is not positive",
         error,
     )  # fmt: skip
-
-
-def _price_gains(watches: Sequence[_Rounds], config: Any) -> Iterator[Gain]:
-    gains, best, posted = (_per_round(watches, name) for name in ("gain", "best_price", "price"))
-    for side, leader, name in _leaders(config):
-        value, error = mean_of_markets(gains[:, side, leader])
-        how = f"posted {posted[:, side, leader].mean():.2f}, best {best[:, side, leader].mean():.2f} in the mean"
-        yield Gain(name, "price", value, error, how if value > 0.0 else "")
 
 
 def _collusion_findings(watches: Sequence[_Rounds], config: Any) -> Iterator[Finding]:
@@ -333,7 +314,7 @@ def _welfare_findings(watches: Sequence[_Rounds]) -> Iterator[Finding]:
         error, "ir_violations",
     )  # fmt: skip
     yield mean_finding(
-        "leader_losses", _per_round(watches, "leader_losses"), "leaders", "exact",
+        "leader_losses", per_round(watches, "leader_losses"), "leaders", "exact",
         "mean number of leaders whose profit of a round is negative, because they sell below their unit cost",
     )  # fmt: skip
     yield mean_finding(
@@ -354,7 +335,7 @@ def _welfare_findings(watches: Sequence[_Rounds]) -> Iterator[Finding]:
 
 def _follower_result(watches: Sequence[_Rounds], config: Any, only: bool) -> AuditResult:
     """Return what wireless agents lose against exact answers; ``only`` if no leader is played by the subject."""
-    gains = _per_round(watches, "follower_gain")
+    gains = per_round(watches, "follower_gain")
     finding = mean_finding(
         "follower_regret", gains.mean(axis=1), "units per round", "exact",
         "mean gain of a wireless agent by its exact best answer to the posted prices, any share from 0 to 1 or none",

@@ -18,8 +18,9 @@ from ioa_marl.evaluation.audits.results import AuditResult, Finding, Gain, Kind,
 from ioa_marl.evaluation.audits.rounds import (
     joined,
     mean_finding,
-    mean_of_markets,
+    per_round,
     play_rounds,
+    price_gains,
     ratio_of_sums,
     without_rounding,
 )
@@ -75,20 +76,19 @@ def audit(subject: Subject, settings: AuditSettings, progress: Progress = silent
     answered = AnsweredPrices(subject) if answers(subject) else None
     watches = play_rounds(subject, markets, lambda game: _Rounds(game, misreports, answered, chooses, one_more))
     controlled = any(role in subject.controlled_roles for role in LEADERS)
-    found = AuditResult(
+    return AuditResult(
         (
             *_leader_findings(watches, config, controlled),
             *([] if answered is None else [_answered_finding(watches, chooses)]),
             *_auction_findings(watches, misreports, chooses),
             *_welfare_findings(watches),
         ),
-        (*_leader_gains(watches, config), *_bidder_gains(watches, config)),
+        (*price_gains(watches, config), *_bidder_gains(watches, config)),
         (
             "the efficiency loss is that of the auctions: no tool knows the best prices of the whole market",
             "joint misreports of bidders and joint prices of leaders were not searched",
         ),
     )
-    return found
 
 
 class _Rounds:
@@ -112,8 +112,8 @@ class _Rounds:
         self.last_gain, self.answered_gain, self.answered_rounds = np.zeros(n), np.zeros(n), np.zeros(n)
         """Sum of the leaders' gains in the last round; sum of the fixed agents' if the auctioneer answers [units], and
         the number of rounds in it, (batch,)."""
-        self.rounds, self.auctions = np.zeros(n), np.zeros(n)
-        """Numbers of rounds and of audited auctions, those without a buyer or a seller included, (batch,)."""
+        self.rounds = np.zeros(n)
+        """Number of rounds, (batch,)."""
         self.bidder_gain, self.takes_part = np.zeros((n, 2, bidders)), np.zeros((n, 2, bidders))
         """Sums of the bidders' gains [units], and in how many auctions they were audited, (batch, 2, bidders)."""
         self.auction_regret, self.welfare, self.optimum = np.zeros(n), np.zeros(n), np.zeros(n)
@@ -184,7 +184,6 @@ class _Rounds:
         tier = self._game.whole.tier
         bids = tier.bids[b, self._game.market.round[b] - 1]
         gains, _, audited = self._misreports.gains(bids, tier.pair[b])
-        self.auctions[b] += 1.0
         self.bidder_gain[b] += gains
         self.takes_part[b] += audited
 
@@ -197,15 +196,9 @@ class _Rounds:
         self.trader_losses[b] += (gains < -LEAST_LOSS).sum()
 
 
-def _per_round(watches: Sequence[_Rounds], name: str) -> NDArray[np.float64]:
-    """Return a sum over the rounds of a market, (markets, …), per round."""
-    total, rounds = joined(watches, name), joined(watches, "rounds")
-    return np.asarray(total / rounds.reshape(-1, *[1] * (total.ndim - 1)))
-
-
 def _leader_findings(watches: Sequence[_Rounds], config: Any, controlled: bool) -> Iterator[Finding]:
     """Yield what leaders gain by other prices; ``controlled`` says whether policies of the subject post them."""
-    gains = _per_round(watches, "gain")
+    gains = per_round(watches, "gain")
     total = gains.sum(axis=(1, 2))
     searched = (
         f"each of the {config.price_levels} prices of the action grid is simulated in the whole round, auction "
@@ -267,7 +260,7 @@ def _auction_findings(watches: Sequence[_Rounds], misreports: Misreports, choose
         yield Finding(
             name, value, "units per auction", kind,
             f"mean gain of a {who} that takes part in an auction by reporting another valuation than that of Eqs. 33 "
-            f"and 34, in {when}: {how}, and {response}; NaN without one",
+            f"and 34, in {when}: {how}, and {response}; NaN without an auction",
             error,
         )  # fmt: skip
     yield mean_finding(
@@ -289,7 +282,7 @@ def _auction_findings(watches: Sequence[_Rounds], misreports: Misreports, choose
         "part of the largest possible welfare of all auctions that is lost; NaN where no pair could gain", error,
     )  # fmt: skip
     yield mean_finding(
-        "messages", _per_round(watches, "messages"), "messages per round", "exact",
+        "messages", per_round(watches, "messages"), "messages per round", "exact",
         "bidders that listen, summed over the broadcasts of a round",
     )  # fmt: skip
 
@@ -303,22 +296,13 @@ def _welfare_findings(watches: Sequence[_Rounds]) -> Iterator[Finding]:
         error, "ir_violations",
     )  # fmt: skip
     yield mean_finding(
-        "leader_losses", _per_round(watches, "leader_losses"), "leaders", "exact",
+        "leader_losses", per_round(watches, "leader_losses"), "leaders", "exact",
         "mean number of leaders whose profit of a round is negative",
     )  # fmt: skip
     yield mean_finding(
         "budget_residual", joined(watches, "residual"), "units per episode", "exact",
         "payments of all agents of both tiers less what they received, from their accounts", "budget_residual",
     )  # fmt: skip
-
-
-def _leader_gains(watches: Sequence[_Rounds], config: Any) -> Iterator[Gain]:
-    gains, best, posted = (_per_round(watches, name) for name in ("gain", "best_price", "price"))
-    for side, role in enumerate(LEADERS):
-        for leader in range(getattr(config, role)):
-            value, error = mean_of_markets(gains[:, side, leader])
-            how = f"posted {posted[:, side, leader].mean():.2f}, best {best[:, side, leader].mean():.2f} in the mean"
-            yield Gain(f"{role}_{leader}", "price", value, error, how if value > 0.0 else "")
 
 
 def _bidder_gains(watches: Sequence[_Rounds], config: Any) -> Iterator[Gain]:

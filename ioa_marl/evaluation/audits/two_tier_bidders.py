@@ -121,12 +121,13 @@ class Misreports:
         reports : ndarray of float64, shape (2, bidders)
             A report with this gain, the valuation itself where none gains [units].
         audited : ndarray of bool, shape (2, bidders)
-            Who was audited: all who take part, or `MOST_BIDDERS` of each side where the auctioneer looks at reports.
+            Who was audited: all who take part, or `MOST_BIDDERS` of each side where the auctioneer looks at reports;
+            nobody where a side is missing.
         """
         gains, best, audited = np.zeros(bids.shape), bids.copy(), bids >= 0.0
         present = [np.flatnonzero(bids[side] >= 0.0) for side in range(2)]
         if not all(len(side) for side in present):
-            return gains, best, audited
+            return gains, best, np.zeros_like(audited)
         if self._chooses:
             present = [side[_spread(len(side), MOST_BIDDERS)] for side in present]
             audited[:] = False
