@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,11 +80,15 @@ def run_audit(subject: Subject, settings: AuditSettings | None = None, progress:
     """
     chosen = AuditSettings() if settings is None else settings
     audit = audit_of(subject.game_class)
-    result = _constants(subject, chosen, progress)
+    constants = _constants(subject, chosen, progress)
     if audit is None:
         missing = f"{subject.game_class.name} brings no audit of its own; see Game.audit"
-        return AuditResult((), (), (missing,)) + result
-    return audit(subject, chosen, progress) + result
+        return AuditResult((), (), (missing,)) + constants
+    own = audit(subject, chosen, progress)
+    # A leaderboard shows one figure in a column: that of the market's own audit, if it has one.
+    filled = {finding.column for finding in own.findings}
+    shown = (replace(f, column=None) if f.column in filled else f for f in constants.findings)
+    return own + replace(constants, findings=tuple(shown))
 
 
 def _constants(subject: Subject, settings: AuditSettings, progress: Progress) -> AuditResult:
@@ -98,11 +103,11 @@ def _constants(subject: Subject, settings: AuditSettings, progress: Progress) ->
             settings.markets_or(CONSTANT_MARKETS), members=members, instances=[subject.instance],
             first_episode=subject.first_episode,
         )  # fmt: skip
-        found += _described(gain)
+        found += _described(gain, None if place else "regret")
     return found
 
 
-def _described(gain: ConstantGain) -> AuditResult:
+def _described(gain: ConstantGain, column: str | None) -> AuditResult:
     role, row = gain.role, gain.of_seed(0)
     gains = [
         Gain(f"{role}_{member}", "constant action", value, error, "" if action is None else f"action {action}")
@@ -114,7 +119,7 @@ def _described(gain: ConstantGain) -> AuditResult:
     # Gains of the agents come from the same episodes, so their errors may add up.
     error = None if np.isnan(errors).any() else float(errors.mean())
     value = float(gain.mean[0])
-    finding = Finding(f"constant_gain_{role}", value, "units per episode", "lower bound", MEANING, error, "regret")
+    finding = Finding(f"constant_gain_{role}", value, "units per episode", "lower bound", MEANING, error, column)
     return AuditResult((finding,), tuple(gains))
 
 
