@@ -1,4 +1,4 @@
-"""Audit of the modified second-bid auction: gains of a station from misreporting, and adverse selection of the UAV.
+"""Gains of a single station from misreporting, in one auction and over whole episodes.
 
 All other stations report truthfully. Regrets are measured by playing the same market again with other reports from a
 grid, and are therefore lower bounds.
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import ks_2samp
 
 from ioa_marl.envs.core import Arrays
 from ioa_marl.envs.second_bid.game import SecondBidConfig, SecondBidGame
@@ -20,7 +19,6 @@ from ioa_marl.foundations.parameters import require
 from ioa_marl.foundations.seeds import CALIBRATION_SEED
 from ioa_marl.markets.second_bid.auction import allocate
 from ioa_marl.markets.second_bid.drivers import MULTIPLIERS, TRUTH
-from ioa_marl.markets.second_bid.references import Tasks
 
 Rule = Callable[[NDArray[np.float64]], float]
 """Maps the stations' bids, shape (stations,), to ρ; a rule that depends only on the past ignores them."""
@@ -199,39 +197,3 @@ def episode_regret(
             observations = step.observations
             ended = bool((step.terminated | step.truncated).all())
     return EpisodeRegret(np.array(multipliers), utilities)
-
-
-@dataclass(frozen=True)
-class AdverseSelection:
-    """Comparison of the common values of the tasks that the UAV and the stations serve."""
-
-    uav_mean: float
-    """Mean common value of the tasks that the UAV serves [units]."""
-    station_mean: float
-    """Mean common value of the tasks that stations serve [units]."""
-    statistic: float
-    """Two-sample Kolmogorov-Smirnov distance between the two distributions."""
-    pvalue: float
-    """Probability of a distance at least as large if the winner were independent of the common value."""
-
-
-def adverse_selection(tasks: Tasks, rho: ArrayLike) -> AdverseSelection:
-    """Compare the common values of the tasks that the UAV serves with those of the others.
-
-    Parameters
-    ----------
-    tasks : Tasks
-        Independent tasks of a market with a shared common value, as the preset ``pareto``.
-    rho : array_like
-        Factor ρ of every task; broadcasts to the shape of the tasks.
-
-    Returns
-    -------
-    AdverseSelection
-    """
-    served = (tasks.first <= np.asarray(rho) * tasks.second).ravel()
-    require(bool(0 < served.sum() < len(served)), "rho", rho, "one at which both the UAV and stations serve tasks")
-    common = tasks.common.ravel()
-    uav, stations = common[served], common[~served]
-    test = ks_2samp(uav, stations)
-    return AdverseSelection(float(uav.mean()), float(stations.mean()), float(test.statistic), float(test.pvalue))
