@@ -15,10 +15,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ioa_marl.agents.base import Agent
-from ioa_marl.agents.baselines.scripted import ScriptedAgent
 from ioa_marl.envs.core import Arrays
 from ioa_marl.envs.second_bid.game import SecondBidConfig, SecondBidGame
+from ioa_marl.evaluation.audits.acting import choose, draws_numbers
 from ioa_marl.evaluation.audits.subject import Subject
 from ioa_marl.evaluation.playing import evaluation_config
 from ioa_marl.foundations.seeds import EVALUATION_SEED
@@ -222,44 +221,6 @@ class ReplayedGame(SecondBidGame):
 def ranks(bids: Floats) -> Whole:
     """Return the numbers of the stations by bid, the highest first, ties by number, shape of ``bids``."""
     return np.argsort(-bids, axis=1, kind="stable")
-
-
-def choose(agents: Sequence[Agent], observations: Arrays, markets: int) -> Arrays:
-    """Return the actions of agents that play one seed.
-
-    Networks round differently in batches of another size, and a policy that is all but indifferent may then choose
-    otherwise. They see the markets of one deviation at a time, so that equal observations give equal actions.
-
-    Parameters
-    ----------
-    agents : sequence of Agent
-        The agents; of two that play a role, the later one does.
-    observations : dict of ndarray
-        Observations by role, shape (batch, agents, features).
-    markets : int
-        Number of markets of a deviation, which divides the batch.
-    """
-    of_seed = {role: array[None] for role, array in observations.items()}
-    batch = len(next(iter(observations.values())))
-    actions: Arrays = {}
-    for agent in agents:
-        if isinstance(agent, ScriptedAgent):  # it looks at the game, not at observations
-            chosen = [agent.act(of_seed, deterministic=True)]
-        else:
-            chosen = [
-                agent.act(
-                    {role: array[:, first : first + markets] for role, array in of_seed.items()}, deterministic=True
-                )
-                for first in range(0, batch, markets)
-            ]
-        actions |= {role: np.concatenate([part[role][0] for part in chosen]) for role in chosen[0]}
-    return actions
-
-
-def draws_numbers(agents: Sequence[Agent], observations: Arrays, markets: int) -> bool:
-    """Return whether agents choose other actions if they are asked twice, because they draw random numbers."""
-    first, second = (choose(agents, observations, markets) for _ in range(2))
-    return any(not np.array_equal(first[role], second[role]) for role in first)
 
 
 class Replays:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.agents.base import Agent
-from ioa_marl.evaluation.audits.second_bid.counterfactuals import Floats, ReplayedGame, Replays, choose, ranks
+from ioa_marl.evaluation.audits.acting import choose
+from ioa_marl.evaluation.audits.second_bid.counterfactuals import Floats, ReplayedGame, Replays, ranks
 
 HIGHEST = 3.0
 """Largest report of the grid, over the highest valuation of a station."""

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ioa_marl.agents.base import Agent
 from ioa_marl.agents.baselines.scripted import ScriptedAgent, ScriptedConfig
-from ioa_marl.envs.core import Arrays
+from ioa_marl.envs.core import Arrays, Game
 from ioa_marl.envs.vcg_slicing.config import VCGSlicingConfig
 from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
 from ioa_marl.evaluation.playing import evaluation_config, make_agent
@@ -22,6 +22,59 @@ Floats = NDArray[np.float64]
 ROLES = ("slice", "vsp")
 LARGEST_BATCH = 2048
 """Largest number of markets that are played together; more profiles are played in groups."""
+
+
+class SideBySide(Agent):
+    """An agent of one seed that plays all profiles of bids in one batch, each as if it played it alone.
+
+    Parameters
+    ----------
+    agent : Agent
+        The agent, which must not draw random numbers.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent, self.context = agent, agent.context
+
+    def attach(self, game: Game) -> None:
+        """Attach the agent to the game."""
+        self._agent.attach(game)
+
+    def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
+        """Return the actions, one group of markets after the other."""
+        if isinstance(self._agent, ScriptedAgent):  # it looks at the game, not at observations
+            return self._agent.act(observations, deterministic=deterministic)
+        groups = range(len(next(iter(observations.values()))))
+        parts = [
+            self._agent.act(
+                {role: array[i : i + 1] for role, array in observations.items()}, deterministic=deterministic
+            )
+            for i in groups
+        ]
+        return {role: np.concatenate([part[role] for part in parts]) for role in parts[0]}
+
+
+class Anew(Agent):
+    """Agents that are made anew, with random streams from their beginning, for every profile of bids.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the agent.
+    """
+
+    def __init__(self, make: Callable[[], Agent]) -> None:
+        self._make, self._agent = make, make()
+        self.context = self._agent.context
+
+    def attach(self, game: Game) -> None:
+        """Make the agent anew, and attach it to the game."""
+        self._agent = self._make()
+        self._agent.attach(game)
+
+    def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
+        """Return the actions of the agent."""
+        return self._agent.act(observations, deterministic=deterministic)
 
 
 @dataclass(frozen=True)
@@ -67,7 +120,7 @@ def play_bids(
         Bid divided by belief, in every round of the market; entries of ``config.multipliers``.
     allocator : str or Agent, default "oracle"
         The allocator of the resources: a scripted policy of the role ``slice``, or an agent that plays it, with one
-        seed for each of ``instances``. An agent plays one profile after the other.
+        seed for each of ``instances``. An agent plays one profile after the other, unless it is `SideBySide`.
     instances : sequence of int, default (0,)
         Numbers of the instances.
     episodes : int, default 1
@@ -88,9 +141,9 @@ def play_bids(
     require(episodes >= 1 and len(instances) >= 1, "episodes", episodes, "1 or more, of one instance or more")
     chosen = _indices(config, np.asarray(factors, np.float64))
     together = 1
-    if isinstance(allocator, str):
+    if isinstance(allocator, (str, SideBySide)):
         together = max(1, LARGEST_BATCH // (len(instances) * episodes))
-    else:
+    if not isinstance(allocator, str):
         plays = tuple(role.name for role in allocator.context.plays)
         require(plays == ("slice",), "allocator", "+".join(plays), "an agent that plays the role slice and no other")
     groups = [chosen[first : first + together] for first in range(0, len(chosen), together)]

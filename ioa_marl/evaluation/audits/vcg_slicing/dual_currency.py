@@ -65,6 +65,8 @@ class GroupDeviation:
     """Grid indices of the best factors per instance, selected on other episodes, shape (instances, members)."""
     best_gains: Floats
     """Gain of these factors on the episodes of ``gains``, 0 if the truth is best [money per round], (instances,)."""
+    episode_gains: Floats
+    """The same in every episode [money per round], shape (instances, episodes)."""
 
     @property
     def mean(self) -> float:
@@ -144,7 +146,8 @@ def group_deviation(
     profits, interest, welfare = means(first_episode)
     elsewhere = means(first_episode + episodes)[0][..., list(group)].sum(axis=-1).mean(axis=-1)
     most = np.where(elsewhere.max(axis=0) > elsewhere[truth], elsewhere.argmax(axis=0), truth)
-    gains = (profits - profits[truth]).mean(axis=2)  # (cells, instances, providers)
+    changes = profits - profits[truth]
+    gains = changes.mean(axis=2)  # (cells, instances, providers)
     of_group = gains[..., list(group)].sum(axis=-1)
 
     def on_grid(values: Floats) -> Floats:
@@ -162,6 +165,7 @@ def group_deviation(
         welfare_truth=welfare[truth].mean(axis=1),
         chosen=np.array(cells, np.int64)[most],
         best_gains=of_group[most, np.arange(len(instances))],
+        episode_gains=changes[most, np.arange(len(instances))][..., list(group)].sum(axis=-1),
     )
 
 

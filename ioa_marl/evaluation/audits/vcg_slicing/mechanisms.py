@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,22 @@ def exact_vcg(worth: NDArray[np.float64], rates: NDArray[np.float64]) -> Slicing
     """Return the welfare optimum of the reports with Clarke payments: the exact VCG auction as a `Mechanism`."""
     outcome = clarke_payments(worth, rates)
     return SlicingOutcome(outcome.optimum.shares, outcome.payments)
+
+
+def clarke_priced(allocate: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]) -> Mechanism:
+    """Return a mechanism with any allocation, and the payments SW*₋ᵢ − Σ_{j≠i} û_j(s) that the market takes for it.
+
+    ``allocate`` maps reported worths, shape (providers,), and rates, shape (providers, 3), to shares, shape
+    (providers, 3). Only with the welfare optimum is the truth a dominant strategy.
+    """
+
+    def mechanism(worth: NDArray[np.float64], rates: NDArray[np.float64]) -> SlicingOutcome:
+        shares = allocate(worth, rates)
+        received = utilities(worth, rates, shares)
+        without = clarke_payments(worth, rates).welfare_without
+        return SlicingOutcome(shares, without - (received.sum() - received))
+
+    return mechanism
 
 
 @dataclass(frozen=True)
@@ -78,7 +94,12 @@ def _reports(
 
 
 def misreport_regret(
-    worth: ArrayLike, rates: ArrayLike, mechanism: Mechanism = exact_vcg, tries: int = 40, seed: int = 0
+    worth: ArrayLike,
+    rates: ArrayLike,
+    mechanism: Mechanism = exact_vcg,
+    tries: int = 40,
+    seed: int = 0,
+    members: Sequence[int] | None = None,
 ) -> MisreportRegret:
     """Return the largest gain of every provider from misreporting alone, over random reports of worth and rates.
 
@@ -97,6 +118,8 @@ def misreport_regret(
         Number of reports per provider.
     seed : int, default 0
         Seed of the reports.
+    members : sequence of int, optional
+        Numbers of the providers that misreport; default: all. The gains of the others are 0.
 
     Returns
     -------
@@ -112,7 +135,7 @@ def misreport_regret(
     truth = mechanism(beta, xi)
     received = utilities(beta, xi, truth.shares)
     gains, best_worth, best_rates = np.zeros(len(beta)), beta.copy(), xi.copy()
-    for i in range(len(beta)):
+    for i in range(len(beta)) if members is None else members:
         for worth_report, rate_report in _reports(beta[i], xi[i], tries, np.random.default_rng([seed, i])):
             reports = beta.copy(), xi.copy()
             reports[0][i], reports[1][i] = worth_report, rate_report
