@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 ROUNDING = 1e-9
 """Differences up to this part of the mean utility are attributed to rounding."""
+CLOSER = (-0.05, 0.05)
+"""Differences from the best factor that are tried in addition."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,53 @@ def held_out_gain(utilities: ArrayLike, truth: ArrayLike) -> HeldOutGain:
         else:
             chosen.append(None)
     return HeldOutGain(measured, (chosen[0], chosen[1]))
+
+
+def search_factors(
+    play: Callable[[Mapping[int, Sequence[float]], str], dict[int, NDArray[np.float64]]],
+    members: Sequence[int],
+    factors: Sequence[float],
+    refine: bool,
+) -> tuple[dict[int, list[float]], dict[int, NDArray[np.float64]]]:
+    """Play constant factors on the reports of each of some bidders, one bidder at a time.
+
+    Parameters
+    ----------
+    play : callable
+        Maps the factors of each bidder, and what to call them in the progress, to its utilities, shape (factors,
+        markets) for each bidder.
+    members : sequence of int
+        Numbers of the bidders.
+    factors : sequence of float
+        Factors that all of them try, at least one.
+    refine : bool
+        Whether each also tries factors just below and above its best one.
+
+    Returns
+    -------
+    factors : dict
+        The factors that each bidder tried.
+    utilities : dict
+        Its utilities with them, shape (factors, markets).
+    """
+    tried = {member: list(factors) for member in members}
+    utilities = play(tried, "misreports over whole episodes")
+    if refine:
+        best = {member: tried[member][int(utilities[member].mean(axis=1).argmax())] for member in members}
+        near = {member: [round(best[member] + step, 4) for step in CLOSER] for member in members}
+        closer = {
+            member: [factor for factor in near[member] if factor not in (1.0, *tried[member])] for member in members
+        }
+        more = play(closer, "factors next to the best ones")
+        tried = {member: tried[member] + closer[member] for member in members}
+        utilities = {member: np.concatenate([utilities[member], more[member]]) for member in members}
+    return tried, utilities
+
+
+def by_member(table: NDArray[np.float64], factors: Mapping[int, Sequence[float]]) -> dict[int, NDArray[np.float64]]:
+    """Split utilities, shape (all factors, markets), into those of each bidder, in the order of its factors."""
+    ends = np.cumsum([len(tried) for tried in factors.values()])
+    return dict(zip(factors, np.split(table, ends[:-1]), strict=True))
 
 
 def ratio_error(numerators: ArrayLike, denominators: ArrayLike) -> tuple[float, float]:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from ioa_marl.evaluation.audits.constant_actions import audited_members
-from ioa_marl.evaluation.audits.held_out import HeldOutGain, held_out_gain, ratio_error, standard_error
+from ioa_marl.evaluation.audits.held_out import (
+    HeldOutGain,
+    by_member,
+    held_out_gain,
+    ratio_error,
+    search_factors,
+    standard_error,
+)
 from ioa_marl.evaluation.audits.results import AuditResult, Finding, Gain, Progress, silent
 from ioa_marl.evaluation.audits.second_bid.counterfactuals import Floats, Replays, alone, joined, ring, two_names
 from ioa_marl.evaluation.audits.second_bid.outcomes import outcomes
@@ -31,8 +38,6 @@ RING = (0.5, 0.8, 1.0, 1.2, 1.5, 2.0)
 """Factors from which each of a pair chooses."""
 SECOND_NAMES = (0.5, 0.8, 1.0, 1.2, 1.5, 2.0)
 """Factors of the bid under a false name."""
-CLOSER = (-0.05, 0.05)
-"""Differences from the best factor that are tried in addition."""
 
 
 def audit(subject: Subject, settings: AuditSettings, progress: Progress = silent) -> AuditResult:
@@ -92,16 +97,13 @@ def _misreports(
     replays: Replays, members: Sequence[int], settings: AuditSettings, progress: Progress
 ) -> tuple[AuditResult, list[HeldOutGain]]:
     """Return what stations gain by a constant factor on all bids, on average and each."""
-    factors = {station: _thinned(settings.reports) for station in members}
-    utilities = _of_factors(replays, factors, lambda share: progress("misreports over whole episodes", share))
-    if settings.refine:
-        closer = {}
-        for station in members:
-            best = factors[station][int(utilities[station].mean(axis=1).argmax())]
-            closer[station] = [round(best + step, 4) for step in CLOSER if round(best + step, 4) != 1.0]
-        more = _of_factors(replays, closer, lambda share: progress("factors next to the best ones", share))
-        factors = {station: factors[station] + closer[station] for station in members}
-        utilities = {station: np.concatenate([utilities[station], more[station]]) for station in members}
+
+    def play(tried: Mapping[int, Sequence[float]], what: str) -> dict[int, Floats]:
+        deviations = joined([alone(replays.config.stations, station, some) for station, some in tried.items()])
+        groups = [(station,) for station, some in tried.items() for _ in some]
+        return by_member(replays.utilities(deviations, groups, lambda share: progress(what, share)), tried)
+
+    factors, utilities = search_factors(play, members, _thinned(settings.reports), settings.refine)
     truths = {station: replays.truthful(station) for station in members}
     gains = [held_out_gain(utilities[station], truths[station]) for station in members]
     names = {station: [f"all bids times {factor:g}" for factor in factors[station]] for station in members}
@@ -123,18 +125,6 @@ def _misreports(
         ),
     )  # fmt: skip
     return AuditResult(findings, listed), gains
-
-
-def _of_factors(
-    replays: Replays, factors: dict[int, list[float]], progress: Callable[[float], None]
-) -> dict[int, Floats]:
-    """Return the utility of each station with each of its factors, shape (factors, markets) by station."""
-    stations = replays.config.stations
-    deviations = joined([alone(stations, station, tried) for station, tried in factors.items()])
-    groups = [(station,) for station, tried in factors.items() for _ in tried]
-    utilities = replays.utilities(deviations, groups, progress)
-    ends = np.cumsum([len(tried) for tried in factors.values()])
-    return dict(zip(factors, np.split(utilities, ends[:-1]), strict=True))
 
 
 def _rounds(replays: Replays, members: Sequence[int], settings: AuditSettings, progress: Progress) -> AuditResult:

@@ -33,7 +33,8 @@ def audit(subject: Subject, settings: AuditSettings, progress: Progress = silent
     settings : AuditSettings
         How thoroughly deviations are searched: ``markets`` is by default 16, 4 where the bank infers utilities or
         its pool, and 2 from 1000 providers on; ``reports`` is the number of reports in a single auction, and limits
-        that of multiples in an episode.
+        that of multiples in an episode; and ``refine`` adds multiples next to the best one, but for bids to a bank,
+        which are multiples of the market's grid.
     progress : callable
         Called with what is being done and the share of it that is done.
 

@@ -86,7 +86,7 @@ def _theory(replays: ReportReplays) -> AuditResult:
     ranks = rank_deficiency(best) if len(best) <= MOST_PROVIDERS else None
     findings = [
         Finding(
-            "scale_interest", float(fixture.interest[0]) / pool, "share of the pool", "exact",
+            "scale_interest", round(float(fixture.interest[0]) / pool, 12), "share of the pool", "exact",
             "interest of any provider if all bid half of what the truth is: loans depend on ratios of bids only",
         ),
         Finding(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 
 from ioa_marl.evaluation.audits.constant_actions import audited_members
-from ioa_marl.evaluation.audits.held_out import held_out_gain, ratio_error, standard_error
+from ioa_marl.evaluation.audits.held_out import (
+    by_member,
+    held_out_gain,
+    ratio_error,
+    search_factors,
+    standard_error,
+)
 from ioa_marl.evaluation.audits.results import AuditResult, Finding, Gain, Progress
 from ioa_marl.evaluation.audits.subject import AuditSettings
 from ioa_marl.evaluation.audits.vcg_slicing.collusion import collusion_gain, quantised_vcg
@@ -30,6 +36,8 @@ HUGE = 10_000
 """Providers from which on fewer of them deviate, with fewer multiples: a market then takes a second."""
 QUANTISED_GRID, QUANTISED_REPORTS = 3, 8
 """Multiples of episodes, and reports of single auctions, of a mechanism that takes a second an auction."""
+QUANTISED_PAIR = (0.7, 0.9, 1.0)
+"""Multiples of a pair in such a mechanism."""
 REPORTED_NUMBERS = 4
 """Numbers of a report: the worth and three rates."""
 
@@ -82,31 +90,37 @@ def audit_reports(replays: ReportReplays, settings: AuditSettings, progress: Pro
     sealed = sealed_mechanism(replays)
     slow = sealed is not None and sealed.is_slow
     slow = slow or replays.config.providers >= HUGE
-    found = _alone(
-        replays, _factors(replays, min(settings.reports, QUANTISED_GRID if slow else settings.reports)), progress
-    )
+    most = min(settings.reports, QUANTISED_GRID) if slow else settings.reports
+    factors = _factors(replays, most)
+    if not factors:
+        return AuditResult((), (), ("Other reports are not tried, since the market has no multiple but the truth.",))
+    found = _alone(replays, factors, settings.refine, progress)
     members = _members(replays)
     if replays.config.providers > MOST_PROVIDERS or len(members) < 2:
         note = f"Pairs are audited with 2 to {MOST_PROVIDERS} providers that are always present."
         return found + AuditResult((), (), (note,))
     pairs = list(pairwise(members))[: 1 if slow else PAIRS]
-    return found + _pairs(replays, pairs, _factors(replays, 2 if slow else PAIR_GRID), progress)
+    return found + _pairs(replays, pairs, QUANTISED_PAIR[:-1] if slow else _factors(replays, PAIR_GRID), progress)
 
 
-def _alone(replays: ReportReplays, factors: Sequence[float], progress: Progress) -> AuditResult:
+def _alone(replays: ReportReplays, factors: Sequence[float], refine: bool, progress: Progress) -> AuditResult:
     members = _members(replays)
-    table = np.ones((len(members), len(factors), replays.config.providers))
-    for place, member in enumerate(members):
-        table[place, :, member] = factors
-    groups = [(member,) for member in members for _ in factors]
-    flat = table.reshape(-1, replays.config.providers)
-    profits = replays.group_profits(flat, groups, lambda share: progress("misreports over whole episodes", share))
-    names = [f"worth times {factor:g}" for factor in factors]
+
+    def play(tried: Mapping[int, Sequence[float]], what: str) -> dict[int, Floats]:
+        pairs = [(member, factor) for member, some in tried.items() for factor in some]
+        table = np.ones((len(pairs), replays.config.providers))
+        for row, (member, factor) in enumerate(pairs):
+            table[row, member] = factor
+        groups = [(member,) for member, _ in pairs]
+        return by_member(replays.group_profits(table, groups, lambda share: progress(what, share)), tried)
+
+    tried, profits = search_factors(play, members, factors, refine)
     gains, listed = [], []
-    for member, part in zip(members, np.split(profits, len(members)), strict=True):
-        gain = held_out_gain(part, replays.truth.profits[:, member])
+    for member in members:
+        gain = held_out_gain(profits[member], replays.truth.profits[:, member])
         gains.append(gain.gains)
-        listed.append(Gain(f"vsp_{member}", "misreport", gain.mean, gain.standard_error, gain.how(names)))
+        how = gain.how([f"worth times {factor:g}" for factor in tried[member]])
+        listed.append(Gain(f"vsp_{member}", "misreport", gain.mean, gain.standard_error, how))
     together = np.mean(gains, axis=0)
     relative, error = ratio_error(together, replays.truth.utilities[:, members].mean(axis=1))
     findings = (
@@ -208,7 +222,7 @@ def _sealed_regret(prefix: str, sealed: Sealed, worth: Floats, rates: Floats, se
     members = audited_members(len(worth))
     tries = min(settings.reports, QUANTISED_REPORTS) if sealed.is_slow else settings.reports
     alone = misreport_regret(worth, rates, sealed.mechanism, tries, members=members[:2] if sealed.is_slow else None)
-    factors = (0.5, 1.0, 1.5) if sealed.is_slow else tuple(0.5 + 0.1 * step for step in range(11))
+    factors = QUANTISED_PAIR if sealed.is_slow else tuple(0.5 + 0.1 * step for step in range(11))
     findings = [
         Finding(
             f"{prefix}_regret", alone.relative, "share of the welfare", "lower bound",

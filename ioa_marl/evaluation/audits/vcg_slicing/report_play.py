@@ -25,6 +25,8 @@ Floats = NDArray[np.float64]
 
 LARGEST_BATCH = 2**26
 """Largest size of the state of a batch [bytes]; more deviations are played in groups."""
+MOST_TOGETHER = 25
+"""Largest number of deviations that are played together, so that progress is told now and then."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,8 @@ class ReportReplays:
         """
         one: Any = VCGSlicingGame(self.config, 1, self.subject.controlled_roles)
         row = sum(array.nbytes for array in one.saved_arrays().values())
-        size = 1 if self.truth.draws_numbers else max(1, LARGEST_BATCH // (row * self.markets))
+        most = min(MOST_TOGETHER, LARGEST_BATCH // (row * self.markets))
+        size = 1 if self.truth.draws_numbers else max(1, most)
         for first in range(0, len(factors), size):
             which = slice(first, min(first + size, len(factors)))
             game = ReportedGame(self.config, self.subject.controlled_roles, factors[which], self.markets)

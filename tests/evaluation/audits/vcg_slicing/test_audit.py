@@ -187,6 +187,9 @@ def test_luck_is_not_mistaken_for_a_gain(changes):
     ("changes", "missing"),
     [
         ({"fewest_providers": 3}, None),
+        ({"multipliers": (1.0,)}, "Other reports"),
+        ({"mechanism": "dual_currency", "multipliers": (1.0,)}, None),
+        ({"providers": 2}, None),
         ({"redraw": "episode", "observation": "extended"}, None),
         ({"mechanism": "dual_currency", "fewest_providers": 3}, None),
         ({"mechanism": "dual_currency", "redraw": "episode", "observation": "extended"}, "Other bids"),
