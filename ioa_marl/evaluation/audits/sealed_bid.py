@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ioa_marl.foundations.parameters import require
 
@@ -175,9 +175,9 @@ def utility_loss(
     return UtilityLoss(own, np.maximum(losses, 0.0), np.where(losses > 0.0, grid[best], made))
 
 
-def _expected_utilities(values: Floats, bids: ArrayLike, rival: Floats, price: str) -> Floats:
+def _expected_utilities(values: Floats, bids: Floats, rival: Floats, price: str) -> Floats:
     """Return the mean utility of bids, shape (values,), against ordered highest bids of the others, shape (draws,)."""
-    beaten = np.searchsorted(rival, np.asarray(bids, np.float64), side="left")
+    beaten = np.searchsorted(rival, bids, side="left")
     if price == "first":
         return np.asarray((values - bids) * beaten / len(rival))
     paid = np.concatenate([[0.0], np.cumsum(rival)])
