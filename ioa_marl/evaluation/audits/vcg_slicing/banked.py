@@ -48,11 +48,8 @@ def audit_bank(replays: ReportReplays, settings: AuditSettings, progress: Progre
     messages = Finding("messages", float(volume.total), "numbers per episode", "exact", said)
     found = AuditResult((messages,)) + _theory(replays)
     fewest = config.providers if config.fewest_providers is None else config.fewest_providers
-    if config.providers > MOST_PROVIDERS or config.redraw == "episode" or fewest < 2:
-        note = (
-            f"Other bids are tried with 2 to {MOST_PROVIDERS} providers that are always present, in markets whose "
-            "providers stay the same."
-        )
+    if config.providers > MOST_PROVIDERS or fewest < 2:
+        note = f"Other bids are tried with 2 to {MOST_PROVIDERS} providers that are always present."
         return found + AuditResult((), (), (note,))
     return found + _Bids(replays, settings, progress, infers(config)).audit(audited_members(fewest))
 

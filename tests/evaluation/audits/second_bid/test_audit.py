@@ -9,6 +9,7 @@ import pytest
 
 from ioa_marl.agents.base import Agent
 from ioa_marl.agents.baselines.random import RandomAgent, RandomConfig
+from ioa_marl.agents.baselines.scripted import ScriptedAgent, ScriptedConfig
 from ioa_marl.envs.second_bid.game import SecondBidGame
 from ioa_marl.evaluation.audits.running import run_audit
 from ioa_marl.evaluation.audits.second_bid import audit, episode_regret, scripted_auctioneer, station_regret
@@ -100,6 +101,35 @@ def test_a_station_gains_about_a_seventh_by_bidding_half_as_much_again_against_t
     assert found.value("relative_regret") == pytest.approx(0.15, abs=0.03)
     assert found.value("round_regret") > 5.0 * found.finding("round_regret").standard_error > 0.0
     assert found.columns()["regret"] == found.value("episode_regret")
+
+
+class SurplusMaximising(ScriptedAgent):
+    """An auctioneer that sees all bids and the UAV's value, and maximises the surplus as if bids were values."""
+
+    def attach(self, game):
+        self.game = game
+
+    def act(self, observations, *, deterministic):
+        market = self.game.market
+        actions = np.where(market.bid.max(axis=1) > market.value[:, 0], 0, self.game.config.levels - 1)
+        return {"auctioneer": actions.reshape(*observations["auctioneer"].shape[:2], 1)}
+
+
+def test_who_maximises_the_surplus_of_the_bids_is_exploited_by_the_best_station_that_is_worse_than_the_uav():
+    # It bids more than the UAV's value and wins at the second bid, as in the fixture with values 8 and 5 against 10.
+    config = SecondBidGame.make_config("visible", tasks=4)
+    context = chance().make_agents()[0].context
+    subject = Subject(SecondBidGame, config, ROLES, lambda: [SurplusMaximising(context, ScriptedConfig("planted"))])
+    replays = Replays(subject, 25, [0, 3])
+    found = round_regret(replays, range(5), 41, True, quiet)
+    for moment, task in enumerate((0, 3)):
+        uav, values = replays.draws.value[task, :, 0], replays.draws.value[task, :, 1:]
+        second, first = np.sort(values, axis=1).T[-2:]
+        loses = (first <= uav) & (first <= replays.config.rhos()[-1] * second) & (uav < 3.0 * first)
+        assert loses.sum() > 5
+        expected = np.where(values == first[:, None], (first - second)[:, None], 0.0)
+        np.testing.assert_allclose(found.gains[moment][loses], expected[loses], atol=1e-9)
+    assert run_audit(subject, QUICK).value("manipulable_auctions") > 0.2
 
 
 def test_history_leaves_nothing_to_gain_in_one_auction_and_something_over_an_episode():

@@ -192,7 +192,8 @@ def test_luck_is_not_mistaken_for_a_gain(changes):
         ({"providers": 2}, None),
         ({"redraw": "episode", "observation": "extended"}, None),
         ({"mechanism": "dual_currency", "fewest_providers": 3}, None),
-        ({"mechanism": "dual_currency", "redraw": "episode", "observation": "extended"}, "Other bids"),
+        ({"mechanism": "dual_currency", "redraw": "episode", "observation": "extended"}, None),
+        ({"mechanism": "dual_currency", "fewest_providers": 1}, "Other bids"),
         ({"mechanism": "dual_currency_no_interest", "externality": "estimated"}, None),
     ],
 )
@@ -216,3 +217,16 @@ def test_quantised_vcg_is_audited_as_the_mechanism_that_it_is():
     assert found.value("mechanism_regret") < 1e-8  # it is a VCG auction of bundles
     assert found.value("messages") == 4 * 4**3
     assert "4 units" in found.finding("mechanism_regret").meaning
+
+
+@pytest.mark.parametrize("changes", [{}, {"mechanism": "dual_currency"}])
+def test_progress_is_told_and_never_falls_within_a_step(changes):
+    told = {}
+
+    def progress(what, share):
+        assert told.get(what, 0.0) <= share <= 1.0
+        told[what] = share
+
+    run_audit(scripted("greedy", rounds=5, **changes), AuditSettings(markets=2, reports=3), progress)
+    assert len(told) >= 4
+    assert all(share == 1.0 for share in told.values())
