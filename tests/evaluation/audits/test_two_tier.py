@@ -107,12 +107,13 @@ def test_only_an_auctioneer_whose_steps_may_differ_is_asked_again():
     assert found.value("answered_fixed_regret") >= 0.0
 
 
-def test_the_markets_own_regrets_are_those_of_the_last_round():
+def test_the_markets_own_regrets_are_those_of_the_audit():
     config = TwoTierGame.make_config(**SMALL)
     subject = played_by(config, ("cost_plus", {"margin": 0.5}), ("cost_plus", {"margin": 0.25}), pair(0.5, 0.5))
     found, metrics = run_audit(subject, AuditSettings(markets=4)), subject.play(4)
-    regrets = metrics["mobile_regret"] + metrics["fixed_regret"]
-    assert found.value("last_nash_conv") == pytest.approx(regrets.mean())
+    for name, own in (("nash_conv", ""), ("last_nash_conv", "last_")):
+        regrets = metrics[f"{own}mobile_regret"] + metrics[f"{own}fixed_regret"]
+        assert found.value(name) == pytest.approx(regrets.mean())
     assert found.value("auctioneer_regret") == pytest.approx(metrics["auction_regret"].mean())
     assert found.value("messages") == pytest.approx(metrics["messages"].mean())
     assert found.value("nash_conv") == pytest.approx(found.value("mobile_regret") + found.value("fixed_regret"))
