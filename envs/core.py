@@ -120,6 +120,8 @@ class Game(ABC):
     full_metrics: bool = True
     """Whether metrics that take long are computed when an episode ends; otherwise they are NaN. Trainers switch it off,
     because they do not use these metrics."""
+    only_metrics: frozenset[str] | None = None
+    """Metrics that the caller uses, or None if it may use all. A game may leave the others at NaN if they take long."""
     final_states: bool = False
     """Whether `Step.final_state` is set. Trainers whose agents need the state switch it on before the first step. A
     game that does not support it leaves `Step.final_state` at None and cannot train such agents."""

@@ -198,7 +198,7 @@ class TwoTierGame(PhasedGame):
     Every pair of steps is simulated on the bids of every round. No regret is negative, and a regret of
     0 has the score 1 on every scale. The score 0 is that of leaders at cost plus 50% (`mobile`) and 25% (`fixed`) and
     of random steps. At these prices the auction has about as many bidders as near the equilibrium, so that all scales
-    are wide enough. Regrets are NaN where `full_metrics` is off.
+    are wide enough. Regrets are NaN where `full_metrics` is off, or `only_metrics` leaves them out.
 
     A round without an auction counts nothing: it adds 0 to `auction_regret` under every auctioneer, so that a ratio of
     sums over episodes leaves it out. `clearing_price` is NaN in an episode without a trade, `auction_return` without an
@@ -412,8 +412,9 @@ class TwoTierGame(PhasedGame):
             drivers.post_prices(self.whole, self.settings, mask, levels, actions["mobile"], actions["fixed"])
             return
         drivers.hold_auctions(self.whole, self.settings, mask, actions["auctioneer"], terminated)
-        if self.full_metrics:
-            audit_rounds(self.whole, mask, self.deviation_evaluator())
+        sides = [side for side, role in enumerate(LEADERS) if self._is_used(f"{role}_regret", f"last_{role}_regret")]
+        if sides:
+            audit_rounds(self.whole, mask, self.deviation_evaluator(), sides[0], sides[-1])
         for side, role in enumerate(LEADERS):
             if role in rewards:
                 profit = self.market.profit[mask, side, : self.roles[role].count]
@@ -459,11 +460,15 @@ class TwoTierGame(PhasedGame):
         ledger[mask, of_pricing:] = tier.accounts[mask]
         values = self._means()
         values["auction_regret"] = np.nan
-        for b in np.flatnonzero(mask).tolist() if self.full_metrics else ():
+        for b in np.flatnonzero(mask).tolist() if self._is_used("auction_regret") else ():
             evaluator = self.deviation_evaluator()
             evaluator.take(self.whole, b)
             values[b].auction_regret = evaluator.auction_regret()
         metrics[mask] = plain_view(values)[mask]
+
+    def _is_used(self, *names: str) -> bool:
+        """Return whether the caller uses any of the metrics, which take long."""
+        return self.full_metrics and (self.only_metrics is None or not self.only_metrics.isdisjoint(names))
 
     def _means(self) -> NDArray[Any]:
         """Return the means over the settled rounds, `TwoTierMetrics` (batch,); the auctioneer's regret is 0.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,7 @@ def evaluate_agents(
     first_episode: int = 0,
     *,
     sampled: bool = False,
+    only_scored: bool = False,
 ) -> dict[str, NDArray[np.float64]]:
     """Play everything that an evaluation of agents consists of.
 
@@ -77,6 +78,8 @@ def evaluate_agents(
         Number of episodes, and the first of them.
     sampled : bool, default False
         Whether the episodes are also played with sampled actions, if any of the agents can sample.
+    only_scored : bool, default False
+        Whether only rewards and what is scored are used; other metrics may then be NaN.
 
     Returns
     -------
@@ -87,9 +90,9 @@ def evaluate_agents(
         ``sampled_``.
     """
     played = (game_class, config, agents, controlled_roles, instances, episodes, first_episode)
-    figures = _figures(*played, False)
+    figures = _figures(*played, False, only_scored)
     if sampled and can_sample(agents):
-        drawn = _figures(*played, True)
+        drawn = _figures(*played, True, True)
         shown = [name for name in drawn if name.startswith("reward_")]
         if is_scored(game_class, controlled_roles):
             shown += objective_columns(game_class).values()
@@ -106,16 +109,19 @@ def _figures(
     episodes: int,
     first_episode: int,
     sampled: bool,
+    only_scored: bool,
 ) -> dict[str, NDArray[np.float64]]:
     seeds = len(instances)
 
-    def play(players: Sequence[Agent]) -> dict[str, NDArray[np.float64]]:
+    def play(players: Sequence[Agent], only: Collection[str] | None) -> dict[str, NDArray[np.float64]]:
         return play_episodes(
-            game_class, config, players, controlled_roles, seeds, episodes, first_episode, instances, sampled
+            game_class, config, players, controlled_roles, seeds, episodes, first_episode, instances, sampled, only
         )
 
-    figures = play(agents)
-    if game_class.reference_partners and is_scored(game_class, controlled_roles):
+    among_partners = bool(game_class.reference_partners) and is_scored(game_class, controlled_roles)
+    scored_here = () if among_partners else tuple(game_class.objectives.values())
+    figures = play(agents, scored_here if only_scored else None)
+    if among_partners:
         for key, metric in game_class.objectives.items():
-            figures[SCORED + key] = play([*agents, *partners(game_class, config, key, seeds)])[metric]
+            figures[SCORED + key] = play([*agents, *partners(game_class, config, key, seeds)], (metric,))[metric]
     return figures

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,7 @@ def play_episodes(
     first_episode: int = 0,
     instances: Sequence[int] | None = None,
     sampled: bool = False,
+    only: Collection[str] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Play every evaluation episode once.
 
@@ -93,6 +94,8 @@ def play_episodes(
     sampled : bool, default False
         Whether agents that can sample their actions do so, from random streams that begin anew with every call; see
         `Agent.sample`. Otherwise, and for all other agents, actions are those of the deterministic mode.
+    only : collection of str, optional
+        Metrics that are used; others may be NaN. Default: all.
 
     Returns
     -------
@@ -104,7 +107,7 @@ def play_episodes(
     config = evaluation_config(config)
     players = sampling(agents) if sampled else agents
     groups = [
-        _play_group(game_class, config, players, controlled_roles, seed_instances, count, first)
+        _play_group(game_class, config, players, controlled_roles, seed_instances, count, first, only)
         for first, count in episode_groups(game_class, config, controlled_roles, episodes, first_episode)
     ]
     return {name: np.concatenate([group[name] for group in groups], axis=1) for name in groups[0]}
@@ -182,11 +185,13 @@ def _play_group(
     instances: Sequence[int],
     episodes: int,
     first_episode: int,
+    only: Collection[str] | None,
 ) -> dict[str, NDArray[np.float64]]:
     seeds = len(instances)
     game = VectorGame(
         game_class, config, [EVALUATION_SEED] * seeds, episodes, controlled_roles, first_episode, instances
     )
+    game.game.only_metrics = None if only is None else frozenset(only)
     shape = (seeds, episodes)
     out = {name: np.zeros(shape) for name in game.game.metric_names}
     rewards = {f"reward_{role}": np.zeros(shape) for role in game.game.controlled_roles}

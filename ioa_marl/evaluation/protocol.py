@@ -207,7 +207,10 @@ def _means(
     ]
     if others:
         agents.append(make_agent(RandomAgent, RandomConfig(), probe, others, draws, REFERENCE_SEED))
-    played = evaluate_agents(game_class, config, agents, controlled_roles, [instance] * draws, episodes, first_episode)
+    played = evaluate_agents(
+        game_class, config, agents, controlled_roles, [instance] * draws, episodes, first_episode,
+        only_scored=True,
+    )  # fmt: skip
     return {key: float(played[name].mean()) for key, name in objective_columns(game_class).items()}
 
 

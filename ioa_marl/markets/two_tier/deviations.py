@@ -276,13 +276,17 @@ class DeviationEvaluator:
         self._prices_code(*args)
         return self._best[0].copy(), self._gains[0].copy()
 
-    def leader_regrets(self) -> NDArray[np.float64]:
-        """Return the regrets of the mobile and of the fixed agents in the last settled round [units], shape (2,)."""
-        if self.market.pricing.round[0] == 0:
-            return np.zeros(2)
-        return_to_settled(self.market)
-        _, gains = self.best_prices()
-        regrets: NDArray[np.float64] = gains.sum(axis=1)
+    def leader_regrets(self, first: int = 0, last: int = 1) -> NDArray[np.float64]:
+        """Return the regrets of the mobile and of the fixed agents in the last settled round [units], shape (2,).
+
+        Only the sides ``first`` to ``last`` are searched, 0 mobile, 1 fixed; the regret of another one is NaN.
+        """
+        regrets = np.full(2, np.nan)
+        regrets[first : last + 1] = 0.0
+        if self.market.pricing.round[0] > 0:
+            return_to_settled(self.market)
+            _, gains = self.best_prices(first, last)
+            regrets[first : last + 1] = gains[first : last + 1].sum(axis=1)
         return regrets
 
     def pair_returns(self, first: int, last: int) -> tuple[NDArray[np.float64], float]:
@@ -321,7 +325,9 @@ class DeviationEvaluator:
         return regret / rounds if rounds else 0.0
 
 
-def audit_rounds(market: Market, mask: NDArray[np.bool_], evaluator: DeviationEvaluator) -> None:
+def audit_rounds(
+    market: Market, mask: NDArray[np.bool_], evaluator: DeviationEvaluator, first: int = 0, last: int = 1
+) -> None:
     """Add the leaders' regrets of a round that has just been settled to the totals of its episode.
 
     Parameters
@@ -332,11 +338,13 @@ def audit_rounds(market: Market, mask: NDArray[np.bool_], evaluator: DeviationEv
         Markets that settled a round.
     evaluator : DeviationEvaluator
         Evaluator of the same parameters; its copy of a market is overwritten.
+    first, last : int
+        First and last side that is audited: 0 mobile, 1 fixed. The totals of another side become NaN.
     """
     totals = market.tier.totals
     for b in np.flatnonzero(mask).tolist():
         evaluator.take(market, b)
-        mobile, fixed = evaluator.leader_regrets()
+        mobile, fixed = evaluator.leader_regrets(first, last)
         row = totals[b]
         row.audited += 1.0
         row.mobile_regret += mobile
