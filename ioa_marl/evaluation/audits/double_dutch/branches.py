@@ -47,7 +47,7 @@ class MisreportGains:
     truthful: Floats
     """Utility with the true report [units], float64 (markets, 2, bidders)."""
     present: Bools
-    """Whether there is such a bidder in the market, bool (markets, 2, bidders)."""
+    """Whether the bidder takes part in the market, bool (markets, 2, bidders)."""
     valuations: Floats
     """True values and costs [units per lot], float64 (markets, 2, bidders)."""
     auctions: int
@@ -143,8 +143,7 @@ def _gains_of_part(subject: Subject, offset: int, count: int, size: int) -> Misr
     truth.open(offset)
     state = truth.state
     bidders = state.order.shape[2]
-    sizes = state.size.copy()
-    present = np.arange(bidders) < sizes[:, :, None]
+    present = truth.participants()
     valuations = state.valuation.copy()
     thresholds = state.threshold.copy()
     best = _Best(np.full((count, 2, bidders), -np.inf))
@@ -153,7 +152,7 @@ def _gains_of_part(subject: Subject, offset: int, count: int, size: int) -> Misr
     refused = _Refusals(refusals)
     rows, last = np.arange(count), np.full((count, 2), MANY)
     while len(rows):
-        _leave_truth(state, rows, last, thresholds, pool, refused)
+        _leave_truth(state, rows, last, thresholds, present, pool, refused)
         rows = rows[~truth.play_tick(rows)]
     truthful = truth.all_utilities(valuations)
     refused.play_out(pool)
@@ -211,18 +210,18 @@ class _Refusals:
 
 
 def _leave_truth(
-    state: AuctionState, rows: Ints, last: Ints, thresholds: Ints, pool: _Pool, refused: _Refusals
+    state: AuctionState, rows: Ints, last: Ints, thresholds: Ints, present: Bools, pool: _Pool, refused: _Refusals
 ) -> None:
     """Start the branches that leave the truthful auctions ``rows`` at the broadcast that comes next.
 
     A bidder that would refuse it may accept, if the clock is a new one for its side. One that would accept may refuse.
-    ``last`` has the last clock that was broadcast to each side, int64 (markets, 2), and is brought up to date.
+    ``last`` has the last clock that was broadcast to each side, int64 (markets, 2), and is brought up to date;
+    ``present`` has who takes part, bool (markets, 2, bidders).
     """
     active = state.side[rows]
     clocks = state.clock[rows, active].astype(np.int64)
-    bidders = state.order.shape[2]
     of_side = thresholds[rows, active]
-    waiting = (state.accepted_at[rows, active] < 0) & (np.arange(bidders) < state.size[rows, active][:, None])
+    waiting = (state.accepted_at[rows, active] < 0) & present[rows, active]
     willing = np.where((active == BUYERS)[:, None], of_side >= clocks[:, None], of_side <= clocks[:, None])
     new = clocks != last[rows, active]
     at, who = np.nonzero(waiting & ~willing & new[:, None])

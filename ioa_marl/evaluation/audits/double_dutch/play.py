@@ -61,6 +61,17 @@ def set_reports(state: AuctionState, rows: Array, sides: Array, bidders: Array, 
 
 
 @kernel
+def _participants(state: AuctionState, out: Array) -> None:
+    """Write whether each bidder takes part into ``out``, bool (batch, 2, bidders)."""
+    for b in range(out.shape[0]):
+        for side in range(2):
+            for i in range(out.shape[2]):
+                out[b, side, i] = False
+            for m in range(state.size[b, side]):
+                out[b, side, state.order[b, side, m]] = True
+
+
+@kernel
 def _advance(state: AuctionState, params: Array, step_ticks: Array, rows: Array, actions: Array, closed: Array) -> None:
     """Play one tick of the markets ``rows`` with ``actions``, int64 (rows,); write whether each is over."""
     for k in range(rows.shape[0]):
@@ -146,17 +157,26 @@ class Auctions:
         numbers = rows if markets is None else rows % np.uint64(markets)
         self.game.reset(np.full(self.capacity, EVALUATION_SEED, np.uint64), numbers + np.uint64(self._first + offset))
 
-    def reopen(self, valuations: Floats, sizes: Ints) -> None:
+    def reopen(self, valuations: Floats, present: Bools) -> None:
         """Open auctions in which the bidders report other valuations, float64 (batch, 2, bidders).
 
-        Even a policy that looks at the bidders' values sees the reports. ``sizes``, int (batch, 2), has the numbers of
-        bidders.
+        Even a policy that looks at the bidders' values sees the reports. ``present``, bool (batch, 2, bidders), has
+        who takes part.
         """
         self.state.valuation[...] = valuations
-        self.state.size[...] = sizes
-        self.state.order[...] = np.arange(valuations.shape[2])
+        self.state.size[...] = present.sum(axis=2)
+        self.state.order[...] = np.argsort(~present, axis=2, kind="stable")
         drivers.open_markets(self.state, self.params, False, np.ones(self.capacity, np.bool_))
         self.game.openings += 1
+
+    def participants(self) -> Bools:
+        """Return who takes part, bool (batch, 2, bidders).
+
+        These are not the first ones of a side: a seller whose cost is above every buyer's income stays away.
+        """
+        out = np.zeros(self.state.order.shape, np.bool_)
+        _participants(self.state, out)
+        return out
 
     def play_tick(self, rows: Ints) -> Bools:
         """Play one tick of the markets ``rows``, int64 (rows,); return which are over."""

@@ -45,12 +45,10 @@ class Replays:
         self._batches: dict[int, Auctions] = {}
         batch = self._batch(1)
         batch.open(0, markets)
-        self.sizes: Ints = batch.state.size.astype(np.int64)
-        """Number of bidders, int64 (markets, 2)."""
         self.truth: Floats = batch.state.valuation.copy()
         """True valuations [units per lot], float64 (markets, 2, bidders)."""
-        self.present: Bools = np.arange(self.truth.shape[2]) < self.sizes[:, :, None]
-        """Whether there is such a bidder, bool (markets, 2, bidders)."""
+        self.present: Bools = batch.participants()
+        """Whether the bidder takes part, bool (markets, 2, bidders); the last of a side, a spare one, never does."""
         batch.replay()
         self.traders: Bools = batch.trades()
         """Who trades if all are truthful, bool (markets, 2, bidders)."""
@@ -62,19 +60,19 @@ class Replays:
             self._batches[copies] = Auctions(self._subject, copies * self.markets)
         return self._batches[copies]
 
-    def played(self, changes: list[Callable[[Floats, Ints], None]]) -> Iterator[tuple[Bools, Floats]]:
-        """Play one set of reports after another; each change edits copies of the valuations and the sizes in place.
+    def played(self, changes: list[Callable[[Floats, Bools], None]]) -> Iterator[tuple[Bools, Floats]]:
+        """Play one set of reports after another; each change edits copies of the valuations and of `present` in place.
 
         Yields who trades, bool (markets, 2, bidders), and the prices, float64 (markets,) [units per lot].
         """
         for start in range(0, len(changes), self._copies):
             group = changes[start : start + self._copies]
-            reports, sizes = np.stack([self.truth] * len(group)), np.stack([self.sizes] * len(group))
+            reports, present = (np.stack([array] * len(group)) for array in (self.truth, self.present))
             for k, change in enumerate(group):
-                change(reports[k], sizes[k])
+                change(reports[k], present[k])
             batch = self._batch(len(group))
             batch.open(0, self.markets)
-            batch.reopen(reports.reshape(-1, *self.truth.shape[1:]), sizes.reshape(-1, 2))
+            batch.reopen(*(array.reshape(-1, *self.truth.shape[1:]) for array in (reports, present)))
             batch.replay()
             trades = batch.trades().reshape(reports.shape)
             prices = batch.state.totals["price"].reshape(len(group), -1)
@@ -144,8 +142,8 @@ def replayed_gains(
     return MisreportGains(gains, best, replays.truthful, replays.present, replays.truth, count)
 
 
-def _one_report(side: int, bidder: int, report: Floats) -> Callable[[Floats, Ints], None]:
-    def change(reports: Floats, sizes: Ints) -> None:
+def _one_report(side: int, bidder: int, report: Floats) -> Callable[[Floats, Bools], None]:
+    def change(reports: Floats, present: Bools) -> None:
         reports[:, side, bidder] = report
 
     return change
@@ -212,8 +210,8 @@ def _by_eagerness(replays: Replays, side: int) -> Ints:
 
 def _pair_report(
     rows: Ints, pair: tuple[tuple[int, Ints], ...], offsets: list[Floats], highest: float
-) -> Callable[[Floats, Ints], None]:
-    def change(reports: Floats, sizes: Ints) -> None:
+) -> Callable[[Floats, Bools], None]:
+    def change(reports: Floats, present: Bools) -> None:
         for (side, who), offset in zip(pair, offsets, strict=True):
             reports[rows, side, who] = np.clip(reports[rows, side, who] + offset, 0.0, highest)
 
@@ -235,7 +233,7 @@ def false_name_gains(replays: Replays, reports: int, progress: Progress = silent
     progress : callable, optional
         Called with the share that is done.
     """
-    rows = np.arange(replays.markets)
+    rows, alias = np.arange(replays.markets), replays.truth.shape[2] - 1
     low = np.where(replays.present, replays.truth, np.inf).min(axis=(1, 2))
     high = np.where(replays.present, replays.truth, -np.inf).max(axis=(1, 2))
     grid = low + np.linspace(0.0, 1.0, reports)[:, None] * (high - low)
@@ -244,9 +242,9 @@ def false_name_gains(replays: Replays, reports: int, progress: Progress = silent
         progress("false names", side / 2)
         eager = replays.truth[:, side] if side == BUYERS else -replays.truth[:, side]
         who = np.argmax(np.where(replays.present[:, side], eager, -np.inf), axis=1)
-        alias = replays.sizes[:, side]
+        exists = replays.present[:, side].any(axis=1)
         best = np.zeros(replays.markets)
-        for trades, prices in replays.played([_second_name(rows, side, alias, report) for report in grid]):
+        for trades, prices in replays.played([_second_name(side, alias, exists, report) for report in grid]):
             own, other = trades[rows, side, who], trades[rows, side, alias]
             valuation = replays.truth[rows, side, who]
             lots = own.astype(np.float64) + other
@@ -255,13 +253,13 @@ def false_name_gains(replays: Replays, reports: int, progress: Progress = silent
             gain = np.where(lots > 0, utility, 0.0) - replays.truthful[rows, side, who]
             best = np.where(possible, np.maximum(best, gain), best)
         best[best <= TIE] = 0.0
-        found.append(JointGains(f"a {name} with two names", best))
+        found.append(JointGains(f"a {name} with two names", np.where(exists, best, np.nan)))
     return found
 
 
-def _second_name(rows: Ints, side: int, alias: Ints, report: Floats) -> Callable[[Floats, Ints], None]:
-    def change(reports: Floats, sizes: Ints) -> None:
-        reports[rows, side, alias] = report
-        sizes[:, side] += 1
+def _second_name(side: int, alias: int, exists: Bools, report: Floats) -> Callable[[Floats, Bools], None]:
+    def change(reports: Floats, present: Bools) -> None:
+        reports[:, side, alias] = report
+        present[:, side, alias] = exists
 
     return change
