@@ -15,7 +15,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from ioa_marl.foundations.errors import UserError
-from ioa_marl.foundations.files import DamagedFileError, check_readable, read_bytes, write_atomically
+from ioa_marl.foundations.files import DamagedFileError, check_readable, exists, read_bytes, write_atomically
 from ioa_marl.foundations.trees import UnstorableError, difference, pack, unpack
 
 __all__ = [
@@ -142,7 +142,7 @@ def _values(text: bytes) -> int:
 def _checked_header(path: Path) -> bytes:
     """Return the header of a checkpoint without reading the rest of the file."""
     try:
-        if not path.exists():
+        if not exists(path):
             raise UnreadableCheckpointError(f"there is no checkpoint {path}")
         size = check_readable(path)
         with path.open("rb") as file:

@@ -39,6 +39,19 @@ class DamagedFileError(UserError):
         self.path, self.reason = path, reason
 
 
+def exists(path: Path) -> bool:
+    """Return whether there is such a file or folder; a name that is too long to exist does not exist."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether there is such a folder; a name that is too long to exist does not exist."""
+    return exists(path) and path.is_dir()
+
+
 def check_readable(path: Path, most: int = LARGEST_FILE) -> int:
     """Return the size of a file [bytes], after checking that it is a regular file of bounded size.
 
@@ -151,7 +164,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     UserError
         If it cannot be written; in that case the old file is intact.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -163,6 +176,11 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         intact = "; the previous one is intact" if path.exists() else ""
         raise UserError(f"cannot write {path}: {error.strerror or error}{intact}") from error
+
+
+def _temporary(path: Path) -> Path:
+    """Return the file that is written before it replaces ``path``."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def check_writable(path: Path, suffix: str) -> None:
@@ -182,6 +200,12 @@ def check_writable(path: Path, suffix: str) -> None:
     """
     if path.suffix.lower() != suffix:
         raise UserError(f"{path} is not allowed: use a name that ends with {suffix}")
+    try:
+        _temporary(path).lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot write {path}: {_reason(error)}") from error
     if path.is_dir():
         raise UserError(f"cannot write {path}: it is a folder")
     folder = next(parent for parent in (path.parent, *path.parent.parents) if parent.exists())

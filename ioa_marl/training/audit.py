@@ -23,7 +23,7 @@ from ioa_marl.evaluation.audits.running import as_json, run_audit
 from ioa_marl.evaluation.audits.subject import AuditSettings, Subject
 from ioa_marl.evaluation.playing import make_agent
 from ioa_marl.foundations.errors import UserError, shown
-from ioa_marl.foundations.files import DamagedFileError, check_writable, write_atomically
+from ioa_marl.foundations.files import DamagedFileError, check_writable, exists, is_folder, write_atomically
 from ioa_marl.training.audited import FILE, PICTURE, columns_of, read_audit, sealed
 from ioa_marl.training.best_response import learnt_best_response
 from ioa_marl.training.check import one_line_about, open_checkpoint
@@ -116,6 +116,8 @@ def audit_command(
     targets = _targets(arguments)
     if picture is not None:
         _check_picture(picture, len(targets))
+    for target in targets:
+        _check_place(target)
     done = []
     for target in targets:
         result = _audited(target, settings, response, quiet)
@@ -131,7 +133,7 @@ def _targets(arguments: Sequence[str]) -> list[_Target]:
     """Return what the arguments name."""
     if not arguments:
         raise UserError("say what is audited: a seed's folder, a checkpoint, or env=NAME agent=NAME")
-    named = [argument for argument in arguments if "=" in argument and not Path(argument).exists()]
+    named = [argument for argument in arguments if "=" in argument and not exists(Path(argument))]
     if named and len(named) < len(arguments):
         other = next(argument for argument in arguments if argument not in named)
         raise UserError(f"{shown(other)} is not allowed beside {shown(named[0])}: name folders, or settings")
@@ -143,7 +145,7 @@ def _targets(arguments: Sequence[str]) -> list[_Target]:
 
 def _seeds_in(path: Path) -> list[Path]:
     """Return the seeds' folders of a run, or the path itself."""
-    seeds = sorted(path.glob("seed_*")) if path.is_dir() else []
+    seeds = sorted(path.glob("seed_*")) if is_folder(path) else []
     return seeds or [path]
 
 
@@ -238,9 +240,7 @@ def _keep(target: _Target, result: AuditResult, settings: AuditSettings, respons
     except DamagedFileError:
         before = {}
     same = None
-    if before and all(
-        before.get(key) == found[key] for key in ("settings", "version", "first_episode", "best_response")
-    ):
+    if before and all(before.get(key) == found[key] for key in SEARCH):
         same = before["checksum"] == found["checksum"]
     folder.lock()
     try:
@@ -249,6 +249,13 @@ def _keep(target: _Target, result: AuditResult, settings: AuditSettings, respons
     finally:
         folder.unlock()
     return Audited(label, result, folder.path / FILE, same)
+
+
+def _check_place(target: _Target) -> None:
+    """Refuse a row's folder to which an audit cannot be written, before anything is played."""
+    if target.folder is not None and target.folder.finished():
+        for name in (FILE, PICTURE):
+            check_writable(target.folder.path / name, Path(name).suffix)
 
 
 def _picture(result: AuditResult, title: str) -> bytes:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from ioa_marl.training.integrity import checksum
 
 FILE, PICTURE = "audit.json", "audit.png"
 """Files of an audit in a seed's folder."""
+LARGEST = sys.float_info.max
+"""Largest absolute value of a figure that is shown."""
 AGAIN = "ioa-marl audit makes it again"
 
 
@@ -62,11 +64,8 @@ def columns_of(audit: Mapping[str, Any]) -> dict[str, float]:
     shown = {}
     findings = audit.get("findings")
     for finding in findings if isinstance(findings, list) else []:
-        if not isinstance(finding, Mapping):
-            continue
-        column, value = finding.get("column"), finding.get("value")
-        if not isinstance(column, str) or column not in COLUMNS or isinstance(value, bool):
-            continue
-        if isinstance(value, (int, float)) and math.isfinite(value):
+        column, value = (finding.get("column"), finding.get("value")) if isinstance(finding, Mapping) else (None, None)
+        known = isinstance(column, str) and column in COLUMNS
+        if known and type(value) in (int, float) and abs(value) <= LARGEST:
             shown[column] = float(value)
     return shown

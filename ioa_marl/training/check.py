@@ -22,7 +22,7 @@ from ioa_marl.evaluation.partners import is_scored
 from ioa_marl.evaluation.protocol import check_episodes, references, sampled_scores, scores
 from ioa_marl.foundations import checkpoint
 from ioa_marl.foundations.errors import ParameterError, UserError, one_line
-from ioa_marl.foundations.files import DamagedFileError, read_yaml
+from ioa_marl.foundations.files import DamagedFileError, is_folder, read_yaml
 from ioa_marl.foundations.trees import difference
 from ioa_marl.training.config import RunSpec, from_resolved
 from ioa_marl.training.integrity import check_row
@@ -98,7 +98,7 @@ def open_checkpoint(path: Path) -> OpenedCheckpoint:
     UserError
         If there is no checkpoint of a run, or it was made with other versions than those installed.
     """
-    file = SeedFolder(path).latest if path.is_dir() else path
+    file = SeedFolder(path).latest if is_folder(path) else path
     saved = checkpoint.load(file)
     if "spec" not in saved:
         raise UserError(f"{file} is not a checkpoint of a run")

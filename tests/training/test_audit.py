@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from ioa_marl.cli import app
 from ioa_marl.leaderboard.query import read_store
 from ioa_marl.leaderboard.rows import arrange
-from ioa_marl.training.audited import sealed
+from ioa_marl.training.audited import columns_of, sealed
 from ioa_marl.training.compose import specification
 from ioa_marl.training.seeds import train_seeds
 
@@ -98,8 +98,13 @@ def test_a_learnt_best_response_is_one_more_deviation(store):
         (("env=double_duch", "agent=two_phase"), "double_dutch"),
         (("env=double_dutch", "agent=two_phase", "--markets", "1"), "markets=1"),
         (("env=double_dutch", "agent=two_phase", "--reports", "1"), "reports=1"),
+        (("env=double_dutch", "agent=two_phase", "--markets", 10**9), "use 2 to 100000"),
+        (("env=double_dutch", "agent=oracle", "--reports", 10**9), "use 2 to 1000"),
+        (("a" * 5000,), "there is no checkpoint"),
+        (("env=" + "a" * 5000,), "a value of 5000 characters"),
         (("env=double_dutch", "agent=two_phase", "--picture", "a.txt"), ".png"),
         (("env=double_dutch", "agent=two_phase", "--picture", "/proc/a.png"), "cannot write"),
+        (("env=double_dutch", "agent=two_phase", "--picture", "a" * 251 + ".png"), "cannot write"),
     ],
 )
 def test_a_mistake_takes_one_line_and_writes_nothing(arguments, message, tmp_path, monkeypatch):
@@ -108,3 +113,29 @@ def test_a_mistake_takes_one_line_and_writes_nothing(arguments, message, tmp_pat
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["audit.json", "audit.png"])
+def test_a_folder_in_the_place_of_a_file_is_refused_before_anything_is_played(name, store, monkeypatch):
+    folder = store.seed_folder(0)
+    (folder / name).mkdir()
+    before = sorted(folder.iterdir())
+    monkeypatch.setattr("ioa_marl.training.audit.run_audit", lambda *_: pytest.fail("it was played"))
+    done = audit(folder, *QUICK, status=2)
+    assert f"{name}: it is a folder" in done.stderr
+    assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "finding",
+    [
+        {"column": ["regret"], "value": 1.0},
+        {"column": "regret", "value": 10**400},
+        {"column": "regret"},
+        "regret",
+        None,
+    ],
+)
+def test_a_malformed_figure_is_left_out(finding):
+    good = {"column": "ir_violations", "value": 0.5}
+    assert columns_of({"findings": [finding, good]}) == {"ir_violations": 0.5}

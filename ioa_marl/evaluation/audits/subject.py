@@ -19,6 +19,9 @@ from ioa_marl.evaluation.playing import episode_groups, evaluation_config, evalu
 from ioa_marl.foundations.parameters import require
 from ioa_marl.foundations.seeds import EVALUATION_SEED
 
+MOST_MARKETS, MOST_REPORTS = 100_000, 1_000
+"""Largest numbers of markets and of reports of a grid: more take days, or more memory than there is."""
+
 
 @dataclass(frozen=True)
 class AuditSettings:
@@ -33,8 +36,9 @@ class AuditSettings:
 
     def __post_init__(self) -> None:
         """Refuse numbers with which nothing can be measured."""
-        require(self.markets is None or self.markets >= 2, "markets", self.markets, "2 or more")
-        require(self.reports >= 2, "reports", self.reports, "2 or more")
+        allowed = self.markets is None or 2 <= self.markets <= MOST_MARKETS
+        require(allowed, "markets", self.markets, f"2 to {MOST_MARKETS}")
+        require(2 <= self.reports <= MOST_REPORTS, "reports", self.reports, f"2 to {MOST_REPORTS}")
 
     def markets_or(self, usual: int) -> int:
         """Return the number of markets, or the usual number of an audit if none was requested."""
