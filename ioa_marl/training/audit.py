@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,13 +23,15 @@ from ioa_marl.evaluation.audits.results import AuditResult, Progress
 from ioa_marl.evaluation.audits.running import as_json, run_audit
 from ioa_marl.evaluation.audits.subject import AuditSettings, Subject
 from ioa_marl.evaluation.playing import make_agent
+from ioa_marl.foundations.checkpoint import LATEST
 from ioa_marl.foundations.errors import UserError, shown
-from ioa_marl.foundations.files import DamagedFileError, check_writable, exists, is_folder, write_atomically
+from ioa_marl.foundations.files import DamagedFileError, check_writable, exists, is_folder, sha256_of, write_atomically
 from ioa_marl.training.audited import FILE, PICTURE, columns_of, read_audit, sealed
 from ioa_marl.training.best_response import learnt_best_response
 from ioa_marl.training.check import one_line_about, open_checkpoint
 from ioa_marl.training.compose import specification
 from ioa_marl.training.config import RunSpec
+from ioa_marl.training.integrity import check_row
 from ioa_marl.training.store import SeedFolder, write_json
 
 SEARCH = ("settings", "version", "first_episode", "best_response")
@@ -165,7 +168,8 @@ def _of_checkpoint(path: Path) -> _Target:
     spec = opened.spec
     with one_line_about(opened.file):
         opened.agents()  # so that a file that cannot be played is refused before anything else is audited
-    folder = SeedFolder(opened.file.resolve().parent.parent)
+    # The folder of the file's own name, since checkpoint/ may be a link to another place.
+    folder = SeedFolder(Path(os.path.abspath(opened.file)).parent.parent.resolve())  # noqa: PTH100
     latest = opened.file.name == folder.latest.name
     return _Target(spec, _subject(spec, opened.agents, opened.first_episode), folder if latest else None, opened.file)
 
@@ -252,10 +256,19 @@ def _keep(target: _Target, result: AuditResult, settings: AuditSettings, respons
 
 
 def _check_place(target: _Target) -> None:
-    """Refuse a row's folder to which an audit cannot be written, before anything is played."""
+    """Refuse a row to which an audit cannot be bound or written, before anything is played."""
     if target.folder is not None and target.folder.finished():
+        folder = target.folder
+        row = folder.result()
+        if problem := check_row(folder.path, row).problem:
+            raise UserError(f"{folder.path} is not audited, since its row does not count: {problem}")
+        sealed_with = (
+            row["files"].get(LATEST.as_posix()) if "checksum" in row else None
+        )  # `check_row` has checked its form
+        if sealed_with and sha256_of(folder.latest) != sealed_with["sha256"]:
+            raise UserError(f"{folder.latest} is not the checkpoint of the row beside it, to which audits belong")
         for name in (FILE, PICTURE):
-            check_writable(target.folder.path / name, Path(name).suffix)
+            check_writable(folder.path / name, Path(name).suffix)
 
 
 def _picture(result: AuditResult, title: str) -> bytes:

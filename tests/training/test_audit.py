@@ -126,6 +126,21 @@ def test_a_folder_in_the_place_of_a_file_is_refused_before_anything_is_played(na
     assert sorted(folder.iterdir()) == before
 
 
+def test_policies_of_another_seed_are_not_audited_as_those_of_a_row(store):
+    one, other = (store.seed_folder(seed) / "checkpoint" / "latest.safetensors" for seed in (0, 1))
+    one.write_bytes(other.read_bytes())
+    assert "is not the checkpoint of the row" in audit(store.seed_folder(0), *QUICK, status=2).stderr
+    assert not (store.seed_folder(0) / "audit.json").exists()
+
+
+def test_an_audit_is_kept_with_its_row_if_the_checkpoints_are_in_another_place(store, tmp_path):
+    folder = store.seed_folder(0)
+    (folder / "checkpoint").rename(tmp_path / "elsewhere")
+    (folder / "checkpoint").symlink_to(tmp_path / "elsewhere")
+    audit(folder, *QUICK)
+    assert (folder / "audit.json").is_file()
+
+
 @pytest.mark.parametrize(
     "finding",
     [
