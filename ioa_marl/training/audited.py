@@ -65,7 +65,8 @@ def columns_of(audit: Mapping[str, Any]) -> dict[str, float]:
     findings = audit.get("findings")
     for finding in findings if isinstance(findings, list) else []:
         column, value = (finding.get("column"), finding.get("value")) if isinstance(finding, Mapping) else (None, None)
-        known = isinstance(column, str) and column in COLUMNS
-        if known and type(value) in (int, float) and abs(value) <= LARGEST:
+        if not isinstance(column, str) or column not in COLUMNS:
+            continue
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST:
             shown[column] = float(value)
     return shown

@@ -213,7 +213,6 @@ def test_an_audit_that_is_not_of_its_row_is_a_note_and_no_figure(harm, runs: Pat
     assert any("audit.json" in note and "ioa-marl audit" in note for note in seed.notes)
 
 
-
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
 def test_the_table_fits_the_terminal(runs: Path, add_run: AddRun, width: int) -> None:
     add_run("sac", [-10.31, 0.25, 0.4], settings={"learning_rate": 0.0003}, digest="d1")

@@ -127,7 +127,8 @@ def _mean_present(values: Floats, present: Bools) -> Floats:
     """Return the mean of each row over those present, float64 (markets,); NaN where nobody is."""
     count = present.sum(axis=1)
     total = np.where(present, values, 0.0).sum(axis=1)
-    means: Floats = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+    means: Floats = np.full(len(count), np.nan)
+    np.divide(total, count, out=means, where=count > 0)
     return means
 
 

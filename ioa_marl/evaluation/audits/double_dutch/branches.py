@@ -127,14 +127,8 @@ def misreport_gains(subject: Subject, markets: int, progress: Progress = silent)
     for start in range(0, markets, together):
         progress("misreports of single bidders", start / markets)
         parts.append(_gains_of_part(subject, start, min(together, markets - start), size))
-    return MisreportGains(
-        np.concatenate([part.gains for part in parts]),
-        np.concatenate([part.reports for part in parts]),
-        np.concatenate([part.truthful for part in parts]),
-        np.concatenate([part.present for part in parts]),
-        np.concatenate([part.valuations for part in parts]),
-        sum(part.auctions for part in parts),
-    )
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
+    return MisreportGains(**arrays, auctions=sum(part.auctions for part in parts))
 
 
 def _gains_of_part(subject: Subject, offset: int, count: int, size: int) -> MisreportGains:

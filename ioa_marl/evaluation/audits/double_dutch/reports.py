@@ -67,12 +67,12 @@ class Replays:
         """
         for start in range(0, len(changes), self._copies):
             group = changes[start : start + self._copies]
-            reports, present = (np.stack([array] * len(group)) for array in (self.truth, self.present))
+            reports, present = np.stack([self.truth] * len(group)), np.stack([self.present] * len(group))
             for k, change in enumerate(group):
                 change(reports[k], present[k])
             batch = self._batch(len(group))
             batch.open(0, self.markets)
-            batch.reopen(*(array.reshape(-1, *self.truth.shape[1:]) for array in (reports, present)))
+            batch.reopen(reports.reshape(-1, *self.truth.shape[1:]), present.reshape(-1, *self.truth.shape[1:]))
             batch.replay()
             trades = batch.trades().reshape(reports.shape)
             prices = batch.state.totals["price"].reshape(len(group), -1)
@@ -242,7 +242,7 @@ def false_name_gains(replays: Replays, reports: int, progress: Progress = silent
         progress("false names", side / 2)
         eager = replays.truth[:, side] if side == BUYERS else -replays.truth[:, side]
         who = np.argmax(np.where(replays.present[:, side], eager, -np.inf), axis=1)
-        exists = replays.present[:, side].any(axis=1)
+        exists: Bools = np.asarray(replays.present[:, side].any(axis=1))
         best = np.zeros(replays.markets)
         for trades, prices in replays.played([_second_name(side, alias, exists, report) for report in grid]):
             own, other = trades[rows, side, who], trades[rows, side, alias]
