@@ -131,6 +131,9 @@ def misreport_gains(subject: Subject, markets: int, progress: Progress = silent)
     return MisreportGains(**arrays, auctions=sum(part.auctions for part in parts))
 
 
+_ARRAYS = ("gains", "reports", "truthful", "present", "valuations")
+
+
 def _gains_of_part(subject: Subject, offset: int, count: int, size: int) -> MisreportGains:
     """Return the gains in ``count`` markets from number ``offset`` on; the batches have up to ``size`` auctions."""
     truth = Auctions(subject, count)
