@@ -35,7 +35,7 @@ from ioa_marl.leaderboard.seeds import (
 )
 from ioa_marl.leaderboard.settings import Configs
 from ioa_marl.leaderboard.text import first_line, shortened, visible
-from ioa_marl.training.audited import columns_of, read_audit
+from ioa_marl.training.audited import columns_of, read_audit, search_of
 from ioa_marl.training.integrity import RECORDS, REMEDY, check_row
 
 
@@ -130,6 +130,7 @@ def _from_result(record: Record, content: Mapping[str, Any], unknown: SeedRow, p
         damage = damage or problem
         if damage:
             status, reason = DAMAGED, first_line(damage)
+    audit = _audit(folder, content, notes) if status == DONE else {}
     row = SeedRow(
         folder, env, preset, agent, digest, seed, status, reason,
         budget=record.whole("budget"),
@@ -138,7 +139,8 @@ def _from_result(record: Record, content: Mapping[str, Any], unknown: SeedRow, p
         references=record.references(),
         references_on_the_way=record.references("references_on_the_way"),
         metrics=record.numbers("metrics"),
-        audit=_audit(folder, content, notes) if status == DONE else {},
+        audit=columns_of(audit),
+        audit_search=search_of(audit),
         env_steps=record.whole("env_steps"),
         steps_per_second=record.number("steps_per_second"),
         train_seconds=record.number("train_seconds"),
@@ -178,10 +180,10 @@ def _checked(folder: Path, content: Mapping[str, Any]) -> tuple[str, str, bool]:
     return integrity.problem, ", ".join(words) or INTACT, integrity.replayable
 
 
-def _audit(folder: Path, content: Mapping[str, Any], notes: list[str]) -> dict[str, float]:
-    """Return the figures of the seed's audit by column, or none and a note if the audit is not of this row."""
+def _audit(folder: Path, content: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    """Return the audit of a seed, or nothing and a note if it is not of this row."""
     try:
-        return columns_of(read_audit(folder, content))
+        return read_audit(folder, content)
     except DamagedFileError as error:
         notes.append(first_line(str(error)))
         return {}

@@ -123,7 +123,9 @@ class Row:
 
     @property
     def audit(self) -> Mapping[str, float]:
-        """Interquartile mean over seeds of each figure that an audit of every seed has found, by column."""
+        """Interquartile mean over seeds of each figure that the same audit of every seed has found, by column."""
+        if len({seed.audit_search for seed in self.run.done}) > 1:
+            return {}
         found = [seed.audit for seed in self.run.done]
         shown = [name for name in (found[0] if found else {}) if all(name in of_seed for of_seed in found)]
         return {name: _interquartile_mean([of_seed[name] for of_seed in found]) for name in shown}

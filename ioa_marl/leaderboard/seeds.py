@@ -63,6 +63,8 @@ class SeedRow:
     """Mean of each metric over the episodes of the last evaluation."""
     audit: Mapping[str, float] = field(default_factory=dict)
     """Figures of the audit by column, if there is one of this row; see `ioa_marl.evaluation.audits.results.COLUMNS`."""
+    audit_search: str = ""
+    """How that audit searched, as text; figures of different searches cannot be compared."""
     env_steps: int | None = None
     """Environment steps trained; 0 for agents that do not learn."""
     steps_per_second: float | None = None

@@ -16,6 +16,8 @@ FILE, PICTURE = "audit.json", "audit.png"
 """Files of an audit in a seed's folder."""
 LARGEST = sys.float_info.max
 """Largest absolute value of a figure that is shown."""
+SEARCH = ("settings", "version", "first_episode", "best_response")
+"""Entries of an audit that say how it searched; audits of a policy that agree in them have to find the same."""
 AGAIN = "ioa-marl audit makes it again"
 
 
@@ -57,6 +59,11 @@ def read_audit(folder: Path, result: Mapping[str, Any]) -> dict[str, Any]:
     if content.get("row") != result.get("checksum"):
         raise DamagedFileError(path, f"is of other policies than this row; {AGAIN}")
     return dict(content)
+
+
+def search_of(audit: Mapping[str, Any]) -> str:
+    """Return how an audit searched, as text that can be compared; "" if there is no audit."""
+    return json.dumps({key: audit.get(key) for key in SEARCH}, sort_keys=True) if audit else ""
 
 
 def columns_of(audit: Mapping[str, Any]) -> dict[str, float]:

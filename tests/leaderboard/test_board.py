@@ -199,6 +199,19 @@ def test_what_audits_of_all_seeds_found_is_beside_the_score(runs: Path, add_run:
     assert "1.250" not in next(line for line in lines if "sac" in line)  # its other seed has no audit
 
 
+def test_audits_that_searched_differently_have_no_common_figure(runs: Path, add_run: AddRun) -> None:
+    folder = add_run("ppo", [0.5, 0.7], sealed=True)
+    for markets in (200, 2):
+        for seed in (0, 1):
+            at = folder / f"seed_{seed}"
+            searched = {"settings": {"markets": 200 if seed == 0 else markets}}
+            finding = {"name": "regret", "value": 1.25 + seed, "column": "regret"}
+            row = json.loads((at / "result.json").read_text())
+            (at / "audit.json").write_text(json.dumps(sealed({**searched, "findings": [finding]}, row)))
+        (board,) = arrange(read_store(runs)).boards
+        assert board.audited == (("regret",) if markets == 200 else ())
+
+
 @pytest.mark.parametrize("harm", ["of another row", "changed"])
 def test_an_audit_that_is_not_of_its_row_is_a_note_and_no_figure(harm, runs: Path, add_run: AddRun) -> None:
     at = add_run("ppo", [0.5], sealed=True) / "seed_0"
