@@ -26,7 +26,7 @@ from ioa_marl.evaluation.playing import make_agent
 from ioa_marl.foundations.checkpoint import LATEST
 from ioa_marl.foundations.errors import UserError, shown
 from ioa_marl.foundations.files import DamagedFileError, check_writable, exists, is_folder, sha256_of, write_atomically
-from ioa_marl.training.audited import SEARCH, FILE, PICTURE, columns_of, read_audit, sealed
+from ioa_marl.training.audited import FILE, PICTURE, SEARCH, columns_of, read_audit, sealed
 from ioa_marl.training.best_response import learnt_best_response
 from ioa_marl.training.check import one_line_about, open_checkpoint
 from ioa_marl.training.compose import specification
