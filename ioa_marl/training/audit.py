@@ -295,7 +295,7 @@ def report(audited: Audited) -> str:
     if audited.confirmed is not None:
         lines.append(f"  the earlier audit is {'confirmed to the bit' if audited.confirmed else 'NOT CONFIRMED'}")
     if audited.kept is None:
-        lines.append("  not kept: there is no finished row that it belongs to; ioa-marl train makes one")
+        lines.append("  not kept: an audit belongs to the last policy of a finished row, which ioa-marl train makes")
     else:
         shown_columns = ", ".join(columns_of({"findings": [f.as_dict() for f in audited.result.findings]}))
         lines.append(f"  {audited.kept}, with {PICTURE}; on the leaderboard: {shown_columns or 'nothing'}")
