@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs import rendering
 from ioa_marl.markets.stackelberg.drivers import best_responses, demand_of_leader
-from ioa_marl.markets.stackelberg.equilibrium import BestResponse
 from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE
 from ioa_marl.markets.stackelberg.params import LEADERS
 from ioa_marl.markets.stackelberg.records import Deviation
+from ioa_marl.markets.stackelberg.results import BestResponse
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

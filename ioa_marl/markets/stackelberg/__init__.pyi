@@ -1,19 +1,4 @@
 from .equilibrium import (
-    BestResponse as BestResponse,
-)
-from .equilibrium import (
-    Equilibrium as Equilibrium,
-)
-from .equilibrium import (
-    JointMaximum as JointMaximum,
-)
-from .equilibrium import (
-    NashConv as NashConv,
-)
-from .equilibrium import (
-    Outcome as Outcome,
-)
-from .equilibrium import (
     answer_to as answer_to,
 )
 from .equilibrium import (
@@ -69,4 +54,22 @@ from .references import (
 )
 from .references import (
     side_profits as side_profits,
+)
+from .results import (
+    BestResponse as BestResponse,
+)
+from .results import (
+    Equilibrium as Equilibrium,
+)
+from .results import (
+    JointMaximum as JointMaximum,
+)
+from .results import (
+    NashConv as NashConv,
+)
+from .results import (
+    Outcome as Outcome,
+)
+from .results import (
+    Trace as Trace,
 )

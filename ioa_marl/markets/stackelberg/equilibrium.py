@@ -9,7 +9,6 @@ several.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,112 +21,9 @@ from ioa_marl.markets.stackelberg.iteration import make_trial
 from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE, MarketState
 from ioa_marl.markets.stackelberg.params import LEADERS, StackelbergParams
 from ioa_marl.markets.stackelberg.records import Deviation, Solution
+from ioa_marl.markets.stackelberg.results import BestResponse, Equilibrium, JointMaximum, NashConv, Outcome, Trace
 
-PURE, NONE_FOUND = "pure equilibrium", "none found"
 _ONE = np.ones(1, np.bool_)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Shares, utilities, profits and sales of one round at given prices."""
-
-    shares: NDArray[np.float64]
-    """Share of each wireless agent that goes to its mobile agent, shape (wireless,); 0 where it buys nothing."""
-    buys: NDArray[np.bool_]
-    """Which wireless agents buy, shape (wireless,)."""
-    utilities: NDArray[np.float64]
-    """Utility of each wireless agent [units], shape (wireless,)."""
-    mobile_profits: NDArray[np.float64]
-    """Profit of each mobile agent [units], shape (mobile,)."""
-    fixed_profits: NDArray[np.float64]
-    """Profit of each fixed agent [units], shape (fixed,)."""
-    mobile_sales: NDArray[np.float64]
-    """Load bought from each mobile agent [Mbit], shape (mobile,)."""
-    fixed_sales: NDArray[np.float64]
-    """Load bought from each fixed agent [Mbit], shape (fixed,)."""
-
-    @property
-    def leader_profit(self) -> float:
-        """Total profit of the leaders [units]."""
-        return float(self.mobile_profits.sum() + self.fixed_profits.sum())
-
-
-@dataclass(frozen=True)
-class BestResponse:
-    """The best price of one leader against the others' prices."""
-
-    price: float
-    """Best unit price [units/Mbit]."""
-    profit: float
-    """Profit at that price [units]."""
-    present_profit: float
-    """Profit at the price before the deviation [units]."""
-
-
-@dataclass(frozen=True)
-class NashConv:
-    """The gain of each leader by its best deviation alone."""
-
-    mobile_gains: NDArray[np.float64]
-    """Gain of each mobile agent [units], shape (mobile,)."""
-    fixed_gains: NDArray[np.float64]
-    """Gain of each fixed agent [units], shape (fixed,)."""
-
-    @property
-    def total(self) -> float:
-        """Sum of all gains [units]: 0 at an equilibrium."""
-        return float(self.mobile_gains.sum() + self.fixed_gains.sum())
-
-
-@dataclass(frozen=True)
-class Equilibrium:
-    """Result of the search for equilibria, and the outcome at its prices."""
-
-    converged: bool
-    """Whether the prices are an equilibrium: NashConv is at most ``nash_tolerance`` times the leaders' total profit."""
-    rounds: int
-    """Number of rounds of the first try, Algorithm 2 from the given start."""
-    mobile_prices: NDArray[np.float64]
-    """Unit price of each mobile agent [units/Mbit], shape (mobile,).
-
-    Of several equilibria it is the one of lowest total profit; without one, it is the prices of lowest NashConv.
-    """
-    fixed_prices: NDArray[np.float64]
-    """Unit price of each fixed agent [units/Mbit], shape (fixed,)."""
-    nash_conv: float
-    """NashConv at these prices [units]."""
-    outcome: Outcome
-    """Shares, utilities and profits at these prices."""
-    tries: int
-    """Number of tries: Algorithm 2 from several starts and, where it found nothing, damped best responses."""
-    equilibria: tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]
-    """Prices of the mobile and of the fixed agents [units/Mbit] at each different equilibrium that was found."""
-
-    @property
-    def label(self) -> str:
-        """``pure equilibrium``, with the number of those found, or ``none found`` with what was tried."""
-        if self.converged:
-            several = len(self.equilibria)
-            return PURE if several == 1 else f"{PURE}, the one of lowest profit of {several} that were found"
-        profit = self.outcome.leader_profit
-        relative = f" ({self.nash_conv / profit:.2%} of total profit)" if profit > 0.0 else ""
-        return f"{NONE_FOUND}: lowest NashConv {self.nash_conv:.4g}{relative} after {self.tries} tries"
-
-
-@dataclass(frozen=True)
-class JointMaximum:
-    """The prices at which all leaders together earn most."""
-
-    mobile_prices: NDArray[np.float64]
-    """Unit price of each mobile agent [units/Mbit], shape (mobile,)."""
-    fixed_prices: NDArray[np.float64]
-    """Unit price of each fixed agent [units/Mbit], shape (fixed,)."""
-    profit: float
-    """Total profit of the leaders [units]."""
-    at_cap: float
-    """Share of the leaders with a sale whose price is ``price_cap``."""
-    is_lower_bound: bool
-    """Whether the profit is only a lower bound: with more than two leaders the search is not exhaustive."""
 
 
 def _alone(market: MarketState, index: int) -> MarketState:
@@ -136,16 +32,35 @@ def _alone(market: MarketState, index: int) -> MarketState:
     return MarketState(*(array[index : index + 1].copy() for array in market))
 
 
-def _prices(params: StackelbergParams, mobile: ArrayLike, fixed: ArrayLike) -> NDArray[np.float64]:
-    """Return the checked prices of both sides [units/Mbit], shape (1, 2, leaders)."""
+def _prices(
+    params: StackelbergParams,
+    mobile: ArrayLike,
+    fixed: ArrayLike,
+    names: tuple[str, str] = ("mobile_prices", "fixed_prices"),
+) -> NDArray[np.float64]:
+    """Return the checked prices of both sides [units/Mbit], shape (1, 2, leaders); ``names`` are for messages."""
     out = np.zeros((1, 2, max(params.mobile, params.fixed)))
-    for side, (name, prices) in enumerate((("mobile_prices", mobile), ("fixed_prices", fixed))):
+    for side, (name, prices) in enumerate(zip(names, (mobile, fixed), strict=True)):
         count = getattr(params, LEADERS[side])
-        values = np.asarray(prices, np.float64)
+        allowed = f"one price or {count}, from 0 to price_cap={params.price_cap:g}"
+        try:
+            values = np.asarray(prices, np.float64)
+        except (TypeError, ValueError) as error:
+            raise ParameterError(name, prices, allowed) from error
         if values.shape not in ((), (count,)) or not np.all((values >= 0.0) & (values <= params.price_cap)):
-            raise ParameterError(name, prices, f"one price or {count}, from 0 to price_cap={params.price_cap:g}")
+            raise ParameterError(name, prices, allowed)
         out[0, side, :count] = values
     return out
+
+
+def _start(params: StackelbergParams, start: Any) -> NDArray[np.float64]:
+    """Return the checked prices of a start, one for all leaders or those of either side, shape (1, 2, leaders)."""
+    if start is None:
+        start = 0.5 * params.price_cap
+    if not isinstance(start, (tuple, list)):
+        start = (start, start) if np.ndim(start) == 0 else tuple(start)
+    require(len(start) == 2, "start", start, "one price, or the prices of the mobile and of the fixed agents")
+    return _prices(params, *start, names=("start[0]", "start[1]"))
 
 
 def _shares(params: StackelbergParams, shares: ArrayLike) -> NDArray[np.float64]:
@@ -270,35 +185,73 @@ def nash_conv(
 
 
 def solve_equilibrium(
-    params: StackelbergParams, market: MarketState, start: float | None = None, index: int = 0
+    params: StackelbergParams,
+    market: MarketState,
+    start: float | tuple[ArrayLike, ArrayLike] | None = None,
+    index: int = 0,
+    trace: bool = False,
 ) -> Equilibrium:
     """Search equilibria by Algorithm 2 from several starts and, if there is none yet, by damped best responses.
 
     Parameters
     ----------
-    start : float, optional
-        Initial unit price of every leader in the first try [units/Mbit]. Default: half of ``price_cap``.
+    start : float or pair of array_like, optional
+        Initial unit price of every leader in the first try [units/Mbit], or a pair: the prices of the mobile agents,
+        shape (mobile,) or one for all, and those of the fixed agents, shape (fixed,) or one for all. The mobile agents
+        move first, in answer to the prices of the fixed agents. Default: half of ``price_cap``.
+    trace : bool, default False
+        Whether the result has the prices, shares and profits of every round of the first try, as in Fig. 4 of the
+        source. The search is the same with and without it.
     params, market, index
         See `answer_to`.
 
     Returns
     -------
     Equilibrium
+
+    Examples
+    --------
+    The calibrated market from two prices far apart; a row is a round, and the first one is the start:
+
+    >>> from ioa_marl.markets.stackelberg import draw_markets, preset
+    >>> paper = preset("paper")
+    >>> found = solve_equilibrium(paper, draw_markets(paper, [0]), start=(1.0, 9.0), trace=True)
+    >>> found.trace.mobile_prices[:, 0].round(2)
+    array([1.  , 6.41, 4.57, 3.23, 2.26, 1.6 , 1.75, 1.77, 1.77])
+    >>> found.trace.fixed_prices[:, 0].round(2)
+    array([9.  , 6.7 , 4.87, 3.52, 2.56, 2.79, 2.81, 2.81, 2.81])
+    >>> found.trace.shares[:, 0].round(2)
+    array([1.  , 0.  , 0.  , 0.  , 0.  , 0.63, 0.58, 0.57, 0.57])
     """
-    first = 0.5 * params.price_cap if start is None else start
-    prices = _prices(params, first, first)
-    chosen, found, solutions = search_batch(params, _alone(market, index), _ONE, prices)
+    prices = _start(params, start)
+    rows = np.zeros((1, params.max_iterations + 1 if trace else 0, *prices.shape[1:]))
+    chosen, found, solutions = search_batch(params, _alone(market, index), _ONE, prices, rows)
     solution = solutions[0]
     mobile, fixed = _split(params, chosen)
+    rounds = int(solution.rounds)
     return Equilibrium(
         converged=bool(solution.converged),
-        rounds=int(solution.rounds),
+        rounds=rounds,
         mobile_prices=mobile,
         fixed_prices=fixed,
         nash_conv=float(solution.nash_conv),
         outcome=answer_to(params, market, mobile, fixed, index),
         tries=int(solution.tries),
         equilibria=tuple(_split(params, found[:, k]) for k in range(int(solution.equilibria))),
+        trace=_traced(params, market, rows[:, : rounds + 1], index) if trace else None,
+    )
+
+
+def _traced(params: StackelbergParams, market: MarketState, rows: NDArray[np.float64], index: int) -> Trace:
+    """Return the trace of prices, float64 (1, rounds + 1, 2, leaders), with the outcome of each round."""
+    prices = [_split(params, rows[:, row]) for row in range(rows.shape[1])]
+    outcomes = [answer_to(params, market, *pair, index) for pair in prices]
+    return Trace(
+        mobile_prices=np.array([mobile for mobile, _ in prices]),
+        fixed_prices=np.array([fixed for _, fixed in prices]),
+        shares=np.array([outcome.shares for outcome in outcomes]),
+        mobile_profits=np.array([outcome.mobile_profits for outcome in outcomes]),
+        fixed_profits=np.array([outcome.fixed_profits for outcome in outcomes]),
     )
 
 
@@ -382,8 +335,16 @@ def search_batch(
     market: MarketState,
     mask: NDArray[np.bool_],
     start: NDArray[np.float64] | None = None,
+    trace: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[Any]]:
     """Search equilibria in the markets ``mask`` of a batch; see `solve_batch`.
+
+    Parameters
+    ----------
+    trace : ndarray of float64, shape (batch, rows, 2, leaders), optional
+        Becomes the prices of the first try [units/Mbit]: the start, and those after each of the first rows − 1 rounds.
+    params, market, mask, start
+        See `solve_batch`.
 
     Returns
     -------
@@ -395,7 +356,7 @@ def search_batch(
         How the search ended.
     """
     prices = np.full(market.price.shape, 0.5 * params.price_cap) if start is None else start
-    trial, solutions = make_trial(prices), Solution.zeros(len(mask))
+    trial, solutions = make_trial(prices, trace), Solution.zeros(len(mask))
     drivers.solve_markets(market, params.record(), mask, trial, params.scan(), np.zeros_like(prices), solutions)
     return trial.best, trial.found, solutions
 

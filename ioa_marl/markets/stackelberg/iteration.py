@@ -52,14 +52,21 @@ class Trial(NamedTuple):
     """Becomes the equilibrium of lowest total profit or, where none is found, the prices of lowest NashConv."""
     found: Array
     """float64 (batch, STARTS, 2, leaders): becomes the equilibria that are found, as many as `Solution` says."""
+    trace: Array
+    """float64 (batch, rows, 2, leaders): becomes the first start, and the prices after each round from it, while there
+    are rows."""
 
 
-def make_trial(price: Array) -> Trial:
-    """Return the arrays of a search from ``price``, float64 (batch, 2, leaders), which is overwritten."""
+def make_trial(price: Array, trace: Array | None = None) -> Trial:
+    """Return the arrays of a search from ``price``, float64 (batch, 2, leaders), which is overwritten.
+
+    ``trace`` is that of `Trial`; without it no rounds are recorded.
+    """
     batch, sides, leaders = price.shape
     return Trial(
         price, np.zeros_like(price), np.zeros_like(price), np.zeros_like(price),
         np.zeros((batch, STARTS, sides, leaders)),
+        np.zeros((batch, 0, sides, leaders)) if trace is None else trace,
     )  # fmt: skip
 
 
@@ -69,6 +76,15 @@ def _copy_prices(b: int, source: Array, target: Array) -> None:
     for side in range(source.shape[1]):
         for leader in range(source.shape[2]):
             target[b, side, leader] = source[b, side, leader]
+
+
+@kernel
+def _record_prices(b: int, row: int, price: Array, trace: Array) -> None:
+    """Write the prices of market ``b`` into a row of the trace, if it has one."""
+    if row < trace.shape[1]:
+        for side in range(price.shape[1]):
+            for leader in range(price.shape[2]):
+                trace[b, row, side, leader] = price[b, side, leader]
 
 
 @kernel
@@ -116,9 +132,11 @@ def _set_start(b: int, start: int, state: MarketState, params: Array, price: Arr
 
 @kernel
 def _alternate(
-    b: int, first: int, most: int, count: int, state: MarketState, params: Array, trial: Trial, scan: Array
+    b: int, start: int, most: int, count: int, state: MarketState, params: Array, trial: Trial, scan: Array
 ) -> tuple[float, int]:
     """Run Algorithm 2: the sides post best responses to each other in turn until they are an equilibrium.
+
+    The mobile side moves first from every second ``start``; the first of these is recorded in ``trial.trace``.
 
     No two leaders of one side compete for a wireless agent, so all leaders of a side move at once. After a round the
     side that moved last has nothing to gain, so the gains of the other one in the next round are the NashConv of the
@@ -131,8 +149,10 @@ def _alternate(
         NashConv of ``trial.lowest`` [units], the prices of lowest NashConv among all rounds.
     rounds : int
     """
-    price, tolerance = trial.price, params[0].price_tolerance
+    price, tolerance, first = trial.price, params[0].price_tolerance, start % 2
     lowest, change, rounds = math.inf, math.inf, 0
+    if start == 0:
+        _record_prices(b, 0, price, trial.trace)
     while True:
         regret, change_of_first = 0.0, 0.0
         _copy_prices(b, price, trial.moved)
@@ -155,6 +175,8 @@ def _alternate(
             change = max(change, abs(own - price[b, 1 - first, leader]))
             price[b, 1 - first, leader] = own
         rounds += 1
+        if start == 0:
+            _record_prices(b, rounds, price, trial.trace)
         if rounds > 1 and _is_known(b, count, price, trial.found, params):
             return lowest, rounds
 
@@ -247,7 +269,7 @@ def find_equilibria(
         if start > 0:
             _set_start(b, start, state, params, trial.price)
         most = p.max_iterations if start == 0 else min(ROUNDS_OF_OTHERS, p.max_iterations)
-        regret, rounds = _alternate(b, start % 2, most, count, state, params, trial, scan)
+        regret, rounds = _alternate(b, start, most, count, state, params, trial, scan)
         if start == 0:
             first_rounds = rounds
         lowest, count = _keep(b, regret, lowest, count, state, params, trial)

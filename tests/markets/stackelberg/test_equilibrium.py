@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.markets.stackelberg import drivers
 from ioa_marl.markets.stackelberg.equilibrium import (
-    NONE_FOUND,
-    PURE,
     answer_to,
     best_response_price,
     joint_maxima,
@@ -22,6 +20,7 @@ from ioa_marl.markets.stackelberg.equilibrium import (
     solve_equilibrium,
 )
 from ioa_marl.markets.stackelberg.params import draw_markets, preset
+from ioa_marl.markets.stackelberg.results import NONE_FOUND, PURE
 
 
 def everyone(market):
@@ -315,3 +314,66 @@ def test_what_cannot_be_asked_is_refused_by_name(call, key):
     with pytest.raises(ParameterError) as caught:
         call(params, draw_markets(params, [0]))
     assert caught.value.name == key
+
+
+@pytest.mark.parametrize("name", ["paper", "city", "kinked"])
+def test_each_round_of_the_trace_is_a_best_response_to_the_prices_before_it(name):
+    params = preset(name)
+    market = draw_markets(params, [3])
+    start = np.linspace(1.0, 4.0, params.mobile), np.linspace(8.0, 3.0, params.fixed)
+    found = solve_equilibrium(params, market, start=start, trace=True)
+    trace = found.trace
+    assert trace.mobile_prices.shape == (found.rounds + 1, params.mobile)
+    assert trace.fixed_prices.shape == (found.rounds + 1, params.fixed)
+    assert trace.mobile_prices[0] == pytest.approx(start[0], abs=0)
+    assert trace.fixed_prices[0] == pytest.approx(start[1], abs=0)
+    for row in range(1, min(found.rounds, 6) + 1):
+        before = trace.mobile_prices[row - 1], trace.fixed_prices[row - 1]
+        between = trace.mobile_prices[row], trace.fixed_prices[row - 1]
+        for side, prices, after in (("mobile", before, trace.mobile_prices), ("fixed", between, trace.fixed_prices)):
+            best = [best_response_price(params, market, side, k, *prices).price for k in range(after.shape[1])]
+            assert after[row] == pytest.approx(best, abs=1e-12)
+
+
+def test_trace_ends_at_the_equilibrium_wherever_it_starts():
+    params = preset("paper")
+    market = draw_markets(params, [0])
+    for start in ((0.0, 0.0), (1.0, 9.0), (9.0, 1.85), (10.0, 10.0)):
+        found = solve_equilibrium(params, market, start=start, trace=True)
+        mobile, fixed, share = (
+            x[:, 0] for x in (found.trace.mobile_prices, found.trace.fixed_prices, found.trace.shares)
+        )
+        assert (mobile[0], fixed[0]) == start
+        assert (mobile[-1], fixed[-1], share[-1]) == pytest.approx((1.771, 2.811, 0.570), abs=1.5e-3)
+        # One wireless agent with 10 Mbit, whose unit costs are 0.5 and 1.85.
+        assert found.trace.mobile_profits[:, 0] == pytest.approx(10 * share * (mobile - 0.5), abs=1e-9)
+        assert found.trace.fixed_profits[:, 0] == pytest.approx(10 * (1 - share) * (fixed - 1.85), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["city", "kinked", "dynamic"])
+def test_search_is_the_same_with_a_trace_and_with_one_price_written_out(name):
+    params = preset(name)
+    market = draw_markets(params, [1])
+    plain = solve_equilibrium(params, market, 0.5)
+    traced = solve_equilibrium(params, market, ([0.5] * params.mobile, 0.5), trace=True)
+    assert plain.trace is None
+    assert (plain.label, plain.rounds, plain.tries, plain.nash_conv) == (
+        traced.label, traced.rounds, traced.tries, traced.nash_conv,
+    )  # fmt: skip
+    for one, other in zip(plain.equilibria, traced.equilibria, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("start", "key"),
+    [
+        ((1.0, 2.0, 3.0), "start"), ([5.0], "start"), (([1.0, 2.0], 5.0), "start[0]"), ((1.0, [2.0] * 4), "start[1]"),
+        ((np.nan, 1.0), "start[0]"), (10.5, "start[0]"), ((1.0, "low"), "start[1]"), ((1.0, -0.1), "start[1]"),
+    ],
+)  # fmt: skip
+def test_a_start_that_is_none_gets_one_line(start, key):
+    params = preset("city")
+    with pytest.raises(ParameterError) as error:
+        solve_equilibrium(params, draw_markets(params, [0]), start=start)
+    assert error.value.name == key
+    assert "\n" not in str(error.value)
