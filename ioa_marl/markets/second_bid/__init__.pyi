@@ -37,3 +37,18 @@ from .references import (
 from .references import (
     pareto_optimum as pareto_optimum,
 )
+from .valuations import (
+    Valuations as Valuations,
+)
+from .valuations import (
+    common_values as common_values,
+)
+from .valuations import (
+    match_values as match_values,
+)
+from .valuations import (
+    pixel_accuracy as pixel_accuracy,
+)
+from .valuations import (
+    valuations as valuations,
+)
