@@ -28,6 +28,12 @@ from .equilibrium import (
 from .equilibrium import (
     solve_equilibrium as solve_equilibrium,
 )
+from .instances import (
+    link_energy as link_energy,
+)
+from .instances import (
+    market_from as market_from,
+)
 from .params import (
     LEADERS as LEADERS,
 )
