@@ -158,6 +158,9 @@ class SecondBidGame(PhasedGame):
 
     The fields of `SecondBidConfig`, which `conf/env/second_bid.yaml` lists with their meaning.
 
+    Latencies and accuracies of one's own become valuations by `ioa_marl.markets.second_bid.valuations`, with the
+    equations of this market; see docs/own_numbers.md.
+
     ## Presets
 
     | Preset | Market |

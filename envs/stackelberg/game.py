@@ -222,6 +222,9 @@ class StackelbergGame(PhasedGame):
 
     The fields of `StackelbergConfig`; `conf/env/stackelberg.yaml` lists them with their meaning.
 
+    A market of one's own workloads, links, speeds and unit costs is made by `ioa_marl.markets.stackelberg.market_from`
+    and solved by `solve_equilibrium`, with every round on request; see docs/own_numbers.md.
+
     ## Presets
 
     | Preset | Market |

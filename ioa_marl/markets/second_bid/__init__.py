@@ -2,7 +2,7 @@
 
 The package uses `ioa_marl.foundations` and `ioa_marl.markets.common`. `auction` holds the parameters and the auction of
 one task over known bids, `state` defines the records and the state of a batch, `kernels` has the equations of one task,
-`drivers` has the loops over a batch and the observations, `valuations` the values of one's own figures, and
+`drivers` has the loops over a batch and the observations, `valuation` the values of one's own figures, and
 `references` the optima and calibrations.
 """
 

@@ -37,18 +37,18 @@ from .references import (
 from .references import (
     pareto_optimum as pareto_optimum,
 )
-from .valuations import (
+from .valuation import (
     Valuations as Valuations,
 )
-from .valuations import (
+from .valuation import (
     common_values as common_values,
 )
-from .valuations import (
+from .valuation import (
     match_values as match_values,
 )
-from .valuations import (
+from .valuation import (
     pixel_accuracy as pixel_accuracy,
 )
-from .valuations import (
+from .valuation import (
     valuations as valuations,
 )

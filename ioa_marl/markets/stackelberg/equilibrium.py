@@ -60,7 +60,8 @@ def _start(params: StackelbergParams, start: Any) -> NDArray[np.float64]:
     if not isinstance(start, (tuple, list)):
         start = (start, start) if np.ndim(start) == 0 else tuple(start)
     require(len(start) == 2, "start", start, "one price, or the prices of the mobile and of the fixed agents")
-    return _prices(params, *start, names=("start[0]", "start[1]"))
+    mobile, fixed = start
+    return _prices(params, mobile, fixed, ("start[0]", "start[1]"))
 
 
 def _shares(params: StackelbergParams, shares: ArrayLike) -> NDArray[np.float64]:

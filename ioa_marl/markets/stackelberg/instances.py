@@ -84,7 +84,7 @@ def link_energy(
     """
     given = {"gain": gain, "upload_time": upload_time, "noise_power": noise_power, "energy_price": energy_price}
     bounds = {"gain": 1e-30, "noise_power": 1e-30}
-    arrays = [_numbers(name, values, bounds.get(name, 0.0), LARGEST, "") for name, values in given.items()]
+    arrays = [_numbers(name, values, bounds.get(name, 0.0), LARGEST) for name, values in given.items()]
     try:
         g, time, noise, price = np.broadcast_arrays(*arrays)
     except ValueError as error:
@@ -95,9 +95,9 @@ def link_energy(
     return np.asarray(price * time * noise / g)
 
 
-def _numbers(name: str, values: ArrayLike, low: float, high: float, of_whom: str) -> NDArray[np.float64]:
-    """Return ``values`` as an array of numbers from ``low`` to ``high``."""
-    allowed = f"{of_whom}finite numbers from {low:g} to {high:g}"
+def _numbers(name: str, values: ArrayLike, low: float, high: float, allowed: str = "") -> NDArray[np.float64]:
+    """Return ``values`` as an array of numbers from ``low`` to ``high``; ``allowed`` is for the message."""
+    allowed = allowed or f"finite numbers from {low:g} to {high:g}"
     try:
         array = np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
@@ -110,12 +110,11 @@ def _figure(params: StackelbergParams, name: str, given: dict[str, ArrayLike]) -
     """Return a figure of all its agents, from what is given or from the parameter of that name."""
     agents, low, high, unit = FIGURES[name]
     count = getattr(params, agents)
-    of_whom = f"one number or {count}, one for each {agents} agent [{unit}]: "
-    parameter = params.mobility_offset if name == "mobility_factor" else getattr(params, name, None)
+    allowed = f"one number or {count}, one for each {agents} agent [{unit}], finite and from {low:g} to {high:g}"
+    parameter = getattr(params, "mobility_offset" if name == "mobility_factor" else name)
     values = given[name] if name in given else np.mean(parameter)
-    array = _numbers(name, values, low, high, of_whom)
-    if array.shape not in ((), (count,)):
-        raise ParameterError(name, f"array of shape {array.shape}", f"{of_whom}shape ({count},)")
+    array = _numbers(name, values, low, high, allowed)
+    require(array.shape in ((), (count,)), name, f"array of shape {array.shape}", allowed)
     return np.array(np.broadcast_to(array, (count,)))
 
 
@@ -124,9 +123,8 @@ def _links(params: StackelbergParams, side: int, values: ArrayLike) -> NDArray[n
     leaders = getattr(params, LEADERS[side])
     name = f"{LEADERS[side]}_of"
     allowed = f"{params.wireless} whole numbers from 0 to {leaders - 1}, the {LEADERS[side]} agent of each wireless one"
-    array = _numbers(name, values, 0.0, leaders - 1.0, f"{allowed}: ")
-    if array.shape != (params.wireless,):
-        raise ParameterError(name, f"array of shape {array.shape}", allowed)
+    array = _numbers(name, values, 0.0, leaders - 1.0, allowed)
+    require(array.shape == (params.wireless,), name, f"array of shape {array.shape}", allowed)
     require(bool(np.all(array == np.round(array))), name, values, allowed)
     return array.astype(np.int32)
 
@@ -220,6 +218,10 @@ def market_from(
     for name in figures:
         require(name in FIGURES, name, figures[name], f"one of the figures mobile_of, fixed_of, {', '.join(FIGURES)}")
     values = {name: _figure(params, name, figures) for name in FIGURES}
+    require(
+        params.latency_case != "aa" or bool(np.all(values["aerial_share"] > 0.0)), "aerial_share",
+        values["aerial_share"], "positive shares while latency_case=aa",
+    )  # fmt: skip
     state = allocate_state(params, 1)
     state.reach[0, MOBILE], state.reach[0, FIXED] = _links(params, MOBILE, mobile_of), _links(params, FIXED, fixed_of)
     _set_figures(params, values, state)

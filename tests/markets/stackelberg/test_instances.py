@@ -162,16 +162,16 @@ def test_energy_of_a_link_falls_with_its_gain():
     [
         ("workload", [10.0] * 11, "array of shape (11,) is not allowed: use one number or 12"),
         ("workload", [10.0] * 11 + [-1.0], "from 1e-09 to 1e+09"),
-        ("workload", [10.0] * 11 + [np.nan], "finite numbers"),
-        ("workload", "a lot", "finite numbers"),
-        ("workload", [[10.0] * 12], "shape (12,)"),
+        ("workload", [10.0] * 11 + [np.nan], "one for each wireless agent [Mbit], finite"),
+        ("workload", "a lot", "one for each wireless agent [Mbit], finite"),
+        ("workload", [[10.0] * 12], "array of shape (1, 12)"),
         (
             "workload",
             [10.0] * 11 + [2e4],
             "for wireless agent 11 is not allowed: use values with spectral efficiencies",
         ),
-        ("workload", [[1.0], [1.0, 2.0]], "finite numbers"),
-        ("mobile_cost", [0.5, np.inf], "[units/Mbit]: finite numbers from 0"),
+        ("workload", [[1.0], [1.0, 2.0]], "one for each wireless agent [Mbit], finite"),
+        ("mobile_cost", [0.5, np.inf], "[units/Mbit], finite and from 0"),
         ("mobile_cost", [0.5] * 3, "one number or 2, one for each mobile agent"),
         ("aerial_share", 1.2, "from 0 to 1"),
         ("fixed_speed", 0.0, "[cycles/s]"),
@@ -195,6 +195,8 @@ def test_a_deadline_that_cannot_be_met_is_refused_with_the_agent():
     slow = {**TABLE, "mobile_speed": 1e4, "fixed_speed": 1e4}
     with pytest.raises(ParameterError, match=r"for wireless agent \d+ is not allowed: use values with 1 \+ ε − t > 0"):
         market_from(PARAMS, **slow)
+    with pytest.raises(ParameterError, match=r"aerial_share=\[0.\] is not allowed: use positive shares"):
+        market_from(preset("paper", latency_case="aa"), mobile_of=[0], fixed_of=[0], aerial_share=0.0)
     with pytest.raises(ParameterError, match="dynamics"):
         market_from(preset("dynamic"), mobile_of=[0] * 12, fixed_of=[0] * 12)
     with pytest.raises(ParameterError, match="gain"):
