@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ioa_marl.foundations.parameters import require
 from ioa_marl.markets.double_dutch.kernels import BUYERS, MAX_CLOCK, SELLERS, open_auction, price_of_trades, run_auction
+from ioa_marl.markets.double_dutch.params import require_ending
 from ioa_marl.markets.double_dutch.state import AuctionState, DoubleDutchRecord, allocate_state
 
 
@@ -67,6 +68,7 @@ def simulate(
     buyer_clock: float | None = None,
     seller_clock: float | None = None,
     psi: float = 0.5,
+    ending: str = "exhausted",
 ) -> AuctionResult:
     """Run one double Dutch auction over known bids.
 
@@ -87,6 +89,10 @@ def simulate(
         of all bids and asks.
     psi : float, default 0.5
         Weight ψ of the buyer clock in the clearing price.
+    ending : {"exhausted", "next_loser"}, default "exhausted"
+        What ends the auction when all bidders of one side have accepted and the other side has as many acceptors:
+        that, or that a further bidder of the other side accepts, which is a loser, or the clocks cross. The price is
+        then the last clock that the next loser refused, so that it lies between the bids of winners and losers.
 
     Returns
     -------
@@ -109,6 +115,9 @@ def simulate(
     (3, 5.0)
     >>> simulate([5], [6], step=1).price
     nan
+    >>> one_seller = {"bids": [10, 8], "asks": [2], "step": 0.5}
+    >>> simulate(**one_seller).price, simulate(**one_seller, ending="next_loser").price
+    (6.0, 8.5)
     """
     bids, asks = _bids(bids, "bids"), _bids(asks, "asks")
     plan = np.atleast_1d(np.asarray(step, dtype=np.float64))
@@ -123,6 +132,7 @@ def simulate(
     require(bool(whole), "step", step, f"multiples of tick={tick:g}, less than {MAX_CLOCK} of them")
     plan_ticks = np.rint(ratios).astype(np.int64)
     require(0.0 <= psi <= 1.0, "psi", psi, "0 to 1")
+    require_ending(ending)
     reports = np.concatenate([bids, asks])
     highest = reports.max() if buyer_clock is None else buyer_clock
     lowest = reports.min() if seller_clock is None else seller_clock
@@ -134,6 +144,7 @@ def simulate(
     start = (math.ceil(highest / tick - 1e-9), math.floor(lowest / tick + 1e-9))
 
     state, params = _market_of_bids(bids, asks, tick, psi, start)
+    params["runs_on"] = ending == "next_loser"
     open_auction(0, state, params)
     moves = run_auction(state, params, plan_ticks, state.order)
     return _result(state, moves, tick)

@@ -93,7 +93,8 @@ def _arrive(
         welfare = (sums[0, pairs] - sums[0, old_pairs]) - (sums[1, pairs] - sums[1, old_pairs])
         total += p.welfare_weight * welfare + p.trade_weight * (pairs - old_pairs)
         total -= p.regret_weight * regret
-        if (wb == n_buyers and ws >= wb) or (ws == n_sellers and wb >= ws):
+        exhausted = (wb == n_buyers and ws >= wb) or (ws == n_sellers and wb >= ws)
+        if exhausted and (not p.runs_on or wb != ws or n_buyers == n_sellers):
             return float(total)
         if (ws < n_sellers) if side == BUYERS else (wb < n_buyers):
             side = 1 - side
@@ -364,7 +365,8 @@ class _Search:
             reward += weights.welfare_weight * float(welfare) + other
             relaxed += weights.welfare_weight * float(relaxed_welfare) + other
             exhausted = [winners[s] == self.size[s] and winners[1 - s] >= winners[s] for s in range(2)]
-            if any(exhausted):
+            runs_on = weights.ending == "next_loser" and winners[0] == winners[1] and self.size[0] != self.size[1]
+            if any(exhausted) and not runs_on:
                 return _Point(True, side, clocks, (winners[0], winners[1]), unmatched, reward, relaxed)
             if winners[1 - side] < self.size[1 - side]:
                 side = 1 - side

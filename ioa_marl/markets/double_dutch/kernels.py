@@ -253,6 +253,27 @@ def is_exhausted(b: int, state: AuctionState) -> bool:
 
 
 @kernel
+def is_over(b: int, state: AuctionState, params: Array) -> bool:
+    """Return whether the acceptances end the auction: one side is exhausted and no loser is waited for.
+
+    With ``p.runs_on`` the auction waits for the acceptance of a loser, unless there are no trades or everybody trades.
+    """
+    p: DoubleDutchRecord = params[0]
+    if not is_exhausted(b, state):
+        return False
+    buyers, sellers = state.winners[b, BUYERS], state.winners[b, SELLERS]
+    everybody_trades = state.size[b, BUYERS] == state.size[b, SELLERS]
+    return bool(not p.runs_on or buyers != sellers or buyers == 0 or everybody_trades)
+
+
+@kernel
+def is_running_on(b: int, state: AuctionState, params: Array) -> bool:
+    """Return whether one side is exhausted and the clock of the active side runs on to the next loser."""
+    p: DoubleDutchRecord = params[0]
+    return bool(p.runs_on and is_exhausted(b, state) and not is_over(b, state, params))
+
+
+@kernel
 def clearing_price(b: int, state: AuctionState, params: Array, previous: int, side: int) -> float:
     """Return r* = ψ C_b + (1 − ψ) C_s [units per lot], in which ``previous`` is the clock of ``side`` [ticks].
 
@@ -280,9 +301,10 @@ def broadcast(b: int, state: AuctionState, params: Array, by_choice: bool, choic
     p: DoubleDutchRecord = params[0]
     side = state.side[b]
     first, n = state.winners[b, side], state.size[b, side]
-    if is_exhausted(b, state):  # A side may have no bidders from the start.
+    if is_over(b, state, params):  # A side may have no bidders from the start.
         price_at_clocks(b, state, params)
         return 0.0, True, False
+    ran_on = is_running_on(b, state, params)
     state.ticks[b] += 1
     state.totals[b].messages += n - first
     if by_choice:
@@ -292,7 +314,7 @@ def broadcast(b: int, state: AuctionState, params: Array, by_choice: bool, choic
     closed = False
     if count > 0:
         reward = book_acceptances(b, state, params, side, count)
-        closed = is_exhausted(b, state)
+        closed = is_over(b, state, params)
         other = 1 - side
         if state.winners[b, other] < state.size[b, other]:
             state.side[b] = other
@@ -301,7 +323,10 @@ def broadcast(b: int, state: AuctionState, params: Array, by_choice: bool, choic
         state.totals[b].exchange_cost += cost
         reward = -cost
         state.deciding[b] = True
-    if closed:
+    if not closed and is_running_on(b, state, params):
+        # Those who wait have refused this clock, now or when the last of their side accepted at it.
+        state.totals[b].price = state.clock[b, state.side[b]] * p.tick
+    elif closed and not ran_on:
         price_at_clocks(b, state, params)
     return reward, closed, count > 0
 
@@ -310,22 +335,34 @@ def broadcast(b: int, state: AuctionState, params: Array, by_choice: bool, choic
 def move_clock(b: int, state: AuctionState, params: Array, step: int) -> bool:
     """Move the clock of the active side by ``step`` ticks, and return whether the clocks have crossed.
 
-    If they have, the clearing price is set from the clocks before the move.
+    If they have, the clearing price is set from the clocks before the move. If the clock runs on to the next loser, it
+    is the last one that the loser refused, which the broadcast has set.
     """
     side = state.side[b]
     previous = state.clock[b, side]
     state.clock[b, side] = previous - step if side == BUYERS else previous + step
     state.deciding[b] = False
     crossed = bool(state.clock[b, BUYERS] < state.clock[b, SELLERS])
-    if crossed:
+    if crossed and not is_running_on(b, state, params):
         state.totals[b].price = clearing_price(b, state, params, previous, side)
     return crossed
 
 
 @kernel
 def price_at_clocks(b: int, state: AuctionState, params: Array) -> None:
-    """Set the clearing price from the current clocks."""
-    state.totals[b].price = clearing_price(b, state, params, state.clock[b, BUYERS], BUYERS)
+    """Set the clearing price from the current clocks.
+
+    With ``p.runs_on`` it is the clock of the side that has a loser, if one side is exhausted: the last clock that the
+    loser refused, or the one at which it accepted if that was before the exhaustion.
+    """
+    p: DoubleDutchRecord = params[0]
+    if is_running_on(b, state, params):
+        return
+    buyers, sellers = state.winners[b, BUYERS], state.winners[b, SELLERS]
+    if p.runs_on and buyers != sellers and is_exhausted(b, state):
+        state.totals[b].price = state.clock[b, BUYERS if buyers > sellers else SELLERS] * p.tick
+    else:
+        state.totals[b].price = clearing_price(b, state, params, state.clock[b, BUYERS], BUYERS)
 
 
 @kernel

@@ -16,10 +16,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ioa_marl.foundations.parameters import ParameterError, check_integer, check_number, make_preset, require
+from ioa_marl.foundations.parameters import (
+    ParameterError,
+    added_setting,
+    check_integer,
+    check_number,
+    make_preset,
+    require,
+)
 from ioa_marl.markets.double_dutch.kernels import MAX_CLOCK
 from ioa_marl.markets.double_dutch.state import DoubleDutchRecord
 
+ENDINGS = ("exhausted", "next_loser")
+"""Rules by which an auction ends when all bidders of one side have accepted."""
 LARGEST = 1e9
 """Largest accepted amount of money [units] and largest accepted weight of a reward."""
 
@@ -60,6 +69,8 @@ class DoubleDutchParams:
     """Steps from which the auctioneer chooses [units per lot], increasing multiples of ``tick``."""
     max_ticks: int = 400
     """Closing time T: the number of broadcasts after which the auction ends."""
+    ending: str = added_setting("exhausted")
+    """End of the auction once a side is used up: at once (``exhausted``) or when a loser accepts (``next_loser``)."""
     psi: float = 0.5
     """Pricing coefficient ψ in [0, 1]: weight of the buyer clock in the clearing price."""
     scripted_step: float = 2.0
@@ -124,6 +135,7 @@ class DoubleDutchParams:
             self.welfare_paid in ("per_trade", "at_end"),
             "welfare_paid", self.welfare_paid, "per_trade or at_end",
         )  # fmt: skip
+        require_ending(self.ending)
         self._check_clocks()
         lowest, _ = self.bid_bounds()
         overhead = self._compute_cost() + self._delay_cost()
@@ -252,6 +264,7 @@ class DoubleDutchParams:
             buyer_start=round(self.buyer_clock / self.tick),
             seller_start=round(self.seller_clock / self.tick),
             max_ticks=self.max_ticks,
+            runs_on=self.ending == "next_loser",
             pay_per_trade=self.welfare_paid == "per_trade",
             scripted_step=round(self.scripted_step / self.tick),
             max_cycles=np.iinfo(np.int64).max if max_cycles is None else max_cycles,
@@ -264,6 +277,11 @@ class DoubleDutchParams:
     def step_ticks(self) -> NDArray[np.int64]:
         """Return the steps of the auctioneer [ticks], int64 (steps,)."""
         return np.array([round(step / self.tick) for step in self.steps], dtype=np.int64)
+
+
+def require_ending(ending: str) -> None:
+    """Refuse a rule for the end of the auction that is unknown."""
+    require(ending in ENDINGS, "ending", ending, " or ".join(ENDINGS))
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -70,6 +70,8 @@ class DoubleDutchRecord(Record):
     """Start of the seller clock [ticks]."""
     max_ticks: int
     """Closing time T: the number of broadcasts after which the auction ends."""
+    runs_on: bool
+    """Whether the clock of the other side runs on to the next loser when one side is exhausted."""
     pay_per_trade: bool
     """Whether welfare enters the reward as pairs complete, and not as one sum at the end."""
     scripted_step: int

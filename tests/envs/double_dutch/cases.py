@@ -11,6 +11,7 @@ PROMISES = [
     *((roles, {"preset": p, "num_envs": 2, "episodes": 1}) for p in LARGE for roles in (("auctioneer",), EVERYBODY)),
     (None, {"observation": "extended"}),
     (EVERYBODY, {"observation": "extended"}),
+    *((roles, {"preset": "thin", "ending": "next_loser"}) for roles in CHOICES),
     (None, {"max_cycles": 4}),
     (EVERYBODY, {"max_cycles": 1}),
     (EVERYBODY, {"observation": "extended", "max_cycles": 7, "welfare_paid": "at_end"}),

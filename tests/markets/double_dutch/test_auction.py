@@ -272,3 +272,95 @@ def test_auction_without_a_trade_has_no_price_as_in_mcafee(bids, asks, step):
 def test_price_is_a_number_exactly_where_somebody_trades(bids, asks, plan, psi):
     result = simulate(bids, asks, plan, tick=TICK, psi=psi)
     assert np.isnan(result.price) == (result.trades == 0)
+
+
+def clearing_interval(bids, asks, trades):
+    """Return the prices at which the most eager ``trades`` bidders of each side want to trade and nobody else does."""
+    bids = [*np.sort(bids)[::-1], -np.inf]
+    asks = [*np.sort(asks), np.inf]
+    return max(asks[trades - 1], bids[trades]), min(bids[trades - 1], asks[trades])
+
+
+@pytest.mark.parametrize(
+    ("bids", "asks", "price", "accepted", "ticks"),
+    [
+        # One seller: it accepts 2, and the buyers' clock runs on. 8 is the next loser, who refused 8.5 before.
+        ([10, 8], [2], 8.5, (2, 1), 2 + 5),
+        # The next loser would pay less than the seller asks: the clock stops where it would cross the ask.
+        ([10, 1], [2], 2.0, (1, 1), 1 + 3 + 17),
+        # One buyer: the sellers' clock runs on from 2 to the next loser at 5, who refused 4.5.
+        ([10], [2, 5], 4.5, (1, 2), 2 + 7),
+        # Everybody trades: there is no loser, and both clocks make the price.
+        ([10, 8], [2, 4], 6.0, (2, 2), None),
+        # Two buyers accept at once, and the one with the higher index is the loser.
+        ([10, 10], [2], 10.0, (2, 1), 2),
+        # Nobody trades.
+        ([2], [5, 6], np.nan, (1, 0), None),
+    ],
+)
+def test_remaining_clock_runs_on_to_the_next_loser(bids, asks, price, accepted, ticks):
+    result = simulate(bids, asks, step=0.5, ending="next_loser")
+    assert result.price == pytest.approx(price, nan_ok=True)
+    assert result.accepted == accepted
+    assert ticks in (None, result.ticks)
+
+
+@many
+@given(on_ticks, on_ticks, share)
+def test_with_the_next_loser_the_price_lies_in_the_clearing_interval(bids, asks, psi):
+    result = simulate(bids, asks, TICK, psi=psi, ending="next_loser")
+    if result.trades:
+        low, high = clearing_interval(bids, asks, result.trades)
+        assert low - 1e-9 <= result.price <= high + 1e-9
+
+
+@many
+@given(side, plans, share, st.booleans())
+def test_with_one_trader_on_a_side_no_step_is_too_coarse_for_a_price_in_the_clearing_interval(
+    values, plan, psi, buying
+):
+    # A coarse step may jump over the loser, but the price is the clock before that.
+    bids, asks = (values, [0.0]) if buying else ([60.0], values)
+    result = simulate(bids, asks, plan, tick=TICK, psi=psi, ending="next_loser", buyer_clock=60.0, seller_clock=0.0)
+    if result.trades:
+        clock = result.buyer_clocks[0] if buying else result.seller_clocks[0]
+        accepting = [value >= clock - 1e-8 if buying else value <= clock + 1e-8 for value in values]
+        if sum(accepting) == 1:  # Of two who accept at once, the one with the lower index trades.
+            low, high = clearing_interval(bids, asks, 1)
+            assert low - 1e-8 <= result.price <= high + 1e-8
+
+
+@many
+@given(side, side, plans, share)
+def test_the_other_ending_changes_no_trade_but_prices_and_messages(bids, asks, plan, psi):
+    one, other = (simulate(bids, asks, plan, tick=TICK, psi=psi, ending=e) for e in ("exhausted", "next_loser"))
+    assert one.buyers.tolist() == other.buyers.tolist()
+    assert one.sellers.tolist() == other.sellers.tolist()
+    assert one.messages <= other.messages
+    assert one.regret <= other.regret + 1e-9
+    values = np.array(bids)[other.buyers], np.array(asks)[other.sellers]
+    assert np.all(values[0] >= other.price - 1e-8)
+    assert np.all(values[1] <= other.price + 1e-8)
+    if len(bids) == len(asks):
+        assert one.price == pytest.approx(other.price, nan_ok=True) or one.accepted[0] != one.accepted[1]
+    else:
+        assert other.accepted >= one.accepted
+
+
+def test_in_thin_markets_most_prices_lie_outside_the_clearing_interval_unless_the_clock_runs_on():
+    rng = np.random.default_rng(16)
+    outside = {"exhausted": 0, "next_loser": 0}
+    for _ in range(300):
+        bids, asks = np.round(rng.uniform(15, 60, 5), 3), np.round(rng.uniform(15, 40, 1), 3)
+        for ending in outside:
+            result = simulate(bids, asks, 0.05, ending=ending, buyer_clock=80, seller_clock=0)
+            if result.trades:
+                low, high = clearing_interval(bids, asks, 1)
+                outside[ending] += not low - 0.05 <= result.price <= high + 0.05
+    assert outside["next_loser"] == 0
+    assert outside["exhausted"] > 150
+
+
+def test_unknown_ending_is_named():
+    with pytest.raises(ParameterError, match="ending=crossed is not allowed: use exhausted or next_loser"):
+        simulate([5], [1], 1, ending="crossed")

@@ -65,6 +65,7 @@ def replayed(params, values, costs):
     return plan, state.totals[0].return_
 
 
+endings = st.sampled_from(["exhausted", "next_loser"])
 # Few different valuations put several acceptances into one tick; some lie beyond the clocks.
 valuations = st.lists(st.one_of(st.integers(0, 7).map(float), st.floats(0, 7.5)), min_size=1, max_size=4)
 weights = st.fixed_dictionaries(
@@ -77,10 +78,10 @@ weights = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(valuations, valuations, weights, st.integers(2, 6), st.sampled_from(["per_trade", "at_end"]))
-def test_plan_is_the_best_of_all_action_sequences(values, costs, weights, clock, paid):
-    params = tiny(clock, welfare_paid=paid, **weights)
+@settings(max_examples=80, deadline=None)
+@given(valuations, valuations, weights, st.integers(2, 6), st.sampled_from(["per_trade", "at_end"]), endings)
+def test_plan_is_the_best_of_all_action_sequences(values, costs, weights, clock, paid, ending):
+    params = tiny(clock, welfare_paid=paid, ending=ending, **weights)
     plan, played = replayed(params, values, costs)
     best = best_of_all_sequences(params, values, costs)
     assert plan.exact
@@ -89,14 +90,14 @@ def test_plan_is_the_best_of_all_action_sequences(values, costs, weights, clock,
     assert played == pytest.approx(best, abs=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.floats(3, 6.9), min_size=3, max_size=4), st.lists(st.floats(0.1, 3), min_size=1, max_size=3),
-    st.sampled_from([(3.0,), (2.0, 3.0), (2.0, 4.0)]),
+    st.sampled_from([(3.0,), (2.0, 3.0), (2.0, 4.0)]), endings,
 )  # fmt: skip
-def test_plan_is_best_where_groups_accept_at_once_and_sides_are_unequal(values, costs, steps):
+def test_plan_is_best_where_groups_accept_at_once_and_sides_are_unequal(values, costs, steps, ending):
     # Coarse steps take several buyers at once; who of them trades is a matter of their indices.
-    params = tiny(6, steps)
+    params = tiny(6, steps, ending=ending)
     plan, played = replayed(params, values, costs)
     best = best_of_all_sequences(params, values, costs)
     assert (plan.exact, plan.value, played) == (True, pytest.approx(best, abs=1e-9), pytest.approx(best, abs=1e-9))
@@ -109,6 +110,18 @@ def test_plan_knows_that_the_lower_index_trades_within_a_tick():
     plan, played = replayed(params, [3.0, 5.0], [0.0])
     assert plan.value == played == pytest.approx(5.0 - 2 * 0.01)
     assert best_of_all_sequences(params, [3.0, 5.0], [0.0]) == pytest.approx(plan.value)
+
+
+def test_plan_reckons_with_the_messages_and_the_regret_after_a_side_is_used_up():
+    # The seller at 0 and the buyer at 6 accept at once. The clock then runs on to the loser: with steps of one tick the
+    # buyer at 2 hears 6, 5, 4 and 3 in vain. Steps of 1 and 3 save two of these messages and hit its value; steps of 3
+    # save as many, but have a regret of 2.
+    params = tiny(6, (1.0,), ending="next_loser", message_weight=0.5)
+    plan, played = replayed(params, [6.0, 2.0], [0.0])
+    assert plan.value == played == pytest.approx(6.0 - 4 * 0.5)
+    params = tiny(6, (1.0, 3.0), ending="next_loser", message_weight=0.5, regret_weight=0.1)
+    plan, played = replayed(params, [6.0, 2.0], [0.0])
+    assert plan.value == played == pytest.approx(6.0 - 2 * 0.5)
 
 
 def test_nobody_to_trade_with_is_worth_nothing():
@@ -150,6 +163,7 @@ def random_policies(game, rng):
         {},
         {"buyers": 8, "min_buyers": 1, "sellers": 6, "min_sellers": 1},
         {"welfare_paid": "at_end", "trade_weight": 2.0, "message_weight": 0.2},
+        {"ending": "next_loser", "buyers": 8, "min_buyers": 1, "sellers": 3, "min_sellers": 1},
     ],
     ids=str,
 )
@@ -173,10 +187,17 @@ def first_returns(game, policy):
     return returns
 
 
-@pytest.mark.parametrize("name", ["paper", "calm", "mixed", "thin"])
-def test_oracle_attains_the_reference(name):
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [
+        *((name, "exhausted") for name in ("paper", "calm", "mixed", "thin")),
+        ("mixed", "next_loser"),
+        ("thin", "next_loser"),
+    ],
+)
+def test_oracle_attains_the_reference(name, ending):
     markets = 25
-    config = DoubleDutchGame.make_config(name)
+    config = DoubleDutchGame.make_config(name, ending=ending)
     game = DoubleDutchGame(config, markets)
     game.reset(np.full(markets, 5, np.uint64))
     bound = clairvoyant_bounds(game.market, config)

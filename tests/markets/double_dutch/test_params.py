@@ -60,6 +60,7 @@ def make(**changes):
         ("steps", {"steps": (0.3,)}),
         ("scripted_step", {"scripted_step": 0.0}),
         ("max_ticks", {"max_ticks": 340}),
+        ("ending", {"ending": "crossed"}),
         ("psi", {"psi": 1.01}),
         ("psi", {"psi": NAN}),
         ("regret_weight", {"regret_weight": -0.1}),

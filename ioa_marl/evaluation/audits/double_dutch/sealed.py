@@ -56,6 +56,7 @@ def double_dutch_mechanism(
     *,
     buyer_clock: float | None = None,
     seller_clock: float | None = None,
+    ending: str = "exhausted",
 ) -> Mechanism:
     """Return the double Dutch auction with a given step as a mechanism.
 
@@ -70,6 +71,8 @@ def double_dutch_mechanism(
     buyer_clock, seller_clock : float, optional
         Initial positions of the clocks; default: the highest and the lowest report. With the default, those reports
         move the clocks: set both if the step is coarser than the tick.
+    ending : {"exhausted", "next_loser"}, default "exhausted"
+        What ends the auction when a side is used up; see `ioa_marl.markets.double_dutch.simulate`.
 
     Returns
     -------
@@ -77,7 +80,9 @@ def double_dutch_mechanism(
     """
 
     def run(bids: NDArray[np.float64], asks: NDArray[np.float64]) -> DoubleAuctionOutcome:
-        result = simulate(bids, asks, step, tick=tick, buyer_clock=buyer_clock, seller_clock=seller_clock, psi=psi)
+        result = simulate(
+            bids, asks, step, tick=tick, buyer_clock=buyer_clock, seller_clock=seller_clock, psi=psi, ending=ending
+        )
         return DoubleAuctionOutcome(result.buyers, result.sellers, result.price, result.price)
 
     return run

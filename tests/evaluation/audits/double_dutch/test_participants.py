@@ -49,6 +49,8 @@ def brute_force(subject: Subject, markets: int) -> np.ndarray:
     [
         {},
         {"psi": 0.0},
+        {"ending": "next_loser"},
+        {"ending": "next_loser", "policy": "scripted_step"},
         {"psi": 1.0, "welfare_paid": "at_end"},
         {"observation": "extended"},
         {"steps": [5.0, 8.0, 12.0, 40.0], "scripted_step": 40.0, "tick": 1.0, "policy": "scripted_step"},
