@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -24,6 +25,17 @@ class ScriptedConfig:
 def given_settings(config: ScriptedConfig) -> dict[str, Any]:
     """Return the settings of the policy that are not null."""
     return {key: value for key, value in config.settings.items() if value is not None}
+
+
+LATER_SETTINGS = {"myopic_msb": ("u0",), "ratio_rule": ("u0",)}
+"""Settings by policy that were added after rows of the policy existed; null leaves their results as they were."""
+
+
+def without_later_settings(choice: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the description of a `ScriptedConfig` without later settings that are null, so that rows keep digests."""
+    later = LATER_SETTINGS.get(choice["policy"], ())
+    settings = {key: value for key, value in choice["settings"].items() if value is not None or key not in later}
+    return {**choice, "settings": settings}
 
 
 class ScriptedAgent(Agent):

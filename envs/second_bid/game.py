@@ -92,8 +92,10 @@ class SecondBidGame(PhasedGame):
 
     The best constants are chosen on calibration markets. The best threshold is ζ E[v₀], except in `pareto`, where the
     bids are informative about v₀, and with `rivals="providers"`; there the threshold is calibrated too. Policies may
-    use bids that `information` hides from learners. `multiplied` stations bid a fixed multiple `factor` of their
-    valuation.
+    use bids that `information` hides from learners. In the paper's factor max(1, u₀/b₍₂₎), u₀ has two readings: the
+    setting `u0` of `ratio_rule`, which takes means, and of `myopic_msb`, which takes the task itself, is `highest_bid`
+    (u₀ = b₍₁₎, the default of `myopic_msb`) or `uav` (u₀ = ζ v₀, the default of `ratio_rule`). `multiplied` stations
+    bid a fixed multiple `factor` of their valuation.
 
     ## Observation space
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ioa_marl.envs.policies import policy
 from ioa_marl.foundations.parameters import integer_if_whole, is_number, is_whole, require
 from ioa_marl.markets.second_bid.drivers import MULTIPLIERS, best_actions
-from ioa_marl.markets.second_bid.references import calibration
+from ioa_marl.markets.second_bid.references import calibration, highest_bid_ratio
 
 if TYPE_CHECKING:
     from ioa_marl.envs.core import PolicyFactory
@@ -39,23 +39,41 @@ class SecondPrice(ConstantRho):
         super().__init__(game, 0)
 
 
-class RatioRule(ConstantRho):
-    """Choose the ρ nearest to max(1, ζ E[v₀]/E[b₍₂₎]), which is the optimum of a market with Pareto match values."""
+U0 = ("highest_bid", "uav")
+"""Readings of u₀ in the paper's factor max(1, u₀/b₍₂₎)."""
 
-    def __init__(self, game: SecondBidGame) -> None:
-        distance = np.abs(np.log(game.config.rhos() / calibration(game.config).ratio))
-        super().__init__(game, int(np.argmin(distance)))
+
+class RatioRule(ConstantRho):
+    """Choose the ρ nearest to max(1, E[u₀]/E[b₍₂₎]), in which ``u0`` says what u₀ is.
+
+    ``uav`` (default) is the UAV's valuation with its bargaining power, ζ v₀; this is the optimum of a market with
+    Pareto match values. ``highest_bid`` is b₍₁₎, the highest bid of a station. The means are those of calibration
+    markets.
+    """
+
+    def __init__(self, game: SecondBidGame, u0: str = "uav") -> None:
+        _check_u0(u0)
+        ratio = calibration(game.config).ratio if u0 == "uav" else highest_bid_ratio(game.config)
+        super().__init__(game, int(np.argmin(np.abs(np.log(game.config.rhos() / ratio)))))
 
 
 class MyopicMSB:
-    """Choose max(1, b₍₁₎/b₍₂₎) of the current bids, rounded up, so that the UAV gets the task if the grid allows it."""
+    """Choose max(1, u₀/b₍₂₎) of the current task, rounded up, in which ``u0`` says what u₀ is.
 
-    def __init__(self, game: SecondBidGame) -> None:
-        self._game, self._rhos = game, game.config.rhos()
+    ``highest_bid`` (default) is b₍₁₎, the highest bid of a station; the UAV then gets every task that the grid allows.
+    ``uav`` is the UAV's valuation with its bargaining power, ζ v₀, which the auctioneer of the market does not know
+    before the task unless ``uav_bid_visible``. The UAV then gets every task for which ζ v₀ is at least b₍₁₎.
+    """
+
+    def __init__(self, game: SecondBidGame, u0: str = "highest_bid") -> None:
+        _check_u0(u0)
+        self._game, self._rhos, self._u0 = game, game.config.rhos(), u0
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, 1) indices of ρ."""
         first, rival = _two_best(self._game)
+        if self._u0 == "uav":
+            first = self._game.config.uav_weight * self._game.market.value[:, 0]
         uav_wins = self._rhos * rival[:, None] >= first[:, None]
         return np.where(uav_wins.any(axis=1), uav_wins.argmax(axis=1), len(self._rhos) - 1)[:, None]
 
@@ -116,6 +134,11 @@ def _two_best(game: SecondBidGame) -> tuple[NDArray[np.float64], NDArray[np.floa
     """Return a station's highest bid and the highest bid of its rivals for this task [units], shape (batch,) each."""
     first, second = np.take_along_axis(game.market.bid, game.market.rank[:, :2], axis=1).T
     return first, np.maximum(second, game.market.value[:, 0]) if game.config.rivals == "providers" else second
+
+
+def _check_u0(u0: str) -> None:
+    """Refuse a reading of u₀ that is unknown."""
+    require(u0 in U0, "u0", u0, " or ".join(U0))
 
 
 class Multiplied:

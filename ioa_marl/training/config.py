@@ -13,7 +13,7 @@ from typing import Any
 
 from ioa_marl import registry
 from ioa_marl.agents.base import Agent, check_playable
-from ioa_marl.agents.baselines.scripted import ScriptedConfig, given_settings
+from ioa_marl.agents.baselines.scripted import ScriptedConfig, given_settings, without_later_settings
 from ioa_marl.agents.saved.description import Description, whole
 from ioa_marl.envs.core import Game, Role
 from ioa_marl.envs.requirements import check_requirements
@@ -172,6 +172,8 @@ class RunSpec:
             if agent_class is not None:
                 choice = without_unchanged(agent_class.config_class, choice)
                 choice = {key: value for key, value in choice.items() if key not in agent_class.incidental}
+                if issubclass(agent_class.config_class, ScriptedConfig):
+                    choice = without_later_settings(choice)
             agents[roles] = choice
         env = without_unchanged(self.game_class.config_class, described["env"])
         # It was a setting of protocol 3; rows of that time keep their digest.

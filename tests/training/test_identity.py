@@ -14,6 +14,7 @@ import torch
 
 from ioa_marl import registry
 from ioa_marl.agents.baselines.greedy import GreedyAgent
+from ioa_marl.agents.baselines.scripted import without_later_settings
 from ioa_marl.evaluation import protocol
 from ioa_marl.foundations import checkpoint, imports
 from ioa_marl.foundations.errors import UserError
@@ -219,6 +220,20 @@ def test_rows_from_before_a_market_had_a_setting_are_on_the_same_board(monkeypat
     train(described(tmp_path, "two_phase", 1))
     (board,) = arrange(read_store(tmp_path)).boards
     assert len(board.rows) == 2
+
+
+@pytest.mark.parametrize("policy", ["myopic_msb", "ratio_rule"])
+def test_a_later_setting_of_a_policy_keeps_its_runs_unless_it_is_given(policy, tmp_path):
+    market = {"env": {"name": "second_bid", "preset": "paper"}}
+    agent = {"name": policy, "policy": policy}
+    before, null, uav, bid = (
+        described(tmp_path, {**agent, "settings": settings}, **market).digest
+        for settings in ({}, {"u0": None}, {"u0": "uav"}, {"u0": "highest_bid"})
+    )
+    assert before == null
+    assert len({null, uav, bid}) == 3
+    threshold = {"policy": "threshold", "settings": {"threshold": None}}
+    assert without_later_settings(threshold) == threshold, "it had the setting from the beginning"
 
 
 def test_what_has_really_changed_is_said_to_be_of_an_older_version(tmp_path, monkeypatch, capsys):

@@ -35,6 +35,9 @@ from .references import (
     full_information as full_information,
 )
 from .references import (
+    highest_bid_ratio as highest_bid_ratio,
+)
+from .references import (
     pareto_optimum as pareto_optimum,
 )
 from .valuation import (

@@ -194,12 +194,36 @@ def _calibration_tasks(params: SecondBidParams, total: int) -> Tasks:
     return draw_tasks(params, np.full(markets, CALIBRATION_SEED, np.uint64), np.arange(markets), tasks=per_market)
 
 
+def highest_bid_ratio(params: SecondBidParams) -> float:
+    """Return max(1, E[b₍₁₎]/E[b₍₂₎]) under truthful bids, over calibration tasks.
+
+    It is the factor of the modified second bid if u₀ is read as the highest bid of a station. Where the UAV is among
+    the second bids (``rivals="providers"``), it can be 1. The result is cached.
+    """
+    names = [field.name for field in dataclasses.fields(SecondBidParams)]
+    return _highest_bid_ratio(SecondBidParams(**{name: getattr(params, name) for name in names}))
+
+
+@lru_cache(maxsize=64)
+def _highest_bid_ratio(params: SecondBidParams) -> float:
+    """Return the ratio of the mean bids; see `highest_bid_ratio`."""
+    tasks = _calibration_tasks(params, _task_count(params))
+    return max(1.0, float(tasks.first.mean()) / float(tasks.rival(params.rivals).mean()))
+
+
+def _task_count(params: SecondBidParams) -> int:
+    """Return how many tasks a calibration uses.
+
+    Most of the time goes into the draws of periods. ``pareto`` has none, and a draw of a provider counts as ten.
+    """
+    draws = (params.stations + 1) * (params.periods if params.valuations == "physical" else 10)
+    return min(max(FEWEST_TASKS, 1_200_000 // draws), 40_000)
+
+
 @lru_cache(maxsize=64)
 def _calibration(params: SecondBidParams) -> Calibration:
     """Return the calibration of an auction; see `calibration`."""
-    # Most of the time goes into the draws of periods. ``pareto`` has none, and a draw of a provider counts as ten.
-    draws = (params.stations + 1) * (params.periods if params.valuations == "physical" else 10)
-    tasks = _calibration_tasks(params, min(max(FEWEST_TASKS, 1_200_000 // draws), 40_000))
+    tasks = _calibration_tasks(params, _task_count(params))
     uav = tasks.uav
     if uav.size < ENOUGH_TASKS:
         # The mean of one provider needs more tasks than the other estimates, which are over many providers. Fewer

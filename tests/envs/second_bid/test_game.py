@@ -11,7 +11,7 @@ from ioa_marl.foundations.records import plain_view
 from ioa_marl.foundations.seeds import EVALUATION_SEED
 from ioa_marl.markets.second_bid.auction import UAV, allocate
 from ioa_marl.markets.second_bid.drivers import MULTIPLIERS, TRUTH
-from ioa_marl.markets.second_bid.references import calibration
+from ioa_marl.markets.second_bid.references import calibration, highest_bid_ratio
 
 EVERYBODY = ("auctioneer", "station")
 
@@ -290,12 +290,63 @@ def test_the_ratio_rule_is_the_factor_of_the_grid_that_is_nearest_to_the_ratio()
     assert abs(np.log10(ratio) - level / 10) <= 0.05
 
 
+def test_with_the_uav_as_u0_the_myopic_rule_gives_it_the_tasks_that_it_values_most():
+    game = started(num_envs=50, uav_weight=1.2)
+    myopic = game.scripted("myopic_msb", "auctioneer", u0="uav")
+    rhos, given = game.config.rhos(), []
+    for _ in range(game.config.tasks):
+        ranked = np.sort(game.market.bid, axis=1)
+        first, second, uav = ranked[:, -1], ranked[:, -2], 1.2 * game.market.value[:, 0]
+        chosen = rhos[myopic()[:, 0]]
+        in_reach = uav <= rhos[-1] * second
+        # The smallest factor of the grid from max(1, ζ v₀/b₍₂₎) on; where none is left, the largest.
+        assert np.all(chosen[in_reach] * second[in_reach] >= uav[in_reach])
+        assert np.all((chosen[in_reach] == 1.0) | (chosen[in_reach] * second[in_reach] < uav[in_reach] * rhos[1]))
+        assert np.all(chosen[~in_reach] == rhos[-1])
+        game.step({"auctioneer": myopic()})
+        won = game.market.winners[:, int(game.market.task[0]) - 1] == UAV
+        assert won[in_reach & (uav >= first)].all()
+        given.append(won)
+    assert 0.1 < np.mean(given) < 0.9
+
+
+@pytest.mark.parametrize("preset", ["paper", "nine", "pareto", "visible"])
+def test_with_the_highest_bid_as_u0_the_ratio_rule_is_nearest_to_the_ratio_of_the_mean_bids(preset):
+    game = started(preset, num_envs=200)
+    (level,) = set(game.scripted("ratio_rule", "auctioneer", u0="highest_bid")().ravel().tolist())
+    bids = []
+    for _ in range(game.config.tasks):
+        ranked = np.sort(game.market.bid, axis=1)
+        second = ranked[:, -2]
+        if game.config.rivals == "providers":
+            second = np.maximum(second, game.market.value[:, 0])
+        bids.append([ranked[:, -1], second])
+        game.step({"auctioneer": np.zeros((200, 1), int)})
+    first, second = np.mean(bids, axis=(0, 2))
+    ratio = max(1.0, first / second)
+    assert highest_bid_ratio(game.config) == pytest.approx(ratio, rel=0.04)
+    assert abs(np.log10(ratio) - level / 10) <= 0.05 + 0.02
+
+
+def test_each_policy_reads_u0_as_before_unless_it_is_told_otherwise():
+    for preset in ("paper", "pareto"):
+        game = started(preset, num_envs=20)
+        for policy, reading in (("ratio_rule", "uav"), ("myopic_msb", "highest_bid")):
+            plain, read = (game.scripted(policy, "auctioneer", **chosen)() for chosen in ({}, {"u0": reading}))
+            np.testing.assert_array_equal(plain, read)
+
+
 def test_settings_of_policies_are_checked():
     game = started()
     assert (game.scripted("constant_rho", "auctioneer", level=7)() == 7).all()
     assert (game.scripted("threshold", "auctioneer", threshold=0.0)() == 0).all()
     assert (game.scripted("multiplied", "station", factor=0.5)() == 0).all()
-    for policy, chosen in (("constant_rho", {"level": 10}), ("threshold", {"threshold": -1.0})):
+    for policy, chosen in (
+        ("constant_rho", {"level": 10}),
+        ("threshold", {"threshold": -1.0}),
+        ("ratio_rule", {"u0": "mean"}),
+        ("myopic_msb", {"u0": "mean"}),
+    ):
         with pytest.raises(ParameterError, match=next(iter(chosen))):
             game.scripted(policy, "auctioneer", **chosen)
     with pytest.raises(ParameterError, match=r"factor=0\.55"):
