@@ -278,3 +278,30 @@ def test_observations_show_the_clocks_the_winners_and_what_the_clocks_have_found
     assert observations["buyer"][0, 1] == pytest.approx([*expected, 50 / 80, 0.0], abs=1e-7)
     assert observations["seller"][0].T[-2:].tolist() == pytest.approx(np.array([[0.25, 0.125], [0.0, 1.0]]))
     assert step.active["buyer"][0].tolist() == [False, True]
+
+
+@pytest.mark.parametrize("controlled", [("auctioneer",), ("auctioneer", "buyer", "seller")])
+def test_an_episode_that_runs_on_to_the_next_loser_is_the_auction_over_the_same_bids(controlled):
+    game = DoubleDutchGame(DoubleDutchGame.make_config("thin", ending="next_loser"), 40, controlled)
+    game.reset(np.full(40, 7, np.uint64))
+    market, config, index = game.market, game.config, 3
+    bids = [
+        [market.valuation[b, side, np.sort(market.order[b, side, : market.size[b, side]])] for side in range(2)]
+        for b in range(40)
+    ]
+    actions = {"auctioneer": np.full((40, 1), index)}
+    ended, figures = np.zeros(40, bool), np.zeros((40, 4))
+    names = ("price", "trades", "messages", "regret")
+    while not ended.all():
+        for side, role in enumerate(("buyer", "seller")):
+            clocks, limits = market.clock[:, side, None], market.threshold[:, side, : getattr(config, f"{role}s")]
+            actions[role] = (clocks <= limits if side == 0 else clocks >= limits).astype(int)
+        step = game.step({role: actions[role] for role in controlled})
+        new = (step.terminated | step.truncated) & ~ended
+        figures[new] = np.stack([step.metrics[name] for name in names], axis=1)[new]
+        ended |= new
+    clocks = {"tick": config.tick, "buyer_clock": config.buyer_clock, "seller_clock": config.seller_clock}
+    for (values, costs), figure in zip(bids, figures, strict=True):
+        if len(costs):
+            result = simulate(values, costs, config.steps[index], ending="next_loser", **clocks)
+            np.testing.assert_allclose([getattr(result, name) for name in names], figure, atol=1e-9)

@@ -36,6 +36,7 @@ def of_agent(agent_class, config=None, **changes):
 SUBJECTS = {
     "two_phase": scripted("two_phase"),
     "thin": scripted("step_table", "thin"),
+    "next_loser": scripted("two_phase", "thin", ending="next_loser"),
     "mixed": scripted("two_phase", "mixed"),
     "sac": of_agent(SACAgent),
     "mappo": of_agent(MAPPOAgent),
