@@ -93,7 +93,7 @@ def train(learner: str, control: str, budget: int, seeds: int, folder: Path) -> 
         remaining = worth[:, :-1].sum(axis=1) / worth.sum(axis=1)
         agent.observe = lambda transition: observe(including_the_absent(transition, remaining))  # type: ignore[method-assign]
     for _ in range(budget // MARKETS):
-        trainer._step()
+        trainer.step()
     return agent
 
 

@@ -186,7 +186,7 @@ def test_drawn_actions_follow_the_policy_and_repeat_in_every_evaluation(trained,
     agent, game = agents_of(trained["ppo"], 3, num_envs=4000, sample=True)
     same = np.repeat(game.observations["station"][:, :1], 4000, axis=1)
     drawn = agent.act({"station": same}, deterministic=False)["station"][0, :, 0]
-    policy = agent._players["station"].agent._learners[0]["station"].ppo.policy
+    policy = agent._players["station"].agent._learners[0]["station"].learners[0].ppo.policy
     index = np.eye(3, dtype=np.float32)[0]
     seen = torch.as_tensor(np.concatenate([same[0, 0, 0], index]))[None]
     expected = policy.get_distribution(seen).distribution.probs.detach().numpy()[0]

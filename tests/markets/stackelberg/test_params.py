@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest, poisson
 
@@ -145,18 +145,20 @@ def test_speeds_follow_a_gauss_markov_process():
     assert after.std() == pytest.approx(3.0, abs=0.2)
 
 
-@settings(max_examples=60, deadline=None)
+# Most extreme settings are refused, so that few are changed at a time, and a draw that is refused is drawn again.
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(data=st.data())
 def test_what_construction_accepts_never_gives_nan(data):
     number = st.floats(0.0, 1e4, allow_nan=False) | st.floats(0.0, 1.0)
+    seldom = st.integers(0, 3).map(lambda n: n == 3)
     changes = {
         name: data.draw(number, name)
         for name in ("workload", "upload_time", "tolerable_delay", "qoe_weight", "bandwidth", "mobile_energy",
                      "fixed_energy", "price_cap", "mobility_weight", "mobility_offset", "shadowing", "arrivals")
-        if data.draw(st.booleans(), f"change {name}")
+        if data.draw(seldom, f"change {name}")
     }  # fmt: skip
     for name in ("relay_time", "mobile_cost", "fixed_cost"):
-        if data.draw(st.booleans(), f"change {name}"):
+        if data.draw(seldom, f"change {name}"):
             changes[name] = tuple(sorted((data.draw(number), data.draw(number))))
     changes["latency_case"] = data.draw(st.sampled_from(LATENCY_CASES))
     changes["aerial_share"] = data.draw(st.sampled_from([0.0, 0.25, 1.0]))
