@@ -113,3 +113,9 @@ def test_rows_of_other_markets_stay_to_the_letter(tmp_path):
         writer.writerows(row for row in together if row["market"] != "second_bid")
     with (tmp_path / "scores.csv").open(newline="") as file:
         assert list(csv.DictReader(file)) == kept
+
+
+def test_the_page_begins_with_the_notes_of_today():
+    page = (FOLDER / "results" / "README.md").read_text()
+    assert page.startswith((FOLDER / "notes.md").read_text().rstrip("\n"))
+    assert "of older versions" in page.split("##")[0]
