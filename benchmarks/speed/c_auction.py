@@ -55,6 +55,8 @@ class CAuction:
         bidders = max(config.buyers, config.sellers)
         self.state = allocate_state(num_envs, bidders)
         self.outputs = allocate_outputs(config, num_envs)
+        if config.ending != "exhausted":
+            raise ValueError(f"the C engine ends auctions as ending=exhausted does, not as {config.ending}")
         record = config.record(max_cycles=config.max_cycles, extended=config.observation == "extended")
         self._parameters = (record, config.step_ticks())
         arrays = (*self.state, *self.outputs, *self._parameters)

@@ -17,8 +17,9 @@ typedef struct {
     double psi, tick, regret_weight, welfare_weight, message_weight, trade_weight;
     double level_low, level_high, log_width_low, log_width_high, value_low, value_high, cost_low, cost_high;
     double lot, buyer_penalty, compute_cost, hover_cost, delay_cost;
-    int64_t min_buyers, max_buyers, min_sellers, max_sellers, buyer_start, seller_start, max_ticks, pay_per_trade;
-    int64_t scripted_step, max_cycles, auctioneer_learns, buyers_learn, sellers_learn, extended, autoreset;
+    int64_t min_buyers, max_buyers, min_sellers, max_sellers, buyer_start, seller_start, max_ticks;
+    int64_t runs_on; /* not done here: the caller refuses it */
+    int64_t pay_per_trade, scripted_step, max_cycles, auctioneer_learns, buyers_learn, sellers_learn, extended, autoreset;
 } Params;
 
 /* Metrics: totals of an episode. */

@@ -71,6 +71,8 @@ class NumpyAuction:
     """
 
     def __init__(self, config: DoubleDutchConfig, num_envs: int) -> None:
+        if config.ending != "exhausted":
+            raise ValueError(f"the NumPy engine ends auctions as ending=exhausted does, not as {config.ending}")
         self._extended = config.observation == "extended"
         record = config.record(max_cycles=config.max_cycles)[0]
         # Attributes of NumPy's record take a microsecond each.
