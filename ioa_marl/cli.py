@@ -53,7 +53,8 @@ def _explained(error: BaseException, name: str) -> tuple[str, int | None]:
     if number is None and isinstance(error, KeyboardInterrupt):  # from another process of this sweep
         number = getattr(error, "number", signal.SIGINT)
     if number is not None:
-        return f"{name} was interrupted; run it again to go on", 128 + number
+        goes_on = " to go on" if name == "train" else ""  # the others begin anew
+        return f"{name} was interrupted; run it again{goes_on}", 128 + number
     if isinstance(error, FileNotFoundError):
         try:
             check_working_folder()

@@ -49,12 +49,12 @@ def audit_of(game_class: type[Game]) -> Audit | None:
         target = f"{name}:audit"
     module, _, attribute = target.partition(":")
     try:
-        function = getattr(importlib.import_module(module), attribute)
+        function: Audit = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UserError(f"the audit of {game_class.name}, {target}, cannot be imported: {error}") from error
     if not callable(function):
         raise UserError(f"the audit of {game_class.name}, {target}, is no function")
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 def run_audit(subject: Subject, settings: AuditSettings | None = None, progress: Progress = silent) -> AuditResult:

@@ -14,6 +14,7 @@ from ioa_marl.evaluation.audits.double_dutch.reports import (
     replayed_gains,
 )
 from ioa_marl.evaluation.audits.results import AuditResult, Finding, Gain, Kind, Progress
+from ioa_marl.evaluation.audits.rounds import mean_finding, mean_of_markets
 from ioa_marl.evaluation.audits.subject import AuditSettings, Subject
 from ioa_marl.markets.double_dutch.kernels import BUYERS
 
@@ -76,7 +77,7 @@ def _play(subject: Subject, settings: AuditSettings) -> AuditResult:
     loss = figures["optimal_welfare"] - figures["welfare"]
 
     def of(name: str, values: Floats, unit: str, meaning: str, column: str | None = None) -> Finding:
-        return Finding(name, float(values.mean()), unit, "exact", meaning, _error(values), column)
+        return mean_finding(name, values, unit, "exact", meaning, column)
 
     findings = (
         of("efficiency_loss", loss, "units", "welfare that the efficient trades would add"),
@@ -90,34 +91,28 @@ def _play(subject: Subject, settings: AuditSettings) -> AuditResult:
     return AuditResult(findings)
 
 
-def _error(values: Floats) -> float | None:
-    usable = values[~np.isnan(values)]
-    return float(usable.std(ddof=1) / np.sqrt(len(usable))) if len(usable) > 1 else None
-
-
 def _misreports(gains: MisreportGains, kind: Kind, settings: AuditSettings) -> AuditResult:
     """Describe the gains of single bidders."""
-    searched = "over all reports" if kind == "exact" else f"over {settings.reports} reports and those next to others'"
+    searched = "over all reports"
+    if kind != "exact":
+        searched = f"over {settings.reports} reports" + (" and those next to others'" if settings.refine else "")
     largest = gains.gains.max(axis=(1, 2))
     per_side = [_mean_present(gains.gains[:, side], gains.present[:, side]) for side in range(2)]
     gaining = np.array([(g > 0.0)[p].mean() for g, p in zip(gains.gains, gains.present, strict=True)])
     below = np.array([(u < -1e-9)[p].mean() for u, p in zip(gains.truthful, gains.present, strict=True)])
     return AuditResult(
         (
-            Finding(
-                "regret", float(largest.mean()), "units", kind,
-                f"largest gain of any one bidder from misreporting, all others truthful, {searched}",
-                _error(largest), "regret",
+            mean_finding(
+                "regret", largest, "units", kind,
+                f"largest gain of any one bidder from misreporting, all others truthful, {searched}", "regret",
             ),
             *(
-                Finding(f"regret_{name}", float(np.nanmean(values)), "units", kind,
-                        f"mean gain of a {name} from its best misreport", _error(values))
+                mean_finding(f"regret_{name}", values, "units", kind, f"mean gain of a {name} from its best misreport")
                 for name, values in zip(SIDES, per_side, strict=True)
             ),
-            Finding("gaining_bidders", float(gaining.mean()), "share", kind,
-                    "share of bidders that gain by some misreport", _error(gaining)),
-            Finding("ir_violations", float(below.mean()), "share", "exact",
-                    "share of truthful bidders that lose by taking part", _error(below), "ir_violations"),
+            mean_finding("gaining_bidders", gaining, "share", kind, "share of bidders that gain by some misreport"),
+            mean_finding("ir_violations", below, "share", "exact",
+                         "share of truthful bidders that lose by taking part", "ir_violations"),
         ),
         tuple(_by_rank(gains)),
     )  # fmt: skip
@@ -143,24 +138,15 @@ def _by_rank(gains: MisreportGains) -> list[Gain]:
         there = np.take_along_axis(present, order, axis=1)
         for rank in np.flatnonzero(there.any(axis=0)):
             values = ranked[there[:, rank], rank]
-            who = f"{name} ranked {rank + 1}"
-            out.append(Gain(who, "misreport", float(values.mean()), _error(values)))
+            out.append(Gain(f"{name} ranked {rank + 1}", "misreport", *mean_of_markets(values)))
     return out
 
 
 def _joint(found: list[JointGains], name: str, column: str | None, what: str) -> AuditResult:
     """Describe the gains of pairs or of false names."""
-    with np.errstate(all="ignore"):
-        values = np.nanmax(np.stack([np.nan_to_num(each.gains, nan=-np.inf) for each in found]), axis=0)
-    values = np.where(np.isfinite(values), values, 0.0)
-    finding = Finding(
-        f"{name}_gain", float(values.mean()), "units", "lower bound",
-        f"gain by {what}, " + ("who may also do it alone" if name == "pair" else "for the most eager bidder"),
-        _error(values), column,
-    )  # fmt: skip
-    gains = []
-    for each in found:
-        usable = each.gains[~np.isnan(each.gains)]
-        if len(usable):
-            gains.append(Gain(each.name, name.replace("_", " "), float(usable.mean()), _error(usable)))
-    return AuditResult((finding,), tuple(gains))
+    # Who does not exist in a market gains nothing there.
+    values = np.max([np.nan_to_num(each.gains) for each in found], axis=0)
+    whose = "who may also do it alone" if name == "pair" else "for the most eager bidder"
+    finding = mean_finding(f"{name}_gain", values, "units", "lower bound", f"gain by {what}, {whose}", column)
+    gains = (Gain(each.name, name.replace("_", " "), *mean_of_markets(each.gains)) for each in found)
+    return AuditResult((finding,), tuple(gain for gain in gains if not np.isnan(gain.value)))

@@ -31,6 +31,8 @@ LARGEST_BATCH = 2**26
 """Largest size of the auctions that are kept at a time [bytes]."""
 MOST_ROWS = 16_384
 """Largest number of auctions that are kept at a time."""
+NO_CLOCK = -(2**40)
+"""A clock that is never broadcast [ticks]."""
 TIE = 1e-9
 """Gains below this are rounding [units]."""
 
@@ -147,7 +149,7 @@ def _gains_of_part(subject: Subject, offset: int, count: int, size: int) -> Misr
     pool = _Pool(subject, size, best)
     refusals = Auctions(subject, max(1, int(present.sum())))
     refused = _Refusals(refusals)
-    rows, last = np.arange(count), np.full((count, 2), MANY)
+    rows, last = np.arange(count), np.full((count, 2), NO_CLOCK)
     while len(rows):
         _leave_truth(state, rows, last, thresholds, present, pool, refused)
         rows = rows[~truth.play_tick(rows)]
@@ -163,17 +165,13 @@ def _gains_of_part(subject: Subject, offset: int, count: int, size: int) -> Misr
     return MisreportGains(gains, reports, truthful, present, valuations, played)
 
 
-MANY = -(2**40)
-"""A clock that is never broadcast [ticks]."""
-
-
 class _Refusals:
     """The auctions in which one bidder never accepts, each a copy of the truthful one until it would have accepted."""
 
     def __init__(self, auctions: Auctions) -> None:
         self._auctions, self._count = auctions, 0
         self._labels = np.zeros((auctions.capacity, 3), np.int64)
-        self._last = np.full((auctions.capacity, 2), MANY)
+        self._last = np.full((auctions.capacity, 2), NO_CLOCK)
 
     def add(self, source: AuctionState, rows: Ints, sides: Ints, bidders: Ints, last: Ints) -> None:
         """Add copies of the markets ``rows``, in each of which a waiting bidder refuses from now on."""
