@@ -30,7 +30,7 @@ from ioa_marl.markets.stackelberg.observations import (
     observe_leaders,
     observe_wireless,
 )
-from ioa_marl.markets.stackelberg.params import LEADERS, PRESETS, StackelbergParams, allocate_state
+from ioa_marl.markets.stackelberg.params import LEADERS, PRESETS, StackelbergParams, allocate_state, start_episodes
 from ioa_marl.markets.stackelberg.records import StackelbergMetrics
 from ioa_marl.markets.stackelberg.references import equilibrium_on_grid
 
@@ -73,6 +73,10 @@ class StackelbergConfig(StackelbergParams):
         require(
             self.redraw == "never" or self.observation == "extended", "observation", self.observation,
             f"extended with redraw={self.redraw}: the rest says nothing about a technology that is new",
+        )  # fmt: skip
+        require(
+            self.instance is None or self.data is None, "instance", self.instance,
+            "null with data, which is the only instance",
         )  # fmt: skip
         check_common(self)
 
@@ -222,8 +226,19 @@ class StackelbergGame(PhasedGame):
 
     The fields of `StackelbergConfig`; `conf/env/stackelberg.yaml` lists them with their meaning.
 
-    A market of one's own workloads, links, speeds and unit costs is made by `ioa_marl.markets.stackelberg.market_from`
-    and solved by `solve_equilibrium`, with every round on request; see docs/own_numbers.md.
+    With `data` the agents are those of a file (CSV or Parquet) with a row for each: `agent` is `wireless`, `mobile` or
+    `fixed` (with the aerial agent behind it); `mobile_of` and `fixed_of` are the leaders in reach of a wireless agent,
+    from 0 in the order of their rows. All other columns are optional, filled in the rows of their agents, and the
+    parameter of the same name otherwise: `workload`, `upload_time`, `tolerable_delay`, `qoe_weight`, `actuator_ratio`,
+    `bandwidth`, `relay_time`, `mobile_energy` and `fixed_energy` (or `mobile_gain`, `fixed_gain`, as ratios, with
+    `noise_power` [W] and `energy_price` [units/J]), `mobility_factor` of the wireless agents; `mobile_speed`,
+    `mobile_cost`; `fixed_speed`, `fixed_cost`, `aerial_speed`, `aerial_share`; and with `dynamics`, in which
+    conditions vary around these figures, `idle_share` of the mobile agents in place of `mobility_factor`. Numbers of
+    agents, all bounds of observations and the unit of the reward follow from the table, and nothing is drawn but the
+    conditions of `dynamics`. A run keeps the table, so that its rows can be checked without the file.
+
+    The same market of named arrays is made by `ioa_marl.markets.stackelberg.market_from` and solved by
+    `solve_equilibrium`, with every round on request; see docs/own_numbers.md.
 
     ## Presets
 
@@ -338,8 +353,8 @@ class StackelbergGame(PhasedGame):
         """Return the roles mobile, fixed and wireless."""
         features = {"paper": LEADER_FEATURES, "extended": LEADER_FEATURES_EXTENDED}
         roles = {}
-        for name in LEADERS:
-            of_customers = leader_features_customers(config.wireless, getattr(config, name))
+        for side, name in enumerate(LEADERS):
+            of_customers = leader_features_customers(config.most_customers(side))
             leader_view = unit_box(features.get(config.observation, of_customers))
             price: spaces.Space[Any] = spaces.Discrete(config.price_levels)
             if config.action == "box":
@@ -358,7 +373,7 @@ class StackelbergGame(PhasedGame):
         self._equilibrium = np.zeros(state.price.shape)
         self._solutions = _Solution.zeros(n)
         self._on_grid = np.zeros(state.price.shape)
-        self._scale = [config.workload * config.wireless / getattr(config, role) for role in LEADERS]
+        self._scale = [config.mean_load() * config.wireless / getattr(config, role) for role in LEADERS]
         mask = np.zeros(n, np.bool_)
         prices = np.zeros((n, config.mobile))
         features = np.zeros((n, 1, 1), np.float32)
@@ -374,7 +389,7 @@ class StackelbergGame(PhasedGame):
 
     def open_markets(self, mask: NDArray[np.bool_]) -> None:
         """Draw and open the current episode of the markets ``mask``, bool (batch,)."""
-        drivers.open_markets(self.market, self.params, self.config.redraw == "episode", mask)
+        start_episodes(self.config, self.market, mask, self.params)
         self._solutions["solved"][mask] = False
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Arrays]:

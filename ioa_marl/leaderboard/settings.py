@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ioa_marl.foundations.files import LARGEST_TEXT, DamagedFileError, read_bytes, read_yaml
+from ioa_marl.foundations.tables import is_table, table_label
 from ioa_marl.leaderboard.text import LONGEST_NAME, visible
 
 SettingValue: TypeAlias = bool | int | float | str
@@ -78,9 +79,9 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, SettingValue]]:
 
 
 def as_setting(value: Any) -> SettingValue:
-    """Return a value for a cell of a table: numbers and truth values unchanged, everything else as visible text."""
+    """Return a value for a cell: numbers and truth values unchanged, the name of a table, all else as visible text."""
     if isinstance(value, str):
-        return visible(value)
+        return table_label(value) if is_table(value) else visible(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, bool) or (isinstance(value, int) and abs(value) <= LARGEST_INTEGER):

@@ -35,6 +35,17 @@ PACKAGES = (
 """Libraries whose versions are recorded."""
 
 
+class _Readable(yaml.SafeDumper):
+    """Writes text of several lines, such as the table of one's own data, as it is."""
+
+    def represent_lines(self, text: str) -> yaml.Node:
+        """Return the node of a text."""
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Readable.add_representer(str, _Readable.represent_lines)
+
+
 class InUseError(UserError):
     """Another process has locked a seed's folder."""
 
@@ -184,7 +195,7 @@ class SeedFolder:
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write ``config.yaml``."""
         self.check_in_place()
-        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        text = yaml.dump(dict(config), Dumper=_Readable, sort_keys=False, allow_unicode=True)
         write_atomically(self.path / "config.yaml", text.encode())
 
     def write_provenance(self, provenance: Mapping[str, Any]) -> None:

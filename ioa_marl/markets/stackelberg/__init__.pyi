@@ -28,7 +28,7 @@ from .equilibrium import (
 from .equilibrium import (
     solve_equilibrium as solve_equilibrium,
 )
-from .instances import (
+from .figures import (
     link_energy as link_energy,
 )
 from .instances import (
@@ -51,6 +51,9 @@ from .params import (
 )
 from .params import (
     preset as preset,
+)
+from .params import (
+    start_episodes as start_episodes,
 )
 from .references import (
     best_posted_pair as best_posted_pair,

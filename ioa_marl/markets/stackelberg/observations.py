@@ -16,12 +16,9 @@ CUSTOMER_FEATURES = 6
 """Features of each wireless agent in a leader's reach."""
 
 
-def leader_features_customers(wireless: int, leaders: int) -> int:
-    """Return the number of features of a leader that observes its customers, on a side of ``leaders`` leaders.
-
-    A leader has at most ⌈wireless/leaders⌉ wireless agents in reach.
-    """
-    return LEADER_FEATURES + 1 + CUSTOMER_FEATURES * -(-wireless // leaders)
+def leader_features_customers(customers: int) -> int:
+    """Return the number of features of a leader that observes its customers, at most ``customers`` of them."""
+    return LEADER_FEATURES + 1 + CUSTOMER_FEATURES * customers
 
 
 @kernel
@@ -106,12 +103,11 @@ def observe_customers(state: MarketState, params: Array, side: int, out: Array) 
         Where the observations go, in [0, 1]; see `leader_features_customers`. Places of missing agents get 0.
     """
     p: StackelbergRecord = params[0]
-    low, high = p.mobile_cost_low, p.mobile_cost_high
-    mean = p.mobile_energy
+    low, high = p.least_mobile_cost, p.most_mobile_cost
+    least, most = p.least_mobile_energy, p.most_mobile_energy
     if side == FIXED:
-        low, high, mean = p.fixed_cost_low, p.fixed_cost_high, p.fixed_energy
-    variation = p.fading_limit if p.dynamics else 1.0
-    least, most = mean * (1.0 - p.spread) / variation, mean * (1.0 + p.spread) * variation
+        low, high = p.least_fixed_cost, p.most_fixed_cost
+        least, most = p.least_fixed_energy, p.most_fixed_energy
     for b in range(out.shape[0]):
         for leader in range(leader_count(side, params)):
             out[b, leader, LEADER_FEATURES] = _between(state.cost[b, side, leader], low, high)
@@ -128,7 +124,7 @@ def observe_customers(state: MarketState, params: Array, side: int, out: Array) 
                     out[b, leader, place + 3] = unit(t.load / p.most_load)
                     out[b, leader, place + 4] = _between(energy / tasks, least, most)
                 factor = t.mobility_factor
-                out[b, leader, place + 5] = _between(factor, p.mobility_offset, p.mobility_offset + p.mobility_weight)
+                out[b, leader, place + 5] = _between(factor, p.least_factor, p.most_factor)
                 place += CUSTOMER_FEATURES
 
 

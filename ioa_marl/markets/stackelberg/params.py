@@ -22,19 +22,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ioa_marl.foundations.parameters import check_integer, check_number, check_range, make_preset, require
+from ioa_marl.foundations.parameters import (
+    added_setting,
+    check_integer,
+    check_number,
+    check_range,
+    make_preset,
+    require,
+)
 from ioa_marl.foundations.seeds import as_seeds
-from ioa_marl.markets.stackelberg.drivers import open_markets
+from ioa_marl.foundations.tables import Table, hold_table, parse_table
+from ioa_marl.markets.stackelberg import drivers
+from ioa_marl.markets.stackelberg.figures import LEADERS as LEADERS
+from ioa_marl.markets.stackelberg.figures import (
+    LARGEST,
+    MOST_EFFICIENCY,
+    SMALLEST,
+    Figures,
+    bounds_of,
+    count_agents,
+    figures_of_table,
+    require_feasible,
+    write_figures,
+)
 from ioa_marl.markets.stackelberg.follower import LATENCY_CASES, SEGMENTS
 from ioa_marl.markets.stackelberg.kernels import MarketState
 from ioa_marl.markets.stackelberg.records import Curve, EpisodeTotals, GridPoint, Segment, StackelbergRecord, Traits
 
 ACTUATOR_RATIO = math.expm1(0.1)
 """t_n/ε in every preset, so that the factor ln(1 + t_n/ε) of the QoE is 0.1."""
-LEADERS = ("mobile", "fixed")
-"""Sides of the market, in the order of the arrays' axis."""
-MOST_EFFICIENCY = 64.0
-"""Largest spectral efficiency [bit/s/Hz] that is accepted; 2 to this power is still an exact number."""
 _SAME_IN_RECORD = (
     "wireless", "mobile", "fixed", "rounds", "congestion", "dynamics", "max_tasks", "max_iterations", "price_cap",
     "deviation_step", "deviation_tolerance", "price_tolerance", "nash_tolerance", "spread",
@@ -44,8 +60,6 @@ _SAME_IN_RECORD = (
     "shadowing", "fading_limit", "arrivals",
 )  # fmt: skip
 """Parameters that kernels read under the same name."""
-SMALLEST, LARGEST = 1e-9, 1e9
-"""Accepted range of positive parameters."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +157,14 @@ class StackelbergParams:
     """NashConv over total leader profit up to which prices count as an equilibrium."""
     max_iterations: int = 60
     """Largest number of rounds of Algorithm 2; without convergence there is no pure equilibrium."""
+    data: str | None = added_setting(None)
+    """File (CSV, Parquet) of one's own agents, a row for each, instead of draws. None: the technology is drawn."""
 
     def __post_init__(self) -> None:
         """Raise an error that names key, value and what is allowed if a parameter is out of range."""
+        table = hold_table(self, "data")
+        if table is not None:
+            self._take_numbers_of_agents(table)
         for name, most in (("wireless", 1_000_000), ("mobile", 10_000), ("fixed", 10_000)):
             check_integer(self, name, 1, most)
         for name in ("rounds", "max_iterations"):
@@ -181,7 +200,30 @@ class StackelbergParams:
             self.latency_case != "aa" or self.aerial_share > 0.0, "latency_case", self.latency_case,
             "another case while aerial_share=0",
         )  # fmt: skip
-        self._check_feasible()
+        if table is None:
+            self._check_feasible()
+        else:
+            self._check_table()
+
+    def _take_numbers_of_agents(self, table: Table) -> None:
+        """Set the numbers of agents to those of the table, which other numbers than the defaults must agree with."""
+        fields = StackelbergParams.__dataclass_fields__
+        for name, count in count_agents(table).items():
+            value = getattr(self, name)
+            require(value in (fields[name].default, count), name, value, f"{count}, the number in data")
+            object.__setattr__(self, name, count)
+
+    def _check_table(self) -> None:
+        require(self.redraw == "never", "redraw", self.redraw, "never with data, which is always the same")
+        state = allocate_state(self, 1)
+        values, reach = self.own_figures()
+        write_figures(self, values, reach, state)
+        require_feasible(self, values, state, self._most_tasks())
+
+    def own_figures(self) -> tuple[Figures, NDArray[np.int32]]:
+        """Return the figures and links of ``data``, which must be set; see `figures.figures_of_table`."""
+        assert self.data is not None
+        return figures_of_table(self, parse_table(self.data))
 
     def _check_choices(self) -> None:
         require(self.latency_case in LATENCY_CASES, "latency_case", self.latency_case, ", ".join(LATENCY_CASES))
@@ -224,6 +266,16 @@ class StackelbergParams:
     def _most_tasks(self) -> int:
         return self.max_tasks if self.dynamics else 1
 
+    def mean_load(self) -> float:
+        """Return the mean workload of a task [Mbit]."""
+        return self.workload if self.data is None else float(self.own_figures()[0]["workload"].mean())
+
+    def most_customers(self, side: int) -> int:
+        """Return the largest number of wireless agents that a leader of a side can have in reach."""
+        if self.data is None:
+            return -(-self.wireless // (self.mobile, self.fixed)[side])
+        return int(np.bincount(self.own_figures()[1][side]).max())
+
     def efficiency(self) -> float:
         """Return the mean spectral efficiency B̄ [bit/s/Hz]."""
         return self.workload / (self.bandwidth * self.upload_time)
@@ -243,15 +295,30 @@ class StackelbergParams:
             mobile_cost_high=self.mobile_cost[1],
             fixed_cost_low=self.fixed_cost[0],
             fixed_cost_high=self.fixed_cost[1],
-            most_qoe_weight=qoe_weight * (1.0 + self.spread),
-            **self._upper_bounds(),
+            **self._bounds(),
         )
 
+    def _bounds(self) -> dict[str, float]:
+        """Return the bounds by which observations are scaled; see `StackelbergRecord`."""
+        return self._upper_bounds() if self.data is None else bounds_of(self, self.own_figures()[0])
+
     def _upper_bounds(self) -> dict[str, float]:
-        """Return the upper bounds by which observations are scaled; see `StackelbergRecord`."""
+        """Return the bounds of quantities that are drawn."""
         most, least, tasks = 1.0 + self.spread, 1.0 - self.spread, self._most_tasks()
         gain = self.fading_limit * tasks if self.dynamics else 1.0
+        variation = self.fading_limit if self.dynamics else 1.0
         return {
+            "least_mobile_cost": self.mobile_cost[0],
+            "most_mobile_cost": self.mobile_cost[1],
+            "least_fixed_cost": self.fixed_cost[0],
+            "most_fixed_cost": self.fixed_cost[1],
+            "least_mobile_energy": self.mobile_energy * least / variation,
+            "most_mobile_energy": self.mobile_energy * most * variation,
+            "least_fixed_energy": self.fixed_energy * least / variation,
+            "most_fixed_energy": self.fixed_energy * most * variation,
+            "least_factor": self.mobility_offset,
+            "most_factor": self.mobility_offset + self.mobility_weight,
+            "most_qoe_weight": self.qoe_weight * math.log1p(self.actuator_ratio) * most,
             "most_load": self.workload * most * tasks,
             "most_slack": 1.0 + self.tolerable_delay * most - self.upload_time * least,
             "most_energy": max(self.mobile_energy, self.fixed_energy) * most * gain,
@@ -345,6 +412,35 @@ def allocate_state(params: StackelbergParams, markets: int) -> MarketState:
     )
 
 
+def start_episodes(
+    params: StackelbergParams, state: MarketState, mask: NDArray[np.bool_], record: NDArray[Any] | None = None
+) -> None:
+    """Draw the current episode of some markets, or take it from ``params.data``, and open its first round.
+
+    Parameters
+    ----------
+    params : StackelbergParams
+        Parameters.
+    state : MarketState
+        Batch of markets, whose seeds, streams, instances and episodes are set.
+    mask : ndarray of bool, shape (batch,)
+        Markets; the others do not change.
+    record : ndarray, optional
+        ``params.record()``, if it is at hand.
+    """
+    record = params.record() if record is None else record
+    drivers.open_markets(state, record, params.redraw == "episode", mask)
+    if params.data is None:
+        return
+    values, reach = params.own_figures()
+    for market in np.flatnonzero(mask):
+        write_figures(params, values, reach, state, int(market))
+    if params.dynamics:
+        drivers.refresh_markets(state, record, mask)
+    else:
+        drivers.reshape_markets(state, record, mask)
+
+
 def draw_markets(
     params: StackelbergParams,
     seeds: ArrayLike,
@@ -373,5 +469,5 @@ def draw_markets(
     state.seed[:] = market_seeds
     state.stream[:] = np.arange(batch) if streams is None else as_seeds("streams", streams)
     state.instance[:] = market_seeds if instances is None else as_seeds("instances", instances)
-    open_markets(state, params.record(), params.redraw == "episode", np.ones(batch, np.bool_))
+    start_episodes(params, state, np.ones(batch, np.bool_))
     return state

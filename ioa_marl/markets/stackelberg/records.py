@@ -96,8 +96,28 @@ class StackelbergRecord(Record):
     """Largest ratio of a channel gain to its mean."""
     arrivals: float
     """Mean number of tasks in a round."""
+    least_mobile_cost: float
+    """Least unit cost of a mobile agent [units/Mbit]; this and the following bounds scale the observations."""
+    most_mobile_cost: float
+    """Largest unit cost of a mobile agent [units/Mbit]."""
+    least_fixed_cost: float
+    """Least unit cost of a fixed agent [units/Mbit]."""
+    most_fixed_cost: float
+    """Largest unit cost of a fixed agent [units/Mbit]."""
+    least_mobile_energy: float
+    """Lower bound of the energy cost of a link to a mobile agent per task [units]."""
+    most_mobile_energy: float
+    """Upper bound of the energy cost of a link to a mobile agent per task [units]."""
+    least_fixed_energy: float
+    """Lower bound of the energy cost of a link to a fixed agent per task [units]."""
+    most_fixed_energy: float
+    """Upper bound of the energy cost of a link to a fixed agent per task [units]."""
+    least_factor: float
+    """Lower bound of the mobility factor."""
+    most_factor: float
+    """Upper bound of the mobility factor."""
     most_load: float
-    """Upper bound of a wireless agent's load [Mbit]; this and the following bounds scale the observations."""
+    """Upper bound of a wireless agent's load [Mbit]."""
     most_slack: float
     """Upper bound of 1 + ε − t_up [s]."""
     most_qoe_weight: float
