@@ -27,7 +27,7 @@ from ioa_marl.markets.vcg_slicing.observations import (
     observe_slices,
     observe_vsps,
 )
-from ioa_marl.markets.vcg_slicing.params import PRESETS, allocate_market
+from ioa_marl.markets.vcg_slicing.params import PRESETS, allocate_market, write_types
 from ioa_marl.markets.vcg_slicing.records import BankMetrics, Metrics, SlicingState
 
 
@@ -173,6 +173,11 @@ class VCGSlicingGame(PhasedGame):
 
     The fields of `VCGSlicingConfig`; `conf/env/vcg_slicing.yaml` lists them with their meaning.
 
+    With `data` the providers are those of a file (CSV or Parquet) with a row for each: `worth` (β), `rate_bandwidth`,
+    `rate_computing` and `rate_cache` (ξ of each resource), and `profit_rate` (α), which counts only with a bank
+    and is drawn if the column is missing. The number of providers and the ranges of β, ξ and α, which scale observations, follow from the table. A
+    run keeps the table, so that its rows can be checked without the file; see docs/own_numbers.md.
+
     ## Presets
 
     | Preset | Market |
@@ -293,6 +298,7 @@ class VCGSlicingGame(PhasedGame):
 
     def open_markets(self, mask: NDArray[np.bool_]) -> None:
         """Draw and open the current episode of the markets ``mask``, bool (batch,)."""
+        write_types(self.config, self.market, mask)
         kernels.open_markets(self.market, self._record, mask)
         if self.bank is not None:
             self.bank.open(mask)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.markets.vcg_slicing.draws import draw_count, draw_types
 from ioa_marl.markets.vcg_slicing.kernels import report_types
-from ioa_marl.markets.vcg_slicing.params import allocate_market
+from ioa_marl.markets.vcg_slicing.params import allocate_market, write_types
 from ioa_marl.markets.vcg_slicing.records import SOLVED
 from ioa_marl.markets.vcg_slicing.solver import (
     TOLERANCE,
@@ -151,7 +151,9 @@ def optimal_welfare(
         if key not in solved:
             state.seed[0], state.stream[0], state.instance[0] = seed, stream, instance
             state.present[0] = draw_count(0, state, params)
-            draw_types(0, state, params)
+            if config.data is None:
+                draw_types(0, state, params)
+            write_types(config, state, np.ones(1, np.bool_))
             _solve(state.worth, state.rate, 0, False, scratch, solution)
             solved[key] = float(solution.welfare[0])
         bounds[b] = solved[key]

@@ -334,4 +334,4 @@ def _of_table(table: Table, name: str) -> NDArray[np.float64]:
     column = table.numbers(name, allowed)
     mine = np.array([other == kind for other in table.texts("agent")])
     table.require(name, np.where(mine, (column >= low) & (column <= high), np.isnan(column)), allowed)
-    return column[mine]
+    return np.asarray(column[mine])

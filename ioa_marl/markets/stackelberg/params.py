@@ -33,7 +33,6 @@ from ioa_marl.foundations.parameters import (
 from ioa_marl.foundations.seeds import as_seeds
 from ioa_marl.foundations.tables import Table, hold_table, parse_table
 from ioa_marl.markets.stackelberg import drivers
-from ioa_marl.markets.stackelberg.figures import LEADERS as LEADERS
 from ioa_marl.markets.stackelberg.figures import (
     LARGEST,
     MOST_EFFICIENCY,
@@ -45,6 +44,7 @@ from ioa_marl.markets.stackelberg.figures import (
     require_feasible,
     write_figures,
 )
+from ioa_marl.markets.stackelberg.figures import LEADERS as LEADERS
 from ioa_marl.markets.stackelberg.follower import LATENCY_CASES, SEGMENTS
 from ioa_marl.markets.stackelberg.kernels import MarketState
 from ioa_marl.markets.stackelberg.records import Curve, EpisodeTotals, GridPoint, Segment, StackelbergRecord, Traits

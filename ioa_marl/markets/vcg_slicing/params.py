@@ -17,14 +17,16 @@ from numpy.typing import NDArray
 
 from ioa_marl.foundations.parameters import (
     ParameterError,
+    added_setting,
     check_integer,
     check_number,
     check_range,
     make_preset,
     require,
 )
-from ioa_marl.markets.vcg_slicing.records import SlicingRecord, SlicingState
-from ioa_marl.markets.vcg_slicing.solver import LARGEST_RATE, LARGEST_WORTH
+from ioa_marl.foundations.tables import Table, hold_table, parse_table
+from ioa_marl.markets.vcg_slicing.records import DRAWN, NOTHING, SlicingRecord, SlicingState
+from ioa_marl.markets.vcg_slicing.solver import LARGEST_RATE, LARGEST_WORTH, SMALLEST_RATE
 from ioa_marl.markets.vcg_slicing.workspace import RESOURCES
 
 SLICE_REWARDS = ("difference", "increment", "utility", "bids", "own")
@@ -33,6 +35,8 @@ MECHANISMS = ("vcg", "dual_currency", "dual_currency_no_interest")
 EXTERNALITIES = ("exact", "estimated", "critic")
 VALUATIONS = ("exact", "network")
 NOISES = ("share", "as_printed")
+RATES = ("rate_bandwidth", "rate_computing", "rate_cache")
+"""Columns of ``data`` with ξ of each resource."""
 LOWEST_RATE = 1e-4
 """Smallest accepted upper end of the range of ξ."""
 MOST_COMPARED = 5000
@@ -93,9 +97,12 @@ class SlicingParams:
     """Number of rounds with random allocations before the episode of which the bank has bills. Only with a bank."""
     bills: int = 64
     """Number of newest bills that the bank stores. Only with a bank."""
+    data: str | None = added_setting(None)
+    """File (CSV, Parquet) of one's own providers, a row for each, instead of draws. None: types are drawn."""
 
     def __post_init__(self) -> None:
         """Raise an error that names key, value and what is allowed if a parameter is out of range."""
+        self._take_table(hold_table(self, "data"))
         for name in ("worth", "rate", "start_spread", "changes", "multipliers", "profit_rate"):
             self._make_tuple(name)
         check_integer(self, "providers", 1, 1_000_000)
@@ -122,6 +129,44 @@ class SlicingParams:
             "slice_reward", self.slice_reward,
             f"increment, utility, bids or own with more than {MOST_COMPARED} providers: it takes their number squared",
         )  # fmt: skip
+
+    def _take_table(self, table: Table | None) -> None:
+        """Set the number of providers and all ranges to those of a table; other values than the defaults must agree."""
+        if table is None:
+            return
+        table.require_columns(("worth", *RATES), ("worth", *RATES, "profit_rate"))
+        allowed = f"numbers from 1e-06 to {LARGEST_WORTH / 1e3:g} [utility]"
+        worth = table.numbers("worth", allowed)
+        table.require("worth", (worth >= 1e-6) & (worth <= LARGEST_WORTH / 1e3), allowed)
+        allowed = f"0, or numbers from {SMALLEST_RATE:g} to {LARGEST_RATE:g} [per whole resource]"
+        for name in RATES:
+            column = table.numbers(name, allowed)
+            fits = (column == 0.0) | ((column >= SMALLEST_RATE) & (column <= LARGEST_RATE))
+            table.require(name, fits, allowed)
+        rates = np.array([table.numbers(name, allowed) for name in RATES])
+        taken: dict[str, Any] = {
+            "providers": table.rows, "worth": (float(worth.min()), float(worth.max())),
+            "rate": (float(rates.min()), float(rates.max())), "redraw": "never", "fewest_providers": None,
+        }  # fmt: skip
+        if "profit_rate" in table.columns:
+            alpha = table.numbers("profit_rate", "numbers from 0.001 to 1000 [money/utility]")
+            fits = (alpha >= 1e-3) & (alpha <= 1e3)
+            table.require("profit_rate", fits, "numbers from 0.001 to 1000 [money/utility]")
+            if self.banked:  # without a bank nobody earns money, and a table for both mechanisms is of use
+                taken["profit_rate"] = (float(alpha.min()), float(alpha.max()))
+        for name, of_table in taken.items():
+            value, default = getattr(self, name), SlicingParams.__dataclass_fields__[name].default
+            value = tuple(value) if isinstance(value, list) else value
+            require(value in (default, of_table), name, value, f"{of_table}, as in data")
+            object.__setattr__(self, name, of_table)
+
+    def own_types(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
+        """Return β (providers,), ξ (providers, 3) and α (providers,) or None of ``data``, which must be set."""
+        assert self.data is not None
+        table = parse_table(self.data)
+        rates = np.stack([table.numbers(name, "") for name in RATES], axis=1)
+        alpha = table.numbers("profit_rate", "") if "profit_rate" in table.columns else None
+        return table.numbers("worth", ""), rates, alpha
 
     def _check_bank(self) -> None:
         """Check the parameters of the bank; without a bank they must have their defaults."""
@@ -251,3 +296,23 @@ def allocate_market(batch: int, params: SlicingParams) -> SlicingState:
 def preset(name: str, **changes: Any) -> SlicingParams:
     """Return the parameters of a preset, with ``changes`` applied."""
     return make_preset(SlicingParams, PRESETS, name, changes)
+
+
+def write_types(params: SlicingParams, state: SlicingState, mask: NDArray[np.bool_]) -> None:
+    """Write the providers of ``params.data``, if it is set, into some markets, so that no types are drawn there.
+
+    Parameters
+    ----------
+    params : SlicingParams
+        Parameters.
+    state : SlicingState
+        Batch of markets, whose instances are set.
+    mask : ndarray of bool, shape (batch,)
+        Markets; the others do not change.
+    """
+    if params.data is None:
+        return
+    state.worth[mask], state.rate[mask], _ = params.own_types()
+    state.present[mask] = params.providers
+    state.types_instance[mask] = state.instance[mask]
+    state.known[mask & (state.known == NOTHING)] = DRAWN

@@ -166,6 +166,10 @@ def draw_profit_rates(params: SlicingParams, key: tuple[int, int], episode: int)
     The α of a provider does not depend on the number of providers after it. ``key`` and ``episode`` are the key and
     a word of the counter of the random numbers.
     """
+    if params.data is not None:
+        given = params.own_types()[2]
+        if given is not None:
+            return given
     purpose = RATES_OF_EPISODE if params.redraw == "episode" else RATES_OF_PROFIT
     counter = np.array([0, episode, purpose, 0], np.uint64)
     rng = np.random.Generator(np.random.Philox(key=np.array(key, np.uint64), counter=counter))
