@@ -26,6 +26,7 @@ from ioa_marl.markets.double_dutch.observations import (
     BIDDER_EXTRAS,
     observe_markets,
 )
+from ioa_marl.markets.double_dutch.own_bids import draw_markets
 from ioa_marl.markets.double_dutch.params import PRESETS, DoubleDutchParams
 from ioa_marl.markets.double_dutch.state import AuctionState, Metrics, allocate_state
 
@@ -163,6 +164,12 @@ class DoubleDutchGame(PhasedGame):
     ## Arguments
 
     The fields of `DoubleDutchConfig`, which `conf/env/double_dutch.yaml` lists with their meaning.
+
+    With `data` the bids are those of a file (CSV or Parquet) with a row for each: `side` (`buyer` or `seller`), `value`
+    (of a buyer, or the cost of a seller [units per lot]) and, if there are several markets, `market`. Every
+    episode plays one of them, drawn uniformly, and all of its bidders take part. The numbers of bidders follow from the
+    table; the clocks must start at or beyond the extreme bids. A run keeps the table, so that its rows can be checked
+    without the file; see docs/own_numbers.md.
 
     ## Presets
 
@@ -346,20 +353,21 @@ class DoubleDutchGame(PhasedGame):
             if size is not None:
                 self.market.valuation[:, side][np.arange(self.market.valuation.shape[2]) >= size[:, side, None]] = 0.0
         self.openings += 1
-        drivers.open_markets(self.market, self._params, False, np.ones(self.num_envs, np.bool_))
+        drivers.open_markets(self.market, self._params, np.ones(self.num_envs, np.bool_))
         return self._show()
 
     def open_markets(self, mask: NDArray[np.bool_]) -> None:
         """Draw and open the current episode of the markets ``mask``, bool (batch,)."""
-        drivers.open_markets(self.market, self._params, True, mask)
+        draw_markets(self.config, self.market, self._params, mask)
+        drivers.open_markets(self.market, self._params, mask)
 
     def play_step(self, actions: Arrays, into: int) -> None:
         """Play until the action of a controlled role is needed again; see `PhasedGame.play_step`.
 
-        One compiled call plays the whole step, unless the caller wants the final states of episodes: then the game
-        must read the state between the end of an episode and the reset.
+        One compiled call plays the whole step, unless the next bids come from a table, or the caller wants the final
+        states of episodes, which the game must read between the end of an episode and the reset.
         """
-        if self.final_states:
+        if self.final_states or self.config.data is not None:
             super().play_step(actions, into)
             return
         steps, outputs = actions.get("auctioneer", self._no_actions), self._outputs[into]

@@ -173,10 +173,11 @@ class VCGSlicingGame(PhasedGame):
 
     The fields of `VCGSlicingConfig`; `conf/env/vcg_slicing.yaml` lists them with their meaning.
 
-    With `data` the providers are those of a file (CSV or Parquet) with a row for each: `worth` (β), `rate_bandwidth`,
-    `rate_computing` and `rate_cache` (ξ of each resource), and `profit_rate` (α), which counts only with a bank
-    and is drawn if the column is missing. The number of providers and the ranges of β, ξ and α, which scale observations, follow from the table. A
-    run keeps the table, so that its rows can be checked without the file; see docs/own_numbers.md.
+    With `data` the providers are those of a file (CSV or Parquet) with a row for each: `worth` (β), `bandwidth`,
+    `computing` and `cache` (ξ of each resource), and `profit_rate` (α), which counts only with a bank and is drawn
+    if the column is missing. The number of providers and the ranges of β, ξ and α, which scale observations, follow
+    from the table. A run keeps the table, so that its rows can be checked without the file; see
+    docs/own_numbers.md.
 
     ## Presets
 

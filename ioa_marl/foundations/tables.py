@@ -220,6 +220,12 @@ def read_table(path: str | Path) -> Table:
     return parse_table(_read("path", str(path)))
 
 
+def parquet_as_csv(path: Path) -> str | None:
+    """Return the lines of a CSV file with the table of a Parquet file; None if the file is none."""
+    with path.open("rb") as file:
+        return _read("path", str(path)) if file.read(4) == b"PAR1" else None
+
+
 def hold_table(config: Any, name: str) -> Table | None:
     """Replace the path in the field ``name`` of a frozen configuration by the table's text, and return the table.
 

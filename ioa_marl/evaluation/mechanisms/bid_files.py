@@ -1,4 +1,4 @@
-"""A user's own bids as CSV: the columns of each family, and one clear line for what cannot be used.
+"""A user's own bids as CSV or Parquet: the columns of each family, and one clear line for what cannot be used.
 
 The first line has the names of the columns, in any order. Markets, stations and providers have names of any kind;
 markets keep the order in which they first occur. Blank lines are skipped.
@@ -27,6 +27,8 @@ from ioa_marl.evaluation.mechanisms.shares import SlicingTypes
 from ioa_marl.evaluation.mechanisms.single_item import ItemValues
 from ioa_marl.foundations.errors import UserError, shown
 from ioa_marl.foundations.files import read_text
+from ioa_marl.foundations.parameters import ParameterError
+from ioa_marl.foundations.tables import parquet_as_csv
 from ioa_marl.markets.vcg_slicing.solver import LARGEST_RATE, LARGEST_WORTH, SMALLEST_RATE, SMALLEST_WORTH
 
 LARGEST_VALUE = 1e9
@@ -69,7 +71,14 @@ class _Row:
 
 def _rows(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[_Row]:
     """Yield the rows of a file with these columns."""
-    reader = csv.reader(io.StringIO(read_text(path).removeprefix("\ufeff"), newline=""), strict=True)
+    try:
+        of_parquet = parquet_as_csv(path)
+    except OSError:
+        of_parquet = None  # `read_text` says what is wrong
+    except ParameterError as error:
+        raise UserError(str(error)) from error
+    text = read_text(path).removeprefix("\ufeff") if of_parquet is None else of_parquet
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: list[str] | None = None
     allowed = ", ".join(columns) + (f" and, if you like, {', '.join(optional)}" if optional else "")
     try:

@@ -196,12 +196,10 @@ def play_roles(b: int, state: AuctionState, params: Array, step: int, choices: A
 
 
 @kernel
-def open_markets(state: AuctionState, params: Array, draw: bool, mask: Array) -> None:
-    """Open an auction in the markets ``mask``, with bids that are drawn or, without ``draw``, those of the state."""
+def open_markets(state: AuctionState, params: Array, mask: Array) -> None:
+    """Open an auction over the bids of the state in the markets ``mask``."""
     for b in range(state.clock.shape[0]):
         if mask[b]:
-            if draw:
-                draw_bids(b, state, params)
             open_auction(b, state, params)
 
 

@@ -24,7 +24,9 @@ from ioa_marl.foundations.parameters import (
     make_preset,
     require,
 )
+from ioa_marl.foundations.tables import hold_table
 from ioa_marl.markets.double_dutch.kernels import MAX_CLOCK
+from ioa_marl.markets.double_dutch.own_bids import own_bids
 from ioa_marl.markets.double_dutch.state import DoubleDutchRecord
 
 ENDINGS = ("exhausted", "next_loser")
@@ -105,9 +107,13 @@ class DoubleDutchParams:
     """Cost γ_k of an aerial agent's hover energy [units/J]."""
     seller_delay_weight: float = 400.0
     """Weight θ_k of the squared delay in Eq. 34 [units/s²]."""
+    data: str | None = added_setting(None)
+    """File (CSV, Parquet) of one's own bids and asks, a row for each, instead of draws. None: bids are drawn."""
 
     def __post_init__(self) -> None:
         """Check the parameters; an error names the key, the value and the allowed values."""
+        if hold_table(self, "data") is not None:
+            self._take_numbers_of_bidders()
         for name in ("level", "width", "value_spread", "cost_spread", "steps"):
             self._make_tuple(name)
         for name in ("buyers", "sellers"):
@@ -137,6 +143,8 @@ class DoubleDutchParams:
         )  # fmt: skip
         require_ending(self.ending)
         self._check_clocks()
+        if self.data is not None:
+            return
         lowest, _ = self.bid_bounds()
         overhead = self._compute_cost() + self._delay_cost()
         require(
@@ -144,6 +152,18 @@ class DoubleDutchParams:
             f"values that keep every cost at or above computing and delay cost ({overhead:.3g}); "
             f"the lowest cost would be {lowest:.3g}",
         )  # fmt: skip
+
+    def _take_numbers_of_bidders(self) -> None:
+        """Set the numbers of bidders to those of the table, with which other values than the defaults must agree."""
+        assert self.data is not None
+        size = own_bids(self.data).size
+        fields = DoubleDutchParams.__dataclass_fields__
+        for side, name in enumerate(("buyers", "sellers")):
+            most, least = int(size[:, side].max()), int(size[:, side].min())
+            for key, count in ((name, most), (f"min_{name}", None if least == most else least)):
+                value = getattr(self, key)
+                require(value in (fields[key].default, count), key, value, f"{count}, as in data")
+                object.__setattr__(self, key, count)
 
     def _make_tuple(self, name: str) -> None:
         """Convert a field to a tuple of floats."""
@@ -182,7 +202,10 @@ class DoubleDutchParams:
         )  # fmt: skip
 
     def bid_bounds(self) -> tuple[float, float]:
-        """Return the lowest cost of a seller and the highest value of a buyer that can be drawn [units per lot]."""
+        """Return the lowest cost of a seller and the highest value of a buyer that can occur [units per lot]."""
+        if self.data is not None:
+            given = own_bids(self.data)
+            return given.lowest, given.highest
         lowest = self.level[0] - max(w * spread for w in self.width for spread in self.cost_spread)
         highest = self.level[1] + max(w * spread for w in self.width for spread in self.value_spread)
         return lowest, highest
@@ -195,13 +218,14 @@ class DoubleDutchParams:
         uses them for bids of its own.
         """
         lowest, highest = self.bid_bounds()
+        drawn = "with these level, width and {}" if self.data is None else "in data"
         require(
             highest <= self.buyer_clock + 1e-9 * abs(highest), "buyer_clock", self.buyer_clock,
-            f"at least {highest:g}, the highest bid with these level, width and value_spread",
+            f"at least {highest:g}, the highest bid {drawn.format('value_spread')}",
         )  # fmt: skip
         require(
             lowest >= self.seller_clock - 1e-9 * abs(lowest), "seller_clock", self.seller_clock,
-            f"at most {lowest:g}, the lowest ask with these level, width and cost_spread",
+            f"at most {lowest:g}, the lowest ask {drawn.format('cost_spread')}",
         )  # fmt: skip
 
     def ticks_needed(self) -> int:

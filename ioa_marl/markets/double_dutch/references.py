@@ -14,17 +14,16 @@ from numpy.typing import ArrayLike, NDArray
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.foundations.records import plain_view
 from ioa_marl.foundations.seeds import CALIBRATION_SEED
-from ioa_marl.markets.double_dutch.draws import draw_bids
 from ioa_marl.markets.double_dutch.kernels import open_auction, play_tick
+from ioa_marl.markets.double_dutch.own_bids import draw_markets
 from ioa_marl.markets.double_dutch.params import DoubleDutchParams
 from ioa_marl.markets.double_dutch.state import Array, AuctionState, Metrics, allocate_state
 
 
 @kernel
 def play_constant(state: AuctionState, params: Array, step: int) -> None:
-    """Draw the current episode of every market of the batch and play it to its end with one step [ticks]."""
+    """Play every market of the batch, whose bids have been drawn, to its end with one step [ticks]."""
     for b in range(state.clock.shape[0]):
-        draw_bids(b, state, params)
         open_auction(b, state, params)
         closed = False
         while not closed:
@@ -73,6 +72,7 @@ def fixed_step_frontier(
     state.stream[:] = np.arange(markets)
     rows, prices = [], []
     for step in fixed_steps:
+        draw_markets(params, state, record)
         play_constant(state, record, round(step / params.tick))
         rows.append(plain_view(state.totals).mean(axis=0))
         traded = state.totals["trades"] > 0.0

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.foundations.parameters import require
 from ioa_marl.foundations.seeds import CALIBRATION_SEED
-from ioa_marl.markets.double_dutch.draws import draw_bids
 from ioa_marl.markets.double_dutch.kernels import BUYERS, SELLERS, open_auction, play_tick
+from ioa_marl.markets.double_dutch.own_bids import draw_markets
 from ioa_marl.markets.double_dutch.params import DoubleDutchParams
 from ioa_marl.markets.double_dutch.references import best_fixed_step
 from ioa_marl.markets.double_dutch.state import Array, AuctionState, DoubleDutchRecord, allocate_state
@@ -113,13 +113,6 @@ def table_actions(state: AuctionState, params: Array, edges: Edges, table: Array
     """Write the step's index of every market into ``out``, int64 (batch, 1)."""
     for b in range(out.shape[0]):
         out[b, 0] = table[table_cell(b, state, params, edges)]
-
-
-@kernel
-def draw_markets(state: AuctionState, params: Array) -> None:
-    """Draw the bids of the current episode of every market."""
-    for b in range(state.clock.shape[0]):
-        draw_bids(b, state, params)
 
 
 @kernel
@@ -271,7 +264,7 @@ def drawn_markets(params: DoubleDutchParams, markets: int, seed: int) -> Auction
     state = allocate_state(markets, max(params.buyers, params.sellers))
     state.seed[:] = seed
     state.stream[:] = np.arange(markets)
-    draw_markets(state, params.record())
+    draw_markets(params, state, params.record())
     return state
 
 

@@ -35,7 +35,7 @@ MECHANISMS = ("vcg", "dual_currency", "dual_currency_no_interest")
 EXTERNALITIES = ("exact", "estimated", "critic")
 VALUATIONS = ("exact", "network")
 NOISES = ("share", "as_printed")
-RATES = ("rate_bandwidth", "rate_computing", "rate_cache")
+RATES = ("bandwidth", "computing", "cache")
 """Columns of ``data`` with ξ of each resource."""
 LOWEST_RATE = 1e-4
 """Smallest accepted upper end of the range of ξ."""
@@ -134,7 +134,10 @@ class SlicingParams:
         """Set the number of providers and all ranges to those of a table; other values than the defaults must agree."""
         if table is None:
             return
-        table.require_columns(("worth", *RATES), ("worth", *RATES, "profit_rate"))
+        table.require_columns(("worth", *RATES), ("market", "provider", "worth", *RATES, "profit_rate"))
+        if "market" in table.columns:
+            markets = dict.fromkeys(table.texts("market"))
+            require(len(markets) == 1, "data", f"a table of {len(markets)} markets", "a table of one market")
         allowed = f"numbers from 1e-06 to {LARGEST_WORTH / 1e3:g} [utility]"
         worth = table.numbers("worth", allowed)
         table.require("worth", (worth >= 1e-6) & (worth <= LARGEST_WORTH / 1e3), allowed)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 
 from ioa_marl.evaluation.mechanisms import DoubleAuctionBids, SlicingTypes, compare_double_auctions
@@ -54,6 +57,17 @@ def test_columns_may_be_in_any_order_and_markets_may_be_mixed(tmp_path):
     (tmp_path / "bids.csv").write_text(text, newline="")
     read = read_double_auctions(tmp_path / "bids.csv")
     assert read.valuations[:, :, 0].tolist() == [[5.0, 2.0], [7.0, 3.0]]
+
+
+def test_a_parquet_file_has_the_bids_of_the_same_csv_file(tmp_path):
+    text = "market,side,value\na,buyer,5\nb,seller,3.25\na,seller,2\nb,buyer,7\n"
+    (tmp_path / "bids.csv").write_text(text)
+    pq.write_table(pa.csv.read_csv(tmp_path / "bids.csv"), tmp_path / "bids.parquet")
+    ours, theirs = (read_double_auctions(tmp_path / f"bids.{form}") for form in ("parquet", "csv"))
+    assert ours.valuations.tolist() == theirs.valuations.tolist()
+    (tmp_path / "bids.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(UserError, match=r"bids.parquet"):
+        read_double_auctions(tmp_path / "bids.parquet")
 
 
 def test_the_uav_may_be_left_out_or_named_once(tmp_path):

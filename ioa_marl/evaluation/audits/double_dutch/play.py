@@ -166,7 +166,7 @@ class Auctions:
         self.state.valuation[...] = valuations
         self.state.size[...] = present.sum(axis=2)
         self.state.order[...] = np.argsort(~present, axis=2, kind="stable")
-        drivers.open_markets(self.state, self.params, False, np.ones(self.capacity, np.bool_))
+        drivers.open_markets(self.state, self.params, np.ones(self.capacity, np.bool_))
         self.game.openings += 1
 
     def participants(self) -> Bools:
