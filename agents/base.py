@@ -78,6 +78,8 @@ class Agent(ABC):
     """Whether the agent can play only roles that consist of a single agent."""
     learns: ClassVar[bool] = True
     """Whether training changes the agent. An agent that does not learn is only evaluated."""
+    observes: ClassVar[bool] = True
+    """Whether actions follow from observations. Other agents look at the whole game, and act in all its markets."""
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     """Types of device on which the agent can train."""
     centralised_critic: ClassVar[bool] = False

@@ -48,6 +48,7 @@ class ScriptedAgent(Agent):
         spaces.Box,
     )
     learns: ClassVar[bool] = False
+    observes: ClassVar[bool] = False
 
     def __init__(self, context: AgentContext, config: ScriptedConfig) -> None:
         super().__init__(context, config)

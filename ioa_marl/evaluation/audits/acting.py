@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from ioa_marl.agents.base import Agent
-from ioa_marl.agents.baselines.scripted import ScriptedAgent
 from ioa_marl.envs.core import Arrays
 
 
@@ -30,7 +29,7 @@ def choose(agents: Sequence[Agent], observations: Arrays, markets: int) -> Array
     batch = len(next(iter(observations.values())))
     actions: Arrays = {}
     for agent in agents:
-        if isinstance(agent, ScriptedAgent):  # it looks at the game, not at observations
+        if not agent.observes:  # it looks at the game, not at observations
             chosen = [agent.act(of_seed, deterministic=True)]
         else:
             chosen = [

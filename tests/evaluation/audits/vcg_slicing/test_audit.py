@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ioa_marl.agents.base import Agent
+from ioa_marl.agents.baselines.greedy import GreedyAgent, GreedyConfig
 from ioa_marl.agents.baselines.random import RandomAgent, RandomConfig
 from ioa_marl.agents.baselines.scripted import ScriptedAgent, ScriptedConfig
 from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
@@ -63,6 +64,19 @@ def test_where_reports_move_nothing_a_provider_alone_cannot_gain(policy):
     found = audit(scripted(policy), QUICK, lambda what, share: None)
     assert found.value("episode_regret") == 0.0
     assert found.columns()["regret"] == 0.0
+
+
+def test_the_greedy_agent_is_audited_as_the_rule_that_it_plays():
+    config = settings()
+
+    def make():
+        return [make_agent(GreedyAgent, GreedyConfig(), VCGSlicingGame(config, 1, SLICE), SLICE, 1)]
+
+    by_agent, by_rule = (
+        run_audit(subject, QUICK) for subject in (Subject(VCGSlicingGame, config, SLICE, make), scripted("greedy"))
+    )
+    assert by_agent.value("episode_regret") == by_rule.value("episode_regret")
+    assert by_agent.value("ir_violations") == by_rule.value("ir_violations")
 
 
 def test_kellys_shares_are_found_to_reward_misreports():
