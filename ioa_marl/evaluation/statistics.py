@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from ioa_marl.foundations.scalars import plain_value
 
@@ -49,6 +48,8 @@ def interquartile_mean(scores: ArrayLike, axis: int = -1) -> NDArray[np.float64]
     ndarray of float64
         Shape of ``scores`` without ``axis``.
     """
+    from scipy import stats  # it takes half a second to import, which most processes do not need
+
     return np.asarray(stats.trim_mean(np.asarray(scores, np.float64), 0.25, axis=axis))
 
 
@@ -66,6 +67,8 @@ def estimate(scores: ArrayLike, seed: int = 0) -> Estimate:
     point = float(interquartile_mean(values))
     if len(values) < 2 or np.isnan(point):
         return Estimate(point, float("nan"), float("nan"))
+    from scipy import stats
+
     result = stats.bootstrap(
         (values,), interquartile_mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile",
         rng=np.random.default_rng(plain_value(seed)),

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import ks_2samp
 
 from ioa_marl.foundations.parameters import require
 from ioa_marl.markets.second_bid.references import Tasks
@@ -60,5 +59,7 @@ def selected_values(common: NDArray[np.float64], uav_serves: NDArray[np.bool_]) 
     AdverseSelection
     """
     uav, stations = common[uav_serves], common[~uav_serves]
+    from scipy.stats import ks_2samp  # it takes half a second to import
+
     test = ks_2samp(uav, stations)
     return AdverseSelection(float(uav.mean()), float(stations.mean()), float(test.statistic), float(test.pvalue))
