@@ -11,6 +11,7 @@ import csv
 import hashlib
 import io
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -103,21 +104,25 @@ def table_label(text: str) -> str:
     return f"table of {rows} row{'s' * (rows != 1)} ({hashlib.sha256(text.encode()).hexdigest()[:8]})"
 
 
-def table_text(name: str, value: str) -> str:
+def table_text(name: str, value: str | os.PathLike[str] | Mapping[str, Any]) -> str:
     """Return the text of a table in its one form, from the path of a file or from any text of the table.
 
     Parameters
     ----------
     name : str
         Name of the setting, for messages.
-    value : str
-        Path of a CSV or Parquet file whose columns have names; or the lines of a CSV file, each with its end.
+    value : str, path-like or mapping
+        Path of a CSV or Parquet file whose columns have names; or the lines of a CSV file, each with its end; or
+        columns by name, sequences of numbers (NaN or None for an empty cell) or of text.
 
     Raises
     ------
     ParameterError
         If there is no such file, or it is not such a table, or it is too large.
     """
+    if isinstance(value, Mapping):
+        value = _lines(name, value)
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
     require(isinstance(value, str) and value != "", name, value, _FORMS)
     text = _normal_form(name, value, value.encode()) if is_table(value) else _read(name, value)
     require(
@@ -125,6 +130,26 @@ def table_text(name: str, value: str) -> str:
         f"a table of at most {LARGEST_TABLE}, since it is a part of each row; plain functions take larger arrays",
     )  # fmt: skip
     return text
+
+
+def _lines(name: str, columns: Mapping[str, Any]) -> str:
+    """Return columns by name as the lines of a CSV file."""
+    texts = {
+        title: [_plain_cell(cell) for cell in np.asarray(cells).ravel().tolist()] for title, cells in columns.items()
+    }
+    lengths = {title: len(cells) for title, cells in texts.items()}
+    require(len(set(lengths.values())) == 1, name, f"columns of the lengths {lengths}", "columns of the same length")
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(texts)
+    writer.writerows(zip(*texts.values(), strict=True))
+    return out.getvalue()
+
+
+def _plain_cell(cell: Any) -> str:
+    if isinstance(cell, (int, float)) and not isinstance(cell, bool):
+        return _cell(float(cell))
+    return "" if cell is None else str(cell)
 
 
 def _read(name: str, path: str) -> str:

@@ -74,6 +74,21 @@ def test_a_missing_file_a_folder_and_too_large_a_table_are_refused(tmp_path):
     assert read_table(large).rows == LARGEST_TABLE // 10
 
 
+def test_columns_by_name_are_the_table_of_a_file(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("kind,worth\na,1.5\nb,\n")
+    for columns in (
+        {"kind": ["a", "b"], "worth": [1.5, None]},
+        {"kind": np.array(["a", "b"]), "worth": np.array([1.5, np.nan])},
+        {"kind": ("a", "b"), "worth": ["1.5", ""]},
+    ):
+        assert table_text("data", columns) == table_text("data", path) == "kind,worth\na,1.5\nb,\n"
+    with pytest.raises(ParameterError, match="columns of the same length"):
+        table_text("data", {"kind": ["a"], "worth": [1, 2]})
+    with pytest.raises(ParameterError, match="data=3"):
+        table_text("data", 3)
+
+
 def test_a_configuration_holds_the_table_and_not_the_path(tmp_path):
     path = write(tmp_path, "x\n1\n")
     config = _Config(path)
