@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,9 +14,10 @@ from ioa_marl.envs.core import Arrays, PolicyFactory, Role
 from ioa_marl.envs.phased import PhasedGame, check_common
 from ioa_marl.envs.spaces import unit_box
 from ioa_marl.envs.stackelberg.comparison import audit_round, metrics_of
+from ioa_marl.envs.stackelberg.mobility import MobilityMetrics, MobilityWatch
 from ioa_marl.envs.stackelberg.policies import POLICIES
 from ioa_marl.foundations.compile import machine_code
-from ioa_marl.foundations.parameters import check_integer, require
+from ioa_marl.foundations.parameters import added_setting, check_integer, require
 from ioa_marl.foundations.records import Record, plain_view
 from ioa_marl.markets.stackelberg import drivers
 from ioa_marl.markets.stackelberg.benchmarks import known_equilibria
@@ -61,6 +62,8 @@ class StackelbergConfig(StackelbergParams):
     """Number of the instance, which fixes the technology. None: the seed."""
     max_cycles: int | None = None
     """Number of steps after which an episode is truncated. None: only the rules of the market end it."""
+    mobility_metrics: bool = added_setting(False)
+    """Whether episodes also have the metrics ``price_change``, ``share_stability``, ``qoe`` and ``handovers``."""
 
     def __post_init__(self) -> None:
         """Check the settings that only the environment has."""
@@ -79,6 +82,8 @@ class StackelbergConfig(StackelbergParams):
             "null with data, which is the only instance",
         )  # fmt: skip
         check_common(self)
+        is_choice = isinstance(self.mobility_metrics, bool)
+        require(is_choice, "mobility_metrics", self.mobility_metrics, "true or false")
 
 
 class StackelbergGame(PhasedGame):
@@ -99,6 +104,19 @@ class StackelbergGame(PhasedGame):
     The answer of a wireless agent is exact: where U is concave (g_j ≥ g_i) by Newton's method on its supergradient,
     which finds kinks as well as smooth optima; elsewhere by a search. Prices are in **equilibrium** if no leader gains
     by another price of its own, given exact answers. NashConv, the sum of all such gains, is the distance from it.
+
+    With `dynamics` the conditions change before every round: numbers of tasks, speeds and channel gains.
+
+    - **Fading.** A gain is Rayleigh fading times slow fading, within `fading_limit`. With `fading="common"` both links
+      of a wireless agent have the same fading, and the fixed one stays the better one. With `"independent"` each has
+      its own, also a link to a new leader; then U need not be concave, and answers are searched.
+    - **Handover.** With `mobile_radius` or `fixed_radius`, R [m], the leaders of that side reach as far as a circle. A
+      wireless agent crosses it in π R/(2 v) on average, since π R/2 is the mean chord of a circle; v is |v_n − v_i|, as
+      in Eq. 15, or v_n for a fixed agent, which stands still. In the next round, after T = `round_time`, it has another
+      leader of the side with probability 1 − exp(−2 v T/(π R)), each other one with the same. Processing speeds, α,
+      unit cost and idle resources are then those of the new leader; the wireless agent keeps its tasks, t_k_up and the
+      mean gains of its links. Every episode begins with the links of the instance. Answers, observations, equilibria
+      and joint maxima are those of the round's links.
 
     ## Roles
 
@@ -126,7 +144,8 @@ class StackelbergGame(PhasedGame):
     ## Observation space
 
     Leaders: float32 in [0, 1]; 5 features with `observation="paper"`, 11 with `"extended"`, and with `"customers"` 6
-    and 6 for each of the ⌈`wireless`/leaders of the side⌉ wireless agents that can be in reach (30 in `dynamic`).
+    and 6 for each of the ⌈`wireless`/leaders of the side⌉ wireless agents that can be in reach (30 in `dynamic`). On a
+    side with handover every wireless agent can be, and c is its own number, so that the others keep their places.
 
     | Index | Meaning | Scale |
     | --- | --- | --- |
@@ -207,6 +226,15 @@ class StackelbergGame(PhasedGame):
     | `pure_equilibrium`, `equilibria` | share of rounds with a pure equilibrium, mean number of different ones, NaN* |
 
     NaN*: an episode that is cut off before its first comparison with an equilibrium has none of these.
+
+    With `mobility_metrics` also:
+
+    | Name | Meaning |
+    | --- | --- |
+    | `price_change` | mean absolute change of a leader's price from round to round [units/Mbit]; NaN in one round |
+    | `share_stability` | 1 − mean absolute change of o of those who buy in both of two rounds; NaN if nobody does |
+    | `qoe` | mean κ ln(1 + ε − t) ln(1 + t_n/ε) per round and wireless agent that buys [units]; NaN if nobody does |
+    | `handovers` | share of the links to leaders that change from round to round; NaN in one round |
 
     Deviations are searched on a grid of `deviation_step` and refined, with exact answers of all wireless agents. The
     score is 1 where no leader can gain in any round, and 0 at the mean NashConv of `cost_plus` with a margin of 50%.
@@ -290,6 +318,8 @@ class StackelbergGame(PhasedGame):
       does not respond to prices, and both of its leaders raise their prices until one undercuts the other.
     - The variation of the energy coefficients is common to both links of a wireless agent. If g_i and g_j varied
       independently, the energy term could make U non-concave, shares would jump, and an equilibrium would be rare.
+    - The paper has no handover. The time in reach is the fluid-flow model's of cellular networks; that it is
+      exponential, and the next leader a random one, are choices of this package, since positions are not modelled.
     - With `dynamics`, bandwidth is granted per task, so that energy is proportional to the number of tasks.
     - What leaders know is a decision, since the paper gives them no data of the wireless agents. With
       `observation="customers"` a leader knows the contracts of the wireless agents in its reach before it posts its
@@ -348,13 +378,24 @@ class StackelbergGame(PhasedGame):
     config: StackelbergConfig
     market: MarketState
 
+    def __init__(
+        self,
+        config: StackelbergConfig,
+        num_envs: int = 1,
+        controlled_roles: Sequence[str] | None = None,
+        autoreset: bool = True,
+    ) -> None:
+        if config.mobility_metrics:
+            self.metric_names = MobilityMetrics.names()
+        super().__init__(config, num_envs, controlled_roles, autoreset)
+
     @classmethod
     def make_roles(cls, config: StackelbergConfig) -> dict[str, Role]:
         """Return the roles mobile, fixed and wireless."""
         features = {"paper": LEADER_FEATURES, "extended": LEADER_FEATURES_EXTENDED}
         roles = {}
-        for side, name in enumerate(LEADERS):
-            of_customers = leader_features_customers(config.most_customers(side))
+        for name in LEADERS:
+            of_customers = leader_features_customers(config.most_in_reach(name))
             leader_view = unit_box(features.get(config.observation, of_customers))
             price: spaces.Space[Any] = spaces.Discrete(config.price_levels)
             if config.action == "box":
@@ -368,6 +409,7 @@ class StackelbergGame(PhasedGame):
         """Return the zeroed arrays of the batch."""
         config, n = self.config, self.num_envs
         state = allocate_state(config, n)
+        self._watch = MobilityWatch(config, state) if config.mobility_metrics else None
         self.params = config.record()
         """The parameters as kernels read them, one `StackelbergRecord`."""
         self._equilibrium = np.zeros(state.price.shape)
@@ -391,6 +433,13 @@ class StackelbergGame(PhasedGame):
         """Draw and open the current episode of the markets ``mask``, bool (batch,)."""
         start_episodes(self.config, self.market, mask, self.params)
         self._solutions["solved"][mask] = False
+        if self._watch is not None:
+            self._watch.open_episode(mask)
+
+    def saved_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that `save` copies, with the sums of the watch; see `PhasedGame.saved_arrays`."""
+        watched = {} if self._watch is None else {"mobility_totals": plain_view(self._watch.totals)}
+        return {**super().saved_arrays(), **watched}
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Arrays]:
         """Continue from the arrays that `save` returned; see `PhasedGame.restore`."""
@@ -406,16 +455,22 @@ class StackelbergGame(PhasedGame):
         terminated: NDArray[np.bool_],
     ) -> None:
         """Play one phase of the markets ``mask``; see `PhasedGame.play_phase`."""
-        market, config = self.market, self.config
+        market, config, watch = self.market, self.config, self._watch
+        if watch is not None:
+            watch.remember()
         if phase == 0:
             for side, role in enumerate(LEADERS):
                 self._post(market, self.params, mask, side, self._prices(actions[role]))
+            if watch is not None:
+                watch.add_prices(mask)
             return
         if "wireless" in actions:
             shares = actions["wireless"] / (config.share_levels - 1)
             drivers.choose_shares(market, self.params, mask, shares)
         else:
             self._answer(market, self.params, mask)
+        if watch is not None:
+            watch.add_shares(mask)
         self._close(market, self.params, mask, terminated)
         for side, role in enumerate(LEADERS):
             if role in rewards:
@@ -425,10 +480,12 @@ class StackelbergGame(PhasedGame):
             np.copyto(rewards["wireless"], market.utility, where=mask[:, None], casting="same_kind")
         if self.full_metrics:
             audit_round(config, market, mask)
+        running = mask & ~terminated
         if config.dynamics:
-            running = mask & ~terminated
             drivers.refresh_markets(market, self.params, running)
             self._solutions["solved"][running] = False
+        if watch is not None:
+            watch.add_handovers(running)
 
     def _prices(self, actions: NDArray[Any]) -> NDArray[np.float64]:
         """Return the unit prices that actions of a side mean [units/Mbit], shape (batch, leaders)."""
@@ -473,7 +530,10 @@ class StackelbergGame(PhasedGame):
     def write_metrics(self, mask: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
         """Write metrics and ledger of the episodes that end; see `PhasedGame.write_metrics`."""
         ledger[mask] = self.market.accounts[mask]
-        metrics[mask] = plain_view(metrics_of(self.market))[mask]
+        common = plain_view(metrics_of(self.market))
+        metrics[mask, : common.shape[1]] = common[mask]
+        if self._watch is not None:
+            metrics[mask, common.shape[1] :] = self._watch.metrics()[mask]
 
     def state(self) -> NDArray[np.float32]:
         """Return round, prices, unit costs, loads sold of all leaders, shares and purchases of all wireless agents.

@@ -14,7 +14,7 @@ import numpy as np
 
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.foundations.philox import philox_block, to_unit
-from ioa_marl.markets.common.physics import computing_time, db_to_ratio, mobility_factor
+from ioa_marl.markets.common.physics import computing_time, mobility_factor
 from ioa_marl.markets.stackelberg.kernels import (
     FIXED,
     MOBILE,
@@ -24,12 +24,14 @@ from ioa_marl.markets.stackelberg.kernels import (
     list_members,
     shape_followers,
 )
+from ioa_marl.markets.stackelberg.mobility import channel_gain, evolve, normals, set_home_links
 from ioa_marl.markets.stackelberg.records import EpisodeTotals, StackelbergRecord, Traits
 
 OF_WIRELESS, OF_WIRELESS_2, OF_MOBILE, OF_FIXED, OF_REACH, OF_VELOCITY = range(101, 107)
 """Purposes of the random counter for the draws of an instance, whose key is (instance, 0)."""
-OF_COST, OF_TASK, OF_SPEED = 0, 2, 3
-"""Purposes for the draws of an episode, whose key is (seed, stream); costs of the fixed side use ``OF_COST`` + 1."""
+OF_COST, OF_TASK = 0, 2
+"""Purposes for the draws of an episode, whose key is (seed, stream); costs of the fixed side use ``OF_COST`` + 1.
+Those of `mobility` have the next numbers."""
 
 
 @kernel
@@ -42,13 +44,6 @@ def _around(word: Any, mean: float, spread: float) -> float:
 def between(word: Any, low: float, high: float) -> float:
     """Return a uniform number between two bounds, from a word of the generator."""
     return low + (high - low) * to_unit(word)
-
-
-@kernel
-def _normals(radius: Any, angle: Any) -> tuple[float, float]:
-    """Return two independent standard normal numbers from two words (Box and Muller)."""
-    length, direction = math.sqrt(-2.0 * math.log(1.0 - to_unit(radius))), 2.0 * math.pi * to_unit(angle)
-    return length * math.cos(direction), length * math.sin(direction)
 
 
 @kernel
@@ -130,11 +125,13 @@ def draw_velocities(b: int, state: MarketState, params: Array, number: Any) -> N
     episode = state.episode[b] if p.dynamics else np.uint64(number)
     for m in range(p.wireless + p.mobile):
         w0, w1, w2, w3 = philox_block(key, stream, m + 1, episode, OF_VELOCITY)
-        normal, _ = _normals(w0, w1)
+        normal, _ = normals(w0, w1)
         state.velocity[b, m] = max(p.velocity + p.velocity_deviation * normal, 0.0)
         if p.dynamics and m < p.wireless:
-            other, _ = _normals(w2, w3)
+            other, another = normals(w2, w3)
             state.slow_fading[b, m] = p.shadowing * other
+            if p.independent_fading:
+                state.slow_fading[b, p.wireless + m] = p.shadowing * another
 
 
 @kernel
@@ -144,6 +141,8 @@ def open_episode(b: int, state: MarketState, params: Array, redraw: bool) -> Non
     number = state.episode[b] if redraw else np.uint64(0)
     if redraw or state.episode[b] == 0:
         draw_instance(b, state, params, number)
+    if p.handover:
+        set_home_links(b, redraw or state.episode[b] == 0, state, params)
     if redraw or state.episode[b] == 0 or p.dynamics:
         draw_velocities(b, state, params, number)
     for side in range(2):
@@ -181,23 +180,6 @@ def _clear_episode(b: int, state: MarketState, params: Array) -> None:
 
 
 @kernel
-def _evolve(b: int, state: MarketState, params: Array) -> None:
-    """Advance the Gauss-Markov speeds and slow fading: x' = a x + (1 − a) mean + √(1 − a²) deviation · normal."""
-    p: StackelbergRecord = params[0]
-    noise = math.sqrt(1.0 - p.memory * p.memory)
-    movers = p.wireless + p.mobile
-    first = np.uint64(state.round[b]) * np.uint64(movers) + np.uint64(1)
-    for m in range(movers):
-        w0, w1, w2, w3 = philox_block(state.seed[b], state.stream[b], first + np.uint64(m), state.episode[b], OF_SPEED)
-        mean = p.memory * state.velocity[b, m] + (1.0 - p.memory) * p.velocity
-        normal, _ = _normals(w0, w1)
-        state.velocity[b, m] = max(mean + noise * p.velocity_deviation * normal, 0.0)
-        if m < p.wireless:
-            other, _ = _normals(w2, w3)
-            state.slow_fading[b, m] = p.memory * state.slow_fading[b, m] + noise * p.shadowing * other
-
-
-@kernel
 def _tasks(word: Any, mean: float, most: int) -> int:
     """Return a Poisson number of tasks, at most ``most``, by inversion of the distribution function."""
     quantile, probability, number = to_unit(word), math.exp(-mean), 0
@@ -210,19 +192,21 @@ def _tasks(word: Any, mean: float, most: int) -> int:
 
 @kernel
 def _draw_tasks(b: int, n: int, state: MarketState, params: Array) -> None:
-    """Draw the tasks and the channel gain of wireless agent ``n`` in this round, and scale its traits by them."""
+    """Draw the tasks and the channel gains of wireless agent ``n`` in this round, and scale its traits by them."""
     p: StackelbergRecord = params[0]
     t: Traits = state.traits[b, n]
     counter = np.uint64(state.round[b]) * np.uint64(p.wireless) + np.uint64(1) + np.uint64(n)
-    w0, w1, _, _ = philox_block(state.seed[b], state.stream[b], counter, state.episode[b], OF_TASK)
+    w0, w1, w2, _ = philox_block(state.seed[b], state.stream[b], counter, state.episode[b], OF_TASK)
     # Bandwidth is granted per task, so the noise power, and with it the energy, is proportional to the tasks.
     tasks = _tasks(w0, p.arrivals, p.max_tasks)
     t.load *= tasks
-    # The fading arises around the wireless agent, so it is the same for both links, and the fixed one stays better.
-    rayleigh = -math.log(1.0 - to_unit(w1))
-    gain = min(max(rayleigh * db_to_ratio(state.slow_fading[b, n]), 1.0 / p.fading_limit), p.fading_limit)
+    # Fading that arises around the wireless agent is the same for both links, and the fixed one stays better.
+    gain = channel_gain(w1, state.slow_fading[b, n], p.fading_limit)
+    fixed_gain = gain
+    if p.independent_fading:
+        fixed_gain = channel_gain(w2, state.slow_fading[b, p.wireless + n], p.fading_limit)
     t.mobile_energy *= tasks / gain
-    t.fixed_energy *= tasks / gain
+    t.fixed_energy *= tasks / fixed_gain
 
 
 @kernel
@@ -230,7 +214,7 @@ def open_round(b: int, state: MarketState, params: Array) -> None:
     """Set the traits of the wireless agents for the round to come; in a dynamic market tasks, gains and speeds vary."""
     p: StackelbergRecord = params[0]
     if p.dynamics and state.round[b] > 0:
-        _evolve(b, state, params)
+        evolve(b, state, params)
     for n in range(p.wireless):
         t: Traits = state.traits[b, n]
         nominal: Traits = state.nominal[b, n]

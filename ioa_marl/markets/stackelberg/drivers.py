@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.markets.stackelberg.draws import open_episode, open_round
-from ioa_marl.markets.stackelberg.follower import latency, net_utility
+from ioa_marl.markets.stackelberg.follower import gross_utility, latency, net_utility
 from ioa_marl.markets.stackelberg.iteration import Trial, find_equilibria
 from ioa_marl.markets.stackelberg.joint import maximise_joint_profit
 from ioa_marl.markets.stackelberg.kernels import (
@@ -183,6 +183,17 @@ def utilities_at(state: MarketState, params: Array, shares: Array, out: Array) -
             paid = price_paid(b, n, state.price[b, MOBILE, state.reach[b, MOBILE, n]], state, params)
             fixed_price = state.price[b, FIXED, state.reach[b, FIXED, n]]
             out[b, n] = net_utility(b, n, state.traits, state.curve, state.segments, shares[b, n], paid, fixed_price)
+
+
+@kernel
+def qualities_at(state: MarketState, params: Array, shares: Array, out: Array) -> None:
+    """Write the quality of experience κ ln(1 + ε − t) ln(1 + t_n/ε) of Eq. 13 [units] at ``shares``, bought or not.
+
+    ``shares`` and ``out`` are float64 (batch, wireless); it is −∞ where 1 + ε − t ≤ 0.
+    """
+    for b in range(shares.shape[0]):
+        for n in range(params[0].wireless):
+            out[b, n], _ = gross_utility(b, n, state.traits, state.curve, state.segments, shares[b, n])
 
 
 @kernel

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from ioa_marl.foundations.parameters import ParameterError, require
 from ioa_marl.foundations.tables import Table
 from ioa_marl.markets.stackelberg import drivers
-from ioa_marl.markets.stackelberg.kernels import MarketState, list_members
+from ioa_marl.markets.stackelberg.kernels import HOME, MarketState, list_members
 
 if TYPE_CHECKING:
     from ioa_marl.markets.stackelberg.params import StackelbergParams
@@ -216,7 +216,8 @@ def write_figures(
         Index of the market in the batch.
     """
     b, nominal = market, state.nominal[market]
-    state.reach[b] = reach
+    for first in (0, HOME) if state.reach.shape[1] > HOME else (0,):
+        state.reach[b, first : first + 2] = reach
     nominal["load"] = values["workload"]
     nominal["slack"] = 1.0 + values["tolerable_delay"] - values["upload_time"]
     nominal["qoe_weight"] = values["qoe_weight"] * np.log1p(values["actuator_ratio"])

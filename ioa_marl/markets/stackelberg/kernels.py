@@ -27,6 +27,8 @@ Array = NDArray[Any]
 
 MOBILE, FIXED = 0, 1
 """Sides of the market."""
+HOME = 2
+"""Where the links begin in ``reach`` with which every episode of a market with handover begins."""
 
 
 class MarketState(NamedTuple):
@@ -50,7 +52,8 @@ class MarketState(NamedTuple):
     round: Array
     """int64 (batch,): rounds played in this episode."""
     reach: Array
-    """int32 (batch, 2, wireless): the leader of each side that a wireless agent can buy from."""
+    """int32 (batch, 2, wireless): the leader of each side that a wireless agent can buy from. With handover (batch, 4,
+    wireless): from `HOME` on the links at the beginning of an episode."""
     member: Array
     """int32 (batch, 2, wireless): wireless agents by leader."""
     start: Array
@@ -78,7 +81,8 @@ class MarketState(NamedTuple):
     velocity: Array
     """float64 (batch, wireless + mobile): speeds v_n and v_i [m/s]."""
     slow_fading: Array
-    """float64 (batch, wireless): slow fading of its links [dB]; empty unless the market is dynamic."""
+    """float64 (batch, wireless): slow fading of both of its links [dB]; empty unless the market is dynamic. With
+    independent fading (batch, 2 wireless): of the links to the mobile, then of those to the fixed agents."""
     cost: Array
     """float64 (batch, 2, leaders): unit costs [units/Mbit]."""
     price: Array

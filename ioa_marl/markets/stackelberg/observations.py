@@ -16,9 +16,9 @@ CUSTOMER_FEATURES = 6
 """Features of each wireless agent in a leader's reach."""
 
 
-def leader_features_customers(customers: int) -> int:
-    """Return the number of features of a leader that observes its customers, at most ``customers`` of them."""
-    return LEADER_FEATURES + 1 + CUSTOMER_FEATURES * customers
+def leader_features_customers(most_in_reach: int) -> int:
+    """Return the number of features of a leader that observes its customers, of whom it has at most so many."""
+    return LEADER_FEATURES + 1 + CUSTOMER_FEATURES * most_in_reach
 
 
 @kernel
@@ -89,7 +89,8 @@ def observe_customers(state: MarketState, params: Array, side: int, out: Array) 
     by its number: whether it has one task, two, three or more, its load, the energy of the link to the leader per task,
     and the mobility factor of the pair. What varies within bounds is scaled by both of them, because a tenth of the
     range of a unit cost is a two-hundredth of the price cap. The number of tasks is a category: the best price jumps
-    with it.
+    with it. If wireless agents come and go on this side, every one of them has a place of its own, so that the others
+    stay where they are.
 
     Parameters
     ----------
@@ -108,14 +109,16 @@ def observe_customers(state: MarketState, params: Array, side: int, out: Array) 
     if side == FIXED:
         low, high = p.least_fixed_cost, p.most_fixed_cost
         least, most = p.least_fixed_energy, p.most_fixed_energy
+    comes_and_goes = (p.mobile_departure if side == MOBILE else p.fixed_departure) > 0.0
     for b in range(out.shape[0]):
         for leader in range(leader_count(side, params)):
             out[b, leader, LEADER_FEATURES] = _between(state.cost[b, side, leader], low, high)
-            place = LEADER_FEATURES + 1
-            for feature in range(place, out.shape[2]):
+            first = state.start[b, side, leader]
+            for feature in range(LEADER_FEATURES + 1, out.shape[2]):
                 out[b, leader, feature] = 0.0
-            for q in range(state.start[b, side, leader], state.start[b, side, leader + 1]):
+            for q in range(first, state.start[b, side, leader + 1]):
                 n = state.member[b, side, q]
+                place = LEADER_FEATURES + 1 + CUSTOMER_FEATURES * (n if comes_and_goes else q - first)
                 t: Traits = state.traits[b, n]
                 tasks = round(t.load / state.nominal[b, n].load)
                 if tasks > 0:
@@ -125,7 +128,6 @@ def observe_customers(state: MarketState, params: Array, side: int, out: Array) 
                     out[b, leader, place + 4] = _between(energy / tasks, least, most)
                 factor = t.mobility_factor
                 out[b, leader, place + 5] = _between(factor, p.least_factor, p.most_factor)
-                place += CUSTOMER_FEATURES
 
 
 @kernel

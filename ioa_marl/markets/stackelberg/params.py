@@ -47,6 +47,7 @@ from ioa_marl.markets.stackelberg.figures import (
 from ioa_marl.markets.stackelberg.figures import LEADERS as LEADERS
 from ioa_marl.markets.stackelberg.follower import LATENCY_CASES, SEGMENTS
 from ioa_marl.markets.stackelberg.kernels import MarketState
+from ioa_marl.markets.stackelberg.mobility import departure_rate
 from ioa_marl.markets.stackelberg.records import Curve, EpisodeTotals, GridPoint, Segment, StackelbergRecord, Traits
 
 ACTUATOR_RATIO = math.expm1(0.1)
@@ -159,6 +160,16 @@ class StackelbergParams:
     """Largest number of rounds of Algorithm 2; without convergence there is no pure equilibrium."""
     data: str | None = added_setting(None)
     """File (CSV, Parquet) of one's own agents, a row for each, instead of draws. None: the technology is drawn."""
+    mobile_radius: float | None = added_setting(None)
+    """Radius of a mobile agent's reach [m], which a wireless agent crosses at their relative speed and then has another
+    mobile agent; needs ``dynamics``. None: it keeps its mobile agent."""
+    fixed_radius: float | None = added_setting(None)
+    """Radius of a fixed agent's reach [m], which a wireless agent crosses at its own speed; needs ``dynamics``. None:
+    it keeps its fixed agent."""
+    round_time: float = added_setting(5.0)
+    """Time between two rounds [s]; it counts only where a reach has a radius."""
+    fading: str = added_setting("common")
+    """Fading of the two links of a wireless agent, with ``dynamics``: ``common`` or ``independent``."""
 
     def __post_init__(self) -> None:
         """Raise an error that names key, value and what is allowed if a parameter is out of range."""
@@ -200,6 +211,7 @@ class StackelbergParams:
             self.latency_case != "aa" or self.aerial_share > 0.0, "latency_case", self.latency_case,
             "another case while aerial_share=0",
         )  # fmt: skip
+        self._check_mobility()
         if table is None:
             self._check_feasible()
         else:
@@ -215,6 +227,10 @@ class StackelbergParams:
 
     def _check_table(self) -> None:
         require(self.redraw == "never", "redraw", self.redraw, "never with data, which is always the same")
+        require(
+            not self.congestion or self.mobile_radius is None, "mobile_radius", self.mobile_radius,
+            "null with data and congestion: all wireless agents might share one mobile agent",
+        )  # fmt: skip
         state = allocate_state(self, 1)
         values, reach = self.own_figures()
         write_figures(self, values, reach, state)
@@ -224,6 +240,22 @@ class StackelbergParams:
         """Return the figures and links of ``data``, which must be set; see `figures.figures_of_table`."""
         assert self.data is not None
         return figures_of_table(self, parse_table(self.data))
+
+    def _check_mobility(self) -> None:
+        """Check handover and fading, which belong to dynamic markets."""
+        check_number(self, "round_time", SMALLEST, LARGEST)
+        for side in LEADERS:
+            name = f"{side}_radius"
+            radius = getattr(self, name)
+            if radius is not None:
+                check_number(self, name, 1e-3, LARGEST)
+                require(self.dynamics, name, radius, "null without dynamics: nobody moves between rounds")
+                require(getattr(self, side) > 1, name, radius, f"null with {side}=1: there is no other {side} agent")
+        kinds = ("common", "independent")
+        require(self.fading in kinds, "fading", self.fading, " or ".join(kinds))
+        require(
+            self.dynamics or self.fading == "common", "fading", self.fading, "common without dynamics: gains are means"
+        )
 
     def _check_choices(self) -> None:
         require(self.latency_case in LATENCY_CASES, "latency_case", self.latency_case, ", ".join(LATENCY_CASES))
@@ -238,7 +270,7 @@ class StackelbergParams:
         share = np.linspace(0.0, 1.0, 1001)
         slack = 1.0 + self.tolerable_delay * (1.0 - self.spread) - self.upload_time * (1.0 + self.spread)
         load = self.workload * self._most_tasks() * (1.0 + self.spread) / (1.0 - self.spread)
-        crowd = math.ceil(self.wireless / self.mobile) if self.congestion else 1
+        crowd = self.most_in_reach("mobile") if self.congestion else 1
         mobile, fixed, aerial = (
             load * self.cycles_per_mbit / speed for speed in (self.mobile_speed, self.fixed_speed, self.aerial_speed)
         )
@@ -263,6 +295,10 @@ class StackelbergParams:
             f"it may be {efficiency:.4g} bit/s/Hz",
         )  # fmt: skip
 
+    def has_handover(self) -> bool:
+        """Return whether wireless agents change to other leaders."""
+        return self.mobile_radius is not None or self.fixed_radius is not None
+
     def _most_tasks(self) -> int:
         return self.max_tasks if self.dynamics else 1
 
@@ -270,11 +306,13 @@ class StackelbergParams:
         """Return the mean workload of a task [Mbit]."""
         return self.workload if self.data is None else float(self.own_figures()[0]["workload"].mean())
 
-    def most_customers(self, side: int) -> int:
-        """Return the largest number of wireless agents that a leader of a side can have in reach."""
+    def most_in_reach(self, side: str) -> int:
+        """Return the largest number of wireless agents in reach of one leader of a side, ``mobile`` or ``fixed``."""
+        if getattr(self, f"{side}_radius") is not None:
+            return self.wireless
         if self.data is None:
-            return -(-self.wireless // (self.mobile, self.fixed)[side])
-        return int(np.bincount(self.own_figures()[1][side]).max())
+            return math.ceil(self.wireless / getattr(self, side))
+        return int(np.bincount(self.own_figures()[1][LEADERS.index(side)]).max())
 
     def efficiency(self) -> float:
         """Return the mean spectral efficiency B̄ [bit/s/Hz]."""
@@ -295,6 +333,10 @@ class StackelbergParams:
             mobile_cost_high=self.mobile_cost[1],
             fixed_cost_low=self.fixed_cost[0],
             fixed_cost_high=self.fixed_cost[1],
+            handover=self.has_handover(),
+            mobile_departure=departure_rate(self.mobile_radius, self.round_time),
+            fixed_departure=departure_rate(self.fixed_radius, self.round_time),
+            independent_fading=self.fading == "independent",
             **self._bounds(),
         )
 
@@ -375,7 +417,7 @@ def allocate_state(params: StackelbergParams, markets: int) -> MarketState:
         Shapes and units are in its docstrings.
     """
     n, i, j = params.wireless, params.mobile, params.fixed
-    most = max(i, j)
+    most, fading_links = max(i, j), n if params.fading == "common" else 2 * n
     leaders = (markets, 2, most)
     return MarketState(
         seed=np.zeros(markets, np.uint64),
@@ -385,7 +427,7 @@ def allocate_state(params: StackelbergParams, markets: int) -> MarketState:
         phase=np.zeros(markets, np.int64),
         cycles=np.zeros(markets, np.int64),
         round=np.zeros(markets, np.int64),
-        reach=np.zeros((markets, 2, n), np.int32),
+        reach=np.zeros((markets, 4 if params.has_handover() else 2, n), np.int32),
         member=np.zeros((markets, 2, n), np.int32),
         start=np.zeros((markets, 2, most + 1), np.int32),
         nominal=Traits.zeros(markets, n),
@@ -399,7 +441,7 @@ def allocate_state(params: StackelbergParams, markets: int) -> MarketState:
         relay_time=np.zeros((markets, n)),
         served_fraction=np.zeros((markets, j)),
         velocity=np.zeros((markets, n + i)),
-        slow_fading=np.zeros((markets, n if params.dynamics else 0)),
+        slow_fading=np.zeros((markets, fading_links if params.dynamics else 0)),
         cost=np.zeros(leaders),
         price=np.zeros(leaders),
         sales=np.zeros(leaders),

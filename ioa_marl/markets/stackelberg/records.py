@@ -96,6 +96,14 @@ class StackelbergRecord(Record):
     """Largest ratio of a channel gain to its mean."""
     arrivals: float
     """Mean number of tasks in a round."""
+    handover: bool
+    """Whether wireless agents change to other leaders."""
+    mobile_departure: float
+    """Rate of departure from a mobile agent, per round and per relative speed [s/m]; see `mobility`."""
+    fixed_departure: float
+    """Rate of departure from a fixed agent, per round and per speed [s/m]."""
+    independent_fading: bool
+    """Whether the two links of a wireless agent fade independently."""
     least_mobile_cost: float
     """Least unit cost of a mobile agent [units/Mbit]; this and the following bounds scale the observations."""
     most_mobile_cost: float

@@ -18,6 +18,17 @@ PROMISES = [
             (None, {"dynamics": True, "latency_case": "ma", "redraw": "episode", "observation": "extended"}),
             (("wireless",), {"wireless": 3, "mobile": 5, "fixed": 4}),
             (None, {"observation": "customers", "wireless": 5, "mobile": 2, "fixed": 7}),
+            (
+                EVERYBODY,
+                {
+                    "preset": "dynamic",
+                    "mobile_radius": 20.0,
+                    "fixed_radius": 60.0,
+                    "fading": "independent",
+                    "mobility_metrics": True,
+                },
+            ),
+            (None, {"preset": "dynamic", "observation": "extended", "fixed_radius": 60.0, "redraw": "episode"}),
         )
     ),
 ]

@@ -89,6 +89,22 @@ def test_conditions_of_a_round_vary_around_the_table_and_all_that_is_seen_stays_
     assert game.market.nominal["load"].tolist() == [[8.0, 10.0, 12.0]] * 8
 
 
+def test_every_episode_of_a_market_with_handover_begins_with_the_links_of_the_table():
+    config = StackelbergConfig(
+        data=TABLE, dynamics=True, mobile_radius=20.0, fading="independent", relay_time=(0.2, 0.2), fading_limit=1.5,
+        observation="customers", rounds=6,
+    )  # fmt: skip
+    game = StackelbergGame(config, 16)
+    game.reset(np.arange(16, dtype=np.uint64))
+    moved = 0
+    for _ in range(3):
+        assert game.market.reach[:, 0].tolist() == [[1, 0, 1]] * 16
+        for _ in range(6):
+            moved += int((game.market.reach[:, 0] != [1, 0, 1]).sum())
+            game.step({role: np.full((16, count), 10) for role, count in (("mobile", 2), ("fixed", 1))})
+    assert moved > 50
+
+
 def test_a_configuration_with_a_table_is_copied_and_replaced():
     config = StackelbergConfig(data=TABLE)
     assert dataclasses.replace(config, rounds=5).data == config.data
