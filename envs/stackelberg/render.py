@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs import rendering
 from ioa_marl.markets.stackelberg.drivers import best_responses, demand_of_leader
-from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE
+from ioa_marl.markets.stackelberg.kernels import FIXED, LAST, MOBILE
 from ioa_marl.markets.stackelberg.params import LEADERS
 from ioa_marl.markets.stackelberg.records import Deviation
 from ioa_marl.markets.stackelberg.results import BestResponse
@@ -79,7 +79,7 @@ class _View:
     buys: NDArray[np.bool_]
     """(wireless,): whether the wireless agent bought."""
     reach: NDArray[np.int64]
-    """(2, wireless): mobile and fixed agent in reach of each wireless agent."""
+    """(2, wireless): mobile and fixed agent in reach of each wireless agent in the last round."""
     loads: NDArray[np.float64]
     """(wireless,): workloads [Mbit]."""
     utilities: NDArray[np.float64]
@@ -163,7 +163,9 @@ def _view(game: StackelbergGame, b: int, most: int) -> _View:
     market, config = game.market, game.config
     prices = np.linspace(0.0, config.price_cap, _PRICES)
     leaders = (_leaders(game, b, MOBILE, prices), _leaders(game, b, FIXED, prices))
-    reach = market.reach[b].astype(np.int64)
+    # Who bought from whom is shown, and with handover the links of the next round are others.
+    first = LAST if config.has_handover() else MOBILE
+    reach = market.reach[b, first : first + 2].astype(np.int64)
     # Among many wireless agents, those come first whose leaders have a colour of their own.
     names = {leader.name for side in leaders for leader in side[:_CURVES]}
     coloured = [np.array([f"{role} {i}" in names for i in range(getattr(config, role))], np.int64) for role in LEADERS]

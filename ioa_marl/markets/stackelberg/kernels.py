@@ -27,8 +27,8 @@ Array = NDArray[Any]
 
 MOBILE, FIXED = 0, 1
 """Sides of the market."""
-HOME = 2
-"""Where the links begin in ``reach`` with which every episode of a market with handover begins."""
+HOME, LAST = 2, 4
+"""Where ``reach`` has the links at the beginning of an episode, and in the last round, in a market with handover."""
 
 
 class MarketState(NamedTuple):
@@ -52,8 +52,8 @@ class MarketState(NamedTuple):
     round: Array
     """int64 (batch,): rounds played in this episode."""
     reach: Array
-    """int32 (batch, 2, wireless): the leader of each side that a wireless agent can buy from. With handover (batch, 4,
-    wireless): from `HOME` on the links at the beginning of an episode."""
+    """int32 (batch, 2, wireless): the leader of each side that a wireless agent can buy from. With handover (batch, 6,
+    wireless): then those at the beginning of an episode (`HOME`) and those of the round settled last (`LAST`)."""
     member: Array
     """int32 (batch, 2, wireless): wireless agents by leader."""
     start: Array
@@ -240,6 +240,9 @@ def settle(b: int, state: MarketState, params: Array) -> None:
             state.profit[b, side, leader] = 0.0
     utilities, balance = 0.0, 0.0
     for n in range(p.wireless):
+        if p.handover:
+            state.reach[b, LAST + MOBILE, n] = state.reach[b, MOBILE, n]
+            state.reach[b, LAST + FIXED, n] = state.reach[b, FIXED, n]
         state.utility[b, n] = 0.0
         load = state.traits[b, n].load
         totals.tasks += load > 0.0

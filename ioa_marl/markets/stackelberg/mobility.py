@@ -20,7 +20,15 @@ import numpy as np
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.foundations.philox import philox_block, to_unit
 from ioa_marl.markets.common.physics import db_to_ratio
-from ioa_marl.markets.stackelberg.kernels import FIXED, HOME, MOBILE, MarketState, leader_count, list_members
+from ioa_marl.markets.stackelberg.kernels import (
+    FIXED,
+    HOME,
+    LAST,
+    MOBILE,
+    MarketState,
+    leader_count,
+    list_members,
+)
 from ioa_marl.markets.stackelberg.records import StackelbergRecord
 
 OF_SPEED, OF_HANDOVER = 3, 4
@@ -79,6 +87,7 @@ def set_home_links(b: int, is_new: bool, state: MarketState, params: Any) -> Non
                 state.reach[b, HOME + side, n] = state.reach[b, side, n]
             else:
                 state.reach[b, side, n] = state.reach[b, HOME + side, n]
+            state.reach[b, LAST + side, n] = state.reach[b, side, n]
         if not is_new:
             list_members(b, side, leader_count(side, params), state)
 

@@ -427,7 +427,7 @@ def allocate_state(params: StackelbergParams, markets: int) -> MarketState:
         phase=np.zeros(markets, np.int64),
         cycles=np.zeros(markets, np.int64),
         round=np.zeros(markets, np.int64),
-        reach=np.zeros((markets, 4 if params.has_handover() else 2, n), np.int32),
+        reach=np.zeros((markets, 6 if params.has_handover() else 2, n), np.int32),
         member=np.zeros((markets, 2, n), np.int32),
         start=np.zeros((markets, 2, most + 1), np.int32),
         nominal=Traits.zeros(markets, n),

@@ -54,3 +54,23 @@ def test_figure_marks_posted_prices_on_demand_curves_that_fall():
     assert sum(widths) == pytest.approx(game.market.buys.sum())
     filled = [bar.get_width() for bar in profits.patches if bar.get_facecolor()[3] > 0]
     np.testing.assert_allclose(filled, game.market.profit[0, :, :3].ravel())
+
+
+def test_with_handover_the_pictures_show_from_whom_a_wireless_agent_has_bought():
+    """Its leader in the next round is another one already."""
+    game = make(preset="dynamic", policy="posted_pair", mobile_radius=10.0, fixed_radius=10.0)
+    market = game.market
+    sold = np.zeros((2, 3))
+    for line in game.render("ansi").splitlines():
+        words = line.split()
+        if not line.startswith("w") or "nothing" in line:
+            continue
+        # The workloads of the last round are gone, so only who sold at all can be compared.
+        sold[0, int(words[2])] += float(words[3].rstrip("%"))
+        sold[1, int(words[-2])] += float(words[-4].rstrip("%"))
+    assert np.array_equal(sold > 0.0, market.sales[0] > 0.1)
+    present = np.zeros((2, 3))
+    for n in np.flatnonzero(market.buys[0]):
+        present[0, market.reach[0, 0, n]] += market.share[0, n]
+        present[1, market.reach[0, 1, n]] += 1.0 - market.share[0, n]
+    assert not np.array_equal(present > 0.0, market.sales[0] > 0.1), "the links of the next round would be wrong"

@@ -165,11 +165,17 @@ def test_what_construction_accepts_never_gives_nan(data):
     changes["deviation_step"] = max(changes.get("price_cap", 10.0), 1e-6) / 20
     for name in ("dynamics", "congestion"):
         changes[name] = data.draw(st.booleans())
+    if changes["dynamics"]:
+        changes["fading"] = data.draw(st.sampled_from(["common", "independent"]))
+        changes["mobile_radius"] = data.draw(st.sampled_from([None, 1e-3, 100.0]))
     try:
         params = preset("city", wireless=4, mobile=2, fixed=2, max_iterations=3, **changes)
     except ParameterError:
         assume(False)
     market = draw_markets(params, [data.draw(st.integers(0, 99))])
+    mask = np.ones(1, np.bool_)
+    drivers.close_round(market, params.record(), mask, np.zeros(1, np.bool_))
+    drivers.refresh_markets(market, params.record(), mask)
     low, high = 0.3 * params.price_cap, 0.6 * params.price_cap
     outcome = answer_to(params, market, low, high)
     found = solve_equilibrium(params, market)
