@@ -1,6 +1,7 @@
 """The environment of the Stackelberg pricing market.
 
-`game` has the roles, observations and rewards, `policies` the scripted agents, `render` the pictures.
+`game` has the roles, observations and rewards, `policies` the scripted agents, `render` the pictures, `comparison` the
+metrics that compare rounds with equilibria, and `mobility` those that compare them with the rounds before.
 It uses `ioa_marl.markets.stackelberg` and the contracts in `ioa_marl.envs`.
 """
 

@@ -20,6 +20,9 @@ from .equilibrium import (
     nash_conv as nash_conv,
 )
 from .equilibrium import (
+    quality_of_experience as quality_of_experience,
+)
+from .equilibrium import (
     search_batch as search_batch,
 )
 from .equilibrium import (

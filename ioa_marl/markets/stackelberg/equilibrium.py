@@ -65,8 +65,10 @@ def _start(params: StackelbergParams, start: Any) -> NDArray[np.float64]:
 
 
 def _shares(params: StackelbergParams, shares: ArrayLike) -> NDArray[np.float64]:
-    """Return shares, one per wireless agent or one for all, as an array of shape (1, wireless)."""
-    return np.ascontiguousarray(np.broadcast_to(np.asarray(shares, np.float64), (1, params.wireless)))
+    """Return the checked shares, one per wireless agent or one for all, as an array of shape (1, wireless)."""
+    share = np.ascontiguousarray(np.broadcast_to(np.asarray(shares, np.float64), (1, params.wireless)))
+    require(bool(np.all((share >= 0.0) & (share <= 1.0))), "shares", shares, "numbers in [0, 1]")
+    return share
 
 
 def _split(params: StackelbergParams, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -120,12 +122,40 @@ def follower_utilities(
     ndarray of float64, shape (wireless,)
         Utilities [units]; −∞ where 1 + ε − t ≤ 0.
     """
-    state = _alone(market, index)
-    share = _shares(params, shares)
-    require(bool(np.all((share >= 0.0) & (share <= 1.0))), "shares", shares, "numbers in [0, 1]")
+    state, share = _alone(market, index), _shares(params, shares)
     state.price[...] = _prices(params, mobile_prices, fixed_prices)
     out = np.zeros((1, params.wireless))
     drivers.utilities_at(state, params.record(), share, out)
+    return np.asarray(out[0])
+
+
+def quality_of_experience(
+    params: StackelbergParams, market: MarketState, shares: ArrayLike, index: int = 0
+) -> NDArray[np.float64]:
+    """Return the quality of experience of every wireless agent at given shares, the first term of Eq. 13.
+
+    Parameters
+    ----------
+    shares, params, market, index
+        See `follower_utilities`.
+
+    Returns
+    -------
+    ndarray of float64, shape (wireless,)
+        κ ln(1 + ε − t) ln(1 + t_n/ε) [units]; −∞ where 1 + ε − t ≤ 0.
+
+    Examples
+    --------
+    In the calibrated market the mobile agent is the quickest, but all are quick against the tolerable delay:
+
+    >>> from ioa_marl.markets.stackelberg import draw_markets, preset
+    >>> paper = preset("paper")
+    >>> market = draw_markets(paper, [0])
+    >>> [float(quality_of_experience(paper, market, share)[0].round(1)) for share in (0.0, 0.5, 1.0)]
+    [392.2, 392.3, 392.5]
+    """
+    out = np.zeros((1, params.wireless))
+    drivers.qualities_at(_alone(market, index), params.record(), _shares(params, shares), out)
     return np.asarray(out[0])
 
 

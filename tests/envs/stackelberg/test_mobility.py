@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ioa_marl.envs.stackelberg.game import LEADERS, StackelbergGame
-from ioa_marl.markets.stackelberg import drivers
+from ioa_marl.foundations.parameters import ParameterError
+from ioa_marl.markets.stackelberg import drivers, quality_of_experience
 from ioa_marl.markets.stackelberg.kernels import MarketState
 from ioa_marl.markets.stackelberg.records import StackelbergMetrics
 
@@ -96,6 +97,22 @@ def test_without_the_setting_there_are_the_metrics_of_before_and_play_is_the_sam
         np.testing.assert_array_equal(one.metrics[name], other.metrics[name])
     assert "mobility_totals" in watched.save()
     assert "mobility_totals" not in plain.save()
+
+
+def test_the_quality_of_experience_is_that_of_the_plain_function_and_what_is_left_of_utility():
+    game = make(preset="city", rounds=1, n=1)
+    step = game.step({"mobile": np.full((1, 3), 8), "fixed": np.full((1, 3), 14)})
+    market, config = game.market, game.config
+    assert market.buys.all()
+    qualities = quality_of_experience(config, market, market.share[0])
+    assert step.metrics["qoe"][0] == pytest.approx(qualities.mean())
+    share, traits = market.share[0], market.traits[0]
+    paid = traits["load"] * (1.6 * share + 2.8 * (1.0 - share))
+    part, whole = np.expm1(traits["exponent"] * share), np.expm1(traits["exponent"])
+    energy = traits["mobile_energy"] * part + traits["fixed_energy"] * (whole - part)
+    assert market.utility[0] == pytest.approx(qualities - paid - energy)
+    with pytest.raises(ParameterError, match="shares"):
+        quality_of_experience(config, market, 1.5)
 
 
 def test_prices_and_shares_that_stay_are_perfectly_stable():
