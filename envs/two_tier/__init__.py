@@ -1,6 +1,7 @@
 """The environment of the two-tier market.
 
-`game` has the roles, observations and rewards, `policies` the scripted agents, `render` the pictures.
+`game` has the roles, observations and rewards, `bidding` what buyers and sellers do if they choose their bids,
+`policies` the scripted agents, `render` the pictures.
 It uses `ioa_marl.markets.two_tier` and the contracts in `ioa_marl.envs`.
 """
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ioa_marl.envs.policies import policy
 from ioa_marl.foundations.parameters import is_number, require
+from ioa_marl.markets.double_dutch.kernels import BUYERS, SELLERS
 from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE
 from ioa_marl.markets.two_tier.grid import cost_plus_indices
 from ioa_marl.markets.two_tier.references import best_fixed_pair, best_posted_pair
@@ -166,6 +167,33 @@ class BestPair:
         return actions
 
 
+class Multiplied:
+    """Bid the valuation times ``factor``, one of the multipliers of the settings."""
+
+    def __init__(self, game: TwoTierGame, side: int, factor: float = 0.8) -> None:
+        known = game.config.multipliers
+        matches = [is_number(factor) and abs(factor - multiplier) < 1e-9 for multiplier in known]
+        require(any(matches), "factor", factor, f"one of {', '.join(f'{x:g}' for x in known)}")
+        count = (game.config.fixed, game.config.aerial)[side]
+        self._actions = np.full((game.num_envs, count), matches.index(True), np.int64)
+
+    def __call__(self) -> NDArray[np.int64]:
+        """Return (batch, bidders) indices of multipliers."""
+        return self._actions
+
+
+class Truthful(Multiplied):
+    """Bid the valuation."""
+
+    def __init__(self, game: TwoTierGame, side: int) -> None:
+        super().__init__(game, side, 1.0)
+
+
+def _of_bidders(side: int) -> dict[str, PolicyFactory]:
+    """Return the policies of the buyers or of the sellers by name."""
+    return {"truthful": policy(Truthful, side), "multiplied": policy(Multiplied, side)}
+
+
 def _of_side(side: int) -> dict[str, PolicyFactory]:
     """Return the policies of one side of the leaders by name."""
     return {
@@ -187,5 +215,7 @@ POLICIES: dict[str, dict[str, PolicyFactory]] = {
         "fixed_pair": policy(FixedPair),
         "scripted_pair": policy(ScriptedPair),
     },
+    "buyer": _of_bidders(BUYERS),
+    "seller": _of_bidders(SELLERS),
 }
 """Scripted policies of each role by name."""

@@ -118,7 +118,7 @@ class _View:
 def _view(game: TwoTierGame, b: int) -> _View:
     """Return the properties of market ``b`` that the pictures show."""
     market, tier, auction = game.whole
-    config, posted = game.config, bool(market.phase[b] == 1)
+    config, posted = game.config, bool(market.phase[b] > 0)
     counts = (config.mobile, config.fixed)
     sides = {name: tuple(getattr(market, name)[b, s, : counts[s]].copy() for s in (0, 1)) for name in (
         "price", "cost", "sales", "profit"

@@ -28,6 +28,7 @@ from ioa_marl.evaluation.audits.subject import AuditSettings, Subject
 from ioa_marl.evaluation.audits.two_tier_answers import AnsweredPrices, answers
 from ioa_marl.evaluation.audits.two_tier_bidders import MOST_BIDDERS, Misreports
 from ioa_marl.markets.double_dutch.kernels import BUYERS, SELLERS
+from ioa_marl.markets.stackelberg.kernels import MarketState
 from ioa_marl.markets.stackelberg.params import LEADERS
 from ioa_marl.markets.two_tier.deviations import DeviationEvaluator, return_to_settled
 from ioa_marl.markets.two_tier.kernels import NOBODY
@@ -41,6 +42,8 @@ EVERY = 5
 auctioneer's `oracle` in the last one only."""
 LEAST_LOSS = 1e-9
 """Losses up to this are rounding [units]."""
+CONDITIONS = ("traits", "reach", "member", "start")
+"""Arrays of the pricing tier with what may change from round to round in a dynamic market."""
 BIDDERS = ("fixed", "aerial")
 """Names of the buyers and of the sellers."""
 
@@ -125,9 +128,12 @@ class _Rounds:
         self.residual = np.zeros(n)
         """What is left of all payments at the end of the episode [units], (batch,)."""
         self._cap = config.price_cap / (config.price_levels - 1)
+        self._conditions: MarketState = game.market
 
     def before(self, mask: NDArray[np.bool_]) -> None:
-        """Play the round again with other prices, if the auctioneer answers them; all else the market records."""
+        """Copy conditions that will change, and play the round with other prices if the auctioneer answers them."""
+        if self._game.config.dynamics:
+            self._conditions = MarketState(*(array.copy() for array in self._game.market))
         if self._answered is None:
             return
         due = mask & self._is_due(1)
@@ -160,7 +166,7 @@ class _Rounds:
                 self._evaluator.take(whole, b)
                 self.auction_regret[b] = self._evaluator.auction_regret()
             self._progress()
-        self.tasks[mask] += config.wireless
+        self.tasks[mask] += (self._conditions.traits["load"] > 0.0).sum(axis=1)[mask]
         self.losses[mask] += (market.utility < -LEAST_LOSS).sum(axis=1)[mask]
         self.leader_losses[mask] += (market.profit < -LEAST_LOSS).sum(axis=(1, 2))[mask]
         paid = market.accounts[:, :-1].sum(axis=1) + tier.accounts[:, :-1].sum(axis=1)
@@ -172,6 +178,8 @@ class _Rounds:
     def _add_leaders(self, b: int) -> None:
         evaluator = self._evaluator
         evaluator.take(self._game.whole, b)
+        for name in CONDITIONS if self._game.config.dynamics else ():
+            getattr(evaluator.market.pricing, name)[0] = getattr(self._conditions, name)[b]
         return_to_settled(evaluator.market)
         best, gains = evaluator.best_prices()
         self.gain[b] += gains
@@ -183,7 +191,8 @@ class _Rounds:
     def _add_bidders(self, b: int) -> None:
         tier = self._game.whole.tier
         bids = tier.bids[b, self._game.market.round[b] - 1]
-        gains, _, audited = self._misreports.gains(bids, tier.pair[b])
+        factor = tier.factor[b] if tier.factor.shape[2] else None
+        gains, _, audited = self._misreports.gains(bids, tier.pair[b], factor)
         self.bidder_gain[b] += gains
         self.takes_part[b] += audited
 
@@ -259,8 +268,8 @@ def _auction_findings(watches: Sequence[_Rounds], misreports: Misreports, choose
         who = {"bidder_regret": "bidder", "buyer_regret": "fixed agent", "seller_regret": "aerial agent"}[name]
         yield Finding(
             name, value, "units per auction", kind,
-            f"mean gain of a {who} that takes part in an auction by reporting another valuation than that of Eqs. 33 "
-            f"and 34, in {when}: {how}, and {response}; NaN without an auction",
+            f"mean gain of a {who} that takes part in an auction by reporting another valuation than "
+            f"{misreports.reported}, in {when}: {how}, and {response}; NaN without an auction",
             error,
         )  # fmt: skip
     yield mean_finding(

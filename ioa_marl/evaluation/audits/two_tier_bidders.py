@@ -57,11 +57,12 @@ def _utility(trial: AuctionState, side: int, bidder: int, valuation: float) -> f
 
 @kernel
 def _utilities(
-    bids: Floats, side: int, bidder: int, reports: Floats, buyer_step: int, seller_step: int, chooses: bool,
-    trial: AuctionState, settings: Settings, returns: Floats, out: Floats,
+    bids: Floats, side: int, bidder: int, valuation: float, reports: Floats, buyer_step: int, seller_step: int,
+    chooses: bool, trial: AuctionState, settings: Settings, factor: Floats, returns: Floats, out: Floats,
 ) -> None:  # fmt: skip
     """Write the utility of a bidder at each of its ``reports`` into ``out``, float64 (reports,) each [units].
 
+    ``bids`` are the reports of all, float64 (2, bidders). They are entered as valuations, so ``factor`` has no bidders.
     With ``chooses`` the auctioneer uses the pair of steps with the highest return on the reports, in place of the steps
     that are given [ticks]. ``returns``, float64 (1, pairs), is scratch.
     """
@@ -69,14 +70,14 @@ def _utilities(
     for k in range(reports.shape[0]):
         _enter(bids, trial, side, bidder, reports[k])
         if chooses:
-            pair_returns(trial, settings, returns)
+            pair_returns(trial, settings, factor, returns)
             best = 0
             for pair in range(1, steps * steps):
                 if returns[0, pair] > returns[0, best]:
                     best = pair
             buyer_step, seller_step = settings.steps[best // steps], settings.steps[best % steps]
-        run_auction(trial, 0, settings, buyer_step, seller_step)
-        out[k] = _utility(trial, side, bidder, bids[side, bidder])
+        run_auction(trial, 0, settings, factor, buyer_step, seller_step)
+        out[k] = _utility(trial, side, bidder, valuation)
 
 
 class Misreports:
@@ -97,33 +98,40 @@ class Misreports:
     def __init__(self, params: TwoTierParams, chooses: bool, reports: int, refine: bool) -> None:
         self._settings, self._chooses, self._refine = params.settings(), chooses, refine
         self._trial = allocate_auction(1, max(params.fixed, params.aerial))
-        self._returns = np.zeros((1, len(params.steps) ** 2))
+        self._factor, self._returns = np.zeros((1, 2, 0)), np.zeros((1, len(params.steps) ** 2))
         self._tick, self._highest = params.tick, params.price_cap * params.lot
         self._grid = np.linspace(0.0, self._highest, reports)
+        self.reported = "that of Eqs. 33 and 34" if params.bids == "truthful" else "the one that it chose"
+        """Which valuation bidders report in the round, in words."""
         self.exact = not chooses and self._highest / params.steps[0] < MOST_REPORTS
         """Whether every report is tried."""
 
-    def gains(self, bids: Floats, pair: NDArray[np.int64]) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    def gains(
+        self, valuations: Floats, pair: NDArray[np.int64], factor: Floats | None = None
+    ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         """Return what bidders of a round gain, each by its best report alone.
 
         Parameters
         ----------
-        bids : ndarray of float64, shape (2, bidders)
+        valuations : ndarray of float64, shape (2, bidders)
             Valuations of fixed agents (buyers) and of aerial agents (sellers) [units]; negative for those who do not
             take part.
         pair : ndarray of int64, shape (2,)
             Indices of the steps of the buyer clock and of the seller clock.
+        factor : ndarray of float64, shape (2, bidders), optional
+            Reports of the round over valuations. Default: all report their valuations.
 
         Returns
         -------
         gains : ndarray of float64, shape (2, bidders)
-            Largest gain of each bidder over its truthful report [units], at least 0.
+            Largest gain of each bidder over its report of the round [units], at least 0.
         reports : ndarray of float64, shape (2, bidders)
-            A report with this gain, the valuation itself where none gains [units].
+            A report with this gain, that of the round where none gains [units].
         audited : ndarray of bool, shape (2, bidders)
             Who was audited: all who take part, or `MOST_BIDDERS` of each side where the auctioneer looks at reports;
             nobody where a side is missing.
         """
+        bids = np.ascontiguousarray(valuations if factor is None else valuations * factor)
         gains, best, audited = np.zeros(bids.shape), bids.copy(), bids >= 0.0
         present = [np.flatnonzero(bids[side] >= 0.0) for side in range(2)]
         if not all(len(side) for side in present):
@@ -140,8 +148,8 @@ class Misreports:
                 reports = np.append(candidates, bids[side, bidder])
                 utilities = np.zeros(len(reports))
                 _utilities(
-                    np.ascontiguousarray(bids), side, bidder, reports, int(ticks[0]), int(ticks[1]), self._chooses,
-                    self._trial, self._settings, self._returns, utilities,
+                    bids, side, bidder, float(valuations[side, bidder]), reports, int(ticks[0]), int(ticks[1]),
+                    self._chooses, self._trial, self._settings, self._factor, self._returns, utilities,
                 )  # fmt: skip
                 most = int(utilities.argmax())
                 if utilities[most] > utilities[-1]:

@@ -312,7 +312,7 @@ class StackelbergParams:
             return self.wireless
         if self.data is None:
             return math.ceil(self.wireless / getattr(self, side))
-        return int(np.bincount(self.own_figures()[1][LEADERS.index(side)]).max())
+        return int(np.bincount(self.own_figures()[1][LEADERS.index(side)]).max().item())
 
     def efficiency(self) -> float:
         """Return the mean spectral efficiency B̄ [bit/s/Hz]."""

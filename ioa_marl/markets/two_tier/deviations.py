@@ -68,7 +68,7 @@ def _price_search(
             # Only a buyer's profit depends on the auction.
             if load - tier.capacity[0, leader] >= settings.tier[0].lot:
                 enter_bidders(0, market, settings, trial, 0, leader, own, load)
-                run_auction(trial, 0, settings, buyer_step, seller_step)
+                run_auction(trial, 0, settings, tier.factor, buyer_step, seller_step)
                 trades, clearing = trade_of(trial, 0, leader) != NOBODY, trial.totals[0].price
             profit = fixed_profit(0, leader, own, load, trades, clearing, market, settings)
         if index < 0:
@@ -79,7 +79,7 @@ def _price_search(
 
 
 @kernel
-def pair_returns(trial: AuctionState, settings: Settings, returns: Array) -> None:
+def pair_returns(trial: AuctionState, settings: Settings, factor: Array, returns: Array) -> None:
     """Write the auctioneer's return of every pair of steps with the bidders of ``trial``.
 
     Parameters
@@ -88,12 +88,14 @@ def pair_returns(trial: AuctionState, settings: Settings, returns: Array) -> Non
         One auction with its bidders; it is played.
     settings : Settings
         Parameters.
+    factor : ndarray of float64, shape (1, 2, bidders)
+        Bids over valuations, see `ioa_marl.markets.two_tier.kernels.apply_bids`.
     returns : ndarray of float64, shape (1, pairs)
         Where the returns go [units]; the pair of steps (i, j) has the index i · steps + j.
     """
     steps = settings.steps.shape[0]
     for pair in range(steps * steps):
-        run_auction(trial, 0, settings, settings.steps[pair // steps], settings.steps[pair % steps])
+        run_auction(trial, 0, settings, factor, settings.steps[pair // steps], settings.steps[pair % steps])
         returns[0, pair] = trial.totals[0].return_
 
 
@@ -152,7 +154,14 @@ def return_to_settled(market: Market) -> None:
 
 @kernel
 def search_pairs(
-    market: Market, settings: Settings, first: int, last: int, trial: AuctionState, returns: Array, total: Array
+    market: Market,
+    settings: Settings,
+    first: int,
+    last: int,
+    trial: AuctionState,
+    factor: Array,
+    returns: Array,
+    total: Array,
 ) -> float:
     """Simulate every pair of steps on the recorded bids of the rounds ``first`` to ``last`` − 1.
 
@@ -164,6 +173,8 @@ def search_pairs(
         See the module.
     first, last : int
         Rounds.
+    factor : ndarray of float64, shape (1, 2, bidders)
+        Scratch of the shape of the market's own.
     returns : ndarray of float64, shape (1, pairs)
         Scratch.
     total : ndarray of float64, shape (1, pairs)
@@ -187,9 +198,11 @@ def search_pairs(
                     trial.order[0, side, count] = i
                     count += 1
             trial.size[0, side] = count
+            for i in range(factor.shape[2]):
+                factor[0, side, i] = tier.factors[0, r, side, i]
         if trial.size[0, BUYERS] == 0 or trial.size[0, SELLERS] == 0:
             continue
-        pair_returns(trial, settings, returns)
+        pair_returns(trial, settings, factor, returns)
         best = -math.inf
         for pair in range(total.shape[1]):
             total[0, pair] += returns[0, pair]
@@ -225,15 +238,16 @@ class DeviationEvaluator:
         self._trial = allocate_auction(1, max(params.fixed, params.aerial))
         pairs = len(params.steps) ** 2
         self._returns, self._total = np.zeros((1, pairs)), np.zeros((1, pairs))
+        self._factor = np.ones(self.market.tier.factor.shape)
         leaders = max(params.mobile, params.fixed)
         self._gains, self._best = np.zeros((1, 2, leaders)), np.zeros((1, 2, leaders), np.int64)
         self._loads_code = machine_code(enter_at_posted_prices, self.market, self.settings)
         self._prices_code = machine_code(
             search_prices, self.market, self.settings, levels, 0, 1, self._trial, self._gains, self._best
         )
-        self._present_code = machine_code(pair_returns, self.market.auction, self.settings, self._returns)
+        self._present_code = machine_code(pair_returns, self.market.auction, self.settings, self._factor, self._returns)
         self._pairs_code = machine_code(
-            search_pairs, self.market, self.settings, 0, 1, self._trial, self._returns, self._total
+            search_pairs, self.market, self.settings, 0, 1, self._trial, self._factor, self._returns, self._total
         )
 
     def take(self, market: Market, b: int) -> None:
@@ -304,14 +318,14 @@ class DeviationEvaluator:
         regret : float
             The best return less the return achieved, summed over the rounds [units].
         """
-        args = (self.market, self.settings, first, last, self._trial, self._returns, self._total)
+        args = (self.market, self.settings, first, last, self._trial, self._factor, self._returns, self._total)
         regret = float(self._pairs_code(*args))
         steps = len(self.settings.steps)
         return self._total[0].reshape(steps, steps).copy(), regret
 
     def best_pair(self) -> tuple[int, int]:
         """Return the indices of the pair of steps with the highest return on the bids of this round."""
-        self._present_code(self.market.auction, self.settings, self._returns)
+        self._present_code(self.market.auction, self.settings, self.market.tier.factor, self._returns)
         buyer, seller = divmod(int(self._returns[0].argmax()), len(self.settings.steps))
         return buyer, seller
 

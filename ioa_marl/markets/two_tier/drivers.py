@@ -10,7 +10,7 @@ from ioa_marl.foundations.compile import kernel
 from ioa_marl.foundations.scaling import unit
 from ioa_marl.markets.double_dutch.kernels import BUYERS, SELLERS
 from ioa_marl.markets.double_dutch.state import Array
-from ioa_marl.markets.stackelberg.drivers import answer_markets, reshape_markets
+from ioa_marl.markets.stackelberg.drivers import answer_markets, refresh_markets, reshape_markets
 from ioa_marl.markets.stackelberg.drivers import open_markets as open_pricing
 from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE, MarketState, settle
 from ioa_marl.markets.two_tier.draws import draw_costs, draw_technology
@@ -19,6 +19,8 @@ from ioa_marl.markets.two_tier.kernels import (
     NOBODY,
     Market,
     Settings,
+    add_course,
+    add_price_change,
     add_up,
     clear_episode,
     enter_bidders,
@@ -113,8 +115,10 @@ def _run_auctions(market: Market, settings: Settings, mask: Array, pairs: Array)
             for side in range(2):
                 market.tier.pair[b, side] = pairs[b, 0, side]
             buyer_step, seller_step = settings.steps[pairs[b, 0, BUYERS]], settings.steps[pairs[b, 0, SELLERS]]
-            run_auction(market.auction, b, settings, buyer_step, seller_step)
+            run_auction(market.auction, b, settings, market.tier.factor, buyer_step, seller_step)
             record_auction(b, market)
+            if settings.pricing[0].dynamics:
+                add_price_change(b, market, settings)
             pass_lots_on(b, market, settings)
 
 
@@ -126,9 +130,17 @@ def _settle_rounds(market: Market, settings: Settings, mask: Array, terminated: 
             settle(b, market.pricing, settings.pricing)
             pay_for_lots(b, market, settings)
             add_up(b, market, settings)
+            if settings.pricing[0].dynamics:
+                add_course(b, market, settings)
             expect(b, market)
             market.pricing.round[b] += 1
             terminated[b] = market.pricing.round[b] >= settings.pricing[0].rounds
+
+
+def change_conditions(market: Market, settings: Settings, mask: Array) -> None:
+    """Draw tasks, channel gains and speeds of the next round, if the market is dynamic; all else stays as it is."""
+    if settings.pricing[0].dynamics:
+        refresh_markets(market.pricing, settings.pricing, mask)
 
 
 @kernel
@@ -177,7 +189,8 @@ def observe_auctioneer(market: Market, settings: Settings, extended: bool, out: 
 def observe_fixed(market: Market, settings: Settings, extended: bool, first: int, out: Array) -> None:
     """Write the features that only fixed agents observe.
 
-    The first is the own capacity over the load of all wireless agents in reach. Extended observations add the share α
+    The first is the own capacity over the load of all wireless agents in reach, or over its largest value if the market
+    is dynamic, since fixed agents do not see tasks before they come. Extended observations add the share α
     that it passed on, the part of its load that was served, and the price that it paid for a lot over the highest
     possible bid.
 
@@ -193,13 +206,13 @@ def observe_fixed(market: Market, settings: Settings, extended: bool, first: int
         Where the observations go, in [0, 1].
     """
     state, tier = market.pricing, market.tier
-    rules = settings.auction[0]
+    rules, pricing = settings.auction[0], settings.pricing[0]
     cap = rules.buyer_start * rules.tick
     for b in range(out.shape[0]):
         for j in range(out.shape[1]):
             load = 0.0
             for q in range(state.start[b, FIXED, j], state.start[b, FIXED, j + 1]):
-                load += state.traits[b, state.member[b, FIXED, q]].load
+                load += pricing.most_load if pricing.dynamics else state.traits[b, state.member[b, FIXED, q]].load
             out[b, j, first] = unit(tier.capacity[b, j] / load if load > 0.0 else 1.0)
             if extended:
                 paid = market.auction.totals[b].price if tier.partner[b, j] != NOBODY else 0.0

@@ -14,6 +14,9 @@ NashConv that it has seen are returned, labelled as such. A round of the search 
   graph of leaders and wireless agents falls into components (each pair of leaders in ``paper``), which only meet in the
   auction, the lowest prices are kept for each component, and one leader of each moves.
 - The shares α that the result leads to are then expected, and the search goes on from the result, until α is the same.
+
+In a dynamic market conditions are new in every round, so there is nothing in which prices could settle. A solution is
+then that of one round: with its tasks, channel gains and speeds, and with the shares α that are expected in it.
 """
 
 from __future__ import annotations
@@ -63,7 +66,8 @@ class Equilibrium:
     prices: NDArray[np.int64]
     """Indices of the grid prices, shape (2, leaders): mobile agents, then fixed agents."""
     nash_conv: NDArray[np.float64]
-    """Sum of the gains of the mobile and of the fixed agents in a settled round [units], shape (2,)."""
+    """Sum of the gains of the mobile and of the fixed agents in a settled round, or in the round that is open if the
+    market is dynamic [units], shape (2,)."""
     converged: bool
     """Whether the total NashConv is within `TOLERANCE`."""
     label: str
@@ -105,8 +109,23 @@ class _Search:
     def __init__(self, params: TwoTierParams, evaluator: DeviationEvaluator) -> None:
         self.params, self.evaluator, self.rounds = params, evaluator, 0
         self._pricing, self._tier = evaluator.market.pricing, evaluator.market.tier
+        self._tier.factor[...] = 1.0  # the other bidders are taken to be truthful
         self._components = _leader_components(params, self._pricing.reach[0])
         self._large = params.mobile + params.fixed > LARGE
+
+    def run_once(self) -> Equilibrium:
+        """Search with the conditions and the expected shares α that the market has now."""
+        starts = self._starts()
+        prices = self._lowest(starts[:1] if self._large else starts)
+        self._post(prices)
+        self.evaluator.answer_with_best_pair()
+        _, by_leader = self.evaluator.search()
+        return self._result(prices, by_leader.sum(axis=1))
+
+    def _result(self, prices: NDArray[np.int64], gains: NDArray[np.float64]) -> Equilibrium:
+        """Return prices, shape (2, leaders), with the gains of each side [units], shape (2,)."""
+        converged = bool(gains.sum() <= TOLERANCE)
+        return Equilibrium(prices, gains, converged, PURE if converged else NONE_FOUND, self.rounds)
 
     def run(self) -> Equilibrium:
         """Search with the shares α that the prices found lead to."""
@@ -127,8 +146,7 @@ class _Search:
             if gains.sum() <= TOLERANCE or (self._pricing.offloading_ratio[0] == expected).all():
                 break
             starts = [found]
-        converged = bool(gains.sum() <= TOLERANCE)
-        return Equilibrium(prices, gains, converged, PURE if converged else NONE_FOUND, self.rounds)
+        return self._result(prices, gains)
 
     def _starts(self) -> list[NDArray[np.int64]]:
         params, levels, out = self.params, self.evaluator.levels, []
@@ -237,7 +255,9 @@ def solve_equilibrium(
 ) -> Equilibrium:
     """Return grid prices that no leader gains by leaving in a settled round, or those of the lowest NashConv seen.
 
-    The result depends on technology and costs of the market only, not on the prices or shares α that it has now.
+    The result depends on technology and costs of the market only, not on the prices or shares α that it has now. In a
+    dynamic market it is that of the round that is open: it also depends on the conditions of the round and on the
+    shares α that wireless agents expect in it.
 
     Parameters
     ----------
@@ -259,7 +279,8 @@ def solve_equilibrium(
     require(0 <= index < len(market.pricing.seed), "index", index, f"0 to {len(market.pricing.seed) - 1}")
     evaluator = evaluator or DeviationEvaluator(params, levels)
     evaluator.take(market, index)
-    return _Search(params, evaluator).run()
+    search = _Search(params, evaluator)
+    return search.run_once() if params.dynamics else search.run()
 
 
 _solutions: OrderedDict[Any, NDArray[np.int64]] = OrderedDict()
@@ -268,7 +289,9 @@ _solutions: OrderedDict[Any, NDArray[np.int64]] = OrderedDict()
 def solve_batch(
     params: TwoTierParams, market: Market, mask: NDArray[np.bool_], evaluator: DeviationEvaluator
 ) -> NDArray[np.int64]:
-    """Return the prices of `solve_equilibrium` of the markets ``mask``; those of the same episode are solved once.
+    """Return the prices of `solve_equilibrium` of the markets ``mask``.
+
+    Those of the same episode, in a dynamic market of the same round and the same expected shares α, are solved once.
 
     Parameters
     ----------
@@ -290,11 +313,9 @@ def solve_batch(
     out = np.zeros(state.price.shape, np.int64)
     for b in np.flatnonzero(mask).tolist():
         # These numbers fix everything that is drawn.
-        key = (
-            params,
-            evaluator.levels,
-            *(int(x[b]) for x in (state.instance, state.seed, state.stream, state.episode)),
-        )
+        drawn = [state.instance, state.seed, state.stream, state.episode, *[state.round] * params.dynamics]
+        expected = state.offloading_ratio[b].tobytes() if params.dynamics else b""
+        key = (params, evaluator.levels, *(int(x[b]) for x in drawn), expected)
         if key not in _solutions:
             _solutions[key] = solve_equilibrium(params, market, evaluator.levels, b, evaluator).prices
             if len(_solutions) > REMEMBERED:

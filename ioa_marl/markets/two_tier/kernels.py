@@ -25,11 +25,14 @@ from ioa_marl.markets.double_dutch.kernels import (
     fixed_valuation,
     open_auction,
     play_tick,
+    sort_by_eagerness,
+    truthful_threshold,
 )
 from ioa_marl.markets.double_dutch.state import Array, AuctionState
-from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE, MarketState
+from ioa_marl.markets.stackelberg.follower import gross_utility
+from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE, MarketState, leader_count
 from ioa_marl.markets.stackelberg.records import StackelbergRecord
-from ioa_marl.markets.two_tier.records import TierTotals, TwoTierRecord
+from ioa_marl.markets.two_tier.records import CourseTotals, TierTotals, TwoTierRecord
 
 NOBODY = -1
 """Index of an agent where there is none."""
@@ -80,6 +83,16 @@ class TierState(NamedTuple):
     """float64 (batch, aerial + 1): payments to each aerial agent over the episode [units]; last, the auctioneer's."""
     totals: Array
     """`TierTotals` (batch,)."""
+    last_share: Array
+    """float64 (batch, wireless): shares o of the last settled round; `ABSENT` where nothing was bought. Empty unless
+    the market is dynamic."""
+    course: Array
+    """`CourseTotals` (batch,), 0 unless the market is dynamic."""
+    factor: Array
+    """float64 (batch, 2, bidders): bid of a buyer or a seller over its valuation, in this round or, before the bids of
+    this round, in the last one. The axis of bidders is empty, as that of the next array, if all bids are truthful."""
+    factors: Array
+    """float64 (batch, rounds, 2, bidders): the same in the auctions of this episode."""
 
 
 class Market(NamedTuple):
@@ -133,6 +146,15 @@ def _clear_totals(b: int, tier: TierState) -> None:
 
 
 @kernel
+def _clear_course(b: int, tier: TierState) -> None:
+    """Set to zero what a dynamic market adds up from round to round."""
+    sums: CourseTotals = tier.course[b]
+    sums.price_change, sums.changes, sums.share_change, sums.repeated, sums.quality = 0.0, 0.0, 0.0, 0.0, 0.0
+    for n in range(tier.last_share.shape[1]):
+        tier.last_share[b, n] = ABSENT
+
+
+@kernel
 def clear_episode(b: int, market: Market, settings: Settings) -> None:
     """Set totals, accounts and the memory of past rounds to their values at the start of an episode."""
     tier, auction, clocks = market.tier, market.auction, settings.auction[0]
@@ -163,7 +185,12 @@ def clear_episode(b: int, market: Market, settings: Settings) -> None:
         for side in range(2):
             for i in range(tier.bids.shape[3]):
                 tier.bids[b, r, side, i] = ABSENT
+    for side in range(2):
+        for i in range(tier.factor.shape[2]):
+            tier.factor[b, side, i] = 1.0
     _clear_totals(b, tier)
+    if settings.pricing[0].dynamics:
+        _clear_course(b, tier)
 
 
 @kernel
@@ -237,9 +264,37 @@ def enter_bidders(
 
 
 @kernel
-def run_auction(auction: AuctionState, row: int, settings: Settings, buyer_step: int, seller_step: int) -> None:
-    """Open the auction with the bidders of ``auction[row]`` and play it to its end; the steps are in ticks."""
+def apply_bids(auction: AuctionState, row: int, settings: Settings, factor: Array) -> None:
+    """Let bidders accept the clocks that their bids accept, where a bid is ``factor`` times the valuation.
+
+    Regrets and welfare of the auction stay those of the valuations. ``factor``, float64 (rows, 2, bidders), has the
+    rows of ``auction``; without bidders in it all bids are valuations.
+    """
+    if factor.shape[2] == 0:
+        return
+    for side in range(2):
+        truthful = True
+        for m in range(auction.size[row, side]):
+            i = auction.order[row, side, m]
+            if factor[row, side, i] != 1.0:
+                truthful = False
+                bid = factor[row, side, i] * auction.valuation[row, side, i]
+                auction.threshold[row, side, i] = truthful_threshold(bid, settings.auction[0].tick, side)
+        # Acceptors of one clock are ordered by index, so the order of bids within a clock makes no difference.
+        if not truthful:
+            sort_by_eagerness(auction.order, auction.threshold, row, side, auction.size[row, side])
+
+
+@kernel
+def run_auction(
+    auction: AuctionState, row: int, settings: Settings, factor: Array, buyer_step: int, seller_step: int
+) -> None:
+    """Open the auction with the bidders of ``auction[row]`` and play it to its end; the steps are in ticks.
+
+    ``factor`` is that of `apply_bids`.
+    """
     open_auction(row, auction, settings.auction)
+    apply_bids(auction, row, settings, factor)
     closed = False
     while not closed:
         step = buyer_step if auction.side[row] == BUYERS else seller_step
@@ -286,11 +341,13 @@ def fixed_profit(
 
 @kernel
 def record_auction(b: int, market: Market) -> None:
-    """Record the valuations in the auction of this round, and the auctioneer's return."""
+    """Record the valuations and the bids over them in the auction of this round, and the auctioneer's return."""
     tier, auction, r = market.tier, market.auction, market.pricing.round[b]
     for side in range(2):
         for i in range(tier.bids.shape[3]):
             tier.bids[b, r, side, i] = ABSENT
+        for i in range(tier.factor.shape[2]):
+            tier.factors[b, r, side, i] = tier.factor[b, side, i]
         for m in range(auction.size[b, side]):
             i = auction.order[b, side, m]
             tier.bids[b, r, side, i] = auction.valuation[b, side, i]
@@ -368,3 +425,41 @@ def add_up(b: int, market: Market, settings: Settings) -> None:
     sums.auction_welfare += totals[b].welfare
     sums.optimal_welfare += totals[b].optimal_welfare
     sums.messages += totals[b].messages
+
+
+@kernel
+def add_price_change(b: int, market: Market, settings: Settings) -> None:
+    """Add the mean absolute change of the leaders' prices since the last settled round, which must still be there."""
+    state, tier = market.pricing, market.tier
+    if state.round[b] == 0:
+        return
+    sums: CourseTotals = tier.course[b]
+    total, leaders = 0.0, 0
+    for side in range(2):
+        for leader in range(leader_count(side, settings.pricing)):
+            total += abs(state.price[b, side, leader] - tier.settled_price[b, side, leader])
+            leaders += 1
+    sums.price_change += total / leaders
+    sums.changes += 1.0
+
+
+@kernel
+def add_course(b: int, market: Market, settings: Settings) -> None:
+    """Add the changes of the shares and the QoE of the settled round; curves and served fractions must be the round's.
+
+    The QoE of a wireless agent, κ ln(1 + ε − t) ln(1 + t_n/ε), is weighted by the part of its workload that is served,
+    as in its utility, and it is 0 without a purchase.
+    """
+    state, tier = market.pricing, market.tier
+    sums: CourseTotals = tier.course[b]
+    for n in range(settings.pricing[0].wireless):
+        share = ABSENT
+        if state.buys[b, n]:
+            share = state.share[b, n]
+            if tier.last_share[b, n] != ABSENT:
+                sums.share_change += abs(share - tier.last_share[b, n])
+                sums.repeated += 1.0
+            quality, _ = gross_utility(b, n, state.traits, state.curve, state.segments, share)
+            served = (1.0 - share) * state.served_fraction[b, state.reach[b, FIXED, n]]
+            sums.quality += quality * (share + served)
+        tier.last_share[b, n] = share

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ioa_marl.foundations.parameters import (
     ParameterError,
+    added_setting,
     check_integer,
     check_number,
     check_range,
@@ -32,7 +33,7 @@ from ioa_marl.markets.stackelberg import params as stackelberg
 from ioa_marl.markets.stackelberg.params import ACTUATOR_RATIO, StackelbergParams
 from ioa_marl.markets.two_tier.drivers import open_markets
 from ioa_marl.markets.two_tier.kernels import ABSENT, NOBODY, Market, Settings, TierState
-from ioa_marl.markets.two_tier.records import TierTotals, TwoTierRecord
+from ioa_marl.markets.two_tier.records import CourseTotals, TierTotals, TwoTierRecord
 
 LARGEST = 1e9
 """Largest accepted value of a parameter."""
@@ -40,7 +41,8 @@ SHARED = (
     "wireless", "mobile", "fixed", "rounds", "workload", "cycles_per_mbit", "mobile_speed", "fixed_speed",
     "aerial_speed", "upload_time", "relay_time", "tolerable_delay", "qoe_weight", "actuator_ratio", "bandwidth",
     "mobile_energy", "fixed_energy", "mobile_cost", "fixed_cost", "price_cap", "spread", "deviation_step",
-    "max_iterations",
+    "max_iterations", "dynamics", "mobility_weight", "mobility_offset", "lowest_idle", "velocity", "velocity_deviation",
+    "velocity_range", "memory", "shadowing", "fading_limit", "arrivals", "max_tasks",
 )  # fmt: skip
 """Names of the parameters that are those of the pricing tier."""
 
@@ -137,6 +139,34 @@ class TwoTierParams:
     """Weight d of each bidder that listens to a broadcast which nobody accepts [units per message]."""
     trade_weight: float = 0.0
     """Weight e of the number of trades [units per trade]."""
+    dynamics: bool = added_setting(False)
+    """Whether speeds, channel gains and numbers of tasks change between rounds."""
+    mobility_weight: float = added_setting(0.0)
+    """Weight of idle resources times relative speed in the mobility factor m (Eq. 15), which wireless agents pay."""
+    mobility_offset: float = added_setting(1.0)
+    """Mobility factor m of a mobile agent without idle resources."""
+    lowest_idle: float = added_setting(0.0)
+    """Smallest idle share of a mobile agent's resources, which is uniform between this and 1."""
+    velocity: float = added_setting(15.0)
+    """Mean speed of wireless and mobile agents [m/s]."""
+    velocity_deviation: float = added_setting(3.0)
+    """Standard deviation of the speeds [m/s]."""
+    velocity_range: float = added_setting(20.0)
+    """Difference v̄ − v̲ of largest and smallest speed [m/s]."""
+    memory: float = added_setting(0.9)
+    """Gauss-Markov memory of speeds and slow fading from round to round, in [0, 1)."""
+    shadowing: float = added_setting(2.0)
+    """Standard deviation of the slow fading [dB]."""
+    fading_limit: float = added_setting(2.0)
+    """Largest ratio, up or down, of a channel gain to its mean."""
+    arrivals: float = added_setting(1.0)
+    """Mean number of tasks of a wireless agent in a round (Poisson)."""
+    max_tasks: int = added_setting(3)
+    """Largest number of tasks of a wireless agent in a round."""
+    bids: str = added_setting("truthful")
+    """Bids in the auctions: ``truthful``, or ``chosen`` by the roles buyer and seller as multiples of valuations."""
+    multipliers: tuple[float, ...] = added_setting((0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5))
+    """Bids over valuations from which buyers and sellers choose, increasing, 1 among them. Only with chosen bids."""
 
     def __post_init__(self) -> None:
         """Raise an error that names key, value and what is allowed if a parameter is out of range."""
@@ -144,7 +174,9 @@ class TwoTierParams:
         for name in ("relay_time", "capacity", "aerial_cost", "hover_power", "wind"):
             check_range(self, name, 0.0, LARGEST)
         require(self.capacity[0] > 0.0, "capacity", self.capacity, "positive numbers")
-        self._make_steps()
+        for name in ("steps", "multipliers"):
+            self._make_tuple(name)
+        self._check_bids()
         for name in ("lot", "tick"):
             check_number(self, name, 1e-9, LARGEST)
         for name in (
@@ -158,11 +190,18 @@ class TwoTierParams:
         self._check_clock()
         self._check_delays(pricing)
 
-    def _make_steps(self) -> None:
+    def _make_tuple(self, name: str) -> None:
+        value = getattr(self, name)
         try:
-            object.__setattr__(self, "steps", tuple(float(x) for x in self.steps))
+            object.__setattr__(self, name, tuple(float(x) for x in value))
         except (TypeError, ValueError) as error:
-            raise ParameterError("steps", self.steps, "a sequence of numbers") from error
+            raise ParameterError(name, value, "a sequence of numbers") from error
+
+    def _check_bids(self) -> None:
+        require(self.bids in ("truthful", "chosen"), "bids", self.bids, "truthful or chosen")
+        increasing = all(one < other for one, other in itertools.pairwise(self.multipliers))
+        usable = increasing and 1.0 in self.multipliers and self.multipliers[0] >= 0.0 and self.multipliers[-1] <= 1e3
+        require(usable, "multipliers", self.multipliers, "increasing numbers from 0 to 1000, 1 among them")
 
     def _check_steps(self) -> None:
         increasing = all(one < other for one, other in itertools.pairwise(self.steps))
@@ -190,7 +229,8 @@ class TwoTierParams:
     def _check_delays(self, pricing: StackelbergParams) -> None:
         """Refuse markets in which 1 + ε − t > 0 may fail because the latency differs from the expected one."""
         slack = 1.0 + self.tolerable_delay * (1.0 - self.spread) - self.upload_time * (1.0 + self.spread)
-        load = self.workload * (1.0 + self.spread) / (1.0 - self.spread) * self.cycles_per_mbit
+        tasks = self.max_tasks if self.dynamics else 1
+        load = self.workload * tasks * (1.0 + self.spread) / (1.0 - self.spread) * self.cycles_per_mbit
         for name, extra in (("mobile_speed", 0.0), ("fixed_speed", 0.0), ("aerial_speed", self.relay_time[1])):
             longest = extra + load / getattr(self, name)
             require(
@@ -290,7 +330,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         max_iterations=12,
     ),
     "metro": _per_leader(10, wireless=1000, mobile=100, fixed=100, aerial=100, deviation_step=0.2, max_iterations=6),
-}
+    "dynamic": {
+        "dynamics": True, "wireless": 20, "fading_limit": 1.5, "mobility_weight": 0.4, "mobility_offset": 0.9,
+    },
+}  # fmt: skip
 """The parameters in which each preset differs from the defaults."""
 
 
@@ -336,6 +379,10 @@ def allocate_market(params: TwoTierParams, markets: int) -> Market:
         aerial_profit=np.zeros((markets, aerial)),
         accounts=np.zeros((markets, aerial + 1)),
         totals=TierTotals.zeros(markets),
+        last_share=np.full((markets, params.wireless if params.dynamics else 0), ABSENT),
+        course=CourseTotals.zeros(markets),
+        factor=np.ones((markets, 2, bidders if params.bids == "chosen" else 0)),
+        factors=np.ones((markets, params.rounds, 2, bidders if params.bids == "chosen" else 0)),
     )
     return Market(pricing, tier, allocate_auction(markets, bidders))
 

@@ -95,6 +95,21 @@ class TierTotals(Record):
     """The sum of the fixed agents in the last audited round alone [units]."""
 
 
+class CourseTotals(Record):
+    """Sums over the settled rounds of an episode of a dynamic market: what changes from round to round, and the QoE."""
+
+    price_change: float
+    """Mean absolute change of the leaders' prices since the round before [units/Mbit]."""
+    changes: float
+    """Number of rounds that have one before them."""
+    share_change: float
+    """Absolute changes of the shares of the wireless agents that bought in this round and in the one before."""
+    repeated: float
+    """Number of these wireless agents."""
+    quality: float
+    """QoE κ ln(1 + ε − t) ln(1 + t_n/ε) of what the wireless agents bought and what was served of it [units]."""
+
+
 class TwoTierMetrics(Record):
     """Metrics of an episode; see `TwoTierGame`."""
 
@@ -142,3 +157,14 @@ class TwoTierMetrics(Record):
     """Welfare of all auctions over its maximum, NaN where that is 0."""
     messages: float
     """Number of listeners, summed over the broadcasts of a round."""
+
+
+class DynamicMetrics(TwoTierMetrics):
+    """Metrics of an episode of a dynamic market; see `TwoTierGame`."""
+
+    price_change: float
+    """Mean absolute change of the leaders' prices from round to round, NaN with one round [units/Mbit]."""
+    share_stability: float
+    """1 − mean |o_t − o_{t−1}| over the wireless agents that buy in two rounds in a row; NaN without one."""
+    quality_of_experience: float
+    """Mean QoE κ ln(1 + ε − t) ln(1 + t_n/ε) of a wireless agent with a task, NaN without one [units]."""

@@ -59,6 +59,7 @@ class _Stage:
             drivers.post_prices(self.market, self._settings, self._all, self.levels, mobile, fixed)
             drivers.hold_auctions(self.market, self._settings, self._all, pairs, self._ended)
             yield self.market
+            drivers.change_conditions(self.market, self._settings, self._all)
 
 
 @lru_cache(maxsize=1024)
@@ -111,7 +112,8 @@ def best_posted_pair(params: TwoTierParams, levels: int, instance: int) -> tuple
 
     The best pair has the lowest mean sum of the leaders' regrets over the rounds of an episode at these prices, in
     which the auctioneer uses the scripted steps. Four rounds are played; since α has then converged or alternates, the
-    last two of them also count for all that follow. The search tries every fifth grid price, then all near the best.
+    last two of them also count for all that follow; in a dynamic market they stand for the conditions of these. The
+    search tries every fifth grid price, then all near the best.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 from ioa_marl.envs.two_tier import TwoTierGame
 
 SMALL = {"wireless": 6, "mobile": 3, "fixed": 3, "aerial": 4, "capacity": (0.5, 12.0), "rounds": 4}
+MOVING = {"dynamics": True, "mobility_weight": 0.4, "mobility_offset": 0.9, "observation": "customers"}
 
 QUICK = SMALL
 PROMISES = [
@@ -16,6 +17,8 @@ PROMISES = [
             (None, {"wireless": 1, "mobile": 1, "fixed": 1, "aerial": 1, "steps": (0.5, 1.25)}),
             (None, {"capacity": (1e-9, 1e-9), "psi": 0.0}),
             (None, {"capacity": (1e6, 1e6), "price_levels": 2}),
+            (("buyer", "seller"), {"bids": "chosen", "rounds": 2}),
+            ((*TwoTierGame.default_controlled_roles, "seller"), {**MOVING, "bids": "chosen", "rounds": 3}),
         )
     ),
 ]

@@ -107,8 +107,9 @@ def test_only_an_auctioneer_whose_steps_may_differ_is_asked_again():
     assert found.value("answered_fixed_regret") >= 0.0
 
 
-def test_the_markets_own_regrets_are_those_of_the_audit():
-    config = TwoTierGame.make_config(**SMALL)
+@pytest.mark.parametrize("dynamics", [False, True])
+def test_the_markets_own_regrets_are_those_of_the_audit(dynamics):
+    config = TwoTierGame.make_config(**SMALL, dynamics=dynamics)
     subject = played_by(config, ("cost_plus", {"margin": 0.5}), ("cost_plus", {"margin": 0.25}), pair(0.5, 0.5))
     found, metrics = run_audit(subject, AuditSettings(markets=4)), subject.play(4)
     for name, own in (("nash_conv", ""), ("last_nash_conv", "last_")):
@@ -161,6 +162,23 @@ def test_a_bidders_gain_is_that_of_the_audit_of_double_auctions(seed, step):
     assert audited.sum() == 9
     np.testing.assert_allclose(gains[0, :4], other.buyers, atol=1e-9)
     np.testing.assert_allclose(gains[1, :5], other.sellers, atol=1e-9)
+
+
+def test_a_bidder_that_already_bids_its_best_multiple_gains_no_more():
+    params, bids = auction(3)
+    audit, pair_of_steps = Misreports(params, False, 41, True), np.array([7, 7])
+    truthful, reports, _ = audit.gains(bids, pair_of_steps, np.ones(bids.shape))
+    np.testing.assert_array_equal(truthful, audit.gains(bids, pair_of_steps)[0])
+    side, bidder = np.unravel_index(truthful.argmax(), truthful.shape)
+    factor = np.ones(bids.shape)
+    factor[side, bidder] = reports[side, bidder] / bids[side, bidder]
+    assert truthful[side, bidder] > 0.0
+    assert audit.gains(bids, pair_of_steps, factor)[0][side, bidder] == pytest.approx(0.0, abs=1e-9)
+    absurd = np.where(np.arange(bids.size).reshape(bids.shape) == side * 5 + bidder, 0.0 if side == 0 else 1e3, 1.0)
+    lost = audit.gains(bids, pair_of_steps, absurd)[0][side, bidder]
+    mechanism = double_dutch_mechanism(params.steps[7], params.tick, params.psi, buyer_clock=20.0, seller_clock=0.0)
+    utility = mechanism(bids[0, :4], bids[1, :5]).utilities(bids[0, :4], bids[1, :5])[side][bidder]
+    assert lost == pytest.approx(utility + truthful[side, bidder]), "who never trades has nothing but all to gain"
 
 
 def test_no_report_between_two_clocks_gains_more():
