@@ -377,7 +377,7 @@ class TwoTierGame(PhasedGame):
     }
     default_controlled_roles: ClassVar[tuple[str, ...]] = (*LEADERS, "auctioneer")
     metric_names: tuple[str, ...] = TwoTierMetrics.names()
-    final_episodes: ClassVar[Mapping[str, int]] = {"paper": 500, "city": 80, "metro": 10, "dynamic": 50}
+    final_episodes: ClassVar[Mapping[str, int]] = {"paper": 500, "city": 80, "metro": 10, "dynamic": 30}
     objectives: ClassVar[Mapping[str, str]] = {
         "mobile": "mobile_regret", "fixed": "fixed_regret", "auctioneer": "auction_regret"
     }  # fmt: skip

@@ -3,8 +3,8 @@
 A bidder reports another valuation, all others report theirs, and the auction is played with the same rules. The clocks
 stand at multiples of their steps, and a report matters only by the first of these clocks that it accepts. So where the
 steps do not depend on the reports, one report for each clock is every report there is, and the largest gain is exact.
-Where the auctioneer looks at the reports (`oracle`), it chooses its steps anew for each report; reports of a grid are
-tried then, and the largest gain is a lower bound.
+Where the auctioneer looks at the reports (`oracle`), it chooses its steps anew for each report, which it takes for a
+valuation; reports of a grid are tried then, and the largest gain is a lower bound.
 
 The gain is that of the round: what the shares α that follow from it change in later rounds is not counted.
 """
