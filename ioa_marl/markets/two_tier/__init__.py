@@ -2,9 +2,9 @@
 
 The package joins `ioa_marl.markets.stackelberg` and `ioa_marl.markets.double_dutch`; it is the only market that uses
 others. `params` holds the parameters, `records` the records of the kernels, `kernels` the equations of one market,
-`draws` its random numbers, `drivers` the loops over a batch, `deviations` the gains by another price or another pair of
-steps, `equilibrium` the prices that no leader gains by leaving, `bids` the bids as decisions, `references` the best
-constant prices and steps, and `grid` the grid of prices.
+`draws` its random numbers, `course` the changes from round to round, `drivers` the loops over a batch, `bids` the bids
+as decisions, `deviations` the gains by another price or another pair of steps, `equilibrium` the prices that no leader
+gains by leaving, `references` the best constant prices and steps, and `grid` the grid of prices.
 """
 
 import lazy_loader

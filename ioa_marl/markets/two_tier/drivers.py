@@ -13,14 +13,13 @@ from ioa_marl.markets.double_dutch.state import Array
 from ioa_marl.markets.stackelberg.drivers import answer_markets, refresh_markets, reshape_markets
 from ioa_marl.markets.stackelberg.drivers import open_markets as open_pricing
 from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE, MarketState, settle
+from ioa_marl.markets.two_tier.course import add_course, add_price_change, clear_course
 from ioa_marl.markets.two_tier.draws import draw_costs, draw_technology
 from ioa_marl.markets.two_tier.kernels import (
     LAST_GAP,
     NOBODY,
     Market,
     Settings,
-    add_course,
-    add_price_change,
     add_up,
     clear_episode,
     enter_bidders,
@@ -52,6 +51,8 @@ def _open_tiers(market: Market, settings: Settings, mask: Array) -> None:
                 draw_technology(b, market, settings)
             draw_costs(b, market, settings)
             clear_episode(b, market, settings)
+            if settings.pricing[0].dynamics:
+                clear_course(b, market.tier)
             expect(b, market)
 
 
