@@ -61,6 +61,7 @@ VARIANTS: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]] = {
         ("paper", {"wireless": 1, "mobile": 1, "fixed": 1, "aerial": 1, "steps": (0.5, 1.25), "rounds": 4}),
         ("paper", {"capacity": (1e-9, 1e-9), "psi": 0.0, "rounds": 4}),
         ("paper", {"capacity": (1e6, 1e6), "price_levels": 2, "rounds": 4}),
+        ("paper", {"dynamics": True, "bids": "chosen", "rounds": 4}),
     ],
     "vcg_slicing": [
         ("paper", {"observation": "extended", "redraw": "episode", "rounds": 8}),
