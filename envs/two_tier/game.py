@@ -32,7 +32,7 @@ from ioa_marl.markets.stackelberg.references import equilibrium_on_grid
 from ioa_marl.markets.two_tier import drivers
 from ioa_marl.markets.two_tier.deviations import DeviationEvaluator, audit_rounds
 from ioa_marl.markets.two_tier.equilibrium import solve_batch
-from ioa_marl.markets.two_tier.params import PRESETS, TwoTierParams, allocate_market
+from ioa_marl.markets.two_tier.params import PRESETS, TwoTierParams, allocate_market, start_episodes
 from ioa_marl.markets.two_tier.records import DynamicMetrics, TwoTierMetrics
 
 
@@ -68,6 +68,10 @@ class TwoTierConfig(TwoTierParams):
             check_number(self, name, 0.0, 1e6)
         known = ("paper", "extended", "customers")
         require(self.observation in known, "observation", self.observation, "paper, extended or customers")
+        require(
+            self.instance is None or self.data is None, "instance", self.instance,
+            "null with data, which is the only instance",
+        )  # fmt: skip
         check_common(self)
 
 
@@ -275,6 +279,11 @@ class TwoTierGame(PhasedGame):
 
     The fields of `TwoTierConfig`; `conf/env/two_tier.yaml` lists them with their meaning.
 
+    With `data` the agents are those of a file (CSV or Parquet) with a row for each, as in `StackelbergGame`, and with
+    rows of the kind `aerial`. Beside the columns there, fixed agents have `capacity` (κ_j [Mbit]), and aerial agents
+    `aerial_speed` [cycles/s], `aerial_cost` [units/Mbit] and `hover_power` in calm air [W]. What a table lacks is the
+    middle of the parameter's range. The wind is still drawn per episode, and so are the conditions of `dynamics`.
+
     ## Presets
 
     | Preset | Market |
@@ -448,7 +457,7 @@ class TwoTierGame(PhasedGame):
     def _leader_features(cls, config: TwoTierConfig, role: str) -> int:
         """Return the number of features of a leader that are those of the pricing tier."""
         if config.observation == "customers":
-            return leader_features_customers(config.wireless, getattr(config, role))
+            return leader_features_customers(config.pricing().most_in_reach(role))
         return LEADER_FEATURES_EXTENDED if config.observation == "extended" else LEADER_FEATURES
 
     def allocate(self) -> MarketState:
@@ -468,7 +477,7 @@ class TwoTierGame(PhasedGame):
         self._evaluator: DeviationEvaluator | None = None
         self._equilibrium = np.zeros((n, 2, max(config.mobile, config.fixed)), np.int64)
         self._solved_moment = np.full((n, 3), -1, np.int64)
-        self._scale = [config.workload * config.wireless / getattr(config, role) for role in LEADERS]
+        self._scale = [config.pricing().mean_load() * config.wireless / getattr(config, role) for role in LEADERS]
         self._bidding = Bidding(self) if config.bids == "chosen" else None
         return self.whole.pricing
 
@@ -492,7 +501,7 @@ class TwoTierGame(PhasedGame):
 
     def open_markets(self, mask: NDArray[np.bool_]) -> None:
         """Draw and open the current episode of the markets ``mask``, bool (batch,)."""
-        drivers.open_markets(self.whole, self.settings, mask)
+        start_episodes(self._params, self.whole, mask, self.settings)
 
     def play_phase(
         self,

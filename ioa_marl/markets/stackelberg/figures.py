@@ -58,7 +58,8 @@ OF_A_TABLE: dict[str, tuple[str, float, float, str]] = {
 """Figures that only a table has: those from which `link_energy` computes the energies, and the idle resources of mobile
 agents, from which the mobility factor of a dynamic market follows."""
 _OF_LINKS = ("mobile_gain", "fixed_gain", "noise_power", "energy_price")
-_COLUMNS = ("agent", "mobile_of", "fixed_of", *FIGURES, *OF_A_TABLE)
+COLUMNS = ("agent", "mobile_of", "fixed_of", *FIGURES, *OF_A_TABLE)
+"""Columns that a table may have."""
 _SHARES = 1001
 """Shares at which it is checked whether a wireless agent can meet its deadline."""
 
@@ -268,7 +269,7 @@ def count_agents(table: Table) -> dict[str, int]:
     ParameterError
         If the table has unknown columns, lacks one, or has a kind of agents that is unknown or missing.
     """
-    table.require_columns(("agent", "mobile_of", "fixed_of"), _COLUMNS)
+    table.require_columns(("agent", "mobile_of", "fixed_of"), COLUMNS)
     kinds, known = table.texts("agent"), ("wireless", *LEADERS)
     table.require("agent", np.array([kind in known for kind in kinds]), "wireless, mobile or fixed")
     for kind in known:
@@ -326,12 +327,31 @@ def _set_energies(of_links: Figures, given: Figures, values: Figures) -> None:
 
 
 def _of_table(table: Table, name: str) -> NDArray[np.float64]:
-    """Return a figure of its agents, in the order of their rows; other agents' cells must be empty."""
     linked = name.removesuffix("_of") in LEADERS
-    kind, low, high, unit = (
-        ("wireless", 0.0, LARGEST, "number of a leader") if linked else {**FIGURES, **OF_A_TABLE}[name]
-    )
+    of_links = ("wireless", 0.0, LARGEST, "number of a leader")
+    kind, low, high, unit = of_links if linked else {**FIGURES, **OF_A_TABLE}[name]
     allowed = f"numbers from {low:g} to {high:g} [{unit}] in the rows of {kind} agents, and nothing in the others"
+    return column_of(table, name, kind, low, high, allowed)
+
+
+def column_of(table: Table, name: str, kind: str, low: float, high: float, allowed: str) -> NDArray[np.float64]:
+    """Return a figure of the agents of a kind, in the order of their rows; the cells of others must be empty.
+
+    Parameters
+    ----------
+    table : Table
+        A table with the column ``agent``.
+    name, kind : str
+        Name of the figure, and the kind of its agents.
+    low, high : float
+        Smallest and largest value.
+    allowed : str
+        What is allowed, for the message.
+
+    Returns
+    -------
+    ndarray of float64, shape (agents of the kind,)
+    """
     column = table.numbers(name, allowed)
     mine = np.array([other == kind for other in table.texts("agent")])
     table.require(name, np.where(mine, (column >= low) & (column <= high), np.isnan(column)), allowed)

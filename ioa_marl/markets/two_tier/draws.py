@@ -52,19 +52,34 @@ def draw_technology(b: int, market: Market, settings: Settings) -> None:
 
 
 @kernel
+def draw_wind(b: int, market: Market, settings: Settings) -> float:
+    """Return the factor of the wind on all hover powers of the episode."""
+    p: TwoTierRecord = settings.tier[0]
+    state = market.pricing
+    w0, _, _, _ = philox_block(state.seed[b], state.stream[b], 1, state.episode[b], OF_WIND)
+    return float(between(w0, p.wind_low, p.wind_high))
+
+
+@kernel
+def value_aerial(b: int, k: int, market: Market, settings: Settings) -> None:
+    """Write the cost and the ask of one lot of aerial agent ``k`` (Eq. 34) from its unit cost and hover power."""
+    p: TwoTierRecord = settings.tier[0]
+    tier = market.tier
+    delay = p.aerial_delay_weight * (tier.mean_fixed_time[b] * p.lot) ** 2
+    computing = tier.unit_cost[b, k] * p.lot
+    hovering = p.hover_energy_price * (p.relay_time + tier.time_per_mbit[b, k] * p.lot)
+    tier.cost[b, k] = aerial_cost(tier.hover_power[b, k], computing, hovering, 0.0)
+    tier.ask[b, k] = aerial_cost(tier.hover_power[b, k], computing, hovering, delay)
+
+
+@kernel
 def draw_costs(b: int, market: Market, settings: Settings) -> None:
     """Draw the aerial agents' unit costs and hover powers of the episode, and their costs of one lot (Eq. 34)."""
     p: TwoTierRecord = settings.tier[0]
     tier, state = market.tier, market.pricing
-    seed, stream, episode = state.seed[b], state.stream[b], state.episode[b]
-    w0, _, _, _ = philox_block(seed, stream, 1, episode, OF_WIND)
-    wind = between(w0, p.wind_low, p.wind_high)
-    delay = p.aerial_delay_weight * (tier.mean_fixed_time[b] * p.lot) ** 2
+    wind = draw_wind(b, market, settings)
     for k in range(tier.time_per_mbit.shape[1]):
-        w0, w1, _, _ = philox_block(seed, stream, k + 1, episode, OF_AERIAL_COST)
+        w0, w1, _, _ = philox_block(state.seed[b], state.stream[b], k + 1, state.episode[b], OF_AERIAL_COST)
         tier.unit_cost[b, k] = between(w0, p.cost_low, p.cost_high)
         tier.hover_power[b, k] = wind * between(w1, p.hover_power_low, p.hover_power_high)
-        computing = tier.unit_cost[b, k] * p.lot
-        hovering = p.hover_energy_price * (p.relay_time + tier.time_per_mbit[b, k] * p.lot)
-        tier.cost[b, k] = aerial_cost(tier.hover_power[b, k], computing, hovering, 0.0)
-        tier.ask[b, k] = aerial_cost(tier.hover_power[b, k], computing, hovering, delay)
+        value_aerial(b, k, market, settings)

@@ -11,7 +11,6 @@ from ioa_marl.foundations.scaling import unit
 from ioa_marl.markets.double_dutch.kernels import BUYERS, SELLERS
 from ioa_marl.markets.double_dutch.state import Array
 from ioa_marl.markets.stackelberg.drivers import answer_markets, refresh_markets, reshape_markets
-from ioa_marl.markets.stackelberg.drivers import open_markets as open_pricing
 from ioa_marl.markets.stackelberg.kernels import FIXED, MOBILE, MarketState, settle
 from ioa_marl.markets.two_tier.course import add_course, add_price_change, clear_course
 from ioa_marl.markets.two_tier.draws import draw_costs, draw_technology
@@ -36,15 +35,9 @@ FIXED_EXTRAS, FIXED_EXTRAS_EXTENDED = 1, 4
 """Number of features that a fixed agent's observation has beyond those of the pricing tier."""
 
 
-def open_markets(market: Market, settings: Settings, mask: Array) -> None:
-    """Draw and open the current episode of the markets ``mask``."""
-    open_pricing(market.pricing, settings.pricing, False, mask)
-    _open_tiers(market, settings, mask)
-    reshape_markets(market.pricing, settings.pricing, mask)
-
-
 @kernel
-def _open_tiers(market: Market, settings: Settings, mask: Array) -> None:
+def open_tiers(market: Market, settings: Settings, mask: Array) -> None:
+    """Draw what the current episode of the markets ``mask`` has beside its pricing tier, which is open already."""
     for b in range(mask.shape[0]):
         if mask[b]:
             if market.pricing.episode[b] == 0:
@@ -53,6 +46,14 @@ def _open_tiers(market: Market, settings: Settings, mask: Array) -> None:
             clear_episode(b, market, settings)
             if settings.pricing[0].dynamics:
                 clear_course(b, market.tier)
+            expect(b, market)
+
+
+@kernel
+def expect_markets(market: Market, mask: Array) -> None:
+    """Set what the wireless agents of the markets ``mask`` expect; see `kernels.expect`."""
+    for b in range(mask.shape[0]):
+        if mask[b]:
             expect(b, market)
 
 

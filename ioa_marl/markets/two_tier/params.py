@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,13 +27,15 @@ from ioa_marl.foundations.parameters import (
     require,
 )
 from ioa_marl.foundations.seeds import as_seeds
+from ioa_marl.foundations.tables import hold_table
 from ioa_marl.markets.double_dutch.kernels import MAX_CLOCK
 from ioa_marl.markets.double_dutch.params import DoubleDutchParams
 from ioa_marl.markets.double_dutch.state import allocate_state as allocate_auction
 from ioa_marl.markets.stackelberg import params as stackelberg
 from ioa_marl.markets.stackelberg.params import ACTUATOR_RATIO, StackelbergParams
-from ioa_marl.markets.two_tier.drivers import open_markets
+from ioa_marl.markets.two_tier.drivers import expect_markets, open_tiers, reshape_markets
 from ioa_marl.markets.two_tier.kernels import ABSENT, NOBODY, Market, Settings, TierState
+from ioa_marl.markets.two_tier.own_agents import OwnTier, count_agents, own_tier, table_of_pricing, write_tier
 from ioa_marl.markets.two_tier.records import CourseTotals, TierTotals, TwoTierRecord
 
 LARGEST = 1e9
@@ -167,9 +170,13 @@ class TwoTierParams:
     """Bids in the auctions: ``truthful``, or ``chosen`` by the roles buyer and seller as multiples of valuations."""
     multipliers: tuple[float, ...] = added_setting((0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5))
     """Bids over valuations from which buyers and sellers choose, increasing, 1 among them. Only with chosen bids."""
+    data: str | None = added_setting(None)
+    """File (CSV, Parquet) of one's own agents, a row for each, instead of draws. None: the technology is drawn."""
 
     def __post_init__(self) -> None:
         """Raise an error that names key, value and what is allowed if a parameter is out of range."""
+        if hold_table(self, "data") is not None:
+            self._take_numbers_of_agents()
         check_integer(self, "aerial", 1, 10_000)
         for name in ("relay_time", "capacity", "aerial_cost", "hover_power", "wind"):
             check_range(self, name, 0.0, LARGEST)
@@ -188,7 +195,37 @@ class TwoTierParams:
         pricing = self.pricing()
         self._check_steps()
         self._check_clock()
-        self._check_delays(pricing)
+        if self.data is None:
+            self._check_delays(pricing)
+        else:
+            self._check_own_delays(pricing)
+
+    def _take_numbers_of_agents(self) -> None:
+        """Set the numbers of agents to those of the table, with which other numbers than the defaults must agree."""
+        assert self.data is not None
+        fields = TwoTierParams.__dataclass_fields__
+        for name, count in count_agents(self.data).items():
+            value = getattr(self, name)
+            require(value in (fields[name].default, count), name, value, f"{count}, the number in data")
+            object.__setattr__(self, name, count)
+
+    def _check_own_delays(self, pricing: StackelbergParams) -> None:
+        """Refuse a table in which 1 + ε − t > 0 may fail because the latency differs from the expected one."""
+        values, reach = pricing.own_figures()
+        slack = 1.0 + values["tolerable_delay"] - values["upload_time"]
+        load = values["workload"] * (self.max_tasks if self.dynamics else 1) * self.cycles_per_mbit
+        slowest = float(self.own_tier().time_per_mbit.max()) / self.cycles_per_mbit
+        for name, latency in (
+            ("mobile_speed", load / values["mobile_speed"][reach[0]]),
+            ("fixed_speed", load / values["fixed_speed"][reach[1]]),
+            ("aerial_speed", values["relay_time"] + load * slowest),
+        ):
+            worst = int(np.argmax(latency - slack))
+            require(
+                latency[worst] < slack[worst], f"data.{name}", f"that of wireless agent {worst}",
+                f"values with 1 + ε − t > 0 wherever a workload goes: it takes up to {latency[worst]:.4g} s and "
+                f"1 + tolerable_delay − upload_time is {slack[worst]:.4g} s",
+            )  # fmt: skip
 
     def _make_tuple(self, name: str) -> None:
         value = getattr(self, name)
@@ -241,7 +278,12 @@ class TwoTierParams:
 
     def pricing(self) -> StackelbergParams:
         """Return the parameters of the pricing tier; α is 0 until the auction tier sets it."""
-        return StackelbergParams(**{name: getattr(self, name) for name in SHARED}, aerial_share=0.0)
+        data = None if self.data is None else table_of_pricing(self.data)
+        return StackelbergParams(**{name: getattr(self, name) for name in SHARED}, aerial_share=0.0, data=data)
+
+    def own_tier(self) -> OwnTier:
+        """Return the figures of the auction tier of ``data``, which must be set; see `own_agents.own_tier`."""
+        return own_tier(self)
 
     def auction(self) -> DoubleDutchParams:
         """Return the parameters of the auction tier, whose clocks start at the highest possible bid and at 0."""
@@ -275,6 +317,11 @@ class TwoTierParams:
             tier=self.record(),
         )
 
+    def _mean_relay_time(self) -> float:
+        if self.data is None:
+            return sum(self.relay_time) / 2.0
+        return float(self.pricing().own_figures()[0]["relay_time"].mean())
+
     def record(self) -> NDArray[Any]:
         """Return the parameters of the connection of the tiers: a `TwoTierRecord` (1,)."""
         log_capacity, time_per_mbit = np.log(self.capacity), self.cycles_per_mbit / self.aerial_speed
@@ -284,7 +331,7 @@ class TwoTierParams:
             fixed_delay_weight=self.fixed_delay_weight,
             aerial_delay_weight=self.aerial_delay_weight,
             hover_energy_price=self.hover_energy_price,
-            relay_time=sum(self.relay_time) / 2.0,
+            relay_time=self._mean_relay_time(),
             log_capacity_low=log_capacity[0],
             log_capacity_high=log_capacity[1],
             time_per_mbit_low=time_per_mbit / (1.0 + self.spread),
@@ -387,6 +434,36 @@ def allocate_market(params: TwoTierParams, markets: int) -> Market:
     return Market(pricing, tier, allocate_auction(markets, bidders))
 
 
+def start_episodes(
+    params: TwoTierParams, market: Market, mask: NDArray[np.bool_], settings: Settings | None = None
+) -> None:
+    """Draw the current episode of some markets, or take it from ``params.data``, and open it.
+
+    Parameters
+    ----------
+    params : TwoTierParams
+        Parameters.
+    market : Market
+        Batch of markets, whose seeds, streams, instances and episodes are set.
+    mask : ndarray of bool, shape (batch,)
+        Markets; the others do not change.
+    settings : Settings, optional
+        ``params.settings()``, if it is at hand.
+    """
+    settings = params.settings() if settings is None else settings
+    stackelberg.start_episodes(_pricing_of(params), market.pricing, mask, settings.pricing)
+    open_tiers(market, settings, mask)
+    if params.data is not None:
+        write_tier(market, settings, mask, params.own_tier())
+        expect_markets(market, mask)
+    reshape_markets(market.pricing, settings.pricing, mask)
+
+
+@lru_cache(maxsize=64)
+def _pricing_of(params: TwoTierParams) -> StackelbergParams:
+    return params.pricing()
+
+
 def draw_markets(
     params: TwoTierParams,
     seeds: ArrayLike,
@@ -415,5 +492,5 @@ def draw_markets(
     market.pricing.seed[:] = market_seeds
     market.pricing.stream[:] = np.arange(batch) if streams is None else as_seeds("streams", streams)
     market.pricing.instance[:] = market_seeds if instances is None else as_seeds("instances", instances)
-    open_markets(market, params.settings(), np.ones(batch, np.bool_))
+    start_episodes(params, market, np.ones(batch, np.bool_))
     return market

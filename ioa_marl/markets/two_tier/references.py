@@ -17,7 +17,7 @@ from ioa_marl.markets.two_tier import drivers
 from ioa_marl.markets.two_tier.deviations import DeviationEvaluator
 from ioa_marl.markets.two_tier.grid import cost_plus_indices
 from ioa_marl.markets.two_tier.kernels import Market
-from ioa_marl.markets.two_tier.params import TwoTierParams, draw_markets
+from ioa_marl.markets.two_tier.params import TwoTierParams, draw_markets, start_episodes
 
 CALIBRATION_MARKETS = 16
 """Number of calibration markets on which a pair is chosen; for prices, large markets need fewer."""
@@ -54,7 +54,7 @@ class _Stage:
         ``mobile`` and ``fixed`` are price indices of shape (batch, leaders of the side).
         """
         pairs = np.ascontiguousarray(np.broadcast_to(np.array(pair, np.int64), (len(self._all), 1, 2)))
-        drivers.open_markets(self.market, self._settings, self._all)
+        start_episodes(self.params, self.market, self._all, self._settings)
         for _ in range(count):
             drivers.post_prices(self.market, self._settings, self._all, self.levels, mobile, fixed)
             drivers.hold_auctions(self.market, self._settings, self._all, pairs, self._ended)
