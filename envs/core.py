@@ -175,6 +175,11 @@ class Game(ABC):
         """
         return ()
 
+    @classmethod
+    def uses_instances(cls, config: Any) -> bool:
+        """Return whether instances of a market with these settings differ; only if it is `instanced` can they."""
+        return cls.instanced
+
     def supply(self, role: str, provider: Any) -> None:
         """Accept the object with which the agent of ``role`` meets a requirement; `Agent.attach` calls this."""
         raise ValueError(f"{self.name} asks nothing of the agent of {role}")

@@ -37,7 +37,7 @@ DOORS = {
     "utility_curve": "ioa_marl.evaluation.audits.double_dutch:utility_curve",
     "incentive_regret": "ioa_marl.evaluation.audits.double_dutch:incentive_regret",
     # The second-bid auction.
-    "second_bid_preset": "ioa_marl.markets.second_bid.auction:preset",
+    "second_bid_preset": "ioa_marl.markets.second_bid.params:preset",
     "allocate": "ioa_marl.markets.second_bid.auction:allocate",
     "draw_tasks": "ioa_marl.markets.second_bid.references:draw_tasks",
     "full_information": "ioa_marl.markets.second_bid.references:full_information",

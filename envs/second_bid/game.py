@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,12 +16,20 @@ from ioa_marl.envs.second_bid.policies import POLICIES
 from ioa_marl.envs.spaces import unit_box
 from ioa_marl.foundations.compile import machine_code
 from ioa_marl.foundations.ledger import balance_ledgers
-from ioa_marl.foundations.parameters import require
+from ioa_marl.foundations.parameters import added_setting, require
 from ioa_marl.foundations.records import plain_view
 from ioa_marl.markets.second_bid import drivers
-from ioa_marl.markets.second_bid.auction import PRESETS, SecondBidParams
-from ioa_marl.markets.second_bid.references import calibration, draw_tasks, full_information
-from ioa_marl.markets.second_bid.state import SecondBidMetrics, SecondBidState, allocate_state
+from ioa_marl.markets.second_bid.params import PRESETS, SecondBidParams
+from ioa_marl.markets.second_bid.providers import Providers, draw_providers
+from ioa_marl.markets.second_bid.references import calibration, contract_price, draw_tasks, full_information
+from ioa_marl.markets.second_bid.state import (
+    EVERY_INSTANCE,
+    EVERY_PERIOD,
+    LATE,
+    OWN,
+    SecondBidMetrics,
+    SecondBidState,
+)
 
 
 @dataclass(frozen=True)
@@ -35,11 +43,18 @@ class SecondBidConfig(SecondBidParams):
     """Whether the auctioneer observes the UAV's valuation of the current task; only with ``current_bids``."""
     max_cycles: int | None = None
     """Number of steps after which an episode is truncated. None: it ends with the last task."""
+    instance: int | None = added_setting(None)
+    """Number of the instance, which fixes the resources of the providers; only with ``redraw=instance``. None: the
+    seed."""
 
     def __post_init__(self) -> None:
         """Check the settings that only the environment has."""
         super().__post_init__()
         check_common(self)
+        require(
+            self.redraw == "instance" or self.instance is None,
+            "instance", self.instance, f"none with redraw={self.redraw}: there is nothing that stays the same",
+        )  # fmt: skip
         choices = ("history", "current_bids")
         require(self.information in choices, "information", self.information, "history or current_bids")
         require(isinstance(self.uav_bid_visible, bool), "uav_bid_visible", self.uav_bid_visible, "true or false")
@@ -227,6 +242,7 @@ class SecondBidGame(PhasedGame):
         "persistent": {**PRESETS["persistent"], "information": "history"},
         "pareto": {**PRESETS["pareto"], "information": "history"},
         "visible": {"uav_bid_visible": True},
+        "resident": {**PRESETS["resident"], "information": "history"},
     }
     default_controlled_roles: ClassVar[tuple[str, ...]] = ("auctioneer",)
     metric_names: tuple[str, ...] = SecondBidMetrics.names()
@@ -235,6 +251,7 @@ class SecondBidGame(PhasedGame):
     board_metrics: ClassVar[tuple[str, ...]] = ("efficiency", "revenue", "delay", "uav_share")
     pictures: ClassVar[str] = "ioa_marl.envs.second_bid.render"
     endless: ClassVar[bool] = True
+    instanced: ClassVar[bool] = True
     phases: ClassVar[tuple[tuple[str, ...], ...]] = (("station",), ("auctioneer",))
     native: ClassVar[frozenset[str]] = frozenset({"station"})
     policies: ClassVar[Mapping[str, Mapping[str, PolicyFactory]]] = POLICIES
@@ -255,6 +272,8 @@ class SecondBidGame(PhasedGame):
         """The parameters as kernels read them, one `SecondBidRecord`."""
         for name in ("contract_price", "log_low", "log_high", "log_ratio"):
             self.params[name] = getattr(constants, name)
+        self.providers: Providers | None = None
+        """Providers of one's own, the same in all markets; see `set_providers`."""
         self.rhos = config.rhos()
         """Price scaling factors ρ, float64 (levels,)."""
         self._multipliers = np.array(drivers.MULTIPLIERS)
@@ -270,6 +289,11 @@ class SecondBidGame(PhasedGame):
         self._observe_auctioneers = machine_code(drivers.observe_auctioneers, self.market, self.params, features)
 
     @classmethod
+    def uses_instances(cls, config: Any) -> bool:
+        """Return whether resources belong to the instance."""
+        return bool(config.redraw == "instance")
+
+    @classmethod
     def make_roles(cls, config: SecondBidConfig) -> dict[str, Role]:
         """Return the roles auctioneer and station."""
         current_features = config.stations + config.uav_bid_visible if config.information == "current_bids" else 0
@@ -283,7 +307,7 @@ class SecondBidGame(PhasedGame):
 
     def allocate(self) -> SecondBidState:
         """Return the zeroed arrays of the batch."""
-        return allocate_state(self.num_envs, self.config.stations, self.config.tasks)
+        return self.config.allocate(self.num_envs)
 
     def count_accounts(self) -> int:
         """Return the number of accounts in the ledger: those of the stations, the UAV and the auctioneer."""
@@ -292,7 +316,62 @@ class SecondBidGame(PhasedGame):
     def open_markets(self, mask: NDArray[np.bool_]) -> None:
         """Draw and open the current episode of the markets ``mask``, bool (batch,)."""
         drivers.clear_episodes(self.market, mask)
+        if self.providers is not None:
+            self.providers.write(self.market.nominal)
+        if self.has_lasting_providers:
+            self.market.contract_price[mask] = self.by_instance(contract_price, mask)
         self._draw_tasks(self.market, self.params, mask)
+
+    def set_providers(self, providers: Providers) -> None:
+        """Play with these providers, whatever ``redraw`` says, from the next reset on.
+
+        Parameters
+        ----------
+        providers : Providers
+            What the UAV and the stations of all markets have on the whole, from `market_from` or `draw_providers`.
+            Scores are not defined for them: their scale is that of the settings.
+
+        Examples
+        --------
+        >>> from ioa_marl.markets.second_bid import market_from
+        >>> game = SecondBidGame(SecondBidGame.make_config("paper", spread=0.0, accuracy_noise=0.0))
+        >>> game.set_providers(market_from(game.config, accuracy=[0.8, 0.5, 0.5, 0.5, 0.5, 0.7]))
+        >>> game.reset(np.zeros(1, np.uint64))[1]["auctioneer"]
+        array([[ True]])
+        >>> int(game.market.value[0, 1:].argmax())
+        4
+        """
+        count = self.config.stations + 1
+        require(len(providers) == count, "providers", len(providers), f"{count}, the UAV and the stations")
+        require(self.config.valuations == "physical", "valuations", self.config.valuations, "physical")
+        self.providers = providers
+        self.params["redraw"] = OWN
+
+    @property
+    def has_lasting_providers(self) -> bool:
+        """Whether resources belong to the instance or are given, so that markets are calibrated for their providers."""
+        return bool(self.params[0].redraw >= EVERY_INSTANCE)
+
+    def by_instance(
+        self, figure: Callable[[SecondBidParams, Providers], float], mask: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """Return a figure of the lasting providers of the markets ``mask``, float64 (markets,)."""
+        if self.providers is not None:
+            return np.full(int(mask.sum()), figure(self.config, self.providers))
+        numbers, places = np.unique(self.market.instance[mask], return_inverse=True)
+        found = [figure(self.config, draw_providers(self.config, int(number))) for number in numbers]
+        return np.array(found, np.float64)[places]
+
+    def saved_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that `save` copies; see `PhasedGame.saved_arrays`.
+
+        Those of lasting resources and sliding windows are among them only where they are used, so that a market without
+        them continues from what it saved before there were any.
+        """
+        arrays = super().saved_arrays()
+        if self.params[0].redraw != EVERY_PERIOD or self.params[0].sliding:
+            return arrays
+        return {name: array for name, array in arrays.items() if name not in LATE}
 
     def play_phase(
         self,
@@ -353,11 +432,17 @@ class SecondBidGame(PhasedGame):
 
     @classmethod
     def reference(
-        cls, config: Any, seeds: NDArray[np.uint64], streams: NDArray[np.uint64]
+        cls,
+        config: Any,
+        seeds: NDArray[np.uint64],
+        streams: NDArray[np.uint64],
+        instances: NDArray[np.uint64] | None = None,
     ) -> dict[str, NDArray[np.float64]]:
         """Return the mean surplus of full information in episode 0 under truthful bids [units] by role, shape (batch,).
 
         If ``max_cycles`` is less than the number of tasks, the mean is over the first ``max_cycles`` tasks.
+        ``instances`` has the instance of each market, by default its seed.
         """
-        tasks = draw_tasks(config, seeds, streams, tasks=config.max_cycles)
+        chosen = instances if config.instance is None else np.full(len(seeds), config.instance, np.uint64)
+        tasks = draw_tasks(config, seeds, streams, tasks=config.max_cycles, instances=chosen)
         return {"auctioneer": full_information(tasks, config).mean(axis=1)}

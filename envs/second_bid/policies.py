@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from ioa_marl.envs.policies import policy
 from ioa_marl.foundations.parameters import integer_if_whole, is_number, is_whole, require
 from ioa_marl.markets.second_bid.drivers import MULTIPLIERS, best_actions
+from ioa_marl.markets.second_bid.params import SecondBidParams
+from ioa_marl.markets.second_bid.providers import Providers
 from ioa_marl.markets.second_bid.references import calibration, highest_bid_ratio
 
 if TYPE_CHECKING:
@@ -17,19 +20,55 @@ if TYPE_CHECKING:
     from ioa_marl.envs.second_bid.game import SecondBidGame
 
 
+class Calibrated:
+    """A figure of calibration markets for every market of a game: where resources last, those of its instance.
+
+    Parameters
+    ----------
+    game : SecondBidGame
+        The game.
+    figure : callable
+        Maps the parameters and, where resources last, the providers to the figure.
+    """
+
+    def __init__(self, game: SecondBidGame, figure: Callable[[SecondBidParams, Providers | None], float]) -> None:
+        self._game, self._figure = game, figure
+        self._values, self._of = np.zeros(game.num_envs), (None, np.zeros(0, np.uint64))
+
+    def __call__(self) -> NDArray[np.float64]:
+        """Return the figure of every market, float64 (batch,)."""
+        game = self._game
+        if not game.has_lasting_providers:
+            if self._of[1].size == 0:
+                self._of = None, np.zeros(1, np.uint64)
+                self._values[:] = self._figure(game.config, None)
+        elif self._of[0] is not game.providers or not np.array_equal(self._of[1], game.market.instance):
+            self._of = game.providers, game.market.instance.copy()
+            self._values[:] = game.by_instance(self._figure, np.ones(game.num_envs, np.bool_))
+        return self._values
+
+
 class ConstantRho:
-    """Choose a constant ρ: the one with the index ``level``, or the best one on calibration markets."""
+    """Choose a constant ρ: the one with the index ``level``, or the best one on calibration markets.
+
+    Where resources belong to the instance, these are markets of the same instance.
+    """
 
     def __init__(self, game: SecondBidGame, level: int | None = None) -> None:
-        level = calibration(game.config).constant if level is None else level
         levels = game.config.levels
         level = integer_if_whole(level)
-        require(is_whole(level) and 0 <= level < levels, "level", level, f"an index from 0 to {levels - 1}")
-        self._actions = np.full((game.num_envs, 1), level, np.int64)
+        valid = level is None or (is_whole(level) and 0 <= level < levels)
+        require(valid, "level", level, f"an index from 0 to {levels - 1}")
+        self._level = Calibrated(game, self.best if level is None else lambda params, providers: level)
+
+    @staticmethod
+    def best(params: SecondBidParams, providers: Providers | None) -> float:
+        """Return the index of the best constant ρ."""
+        return calibration(params, providers).constant
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, 1) indices of ρ."""
-        return self._actions
+        return self._level().astype(np.int64)[:, None]
 
 
 class SecondPrice(ConstantRho):
@@ -53,8 +92,14 @@ class RatioRule(ConstantRho):
 
     def __init__(self, game: SecondBidGame, u0: str = "uav") -> None:
         _check_u0(u0)
-        ratio = calibration(game.config).ratio if u0 == "uav" else highest_bid_ratio(game.config)
-        super().__init__(game, int(np.argmin(np.abs(np.log(game.config.rhos() / ratio)))))
+        self._u0 = u0
+        super().__init__(game)
+
+    def best(self, params: SecondBidParams, providers: Providers | None) -> float:
+        """Return the index of the ρ that is nearest to the ratio."""
+        uav = self._u0 == "uav"
+        ratio = calibration(params, providers).ratio if uav else highest_bid_ratio(params, providers)
+        return int(np.argmin(np.abs(np.log(params.rhos() / ratio))))
 
 
 class MyopicMSB:
@@ -87,14 +132,18 @@ class Threshold:
 
     def __init__(self, game: SecondBidGame, threshold: float | None = None) -> None:
         self._game = game
-        self._threshold = calibration(game.config).threshold if threshold is None else threshold
-        valid = is_number(self._threshold) and self._threshold >= 0.0
+        valid = threshold is None or (is_number(threshold) and threshold >= 0.0)
         require(valid, "threshold", threshold, "a finite number of at least 0")
+
+        def best(params: SecondBidParams, providers: Providers | None) -> float:
+            return calibration(params, providers).threshold if threshold is None else threshold
+
+        self._threshold = Calibrated(game, best)
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, 1) indices of ρ."""
         first, _ = _two_best(self._game)
-        return np.where(first > self._threshold, 0, self._game.config.levels - 1)[:, None]
+        return np.where(first > self._threshold(), 0, self._game.config.levels - 1)[:, None]
 
 
 class LastWinner:
@@ -104,13 +153,13 @@ class LastWinner:
     """
 
     def __init__(self, game: SecondBidGame) -> None:
-        self._game, self._constant = game, calibration(game.config).constant
+        self._game, self._constant = game, Calibrated(game, ConstantRho.best)
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, 1) indices of ρ."""
         market = self._game.market
         action = np.where(market.last["first"] > market.last["uav"], 0, self._game.config.levels - 1)
-        return np.where(market.task > 0, action, self._constant)[:, None]
+        return np.where(market.task > 0, action, self._constant().astype(np.int64))[:, None]
 
 
 class FullInformation:

@@ -118,7 +118,7 @@ def references(
     """Return the references of a market or of one of its instances; they are computed once and cached on disk."""
     # Settings of rewards do not change objectives, so all values of them share one entry of the cache.
     config = dataclasses.replace(config, **game_class.reward_settings)
-    instance = instance if game_class.instanced and config.instance is None else 0
+    instance = instance if game_class.uses_instances(config) and config.instance is None else 0
     key = {
         "protocol": PROTOCOL_VERSION,
         "env": game_class.name,

@@ -145,7 +145,7 @@ class _Seat:
     def run(self, choice: Mapping[str, Any], seeds: Sequence[int]) -> RunSpec:
         """Return the run in which an agent of these settings has the seat."""
         spec, env = self._spec, self._spec.resolved()["env"]
-        if spec.game_class.instanced and env["instance"] is None:
+        if spec.game_class.uses_instances(spec.env_config) and env["instance"] is None:
             env["instance"] = spec.seeds[0]
         agents = {**self._others, self._role: choice}
         evaluation = dataclasses.asdict(spec.evaluation)

@@ -66,7 +66,7 @@ def save_score(
     check_training_seed(seed)
     if whole_number(budget) is None or budget < 0:
         raise UserError(f"budget={budget} is not allowed: use a whole number of at least 0")
-    if result.game_class.instanced and seed != result.seed:
+    if result.game_class.uses_instances(result.config) and seed != result.seed:
         raise UserError(f"seed={seed} is not allowed: instance {result.seed} was played; use score(..., seed={seed})")
     episodes = next(iter(result.episodes.values())).shape[1]
     config = {

@@ -29,10 +29,11 @@ from ioa_marl.evaluation.mechanisms.comparison import (
 from ioa_marl.foundations.parameters import is_number, require
 from ioa_marl.foundations.seeds import COMPARISON_SEED
 from ioa_marl.markets.second_bid import drivers
-from ioa_marl.markets.second_bid.auction import SecondBidParams, allocate
-from ioa_marl.markets.second_bid.auction import preset as preset_of
+from ioa_marl.markets.second_bid.auction import allocate
+from ioa_marl.markets.second_bid.params import SecondBidParams
+from ioa_marl.markets.second_bid.params import preset as preset_of
 from ioa_marl.markets.second_bid.references import Tasks, best_threshold, calibration
-from ioa_marl.markets.second_bid.state import UAV, allocate_state
+from ioa_marl.markets.second_bid.state import UAV
 
 MECHANISMS = ("second_price", "msb", "ratio_rule", "threshold", "first_price")
 """All mechanisms of this family, in the order in which they are compared."""
@@ -89,11 +90,15 @@ class ItemValues:
 
     @classmethod
     def drawn(cls, preset: str = "paper", markets: int = 200, seed: int = 0) -> ItemValues:
-        """Return the values of the first task of random markets of a preset, from streams that nothing else uses."""
+        """Return the values of the first task of random markets of a preset, from streams that nothing else uses.
+
+        Where resources belong to an instance, every market is one of its own.
+        """
         markets, seed = checked_draw(markets, seed)
         params = preset_of(preset)
-        state = allocate_state(markets, params.stations, 1)
+        state = params.allocate(markets, 1)
         state.seed[:], state.stream[:] = COMPARISON_SEED + seed, np.arange(markets)
+        state.instance[:] = COMPARISON_SEED + seed * 2**20 + np.arange(markets)
         drivers.draw_tasks(state, params.record(), np.ones(markets, np.bool_))
         return cls(tuple(state.value[:, 1:].copy()), state.value[:, 0].copy(), f"preset {preset}, seed {seed}")
 

@@ -1,16 +1,16 @@
 from .auction import (
-    PRESETS as PRESETS,
-)
-from .auction import (
     Allocation as Allocation,
-)
-from .auction import (
-    SecondBidParams as SecondBidParams,
 )
 from .auction import (
     allocate as allocate,
 )
-from .auction import (
+from .params import (
+    PRESETS as PRESETS,
+)
+from .params import (
+    SecondBidParams as SecondBidParams,
+)
+from .params import (
     preset as preset,
 )
 from .references import (

@@ -17,7 +17,8 @@ import numpy as np
 
 from ioa_marl.foundations.compile import kernel
 from ioa_marl.foundations.scaling import unit
-from ioa_marl.markets.second_bid.kernels import best_action, clear_episode, draw_task, hold_auction, rank_bids
+from ioa_marl.markets.second_bid.draws import draw_nominal, draw_task
+from ioa_marl.markets.second_bid.kernels import best_action, clear_episode, hold_auction, rank_bids
 from ioa_marl.markets.second_bid.state import UAV, Array, LastTask, LogBids, SecondBidRecord, SecondBidState
 
 HISTORY_FEATURES = 9
@@ -50,6 +51,13 @@ def draw_tasks(state: SecondBidState, params: Array, mask: Array) -> None:
     for b in range(mask.shape[0]):
         if mask[b]:
             draw_task(b, state, params)
+
+
+@kernel
+def draw_resources(state: SecondBidState, params: Array) -> None:
+    """Draw the resources that stay of all markets."""
+    for b in range(state.nominal.shape[0]):
+        draw_nominal(b, state, params)
 
 
 @kernel

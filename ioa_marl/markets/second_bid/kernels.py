@@ -1,4 +1,4 @@
-"""Numba kernels of the modified second-bid auction: the equations and rules of one task, as scalar functions.
+"""Numba kernels of the modified second-bid auction: the rules of one task, as scalar functions.
 
 Common arguments of the kernels:
 
@@ -8,7 +8,7 @@ Common arguments of the kernels:
 - ``rhos``: float64 (levels,), the price scaling factors ρ.
 
 Source: Sections 3 to 5 of "Diffusion-based auction mechanism for efficient resource management in 6G-enabled vehicular
-metaverses", Eqs. 1-15.
+metaverses", Eqs. 14 and 15.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from __future__ import annotations
 import math
 
 from ioa_marl.foundations.compile import kernel
-from ioa_marl.foundations.philox import philox_block, to_unit
-from ioa_marl.markets.common.physics import db_to_ratio, dbm_to_watt, processing_time, shannon_rate, transfer_time
+from ioa_marl.markets.second_bid.draws import SERVED, serve
 from ioa_marl.markets.second_bid.state import (
+    EVERY_INSTANCE,
     UAV,
     Array,
     LastTask,
@@ -34,18 +34,6 @@ _NO_TOTALS, _NOT_SETTLED = SecondBidMetrics.zeros(1), SettledTask.zeros(1)
 
 
 @kernel
-def between(low: float, high: float, u: float) -> float:
-    """Return the number between ``low`` and ``high`` that belongs to a uniform number ``u`` in [0, 1)."""
-    return low + (high - low) * u
-
-
-@kernel
-def match_value(accuracy: float, factor: float, beta: float) -> float:
-    """Return the match value of one period by Eq. 10, ω₂/(1 − R)^β, for the accuracy R, the factor ω₂ and β."""
-    return float(factor / (1.0 - accuracy) ** beta)
-
-
-@kernel
 def wins(bid: float, highest_other: float, rho: float) -> bool:
     """Return whether a station wins by Eq. 14: iff its bid exceeds ρ times the highest bid of its rivals."""
     return bid > rho * highest_other
@@ -55,87 +43,6 @@ def wins(bid: float, highest_other: float, rho: float) -> bool:
 def critical_payment(highest_other: float, rho: float) -> float:
     """Return the payment of a winning station by Eq. 15, ρ times the highest bid of its rivals [units]."""
     return rho * highest_other
-
-
-@kernel
-def average_periods(b: int, n: int, state: SecondBidState, params: Array) -> tuple[float, float, float]:
-    """Return the averages over past periods from which provider ``n`` values the current task.
-
-    In every period the provider has served another task over another channel.
-
-    Returns
-    -------
-    common : float
-        Common value c (Eq. 9) [units].
-    match : float
-        Match value m (Eq. 10).
-    latency : float
-        Mean latency E[T] [s].
-    """
-    seed, stream, episode = state.seed[b], state.stream[b], state.episode[b]
-    p: SecondBidRecord = params[0]
-    periods = p.periods
-    block = 3 * periods * state.task[b] + 1
-    common, match, latency = 0.0, 0.0, 0.0
-    for _ in range(periods):
-        w0, w1, w2, w3 = philox_block(seed, stream, block, episode, 2 * n + 1)
-        w4, w5, w6, w7 = philox_block(seed, stream, block + 1, episode, 2 * n + 1)
-        w8, w9, w10, _ = philox_block(seed, stream, block + 2, episode, 2 * n + 1)
-        block += 3
-        gain = db_to_ratio(between(p.channel_gain_low, p.channel_gain_high, to_unit(w0)))
-        size = between(p.task_size_low, p.task_size_high, to_unit(w1))
-        up = shannon_rate(
-            between(p.uplink_bandwidth_low, p.uplink_bandwidth_high, to_unit(w2)),
-            gain,
-            dbm_to_watt(between(p.user_power_low, p.user_power_high, to_unit(w3))),
-            dbm_to_watt(between(p.noise_power_low, p.noise_power_high, to_unit(w4))),
-        )
-        down = shannon_rate(
-            between(p.downlink_bandwidth_low, p.downlink_bandwidth_high, to_unit(w5)),
-            gain,
-            dbm_to_watt(between(p.provider_power_low, p.provider_power_high, to_unit(w6))),
-            dbm_to_watt(between(p.noise_power_low, p.noise_power_high, to_unit(w7))),
-        )
-        gpu = between(p.gpu_speed_low, p.gpu_speed_high, to_unit(w8))
-        cpu = between(p.cpu_speed_low, p.cpu_speed_high, to_unit(w9))
-        # This is Eq. 6, in which the result is as large as the input.
-        total = transfer_time(size, up) + transfer_time(size, down)
-        total += processing_time(size, p.gpu_per_bit, gpu, cpu)
-        accuracy = state.accuracy[b, n] + p.accuracy_noise * (2.0 * to_unit(w10) - 1.0)
-        accuracy = min(max(accuracy, 0.0), p.accuracy_cap)
-        common += p.latency_factor / total
-        match += match_value(accuracy, p.accuracy_factor, p.beta)
-        latency += total
-    return common / periods, match / periods, latency / periods
-
-
-@kernel
-def draw_task(b: int, state: SecondBidState, params: Array) -> None:
-    """Draw every provider's valuation of the next task (Eq. 11), and clear the bids."""
-    p: SecondBidRecord = params[0]
-    seed, stream, episode, task = state.seed[b], state.stream[b], state.episode[b], state.task[b]
-    pareto_common = 0.0
-    for n in range(p.stations + 1):
-        w0, w1, w2, w3 = philox_block(seed, stream, task + 1, episode, 2 * n + 2)
-        if task == 0 or to_unit(w0) < p.accuracy_redraw:
-            state.accuracy[b, n] = between(p.accuracy_low, p.accuracy_high, to_unit(w1))
-        if p.pareto:
-            if n == 0:
-                pareto_common = math.exp(between(p.log_common_value_low, p.log_common_value_high, to_unit(w2)))
-                match = p.pareto_uav
-            else:
-                match = (1.0 - to_unit(w3)) ** (-1.0 / p.pareto_shape)
-            common, latency = pareto_common, p.latency_factor / pareto_common
-        else:
-            common, match, latency = average_periods(b, n, state, params)
-            if n == 0:
-                match *= p.uav_factor
-        state.common[b, n] = common
-        state.value[b, n] = common * match
-        state.delay[b, n] = latency
-    for i in range(p.stations):
-        state.bid[b, i] = 0.0
-        state.rank[b, i] = i
 
 
 @kernel
@@ -193,6 +100,19 @@ def publish_outcome(b: int, state: SecondBidState, params: Array, rho: float, wi
 
 
 @kernel
+def served_delay(b: int, n: int, state: SecondBidState, params: Array) -> float:
+    """Return the latency of provider ``n``, which serves the current task [s].
+
+    It is the mean over the averaged periods or, if so set, that of the task itself, a further period.
+    """
+    p: SecondBidRecord = params[0]
+    if p.task_delay and not p.pareto:
+        _, _, latency = serve(b, n, state, params, SERVED + n, 3 * state.task[b] + 1)
+        return float(latency)
+    return float(state.delay[b, n])
+
+
+@kernel
 def settle(b: int, state: SecondBidState, params: Array, rho: float) -> tuple[int, float, float]:
     """Determine the winner of the current task, its payment and the surplus, and book them.
 
@@ -220,7 +140,7 @@ def settle(b: int, state: SecondBidState, params: Array, rho: float) -> tuple[in
         totals.station_surplus += surplus
     else:
         winner, account = UAV, stations
-        payment = p.contract_price
+        payment = state.contract_price[b] if p.redraw >= EVERY_INSTANCE else p.contract_price
         value = state.value[b, 0]
         surplus = p.uav_weight * value
         totals.uav_surplus += surplus
@@ -230,7 +150,7 @@ def settle(b: int, state: SecondBidState, params: Array, rho: float) -> tuple[in
     totals.surplus += surplus
     totals.revenue += payment
     totals.bidder_utility += value - payment
-    totals.delay += state.delay[b, winner + 1]
+    totals.delay += served_delay(b, winner + 1, state, params)
     totals.rho += rho
     return winner, payment, surplus
 

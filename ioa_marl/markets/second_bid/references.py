@@ -18,8 +18,9 @@ from scipy.special import beta, betainc, gammaln
 from ioa_marl.foundations.parameters import require
 from ioa_marl.foundations.seeds import CALIBRATION_SEED, as_seeds
 from ioa_marl.markets.second_bid import drivers
-from ioa_marl.markets.second_bid.auction import SecondBidParams
-from ioa_marl.markets.second_bid.state import allocate_state
+from ioa_marl.markets.second_bid.params import SecondBidParams
+from ioa_marl.markets.second_bid.providers import Providers, plain_params
+from ioa_marl.markets.second_bid.state import OWN
 
 FEWEST_TASKS = 500
 """Smallest number of tasks for the calibration of an auction; the presets have at least 12,000."""
@@ -76,6 +77,8 @@ def draw_tasks(
     streams: ArrayLike,
     episode: int = 0,
     tasks: int | None = None,
+    instances: ArrayLike | None = None,
+    providers: Providers | None = None,
 ) -> Tasks:
     """Draw the tasks of an episode of several markets.
 
@@ -89,6 +92,11 @@ def draw_tasks(
         Index of the episode.
     tasks : int, optional
         Number of tasks, the first ones of the episode. Default: all.
+    instances : array_like of int, shape (markets,), optional
+        Instance of each market, with ``redraw="instance"``. Default: the seeds.
+    providers : Providers, optional
+        What the providers of all markets have on the whole, from `draw_providers` or `market_from`. Default: it is
+        drawn as ``redraw`` says.
 
     Returns
     -------
@@ -96,10 +104,16 @@ def draw_tasks(
     """
     seeds = as_seeds("seeds", seeds)
     count = params.tasks if tasks is None else min(tasks, params.tasks)
-    state = allocate_state(len(seeds), params.stations, 1)
+    state = params.allocate(len(seeds), 1)
     state.seed[:], state.stream[:], state.episode[:] = seeds, as_seeds("streams", streams), episode
+    state.instance[:] = seeds if instances is None else as_seeds("instances", instances)
     out = np.empty((5, len(seeds), count))
     record = params.record()
+    if providers is not None:
+        expected = params.stations + 1
+        require(len(providers) == expected, "providers", len(providers), f"{expected}, the UAV and the stations")
+        providers.write(state.nominal)
+        record["redraw"] = OWN
     mask = np.ones(len(seeds), np.bool_)
     for task in range(count):
         state.task[:] = task
@@ -178,58 +192,79 @@ def best_threshold(tasks: Tasks, params: SecondBidParams) -> float:
     return float(first[i - 1]) if i else 0.0
 
 
-def calibration(params: SecondBidParams) -> Calibration:
+def calibration(params: SecondBidParams, providers: Providers | None = None) -> Calibration:
     """Return contract price, scales of observations and the best simple rules of an auction.
 
-    The result is cached, and depends only on the fields of `SecondBidParams`.
+    With ``providers`` they are those of a market of these very providers, such as `draw_providers` of an instance; by
+    default with ``redraw="instance"`` those of many instances together. The result is cached, and depends only on the
+    fields of `SecondBidParams` and on the providers.
     """
-    names = [field.name for field in dataclasses.fields(SecondBidParams)]
-    return _calibration(SecondBidParams(**{name: getattr(params, name) for name in names}))
+    return _calibration(plain_params(params), providers)
 
 
-def _calibration_tasks(params: SecondBidParams, total: int) -> Tasks:
+def _calibration_tasks(params: SecondBidParams, total: int, providers: Providers | None = None) -> Tasks:
     """Return about ``total`` calibration tasks, from at least 20 markets."""
     per_market = min(params.tasks, 200, total // 20)
     markets = total // per_market
-    return draw_tasks(params, np.full(markets, CALIBRATION_SEED, np.uint64), np.arange(markets), tasks=per_market)
+    streams = np.arange(markets)
+    seeds = np.full(markets, CALIBRATION_SEED, np.uint64)
+    return draw_tasks(
+        params, seeds, streams, tasks=per_market, instances=seeds + streams.astype(np.uint64), providers=providers
+    )
 
 
-def highest_bid_ratio(params: SecondBidParams) -> float:
+def contract_price(params: SecondBidParams, providers: Providers) -> float:
+    """Return the contract price b₀ = E[v₀] of a market of these providers [units].
+
+    The mean is over as many single periods of the UAV as make it accurate to 1%: it does not depend on the number of
+    periods, since latency and accuracy are independent of each other. The result is cached.
+    """
+    return _contract_price(plain_params(params), providers)
+
+
+@lru_cache(maxsize=4096)
+def _contract_price(params: SecondBidParams, providers: Providers) -> float:
+    """Return the contract price; see `contract_price`."""
+    alone = dataclasses.replace(params, stations=2, periods=1, window="fresh")
+    return float(_calibration_tasks(alone, ENOUGH_TASKS, providers.first(3)).uav.mean())
+
+
+def highest_bid_ratio(params: SecondBidParams, providers: Providers | None = None) -> float:
     """Return max(1, E[b₍₁₎]/E[b₍₂₎]) under truthful bids, over calibration tasks.
 
     It is the factor of the modified second bid if u₀ is read as the highest bid of a station. Where the UAV is among
-    the second bids (``rivals="providers"``), it can be 1. The result is cached.
+    the second bids (``rivals="providers"``), it can be 1. ``providers`` is that of `calibration`. The result is cached.
     """
-    names = [field.name for field in dataclasses.fields(SecondBidParams)]
-    return _highest_bid_ratio(SecondBidParams(**{name: getattr(params, name) for name in names}))
+    return _highest_bid_ratio(plain_params(params), providers)
 
 
 @lru_cache(maxsize=64)
-def _highest_bid_ratio(params: SecondBidParams) -> float:
+def _highest_bid_ratio(params: SecondBidParams, providers: Providers | None) -> float:
     """Return the ratio of the mean bids; see `highest_bid_ratio`."""
-    tasks = _calibration_tasks(params, _task_count(params))
+    tasks = _calibration_tasks(params, _task_count(params), providers)
     return max(1.0, float(tasks.first.mean()) / float(tasks.rival(params.rivals).mean()))
 
 
 def _task_count(params: SecondBidParams) -> int:
     """Return how many tasks a calibration uses.
 
-    Most of the time goes into the draws of periods. ``pareto`` has none, and a draw of a provider counts as ten.
+    Most of the time goes into the draws of periods. ``pareto`` has none, and a draw of a provider counts as ten. Of
+    sliding windows, only one period of each task is new, and the tasks are chosen as if all were.
     """
     draws = (params.stations + 1) * (params.periods if params.valuations == "physical" else 10)
     return min(max(FEWEST_TASKS, 1_200_000 // draws), 40_000)
 
 
-@lru_cache(maxsize=64)
-def _calibration(params: SecondBidParams) -> Calibration:
+@lru_cache(maxsize=256)
+def _calibration(params: SecondBidParams, providers: Providers | None) -> Calibration:
     """Return the calibration of an auction; see `calibration`."""
-    tasks = _calibration_tasks(params, _task_count(params))
+    tasks = _calibration_tasks(params, _task_count(params), providers)
     uav = tasks.uav
-    if uav.size < ENOUGH_TASKS:
+    if providers is None and uav.size < ENOUGH_TASKS:
         # The mean of one provider needs more tasks than the other estimates, which are over many providers. Fewer
         # stations and periods do not change this mean, since latency and accuracy are independent of each other.
         uav = _calibration_tasks(dataclasses.replace(params, stations=2, periods=1), 4 * ENOUGH_TASKS).uav
-    contract = float(uav.mean())
+    contract = float(uav.mean()) if providers is None else _contract_price(params, providers)
     # The lowest valuation is among them, because every station observes its own valuation on this scale.
     valuations = (tasks.uav, tasks.first, tasks.second, tasks.lowest)
     logs = np.log(np.concatenate([values.ravel() for values in valuations]))

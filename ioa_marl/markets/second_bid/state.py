@@ -18,6 +18,8 @@ Array = NDArray[Any]
 
 UAV = -1
 """Index of the winner of a task that the UAV serves."""
+EVERY_PERIOD, EVERY_EPISODE, EVERY_INSTANCE, OWN = range(4)
+"""When the resources of the providers are drawn: for every period, once per episode or instance; or they are given."""
 
 
 class SecondBidRecord(Record):
@@ -69,6 +71,27 @@ class SecondBidRecord(Record):
     cpu_speed_low: float
     """CPU speed of a provider [Gbit/s]."""
     cpu_speed_high: float
+    uav_channel_gain_low: float
+    """Ranges of the UAV's own resources, in the same units; those of the stations if it has none of its own."""
+    uav_channel_gain_high: float
+    uav_uplink_bandwidth_low: float
+    uav_uplink_bandwidth_high: float
+    uav_downlink_bandwidth_low: float
+    uav_downlink_bandwidth_high: float
+    uav_provider_power_low: float
+    uav_provider_power_high: float
+    uav_gpu_speed_low: float
+    uav_gpu_speed_high: float
+    uav_cpu_speed_low: float
+    uav_cpu_speed_high: float
+    redraw: int
+    """When the resources of a provider are drawn: `EVERY_PERIOD`, `EVERY_EPISODE`, `EVERY_INSTANCE`, or not: `OWN`."""
+    spread: float
+    """Weight of a new draw in what a provider has in a period, if its resources stay."""
+    sliding: bool
+    """Whether consecutive tasks share all averaged periods but one."""
+    task_delay: bool
+    """Whether the metric ``delay`` is the latency of the served task itself."""
     gpu_per_bit: float
     """GPU work per bit of a task e_p."""
     accuracy_low: float
@@ -107,6 +130,36 @@ class SecondBidRecord(Record):
     """Logarithm of a valuation or bid that is observed as 1 [log of units]."""
     log_ratio: float
     """Value of log(b₍₁₎/b₍₂₎) that is observed as 1."""
+
+
+class Resources(Record):
+    """What a provider has, if its resources stay: the figures around which its periods vary."""
+
+    uplink_bandwidth: float
+    """Uplink bandwidth [GHz]."""
+    downlink_bandwidth: float
+    """Downlink bandwidth [GHz]."""
+    provider_power: float
+    """Transmit power [dBm]."""
+    gpu_speed: float
+    """GPU speed [Gbit/s]."""
+    cpu_speed: float
+    """CPU speed [Gbit/s]."""
+    channel_gain: float
+    """Channel power gain g [dB]."""
+    accuracy: float
+    """Accuracy R."""
+
+
+class Period(Record):
+    """What a provider's averages take from one past period."""
+
+    common: float
+    """Value of its latency ω₁/T, averaged in Eq. 9 [units]."""
+    match: float
+    """Match value ω₂/(1 − R)^β, averaged in Eq. 10."""
+    latency: float
+    """Latency T [s]."""
 
 
 class LogBids(Record):
@@ -160,7 +213,7 @@ class SecondBidMetrics(Record):
     bidder_utility: float
     """Value − payment of the winner [units]."""
     delay: float
-    """Mean latency E[T] of the winner [s]."""
+    """Latency of the winner: its mean E[T] over the averaged periods or, if so set, that of the task itself [s]."""
     rho: float
     """Price scaling factor ρ."""
 
@@ -210,12 +263,28 @@ class SecondBidState(NamedTuple):
     """float64 (batch, providers): valuations of the last task [units]."""
     settled_bid: Array
     """float64 (batch, stations): bids of the stations for the last task [units]."""
+    instance: Array
+    """uint64 (batch,): number of the instance; it has an effect only where resources belong to the instance."""
+    nominal: Array
+    """`Resources` (batch, providers): what each provider has; unused where all is drawn for every period."""
+    contract_price: Array
+    """float64 (batch,): contract price b₀ of the UAV where resources belong to the instance or are given [units]."""
+    recent: Array
+    """`Period` (batch, providers, periods): the averaged periods if the window slides, of which period k is at
+    k mod periods; else without periods."""
 
 
-def allocate_state(batch: int, stations: int, tasks: int) -> SecondBidState:
-    """Return a zeroed state of ``batch`` markets with ``stations`` stations and ``tasks`` tasks per episode."""
+LATE = ("instance", "nominal", "contract_price", "recent")
+"""Fields of the state that checkpoints of markets without lasting resources and sliding windows do not have."""
+
+
+def allocate_state(batch: int, stations: int, tasks: int, periods: int) -> SecondBidState:
+    """Return a zeroed state of ``batch`` markets with ``stations`` stations and ``tasks`` tasks per episode.
+
+    ``periods`` is the number of averaged periods if the window slides, else 0; `SecondBidParams.allocate` knows it.
+    """
     providers = stations + 1
-    keys = {name: np.zeros(batch, np.uint64) for name in ("seed", "stream", "episode")}
+    keys = {name: np.zeros(batch, np.uint64) for name in ("seed", "stream", "episode", "instance")}
     counts = {name: np.zeros(batch, np.int64) for name in ("phase", "cycles", "task")}
     of_providers = {
         name: np.zeros((batch, providers)) for name in ("accuracy", "common", "value", "delay", "settled_value")
@@ -234,4 +303,7 @@ def allocate_state(batch: int, stations: int, tasks: int) -> SecondBidState:
         winners=np.zeros((batch, tasks), np.int64),
         settled=SettledTask.zeros(batch, tasks),
         settled_bid=np.zeros((batch, stations)),
+        nominal=Resources.zeros(batch, providers),
+        contract_price=np.zeros(batch),
+        recent=Period.zeros(batch, providers, periods),
     )

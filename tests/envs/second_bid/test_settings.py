@@ -5,7 +5,7 @@ import pytest
 
 from ioa_marl.envs.second_bid.game import SecondBidGame
 from ioa_marl.foundations.parameters import ParameterError
-from ioa_marl.markets.second_bid.auction import preset
+from ioa_marl.markets.second_bid.params import preset
 from ioa_marl.markets.second_bid.references import calibration, pareto_optimum
 
 

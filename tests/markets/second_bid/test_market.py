@@ -13,8 +13,8 @@ from scipy.integrate import quad
 from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.markets.common import physics
 from ioa_marl.markets.second_bid import drivers, references
-from ioa_marl.markets.second_bid.auction import PRESETS, SecondBidParams, preset
 from ioa_marl.markets.second_bid.kernels import rank_bids
+from ioa_marl.markets.second_bid.params import PRESETS, SecondBidParams, preset
 from ioa_marl.markets.second_bid.references import (
     best_threshold,
     calibration,
@@ -34,7 +34,7 @@ def tasks_of(params, markets=MARKETS, seed=11):
 
 def drawn(params, markets, task=0, seed=11):
     """Return the state of markets in which the tasks up to ``task`` have been drawn."""
-    state = allocate_state(markets, params.stations, 1)
+    state = params.allocate(markets, 1)
     state.seed[:], state.stream[:] = seed, np.arange(markets)
     for index in range(task + 1):
         state.task[:] = index
@@ -200,7 +200,7 @@ def test_a_market_of_a_batch_is_the_same_market_alone(name):
 @settings(deadline=None)
 @given(st.integers(2, 6), st.integers(0, 2**32 - 1))
 def test_bids_are_ranked_from_the_highest_down_and_ties_by_index(stations, seed):
-    state = allocate_state(1, stations, 1)
+    state = allocate_state(1, stations, 1, 0)
     state.bid[0] = np.random.default_rng(seed).integers(0, 4, stations)
     rank_bids(0, state)
     assert state.rank[0].tolist() == sorted(range(stations), key=lambda i: (-state.bid[0, i], i))
@@ -333,9 +333,9 @@ def test_an_error_names_the_key_its_value_and_what_is_allowed(key, changes):
 def test_large_markets_are_calibrated_with_bounded_work_and_the_same_contract_price(monkeypatch, paper):
     drawn_periods = []
 
-    def counted(params, seeds, streams, episode=0, tasks=None):
+    def counted(params, seeds, streams, episode=0, tasks=None, **of_providers):
         drawn_periods.append(len(seeds) * tasks * (params.stations + 1) * params.periods)
-        return draw_tasks(params, seeds, streams, episode, tasks)
+        return draw_tasks(params, seeds, streams, episode, tasks, **of_providers)
 
     monkeypatch.setattr(references, "draw_tasks", counted)
     for size in ({"stations": 1000, "periods": 11}, {"stations": 11, "periods": 1000}, {"stations": 400, "tasks": 1}):

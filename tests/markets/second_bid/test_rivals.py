@@ -9,7 +9,8 @@ import pytest
 
 from ioa_marl.envs.second_bid.game import SecondBidGame
 from ioa_marl.foundations.parameters import ParameterError
-from ioa_marl.markets.second_bid.auction import SecondBidParams, allocate, preset
+from ioa_marl.markets.second_bid.auction import allocate
+from ioa_marl.markets.second_bid.params import SecondBidParams, preset
 from ioa_marl.markets.second_bid.references import calibration, draw_tasks, full_information, pareto_optimum
 from ioa_marl.markets.second_bid.state import UAV
 

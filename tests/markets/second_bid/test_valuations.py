@@ -7,7 +7,6 @@ import pytest
 
 from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.markets.second_bid import common_values, drivers, match_values, pixel_accuracy, preset, valuations
-from ioa_marl.markets.second_bid.state import allocate_state
 
 MARKETS, PERIODS = 40, 10
 SETTINGS = {"latency_factor": 1.7, "accuracy_factor": 0.6, "beta": 1.5}
@@ -15,7 +14,7 @@ SETTINGS = {"latency_factor": 1.7, "accuracy_factor": 0.6, "beta": 1.5}
 
 def drawn(params, tasks):
     """Return common values, valuations, latencies and accuracies that the kernels draw, (tasks, markets, providers)."""
-    state = allocate_state(MARKETS, params.stations, 1)
+    state = params.allocate(MARKETS, 1)
     state.seed[:], state.stream[:] = 11, np.arange(MARKETS)
     out = []
     for task in range(tasks):

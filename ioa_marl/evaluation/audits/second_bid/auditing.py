@@ -21,8 +21,8 @@ from ioa_marl.evaluation.audits.second_bid.counterfactuals import Floats, Replay
 from ioa_marl.evaluation.audits.second_bid.outcomes import outcomes
 from ioa_marl.evaluation.audits.second_bid.rounds import round_regret
 from ioa_marl.evaluation.audits.subject import AuditSettings, Subject
-from ioa_marl.markets.second_bid.auction import MOST_DRAWS
 from ioa_marl.markets.second_bid.drivers import MULTIPLIERS
+from ioa_marl.markets.second_bid.params import MOST_DRAWS
 
 MARKETS = 200
 """Evaluation markets, unless their tasks are many."""

@@ -263,7 +263,8 @@ class Replays:
         agents = self.subject.make_agents()
         first = self.subject.first_episode
         streams = np.tile(np.arange(first, first + self.markets, dtype=np.uint64), game.num_envs // self.markets)
-        observations, _ = game.reset(np.full(game.num_envs, EVALUATION_SEED, np.uint64), streams)
+        instances = np.full(game.num_envs, self.subject.instance, np.uint64)
+        observations, _ = game.reset(np.full(game.num_envs, EVALUATION_SEED, np.uint64), streams, instances)
         for agent in agents:
             agent.attach(game)
         ended = False

@@ -17,7 +17,8 @@ from ioa_marl.evaluation.audits.second_bid import (
     surplus_maximising,
 )
 from ioa_marl.foundations.parameters import ParameterError
-from ioa_marl.markets.second_bid.auction import UAV, allocate, preset
+from ioa_marl.markets.second_bid.auction import UAV, allocate
+from ioa_marl.markets.second_bid.params import preset
 from ioa_marl.markets.second_bid.references import draw_tasks, pareto_optimum
 
 
