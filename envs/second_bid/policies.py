@@ -99,7 +99,7 @@ class RatioRule(ConstantRho):
         """Return the index of the ρ that is nearest to the ratio."""
         uav = self._u0 == "uav"
         ratio = calibration(params, providers).ratio if uav else highest_bid_ratio(params, providers)
-        return int(np.argmin(np.abs(np.log(params.rhos() / ratio))))
+        return int(np.flatnonzero(params.rhos() == params.nearest_rho(ratio))[0])
 
 
 class MyopicMSB:

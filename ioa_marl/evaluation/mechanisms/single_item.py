@@ -32,7 +32,7 @@ from ioa_marl.markets.second_bid import drivers
 from ioa_marl.markets.second_bid.auction import allocate
 from ioa_marl.markets.second_bid.params import SecondBidParams
 from ioa_marl.markets.second_bid.params import preset as preset_of
-from ioa_marl.markets.second_bid.references import Tasks, best_threshold, calibration
+from ioa_marl.markets.second_bid.references import RuleConstants, Tasks, calibration, rule_constants
 from ioa_marl.markets.second_bid.state import UAV
 
 MECHANISMS = ("second_price", "msb", "ratio_rule", "threshold", "first_price")
@@ -119,30 +119,16 @@ class ItemMechanism(NamedTuple):
     """Its settings, in words."""
 
 
-class _Constants(NamedTuple):
-    """Constants of the rules for some values; those of a preset are calibrated on other markets."""
-
-    contract_price: float
-    rho: float
-    ratio: float
-    threshold: float
-
-
-def _constants(values: ItemValues, params: SecondBidParams) -> _Constants:
-    """Return the constants of the rules; those for own values maximise the surplus of these very values."""
-    rhos = params.rhos()
-    if not values.own:
-        found = calibration(params)
-        return _Constants(found.contract_price, float(rhos[found.constant]), found.ratio, found.threshold)
-    tasks = values.tasks()
-    means = [tasks.surplus(rho, params.uav_weight, params.rivals).mean() for rho in rhos]
-    contract, rival = float(values.uav.mean()), float(tasks.rival(params.rivals).mean())
-    ratio = max(1.0, params.uav_weight * contract / rival) if rival > 0.0 else float(rhos[-1])
-    return _Constants(contract, float(rhos[int(np.argmax(means))]), ratio, best_threshold(tasks, params))
+def _constants(values: ItemValues, params: SecondBidParams) -> RuleConstants:
+    """Return the constants of the rules: best for own values themselves, or calibrated on other markets of a preset."""
+    if values.own:
+        return rule_constants(values.tasks(), params)
+    found = calibration(params)
+    return RuleConstants(found.contract_price, float(params.rhos()[found.constant]), found.ratio, found.threshold)
 
 
 def _mechanism(
-    name: str, constants: _Constants, params: SecondBidParams, rho: float | None, threshold: float | None
+    name: str, constants: RuleConstants, params: SecondBidParams, rho: float | None, threshold: float | None
 ) -> ItemMechanism:
     """Return the mechanism with this name."""
     rhos, first_price = params.rhos(), name == "first_price"
@@ -151,7 +137,7 @@ def _mechanism(
     if name == "msb":
         factor = constants.rho if rho is None else rho
     elif name == "ratio_rule":
-        factor = float(rhos[int(np.argmin(np.abs(np.log(rhos / constants.ratio))))])
+        factor = params.nearest_rho(constants.ratio)
     rule: Rule = fixed(factor)
     if name == "threshold":
         rule = lambda bids: 1.0 if bids.max() > limit else float(rhos[-1])  # noqa: E731

@@ -13,6 +13,15 @@ from .params import (
 from .params import (
     preset as preset,
 )
+from .providers import (
+    Providers as Providers,
+)
+from .providers import (
+    draw_providers as draw_providers,
+)
+from .providers import (
+    market_from as market_from,
+)
 from .references import (
     Calibration as Calibration,
 )
@@ -29,6 +38,9 @@ from .references import (
     calibration as calibration,
 )
 from .references import (
+    contract_price as contract_price,
+)
+from .references import (
     draw_tasks as draw_tasks,
 )
 from .references import (
@@ -39,6 +51,12 @@ from .references import (
 )
 from .references import (
     pareto_optimum as pareto_optimum,
+)
+from .traces import (
+    TraceOutcome as TraceOutcome,
+)
+from .traces import (
+    auction_traces as auction_traces,
 )
 from .valuation import (
     Valuations as Valuations,

@@ -252,6 +252,11 @@ class SecondBidParams:
         """Return the price scaling factors ρ = 10^(a/A) from which the auctioneer chooses, float64 (levels,)."""
         return np.asarray(10.0 ** (np.arange(self.levels) / self.levels))
 
+    def nearest_rho(self, ratio: float) -> float:
+        """Return the factor of `rhos` that is nearest to ``ratio``, as a ratio."""
+        rhos = self.rhos()
+        return float(rhos[int(np.argmin(np.abs(np.log(rhos / ratio))))])
+
     def record(self, current_bids: bool = False, uav_visible: bool = False) -> NDArray[Any]:
         """Return the parameters as kernels read them, in their units.
 

@@ -89,7 +89,7 @@ def draw_providers(params: SecondBidParams, instance: int) -> Providers:
     --------
     >>> from ioa_marl.markets.second_bid import preset
     >>> draw_providers(preset("paper", stations=2), instance=3).uplink_bandwidth.round(1)
-    array([47.7, 50.3, 58.9])
+    array([32.1, 20.6, 34.9])
     """
     as_seeds("instance", np.array([instance]))
     return _drawn(plain_params(params), instance)
@@ -168,7 +168,7 @@ def market_from(params: SecondBidParams, **figures: ArrayLike) -> Providers:
     >>> market = market_from(params, uplink_bandwidth=[40, 15, 60], downlink_bandwidth=[40, 15, 60])
     >>> tasks = draw_tasks(params, seeds=[0], streams=[0], providers=market)
     >>> tasks.second.mean().round(1), tasks.first.mean().round(1)
-    (np.float64(10.5), np.float64(20.7))
+    (np.float64(10.4), np.float64(25.3))
     """
     require(params.valuations == "physical", "valuations", params.valuations, "physical, which has resources")
     for name in figures:

@@ -43,6 +43,20 @@ class Tasks:
     common: NDArray[np.float64]
     """Common value of the UAV, which in ``pareto`` is that of all providers, shape (markets, tasks) [units]."""
 
+    @classmethod
+    def of_bids(cls, bids: ArrayLike, uav: ArrayLike) -> Tasks:
+        """Return the tasks of one market from bids of one's own, which are taken for valuations.
+
+        Parameters
+        ----------
+        bids : array_like, shape (tasks, stations)
+            Bids of two stations or more for each task [units].
+        uav : array_like, shape (tasks,)
+            Valuation v₀ of each task by the UAV [units], which is also taken for its common value.
+        """
+        ordered, of_uav = np.sort(np.asarray(bids, np.float64), axis=1).T, np.asarray(uav, np.float64)[None]
+        return cls(of_uav, ordered[None, -1], ordered[None, -2], ordered[None, 0], of_uav)
+
     def rival(self, rivals: str = "stations") -> NDArray[np.float64]:
         """Return the bid b₍₂₎ that the best station has to exceed ρ times, shape (markets, tasks) [units].
 
@@ -190,6 +204,29 @@ def best_threshold(tasks: Tasks, params: SecondBidParams) -> float:
     gains = np.concatenate([[0.0], np.cumsum(high - low)])
     i = int(np.argmax(gains))
     return float(first[i - 1]) if i else 0.0
+
+
+@dataclass(frozen=True)
+class RuleConstants:
+    """Constants of simple rules for given tasks."""
+
+    contract_price: float
+    """Contract price of the UAV b₀ = E[v₀] [units]."""
+    rho: float
+    """Constant ρ of the grid with the largest mean surplus."""
+    ratio: float
+    """Factor max(1, ζ E[v₀]/E[b₍₂₎]); the largest ρ of the grid if nobody bids second."""
+    threshold: float
+    """The best threshold; see `best_threshold` [units]."""
+
+
+def rule_constants(tasks: Tasks, params: SecondBidParams) -> RuleConstants:
+    """Return the constants that are best for these very tasks, so that on others they are a little worse."""
+    rhos = params.rhos()
+    means = [tasks.surplus(rho, params.uav_weight, params.rivals).mean() for rho in rhos]
+    contract, rival = float(tasks.uav.mean()), float(tasks.rival(params.rivals).mean())
+    ratio = max(1.0, params.uav_weight * contract / rival) if rival > 0.0 else float(rhos[-1])
+    return RuleConstants(contract, float(rhos[int(np.argmax(means))]), ratio, best_threshold(tasks, params))
 
 
 def calibration(params: SecondBidParams, providers: Providers | None = None) -> Calibration:
