@@ -33,19 +33,25 @@ class Calibrated:
 
     def __init__(self, game: SecondBidGame, figure: Callable[[SecondBidParams, Providers | None], float]) -> None:
         self._game, self._figure = game, figure
-        self._values, self._of = np.zeros(game.num_envs), (None, np.zeros(0, np.uint64))
+        self._values = np.zeros(game.num_envs)
+        self._providers: Providers | None = None
+        self._instances: NDArray[np.uint64] | None = None
 
     def __call__(self) -> NDArray[np.float64]:
         """Return the figure of every market, float64 (batch,)."""
-        game = self._game
-        if not game.has_lasting_providers:
-            if self._of[1].size == 0:
-                self._of = None, np.zeros(1, np.uint64)
-                self._values[:] = self._figure(game.config, None)
-        elif self._of[0] is not game.providers or not np.array_equal(self._of[1], game.market.instance):
-            self._of = game.providers, game.market.instance.copy()
-            self._values[:] = game.by_instance(self._figure, np.ones(game.num_envs, np.bool_))
+        game, instances = self._game, self._game.market.instance
+        unchanged = self._instances is not None and self._providers is game.providers
+        if not (unchanged and np.array_equal(self._instances, instances)):
+            self._providers, self._instances = game.providers, instances.copy()
+            everywhere = np.ones(game.num_envs, np.bool_)
+            lasting = game.has_lasting_providers
+            self._values[:] = game.by_instance(self._figure, everywhere) if lasting else self._figure(game.config, None)
         return self._values
+
+
+def _best_constant(params: SecondBidParams, providers: Providers | None) -> float:
+    """Return the index of the best constant ρ on calibration markets."""
+    return calibration(params, providers).constant
 
 
 class ConstantRho:
@@ -61,10 +67,9 @@ class ConstantRho:
         require(valid, "level", level, f"an index from 0 to {levels - 1}")
         self._level = Calibrated(game, self.best if level is None else lambda params, providers: level)
 
-    @staticmethod
-    def best(params: SecondBidParams, providers: Providers | None) -> float:
-        """Return the index of the best constant ρ."""
-        return calibration(params, providers).constant
+    def best(self, params: SecondBidParams, providers: Providers | None) -> float:
+        """Return the index of ρ where none is given."""
+        return _best_constant(params, providers)
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, 1) indices of ρ."""
@@ -153,7 +158,7 @@ class LastWinner:
     """
 
     def __init__(self, game: SecondBidGame) -> None:
-        self._game, self._constant = game, Calibrated(game, ConstantRho.best)
+        self._game, self._constant = game, Calibrated(game, _best_constant)
 
     def __call__(self) -> NDArray[np.int64]:
         """Return (batch, 1) indices of ρ."""

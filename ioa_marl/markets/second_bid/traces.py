@@ -6,7 +6,7 @@ metaverses", and the rules that it compares with.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,7 +102,8 @@ def auction_traces(
 
     Examples
     --------
-    Three tasks of two stations and a UAV. Second price gives every task to a station, and ρ = 2.1 two tasks to the UAV, one of them wrongly:
+    Three tasks of two stations and a UAV. Second price gives every task to a station, and ρ = 2.1 two tasks to the UAV,
+    one of them wrongly:
 
     >>> found = auction_traces(bids=[[8.0, 5.0], [6.0, 3.0], [2.0, 9.0]], uav=[10.0, 4.0, 7.0], rho=2.1)
     >>> {name: outcome.total_surplus for name, outcome in found.items()}
@@ -119,7 +120,7 @@ def auction_traces(
     _check_money("contract_price", contract_price)
     tasks = Tasks.of_bids(bid, value)
     constants = rule_constants(tasks, params)
-    chosen = {
+    chosen: dict[str, Callable[[], NDArray[np.float64]]] = {
         "second_price": lambda: np.ones(len(bid)),
         "msb": lambda: np.full(len(bid), constants.rho if rho is None else float(rho)),
         "ratio_rule": lambda: np.full(len(bid), params.nearest_rho(constants.ratio)),
@@ -139,7 +140,7 @@ def _threshold_rhos(tasks: Tasks, params: SecondBidParams, threshold: float | No
 def _best_rhos(tasks: Tasks, params: SecondBidParams) -> NDArray[np.float64]:
     """Return the ρ of the grid with the largest surplus of each task; ties go to the smallest."""
     surplus = np.array([tasks.surplus(rho, params.uav_weight, params.rivals)[0] for rho in params.rhos()])
-    return params.rhos()[surplus.argmax(axis=0)]
+    return np.asarray(params.rhos()[surplus.argmax(axis=0)])
 
 
 def _auctioned(

@@ -311,7 +311,7 @@ class StackelbergParams:
         if getattr(self, f"{side}_radius") is not None:
             return self.wireless
         if self.data is None:
-            return math.ceil(self.wireless / getattr(self, side))
+            return math.ceil(self.wireless / int(getattr(self, side)))
         return int(np.bincount(self.own_figures()[1][LEADERS.index(side)]).max().item())
 
     def efficiency(self) -> float:

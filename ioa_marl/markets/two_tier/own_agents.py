@@ -22,7 +22,7 @@ from ioa_marl.foundations.tables import Table, parse_table
 from ioa_marl.markets.stackelberg import figures as pricing_figures
 from ioa_marl.markets.stackelberg.figures import SMALLEST
 from ioa_marl.markets.two_tier.draws import draw_wind, value_aerial
-from ioa_marl.markets.two_tier.kernels import Array, Market, Settings
+from ioa_marl.markets.two_tier.kernels import Market, Settings
 
 if TYPE_CHECKING:
     from ioa_marl.markets.two_tier.params import TwoTierParams
@@ -126,7 +126,7 @@ def write_tier(market: Market, settings: Settings, mask: NDArray[np.bool_], tier
 
 
 @kernel
-def _value_markets(market: Market, settings: Settings, mask: Array, calm_power: Array) -> None:
+def _value_markets(market: Market, settings: Settings, mask: NDArray[np.bool_], calm_power: NDArray[np.float64]) -> None:
     for b in range(mask.shape[0]):
         if mask[b]:
             wind = draw_wind(b, market, settings)

@@ -32,8 +32,9 @@ from ioa_marl.markets.double_dutch.kernels import MAX_CLOCK
 from ioa_marl.markets.double_dutch.params import DoubleDutchParams
 from ioa_marl.markets.double_dutch.state import allocate_state as allocate_auction
 from ioa_marl.markets.stackelberg import params as stackelberg
+from ioa_marl.markets.stackelberg.drivers import reshape_markets
 from ioa_marl.markets.stackelberg.params import ACTUATOR_RATIO, StackelbergParams
-from ioa_marl.markets.two_tier.drivers import expect_markets, open_tiers, reshape_markets
+from ioa_marl.markets.two_tier.drivers import expect_markets, open_tiers
 from ioa_marl.markets.two_tier.kernels import ABSENT, NOBODY, Market, Settings, TierState
 from ioa_marl.markets.two_tier.own_agents import OwnTier, count_agents, own_tier, table_of_pricing, write_tier
 from ioa_marl.markets.two_tier.records import CourseTotals, TierTotals, TwoTierRecord

@@ -18,6 +18,7 @@ from ioa_marl.evaluation.audits.second_bid.rounds import round_regret
 from ioa_marl.evaluation.audits.subject import AuditSettings, Subject, scripted_subject
 from ioa_marl.evaluation.playing import make_agent
 from ioa_marl.foundations.seeds import EVALUATION_SEED
+from ioa_marl.markets.second_bid import contract_price, draw_providers, draw_tasks
 
 QUICK = AuditSettings(markets=40, reports=9)
 ROLES = ("auctioneer",)
@@ -233,3 +234,19 @@ def test_progress_is_told_and_never_falls_within_a_step():
     run_audit(scripted("threshold", tasks=3), AuditSettings(markets=4, reports=3), progress)
     assert len(told) >= 4
     assert all(share == 1.0 for share in told.values())
+
+
+def test_an_audit_plays_the_instance_of_its_subject():
+    config = SecondBidGame.make_config("resident", tasks=8)
+    subject = dataclasses.replace(scripted("last_winner", "resident", tasks=8), instance=4)
+    replays = Replays(subject, 5, moments=[3])
+    tasks = draw_tasks(config, np.full(5, EVALUATION_SEED, np.uint64), np.arange(5), instances=np.full(5, 4))
+    np.testing.assert_array_equal(replays.draws.value[:, :, 0].T, tasks.uav)
+    np.testing.assert_array_equal(replays.draws.value[:, :, 1:].max(axis=2).T, tasks.first)
+    by_uav = replays.truth.winners[0] == -1
+    price = contract_price(config, draw_providers(config, 4))
+    assert set(replays.truth.payments[0][by_uav]) == {price}
+    # A false name is one more station, and what belongs to the others stays what it is.
+    ((_, outcomes),) = replays.play(two_names(config.stations, 0, [(1.0, 0.0)]))
+    np.testing.assert_array_equal(outcomes.payments[0], replays.truth.payments[0])
+    assert (round_regret(replays, [0, 1], 9, True, quiet).gains == 0.0).all()
