@@ -126,7 +126,9 @@ def write_tier(market: Market, settings: Settings, mask: NDArray[np.bool_], tier
 
 
 @kernel
-def _value_markets(market: Market, settings: Settings, mask: NDArray[np.bool_], calm_power: NDArray[np.float64]) -> None:
+def _value_markets(
+    market: Market, settings: Settings, mask: NDArray[np.bool_], calm_power: NDArray[np.float64]
+) -> None:
     for b in range(mask.shape[0]):
         if mask[b]:
             wind = draw_wind(b, market, settings)
