@@ -121,7 +121,8 @@ class SecondBidGame(PhasedGame):
 
     `auctioneer`: float32 in [0, 1]; 9 features, `stations` more with `information="current_bids"`, and one more with
     `uav_bid_visible`. Logarithms of values and bids are scaled between the 0.1% and 99.9% quantiles of v₀ and of the
-    stations' highest, second highest and lowest values, taken together. In the first round all features of the past
+    stations' highest, second highest and lowest values, taken together, over many instances if there are any. In the
+    first round all features of the past
     are 0.
 
     | Index | Meaning | Scale |
@@ -341,14 +342,11 @@ class SecondBidGame(PhasedGame):
     def open_markets(self, mask: NDArray[np.bool_]) -> None:
         """Draw and open the current episode of the markets ``mask``, bool (batch,)."""
         drivers.clear_episodes(self.market, mask)
-        if self.providers is not None:
-            self.providers.write(self.market.nominal)
-        if self.has_lasting_providers:
-            self.market.contract_price[mask] = self.by_instance(contract_price, mask)
+        self._set_lasting(mask)
         self._draw_tasks(self.market, self.params, mask)
 
     def set_providers(self, providers: Providers) -> None:
-        """Play with these providers, whatever ``redraw`` says, from the next reset on.
+        """Play with these providers, whatever ``redraw`` says, from the next draw of a task on; reset to begin anew.
 
         Parameters
         ----------
@@ -371,6 +369,14 @@ class SecondBidGame(PhasedGame):
         require(self.config.valuations == "physical", "valuations", self.config.valuations, "physical")
         self.providers = providers
         self.params["redraw"] = OWN
+        self._set_lasting(np.ones(self.num_envs, np.bool_))
+
+    def _set_lasting(self, mask: NDArray[np.bool_]) -> None:
+        """Write the providers that are given, and the contract price of lasting ones, for the markets ``mask``."""
+        if self.providers is not None:
+            self.providers.write(self.market.nominal)
+        if self.has_lasting_providers:
+            self.market.contract_price[mask] = self.by_instance(contract_price, mask)
 
     @property
     def has_lasting_providers(self) -> bool:

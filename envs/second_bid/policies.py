@@ -39,9 +39,8 @@ class Calibrated:
 
     def __call__(self) -> NDArray[np.float64]:
         """Return the figure of every market, float64 (batch,)."""
-        game, instances = self._game, self._game.market.instance
-        unchanged = self._instances is not None and self._providers is game.providers
-        if not (unchanged and np.array_equal(self._instances, instances)):
+        game, instances, known = self._game, self._game.market.instance, self._instances
+        if known is None or self._providers is not game.providers or not np.array_equal(known, instances):
             self._providers, self._instances = game.providers, instances.copy()
             everywhere = np.ones(game.num_envs, np.bool_)
             lasting = game.has_lasting_providers

@@ -127,6 +127,11 @@ def _figure(params: SecondBidParams, name: str, given: dict[str, ArrayLike]) -> 
     return np.array(np.broadcast_to(array, (count,)))
 
 
+def _with(ends: tuple[float, float], values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the smallest range around a range and some numbers."""
+    return min(ends[0], float(values.min())), max(ends[1], float(values.max()))
+
+
 def market_from(params: SecondBidParams, **figures: ArrayLike) -> Providers:
     """Return providers with figures of one's own, for `draw_tasks`, `calibration` and `SecondBidGame.set_providers`.
 
@@ -174,15 +179,12 @@ def market_from(params: SecondBidParams, **figures: ArrayLike) -> Providers:
     for name in figures:
         require(name in FIGURES, name, figures[name], f"one of the figures {', '.join(FIGURES)}")
     found = Providers(**{name: _figure(params, name, figures) for name in FIGURES})
-    ranges: dict[str, Any] = {}
+    ranges = {}
     for name in FIGURES:
-        values, (low, high) = getattr(found, name), params.range_of(name)
-        ranges[name] = min(low, float(values[1:].min())), max(high, float(values[1:].max()))
-        if name in RESOURCES:
-            low, high = params.range_of(name, "uav_")
-            ranges[f"uav_{name}"] = min(low, float(values[0])), max(high, float(values[0]))
-    ranges["accuracy"] = (
-        min(params.accuracy[0], float(found.accuracy.min())), max(params.accuracy[1], float(found.accuracy.max()))
-    )  # fmt: skip
-    dataclasses.replace(plain_params(params), **ranges)  # refuses figures with which valuations could overflow
+        values, own = getattr(found, name), name in RESOURCES
+        ranges[name] = _with(params.range_of(name), values[1:] if own else values)
+        if own:
+            ranges[f"uav_{name}"] = _with(params.range_of(name, "uav_"), values[:1])
+    # This refuses figures with which valuations could overflow.
+    dataclasses.replace(plain_params(params), **ranges)  # type: ignore[arg-type]
     return found

@@ -127,6 +127,12 @@ def test_own_providers_are_played_and_calibrated():
     game.reset(seeds, streams)
     limit = contract_price(config, own)
     np.testing.assert_array_equal(rule()[:, 0] == 0, game.market.bid.max(axis=1) > limit)
+    fresh = SecondBidGame(config, 2, autoreset=False)
+    fresh.reset(np.zeros(2, np.uint64))
+    fresh.set_providers(own)  # in the middle of an episode they play from the next task on
+    fresh.step({"auctioneer": np.full((2, 1), 9)})
+    assert np.isfinite(fresh.market.value).all()
+    assert (fresh.market.contract_price == limit).all()
     with pytest.raises(ParameterError, match="providers=4"):
         game.set_providers(market_from(SecondBidGame.make_config("three")))
 
