@@ -173,8 +173,7 @@ class SecondBidGame(PhasedGame):
     | `station_surplus`, `uav_surplus` | part of the surplus from tasks that stations and the UAV serve [units] |
     | `uav_share` | share of the tasks that the UAV serves |
     | `revenue`, `bidder_utility` | payment of the winner, and its value − payment [units] |
-    | `delay` | latency of the winner [s]: its mean over the averaged periods, or with `delay_of="task"` that of the
-      served task itself, one further period of the winner |
+    | `delay` | latency of the winner, the mean over its averaged periods or that of the task (`delay_of`) [s] |
     | `rho` | price scaling factor |
 
     A score of 1 is the surplus with full information: the best ρ of the grid for every task, given truthful bids.
@@ -197,19 +196,19 @@ class SecondBidGame(PhasedGame):
     | `pareto` | common value times Pareto match values, ρ may depend on the past only; the optimum is a constant |
     | `visible` | as `paper`, and ρ may depend on the UAV's valuation too: the state as the paper has it |
     | `three`, `nine` | as `paper` with 3 stations, where the UAV dominates, and with 9, where the stations dominate |
-    | `resident` | resources belong to the instance, a window of 5 periods slides, accuracies change every second period
-      on average; ρ may depend on the past only |
+    | `resident` | resources belong to the instance, and the window slides; ρ may depend on the past only |
 
     On `paper` with `information="history"` the past is not informative, and no policy can beat the best constant ρ.
     With `current_bids` and a hidden valuation of the UAV, no observation is informative about v₀. The optimum is then
     the policy `threshold`, in which the best station wins iff b₍₁₎ > ζ E[v₀], as far as the grid reaches. Its score is
     about 0.46.
 
-    On `resident` the past is worth something by itself. Over instances 0 to 2, 1000 episodes each, the best constant ρ
-    of the instance scores 0.70 (0.59, 0.51, 0.99), `last_winner` 0.895 (0.87, 0.83, 0.99), and PPO with
-    `agent=ppo/second_bid` after 100 000 steps 0.911 (0.88, 0.86, 0.99). Over instances 0 to 19, 100 episodes each, the
-    constant scores 0.69 and `last_winner` 0.91. They differ in how far apart the providers are: in about a third of the
-    instances one of them is nearly always the best, and the constant is close to 1.
+    On `resident` a window of 5 periods slides, and accuracies change every second period on average. The past is worth
+    something by itself. Over instances 0 to 2, 1000 episodes each, the best constant ρ of the instance scores 0.70
+    (0.59, 0.51, 0.99), `last_winner` 0.895 (0.87, 0.83, 0.99), and PPO with `agent=ppo/second_bid` after 100 000 steps
+    0.911 (0.88, 0.86, 0.99). Over instances 0 to 19, 100 episodes each, the constant scores 0.69 and `last_winner`
+    0.91. Instances differ in how far apart the providers are: in eight of these 20 one of them is nearly always the
+    best, and the constant scores above 0.9.
 
     ## Fidelity
 
@@ -225,10 +224,10 @@ class SecondBidGame(PhasedGame):
     - ρ = 10^(a/A) starts at a = 0, so that the second-price auction is among the actions.
     - The paper gives one range of bandwidths, powers, gains and speeds, and does not say which of them belong to a
       provider. By default the UAV draws from the ranges of the stations and differs by a factor on its value: `delay`
-      is then 0.61 s under every policy. With slower channels and processors of its own (`uav_uplink_bandwidth` and
-      `uav_downlink_bandwidth` 10 to 30 MHz, `uav_provider_power` 20 to 30 dBm, `uav_channel_gain` −15 to −10 dB, speeds
-      0.5 to 1 Gbit/s), it is 0.61 s under `second_price`, 0.77 s under `threshold`, and 1.17 s under `myopic_msb`,
-      which gives the UAV nearly every task; on instance 1 of `resident` it is 0.67, 0.62 and 0.58 s.
+      is then 0.61 s under every policy. With narrower channels and slower processors of its own (`uav_uplink_bandwidth`
+      and `uav_downlink_bandwidth` 10 to 30 MHz, `uav_provider_power` 20 to 30 dBm, `uav_channel_gain` −15 to −10 dB,
+      speeds 0.5 to 1 Gbit/s), it is 0.61 s under `second_price`, 0.77 s under `threshold`, and 1.17 s under
+      `myopic_msb`, which gives the UAV nearly every task; on instance 1 of `resident` it is 0.67, 0.62 and 0.58 s.
     - "Over the past T periods" (Eqs. 9 and 10) is read as periods that every task has for itself, so that tasks are
       independent; `window="sliding"` is the other reading. Periods do not depend on who wins.
     - Eq. 13 is maximised by b₀ = E[v₀], since v₀ does not depend on the stations' bids. It is estimated once for a

@@ -16,6 +16,10 @@ PROMISES = [
     (("station",), {"max_cycles": 2, "tasks": 6}),
     (None, {"tasks": 1, "levels": 1, "stations": 2, "periods": 1}),
     (EVERYBODY, {"stations": 40, "tasks": 2}),
+    (
+        EVERYBODY,
+        {"redraw": "episode", "window": "sliding", "delay_of": "task", "uav_cpu_speed": (0.5, 0.9), "tasks": 4},
+    ),
 ]
 ALONE = [{}, {"preset": "persistent"}, {"uav_bid_visible": True, "max_cycles": 20}]
 PICTURES = [({"preset": preset}, steps) for preset in SecondBidGame.presets for steps in (0, 1, None)] + [
@@ -31,4 +35,5 @@ PICTURES = [({"preset": preset}, steps) for preset in SecondBidGame.presets for 
 COPIES = [
     {"controlled_roles": list(EVERYBODY), "preset": "persistent", "tasks": 6},
     {"preset": "pareto", "tasks": 6},
+    {"preset": "resident", "tasks": 6},
 ]
