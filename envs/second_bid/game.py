@@ -19,6 +19,7 @@ from ioa_marl.foundations.ledger import balance_ledgers
 from ioa_marl.foundations.parameters import added_setting, require
 from ioa_marl.foundations.records import plain_view
 from ioa_marl.markets.second_bid import drivers
+from ioa_marl.markets.second_bid.own_data import own_providers, write_values
 from ioa_marl.markets.second_bid.params import PRESETS, SecondBidParams
 from ioa_marl.markets.second_bid.providers import Providers, draw_providers
 from ioa_marl.markets.second_bid.references import calibration, contract_price, draw_tasks, full_information
@@ -182,6 +183,14 @@ class SecondBidGame(PhasedGame):
 
     The fields of `SecondBidConfig`, which `conf/env/second_bid.yaml` lists with their meaning.
 
+    With `data` valuations or providers are those of a file (CSV or Parquet). A table with the columns `market` (a
+    task), `station`, `value` and `uav` (once for each task) has the valuations [units]: an episode starts at a task
+    that is drawn uniformly and goes on in the table's order; latencies are not known, and `delay` is NaN. A table with
+    the column `provider` (`uav` or `station`, a row for each) has what they have on the whole, in the columns of
+    `ioa_marl.markets.second_bid.market_from`; see `spread`. The number of stations, the scales of observations, the
+    contract price and the best constants follow from the table. A run keeps it, so that its rows can be checked without
+    the file; see docs/own_numbers.md.
+
     Latencies and accuracies of one's own become valuations by `ioa_marl.markets.second_bid.valuations`, with the
     equations of this market. `ioa_marl.markets.second_bid.market_from` takes bandwidths, powers, speeds, gains and
     accuracies of each provider, which `set_providers` plays, and `auction_traces` bids task by task; see
@@ -297,7 +306,7 @@ class SecondBidGame(PhasedGame):
         """The parameters as kernels read them, one `SecondBidRecord`."""
         for name in ("contract_price", "log_low", "log_high", "log_ratio"):
             self.params[name] = getattr(constants, name)
-        self.providers: Providers | None = None
+        self.providers: Providers | None = own_providers(config)
         """Providers of one's own, the same in all markets; see `set_providers`."""
         self.rhos = config.rhos()
         """Price scaling factors ρ, float64 (levels,)."""
@@ -306,6 +315,8 @@ class SecondBidGame(PhasedGame):
         # The auctions write their surplus here if the auctioneer is scripted.
         self._surplus = np.zeros((num_envs, 1), np.float32)
         mask, features = np.ones(num_envs, np.bool_), np.zeros((num_envs, 1, drivers.HISTORY_FEATURES), np.float32)
+        if self.providers is not None:
+            self.params["redraw"] = OWN
         self._draw_tasks = machine_code(drivers.draw_tasks, self.market, self.params, mask)
         self._make_bids = machine_code(drivers.make_bids, self.market, self._multipliers, self._truth, mask)
         self._hold_auctions = machine_code(
@@ -342,7 +353,12 @@ class SecondBidGame(PhasedGame):
         """Draw and open the current episode of the markets ``mask``, bool (batch,)."""
         drivers.clear_episodes(self.market, mask)
         self._set_lasting(mask)
+        self._draw(mask)
+
+    def _draw(self, mask: NDArray[np.bool_]) -> None:
+        """Draw the next task of the markets ``mask``, or take it from the table."""
         self._draw_tasks(self.market, self.params, mask)
+        write_values(self.config, self.market, mask)
 
     def set_providers(self, providers: Providers) -> None:
         """Play with these providers, whatever ``redraw`` says, from the next draw of a task on; reset to begin anew.
@@ -351,7 +367,7 @@ class SecondBidGame(PhasedGame):
         ----------
         providers : Providers
             What the UAV and the stations of all markets have on the whole, from `market_from` or `draw_providers`.
-            Scores are not defined for them: their scale is that of the settings.
+            Scores are not defined for them: their scale is that of the settings. With `data` they are.
 
         Examples
         --------
@@ -419,7 +435,7 @@ class SecondBidGame(PhasedGame):
         self._hold_auctions(self.market, self.params, self.rhos, actions["auctioneer"], mask, surplus, terminated)
         if "station" in rewards:
             rewards["station"][mask] = self.market.utility[mask]
-        self._draw_tasks(self.market, self.params, mask & ~terminated)
+        self._draw(mask & ~terminated)
 
     def write_observations(self, observations: Arrays) -> None:
         """Write the observations, float32 (batch, agents, features); see `PhasedGame.write_observations`."""

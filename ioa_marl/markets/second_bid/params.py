@@ -23,8 +23,10 @@ from ioa_marl.foundations.parameters import (
     make_preset,
     require,
 )
+from ioa_marl.foundations.tables import hold_table
 from ioa_marl.markets.common.physics import db_to_ratio, dbm_to_watt, processing_time, shannon_rate, transfer_time
 from ioa_marl.markets.second_bid.draws import match_value
+from ioa_marl.markets.second_bid.own_data import count_stations, is_of_providers, own_providers
 from ioa_marl.markets.second_bid.state import (
     EVERY_EPISODE,
     EVERY_INSTANCE,
@@ -158,9 +160,13 @@ class SecondBidParams:
     delay_of: str = added_setting("past")
     """Latency of the winner in the metric ``delay``: the mean over the averaged periods (``past``), or that of the
     served ``task`` itself, which is one further period of the winner."""
+    data: str | None = added_setting(None)
+    """File (CSV, Parquet) of one's own valuations, a row for each bid, or of one's own providers. None: draws."""
 
     def __post_init__(self) -> None:
         """Check the parameters; an error names the key, the value and the allowed values."""
+        if hold_table(self, "data") is not None:
+            self._take_table()
         check_integer(self, "stations", 2, 1000)
         check_integer(self, "levels", 1, 1000)
         check_integer(self, "tasks", 1, 100_000)
@@ -198,6 +204,21 @@ class SecondBidParams:
             f"one with which all valuations are between {1.0 / LARGEST_VALUE:g} and {LARGEST_VALUE:g}; "
             f"they could be {low:.3g} to {high:.3g}",
         )  # fmt: skip
+        own_providers(self)  # refuses figures that are not allowed
+
+    def _take_table(self) -> None:
+        """Set the number of stations to that of the table, and refuse settings that it makes meaningless."""
+        assert self.data is not None
+        fields = SecondBidParams.__dataclass_fields__
+        count = count_stations(self.data)
+        require(self.stations in (fields["stations"].default, count), "stations", self.stations, f"{count}, as in data")
+        object.__setattr__(self, "stations", count)
+        names = (
+            ("valuations", "redraw") if is_of_providers(self.data) else ("valuations", "redraw", "window", "delay_of")
+        )
+        for name in names:
+            value, default = getattr(self, name), fields[name].default
+            require(value == default, name, value, f"{default} with data")
 
     def value_bounds(self) -> tuple[float, float]:
         """Return a lower and an upper bound of every valuation that can be drawn [units]."""

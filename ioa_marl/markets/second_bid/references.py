@@ -18,6 +18,7 @@ from scipy.special import beta, betainc, gammaln
 from ioa_marl.foundations.parameters import require
 from ioa_marl.foundations.seeds import CALIBRATION_SEED, as_seeds
 from ioa_marl.markets.second_bid import drivers
+from ioa_marl.markets.second_bid.own_data import is_of_providers, own_providers, own_values, write_values
 from ioa_marl.markets.second_bid.params import SecondBidParams
 from ioa_marl.markets.second_bid.providers import Providers, plain_params
 from ioa_marl.markets.second_bid.state import OWN
@@ -123,6 +124,7 @@ def draw_tasks(
     state.instance[:] = seeds if instances is None else as_seeds("instances", instances)
     out = np.empty((5, len(seeds), count))
     record = params.record()
+    providers = own_providers(params) if providers is None else providers
     if providers is not None:
         expected = params.stations + 1
         require(len(providers) == expected, "providers", len(providers), f"{expected}, the UAV and the stations")
@@ -132,6 +134,7 @@ def draw_tasks(
     for task in range(count):
         state.task[:] = task
         drivers.draw_tasks(state, record, mask)
+        write_values(params, state, mask)
         ascending = np.sort(state.value[:, 1:], axis=1)
         out[:, :, task] = state.value[:, 0], ascending[:, -1], ascending[:, -2], ascending[:, 0], state.common[:, 0]
     return Tasks(*out)
@@ -236,11 +239,26 @@ def calibration(params: SecondBidParams, providers: Providers | None = None) -> 
     default with ``redraw="instance"`` those of many instances together. The result is cached, and depends only on the
     fields of `SecondBidParams` and on the providers.
     """
-    return _calibration(plain_params(params), providers)
+    return _calibration(plain_params(params), own_providers(params) if providers is None else providers)
+
+
+def _has_own_values(params: SecondBidParams) -> bool:
+    return params.data is not None and not is_of_providers(params.data)
+
+
+def _tasks_of_table(text: str) -> Tasks:
+    """Return all tasks of a table of valuations as one market."""
+    values = own_values(text)
+    ascending = np.sort(values[:, 1:], axis=1)
+    uav, first, second, lowest = values[:, 0], ascending[:, -1], ascending[:, -2], ascending[:, 0]
+    return Tasks(uav[None], first[None], second[None], lowest[None], np.full((1, len(values)), np.nan))
 
 
 def _calibration_tasks(params: SecondBidParams, total: int, providers: Providers | None = None) -> Tasks:
-    """Return about ``total`` calibration tasks, from at least 20 markets."""
+    """Return about ``total`` calibration tasks, from at least 20 markets, or all tasks of one's own."""
+    if _has_own_values(params):
+        assert params.data is not None
+        return _tasks_of_table(params.data)
     per_market = min(params.tasks, 200, total // 20)
     markets = total // per_market
     streams = np.arange(markets)
@@ -262,7 +280,7 @@ def contract_price(params: SecondBidParams, providers: Providers) -> float:
 @lru_cache(maxsize=4096)
 def _contract_price(params: SecondBidParams, providers: Providers) -> float:
     """Return the contract price; see `contract_price`."""
-    alone = dataclasses.replace(params, stations=2, periods=1, window="fresh")
+    alone = dataclasses.replace(params, data=None, stations=2, periods=1, window="fresh")
     return float(_calibration_tasks(alone, ENOUGH_TASKS, providers.first(3)).uav.mean())
 
 
@@ -272,7 +290,7 @@ def highest_bid_ratio(params: SecondBidParams, providers: Providers | None = Non
     It is the factor of the modified second bid if u₀ is read as the highest bid of a station. Where the UAV is among
     the second bids (``rivals="providers"``), it can be 1. ``providers`` is that of `calibration`. The result is cached.
     """
-    return _highest_bid_ratio(plain_params(params), providers)
+    return _highest_bid_ratio(plain_params(params), own_providers(params) if providers is None else providers)
 
 
 @lru_cache(maxsize=64)
@@ -297,7 +315,8 @@ def _calibration(params: SecondBidParams, providers: Providers | None) -> Calibr
     """Return the calibration of an auction; see `calibration`."""
     tasks = _calibration_tasks(params, _task_count(params), providers)
     uav = tasks.uav
-    if providers is None and uav.size < ENOUGH_TASKS:
+    own = _has_own_values(params)
+    if providers is None and not own and uav.size < ENOUGH_TASKS:
         # The mean of one provider needs more tasks than the other estimates, which are over many providers. Fewer
         # stations and periods do not change this mean, since latency and accuracy are independent of each other.
         uav = _calibration_tasks(dataclasses.replace(params, stations=2, periods=1), 4 * ENOUGH_TASKS).uav
@@ -308,7 +327,7 @@ def _calibration(params: SecondBidParams, providers: Providers | None) -> Calibr
     low, high = np.quantile(logs, [0.001, 0.999])
     means = [tasks.surplus(rho, params.uav_weight, params.rivals).mean() for rho in params.rhos()]
     # Then the bids are not informative about v₀, and neither is the outcome at any ρ.
-    independent = params.valuations == "physical" and params.rivals == "stations"
+    independent = params.valuations == "physical" and params.rivals == "stations" and not own
     return Calibration(
         contract_price=contract,
         log_low=float(low),
