@@ -20,6 +20,7 @@ from ioa_marl.envs.vcg_slicing.optima import GameOptima, optimal_welfare
 from ioa_marl.envs.vcg_slicing.policies import POLICIES
 from ioa_marl.foundations.compile import machine_code
 from ioa_marl.markets.vcg_slicing import kernels, measures
+from ioa_marl.markets.vcg_slicing.coalitions import coalition_of, mean_profits, share_rewards
 from ioa_marl.markets.vcg_slicing.observations import (
     SLICE_FEATURES,
     SLICE_FEATURES_EXTENDED,
@@ -28,7 +29,13 @@ from ioa_marl.markets.vcg_slicing.observations import (
     observe_vsps,
 )
 from ioa_marl.markets.vcg_slicing.params import PRESETS, allocate_market, write_types
-from ioa_marl.markets.vcg_slicing.records import BankMetrics, Metrics, SlicingState
+from ioa_marl.markets.vcg_slicing.records import (
+    BankMetrics,
+    CoalitionBankMetrics,
+    CoalitionMetrics,
+    Metrics,
+    SlicingState,
+)
 
 
 class VCGSlicingGame(PhasedGame):
@@ -122,7 +129,9 @@ class VCGSlicingGame(PhasedGame):
     If noise is added to the shares, `difference` is that of the change alone.
 
     `vsp`, in every round: (true utility − Clarke payment computed from all reports) / mean β; with a bank (gross profit
-    − tax) / mean β.
+    − tax) / mean β. With `coalitions`, such as `[[0,3,7]]`, every member of a group has the mean of these rewards over
+    the members that are present. The paper gives two providers the sum, which is twice as much; the mean keeps the
+    scale of a single provider's reward, whatever the size of the group.
 
     ## Starting state
 
@@ -162,7 +171,17 @@ class VCGSlicingGame(PhasedGame):
     | `noise` | Δ, mean over the rounds played |
     | `rate_error` | mean absolute error of α̂ over α, at the end |
 
-    The ledger then has the receipts of every provider, the bank and, last, the providers' customers. With
+    With `coalitions` there are two more metrics, with and without a bank:
+
+    | Name | Meaning |
+    | --- | --- |
+    | `coalition_profit` | net profit of a provider in a coalition, mean over them and the rounds played |
+    | `others_profit` | net profit of a provider in none, mean over them and the rounds played; NaN if there is none |
+
+    Net profits are G − Z [money] with a bank, else utility − Clarke payment [utility]. `coalition_profit` is NaN if no
+    member is present.
+
+    The ledger with a bank has the receipts of every provider, the bank and, last, the providers' customers. With
     `externality="critic"` taxes are NaN if no agent supplies a critic, which is refused if the providers are
     controlled.
 
@@ -255,12 +274,13 @@ class VCGSlicingGame(PhasedGame):
         controlled_roles: Sequence[str] | None = None,
         autoreset: bool = True,
     ) -> None:
-        if config.banked:
-            self.metric_names = BankMetrics.names()
+        self._metrics = _metrics_of(config)
+        self.metric_names = self._metrics.names()
         super().__init__(config, num_envs, controlled_roles, autoreset)
         n = config.providers
         self._record = config.record(self.controlled_roles, config.observation == "extended")
         self._changes, self._multipliers = np.array(config.changes), np.array(config.multipliers)
+        self._coalition = coalition_of(config.coalitions, n)
         self.optima = GameOptima(self)
         self.bank = DualCurrency(self) if config.banked else None
         self._share_noise = np.zeros((0, n, 3)) if self.bank is None else self.bank.share_noise
@@ -327,6 +347,8 @@ class VCGSlicingGame(PhasedGame):
         )  # fmt: skip
         if self.bank is not None:
             self.bank.settle(mask, rewards.get("vsp"))
+        if self.config.coalitions and "vsp" in rewards:
+            share_rewards(self._coalition, len(self.config.coalitions), self.market.present, mask, rewards["vsp"])
 
     def write_observations(self, observations: Arrays) -> None:
         """Write observations, float32 (batch, agents, features); see `PhasedGame.write_observations`."""
@@ -373,7 +395,7 @@ class VCGSlicingGame(PhasedGame):
 
     def write_metrics(self, mask: NDArray[np.bool_], metrics: NDArray[np.float64], ledger: NDArray[np.float64]) -> None:
         """Write metrics and ledger of the episodes that end; see `PhasedGame.write_metrics`."""
-        records = metrics.view((Metrics if self.bank is None else BankMetrics).dtype())[:, 0]
+        records = metrics.view(self._metrics.dtype())[:, 0]
         if not self.full_metrics:
             measures.measure_quickly(self.market, self._record, mask, records, ledger)
         else:
@@ -381,6 +403,19 @@ class VCGSlicingGame(PhasedGame):
             measures.measure_markets(self.market, self._record, mask, records, ledger)
         if self.bank is not None:
             self.bank.measure(mask, records, ledger)
+        if self.config.coalitions:
+            self._measure_coalitions(mask, records, ledger)
+
+    def _measure_coalitions(self, mask: NDArray[np.bool_], records: NDArray[Any], ledger: NDArray[np.float64]) -> None:
+        """Write the mean net profits inside and outside coalitions; arguments as of `write_metrics`."""
+        market, n = self.market, self.config.providers
+        rounds = np.maximum(market.rounds[mask], 1)[:, None]
+        receipts = ledger[mask, :n]
+        profits = receipts if self.bank is not None else receipts + market.total_utility[mask]
+        inside, outside = mean_profits(self._coalition, market.present[mask], profits / rounds)
+        known = self.full_metrics or self.bank is not None or self.is_controlled["vsp"]
+        records["coalition_profit"][mask] = inside if known else np.nan
+        records["others_profit"][mask] = outside if known else np.nan
 
     def state(self) -> NDArray[np.float32]:
         """Return the global state, float32 (batch, 8·providers + 1), scaled to [0, 1].
@@ -410,3 +445,10 @@ class VCGSlicingGame(PhasedGame):
     ) -> dict[str, NDArray[np.float64]]:
         """Return SW* [utility], the bound of every round's welfare, by role, shape (batch,)."""
         return {"slice": optimal_welfare(config, seeds, streams, seeds if instances is None else instances)}
+
+
+def _metrics_of(config: VCGSlicingConfig) -> type[Metrics]:
+    """Return the record of the metrics that a market with these settings has."""
+    if config.banked:
+        return CoalitionBankMetrics if config.coalitions else BankMetrics
+    return CoalitionMetrics if config.coalitions else Metrics

@@ -25,6 +25,7 @@ from ioa_marl.foundations.parameters import (
     require,
 )
 from ioa_marl.foundations.tables import Table, hold_table, parse_table
+from ioa_marl.markets.vcg_slicing.coalitions import checked_coalitions
 from ioa_marl.markets.vcg_slicing.records import DRAWN, NOTHING, SlicingRecord, SlicingState
 from ioa_marl.markets.vcg_slicing.solver import LARGEST_RATE, LARGEST_WORTH, SMALLEST_RATE
 from ioa_marl.markets.vcg_slicing.workspace import RESOURCES
@@ -99,6 +100,10 @@ class SlicingParams:
     """Number of newest bills that the bank stores. Only with a bank."""
     data: str | None = added_setting(None)
     """File (CSV, Parquet) of one's own providers, a row for each, instead of draws. None: types are drawn."""
+    # Of tuples of int, which `checked_coalitions` checks: OmegaConf knows no type of nested tuples.
+    coalitions: tuple[Any, ...] = added_setting(())
+    """Groups of providers that share their rewards, by number, as in ``[[0,3,7]]``: each member's reward is the mean of
+    the members' own rewards. A provider is in one group at most."""
 
     def __post_init__(self) -> None:
         """Raise an error that names key, value and what is allowed if a parameter is out of range."""
@@ -122,6 +127,7 @@ class SlicingParams:
         ):  # fmt: skip
             require(getattr(self, name) in allowed, name, getattr(self, name), " or ".join(allowed))
         self._check_bank()
+        object.__setattr__(self, "coalitions", checked_coalitions(self.coalitions, self.providers))
         if self.fewest_providers is not None:
             check_integer(self, "fewest_providers", 1, self.providers)
         require(

@@ -43,6 +43,24 @@ class BankMetrics(Metrics):
     """Mean absolute error of α̂ over α, at the end."""
 
 
+class CoalitionMetrics(Metrics):
+    """Metrics of an episode with coalitions and without a bank."""
+
+    coalition_profit: float
+    """Net profit of a provider in a coalition, mean over them and the rounds played [utility]."""
+    others_profit: float
+    """Net profit of a provider in no coalition, mean over them and the rounds played [utility]."""
+
+
+class CoalitionBankMetrics(BankMetrics):
+    """Metrics of an episode with coalitions and a bank."""
+
+    coalition_profit: float
+    """Net profit of a provider in a coalition, mean over them and the rounds played [money]."""
+    others_profit: float
+    """Net profit of a provider in no coalition, mean over them and the rounds played [money]."""
+
+
 class SlicingRecord(Record):
     """Parameters of the market as kernels read them; see `SlicingParams` for their meaning."""
 

@@ -16,6 +16,8 @@ PROMISES = [
             (BOTH, {"max_cycles": 5, "slice_reward": "own"}),
             (BOTH, {"providers": 2, "slice_reward": "utility"}),
             (BOTH, {"providers": 2, "rate": (0.0, 1e-4)}),
+            (BOTH, {"providers": 4, "coalitions": ((0, 3),), "mechanism": "dual_currency"}),
+            (None, {"providers": 4, "coalitions": ((0, 1), (2, 3)), "observation": "extended", **CHANGING}),
         )
     ),
 ]
