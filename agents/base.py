@@ -78,8 +78,6 @@ class Agent(ABC):
     """Whether the agent can play only roles that consist of a single agent."""
     learns: ClassVar[bool] = True
     """Whether training changes the agent. An agent that does not learn is only evaluated."""
-    observes: ClassVar[bool] = True
-    """Whether actions follow from observations. Other agents look at the whole game, and act in all its markets."""
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     """Types of device on which the agent can train."""
     centralised_critic: ClassVar[bool] = False
@@ -89,6 +87,8 @@ class Agent(ABC):
     stochastic: ClassVar[bool] = False
     """Whether the policy is a distribution over actions from which `sample` draws. The deterministic mode then takes
     the likeliest action, which may score differently, and the last evaluation reports both."""
+    privileged: ClassVar[bool] = False
+    """Whether the agent looks at the game, whose whole batch it then plays, and not only at observations."""
     version: ClassVar[int] = 0
     """Version number. It is raised whenever the same seed no longer gives the same result."""
     incidental: ClassVar[frozenset[str]] = frozenset()
@@ -101,6 +101,23 @@ class Agent(ABC):
         self.context, self.config = context, config
         for role in context.plays:
             check_playable(type(self), role)
+
+    @classmethod
+    def for_settings(cls, config: Any, game_class: type[Game], plays: Sequence[Role]) -> type[Agent]:
+        """Return the class of an agent with these settings.
+
+        An agent whose class attributes depend on its settings, its market or its roles returns a subclass.
+
+        Parameters
+        ----------
+        config : dataclass
+            Instance of `config_class`.
+        game_class : type of Game
+            The market.
+        plays : sequence of Role
+            Roles that the agent plays.
+        """
+        return cls
 
     @classmethod
     def learns_in(cls, game_class: type[Game], roles: Sequence[str]) -> bool:

@@ -132,6 +132,10 @@ A market knows only the name; the class behind it is imported on first use.
 SCRIPTED = "ioa_marl.agents.baselines.scripted:ScriptedAgent"
 """The agent for every other file in ``conf/agent``: it plays the market's scripted policy of that name."""
 
+PER_AGENT = "per agent"
+"""Name in descriptions of runs of the agent that plays the agents of a role by different agents. It is made of others
+by ``roles.ROLE.agents.0=NAME``, is not listed, and cannot be taken, since names have no spaces."""
+
 
 def _built_in(kind: Kind) -> dict[str, str]:
     """Return the import strings of this package's environments or agents, by name."""
@@ -256,6 +260,9 @@ def load_env(name: str) -> type[Game]:
 
 def load_agent(name: str) -> type[Agent]:
     """Return the `Agent` class behind a name."""
+    if name == PER_AGENT:
+        composed: type[Agent] = _import("ioa_marl.agents.common.per_agent:PerAgent")
+        return composed
     entries = _discover("agent")
     if name not in entries:
         raise unknown_name("agent", name, entries)

@@ -38,7 +38,7 @@ class GreedyAgent(Agent):
 
     config_class: ClassVar[type[Any]] = GreedyConfig
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete, spaces.MultiDiscrete)
-    observes: ClassVar[bool] = False
+    privileged: ClassVar[bool] = True
 
     def __init__(self, context: AgentContext, config: GreedyConfig) -> None:
         super().__init__(context, config)

@@ -48,7 +48,7 @@ class ScriptedAgent(Agent):
         spaces.Box,
     )
     learns: ClassVar[bool] = False
-    observes: ClassVar[bool] = False
+    privileged: ClassVar[bool] = True
 
     def __init__(self, context: AgentContext, config: ScriptedConfig) -> None:
         super().__init__(context, config)

@@ -80,7 +80,7 @@ class Description:
         settings = {key: value for key, value in env.items() if key not in ("name", "preset")}
         config = build(game_class.config_class, settings, "env")
         roles = game_class.make_roles(config)
-        players = tuple(_player(names, choice, roles) for names, choice in agents.items())
+        players = tuple(_player(names, choice, game_class, roles) for names, choice in agents.items())
         played = [role for player in players for role in player.roles]
         if not played or len(set(played)) < len(played):
             raise UserError("agents is not allowed: use one agent for each role that acts")
@@ -133,7 +133,7 @@ def _text(values: Mapping[str, Any], key: str, prefix: str) -> str:
     return value
 
 
-def _player(names: str, choice: Any, roles: Mapping[str, Role]) -> Player:
+def _player(names: str, choice: Any, game_class: type[Game], roles: Mapping[str, Role]) -> Player:
     if not isinstance(choice, dict):
         raise UserError(f"agents.{names} is {kind_of(choice)}: use a mapping with the name of an agent")
     name = _text(choice, "name", f"agents.{names}.")
@@ -144,6 +144,7 @@ def _player(names: str, choice: Any, roles: Mapping[str, Role]) -> Player:
         if role not in roles:
             raise UserError(f"agents.{names} is not allowed: the roles are {', '.join(roles)}")
         check_playable(agent_class, roles[role])
+    agent_class = agent_class.for_settings(config, game_class, [roles[role] for role in played])
     return Player(played, name, agent_class, config)
 
 

@@ -72,6 +72,8 @@ class SavedPolicy:
         cls, path: str, file: Path, trained: Mapping[str, tuple[dict[str, Any], Any]], role: str
     ) -> SavedPolicy:
         """Return the policy of a role, or raise `ParameterError` with the reason why it cannot be played."""
+        if role in trained and trained[role][0]["agents"].get(role, {}).get("name") == registry.PER_AGENT:
+            raise ParameterError("role", role, f"another one: in {file} its agents are played by different agents")
         if role not in trained:
             raise ParameterError("role", role, f"one of those that {file} has: {', '.join(trained)}")
         saved = cls(trained[role][0], role, trained[role][1])

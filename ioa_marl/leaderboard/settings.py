@@ -57,16 +57,25 @@ class Configs:
 def flatten(config: Mapping[str, Any]) -> dict[str, SettingValue]:
     """Return a resolved configuration with flat keys.
 
-    The agent of a run with one agent is ``agent``; with several agents, each is ``roles.ROLE.agent``.
+    The agent of a run with one agent is ``agent``; with several agents, each is ``roles.ROLE.agent``. Those of the
+    agents of one role are ``roles.ROLE.agents.0`` and so on.
     """
     tree = {key: value for key, value in config.items() if key not in ("agents", "seed")}
     agents = config.get("agents")
     if isinstance(agents, Mapping):
-        if len(agents) == 1:
+        if len(agents) == 1 and not _differ(next(iter(agents.values()))):
             tree["agent"] = next(iter(agents.values()))
         else:
-            tree["roles"] = {role: {"agent": choice} for role, choice in agents.items()}
+            tree["roles"] = {
+                role: {key: choice[key] for key in ("agent", "agents")} if _differ(choice) else {"agent": choice}
+                for role, choice in agents.items()
+            }
     return {visible(name): value for name, value in _leaves(tree, "")}
+
+
+def _differ(choice: Any) -> bool:
+    """Whether a choice of an agent is one for each agent of a role."""
+    return isinstance(choice, Mapping) and {"agent", "agents"} <= set(choice)
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, SettingValue]]:

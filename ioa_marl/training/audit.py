@@ -184,12 +184,11 @@ def _of_settings(arguments: Sequence[str]) -> list[_Target]:
     stored = [spec.seed_folder(seed) for seed in spec.seeds if SeedFolder(spec.seed_folder(seed)).finished()]
     if stored:
         return [_of_checkpoint(path) for path in stored]
-    for choice in spec.agents:
-        if choice.agent_class.learns_in(spec.game_class, choice.roles):
-            raise UserError(
-                f"{choice.name} has to be trained before it can be audited: ioa-marl train {' '.join(arguments)}, "
-                "then the same with audit"
-            )
+    for name in spec.learners:
+        raise UserError(
+            f"{name} has to be trained before it can be audited: ioa-marl train {' '.join(arguments)}, "
+            "then the same with audit"
+        )
     one = dataclasses.replace(spec, seeds=spec.seeds[:1])
     return [_Target(one, _subject(one, partial(_new_agents, one), 0), None, None)]
 

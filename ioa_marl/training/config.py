@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from ioa_marl import registry
-from ioa_marl.agents.base import Agent, check_playable
-from ioa_marl.agents.baselines.scripted import ScriptedConfig, given_settings, without_later_settings
+from ioa_marl.agents.base import Agent
+from ioa_marl.agents.common.per_agent import Player
 from ioa_marl.agents.saved.description import Description, whole
 from ioa_marl.envs.core import Game, Role
 from ioa_marl.envs.requirements import check_requirements
 from ioa_marl.evaluation.playing import evaluation_config
 from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, EvaluationConfig, check_episodes, with_final_episodes
-from ioa_marl.foundations.errors import CannotPlayError, UserError, UserErrors, one_line, shown, unknown_name
+from ioa_marl.foundations.errors import UserError, UserErrors, one_line, shown, unknown_name
 from ioa_marl.foundations.parameters import ParameterError, without_unchanged
 from ioa_marl.foundations.settings import build, plain
+from ioa_marl.training.agent_specs import AgentSpec, agent_names, chosen_agents
 from ioa_marl.training.limits import check_limits
 from ioa_marl.training.parsing import integer, parse_device, parse_runs, parse_seeds
 from ioa_marl.training.sources import source_fingerprint
@@ -30,35 +31,6 @@ RUNNER_VERSION = 1
 """Raised whenever the same settings lead to other results in the runner."""
 
 ROOT_KEYS = ("env", "agent", "budget", "seeds", "num_envs", "device", "runs", "roles", "evaluation")
-
-
-@dataclass(frozen=True)
-class AgentSpec:
-    """One agent of a run."""
-
-    name: str
-    """Registry name."""
-    agent_class: type[Agent]
-    """The class of the agent."""
-    config: Any
-    """Instance of ``agent_class.config_class``."""
-    roles: tuple[str, ...]
-    """Roles that the agent plays."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the name and the settings in one dictionary."""
-        return {"name": self.name, **dataclasses.asdict(self.config)}
-
-    def prepared(self, controlled_roles: Mapping[str, Role], prefix: str) -> AgentSpec:
-        """Return the agent with settings adapted to its roles; a mistake becomes one line that names ``prefix.key``."""
-        try:
-            plays = [controlled_roles[name] for name in self.roles]
-            config = self.agent_class.prepared(self.config, plays, list(controlled_roles.values()))
-        except ParameterError as error:
-            # A pattern leaves out agents that cannot play with their default settings.
-            kind = CannotPlayError if self.config == self.agent_class.config_class() else UserError
-            raise kind(f"{prefix}.{error}") from error
-        return dataclasses.replace(self, config=config)
 
 
 @dataclass(frozen=True)
@@ -112,8 +84,7 @@ class RunSpec:
     def agent_label(self) -> str:
         """Names of the agents, each with its roles if they are not the default controlled roles."""
         usual = self.game_class.default_controlled_roles
-        parts = [a.name if a.roles == usual else f"{'+'.join(a.roles)}={a.name}" for a in self.agents]
-        return ",".join(parts)
+        return ",".join(agent.label(usual) for agent in self.agents)
 
     def resolved(self) -> dict[str, Any]:
         """Return the complete configuration as plain values."""
@@ -130,16 +101,27 @@ class RunSpec:
             "evaluation": dataclasses.asdict(self.evaluation),
             "versions": {
                 "env": self.game_class.version,
-                "agents": {agent.name: agent.agent_class.version for agent in self.agents},
+                "agents": {name: agent_class.version for name, agent_class in self._classes.items()},
                 "protocol": PROTOCOL_VERSION,
                 "runner": RUNNER_VERSION,
             },
         }
 
     @property
+    def _classes(self) -> dict[str, type[Agent]]:
+        """The class of every agent by name, also of those that play some agents of a role."""
+        return {each.name: each.agent_class for agent in self.agents for each in (agent, *agent.parts)}
+
+    @property
     def learns(self) -> bool:
         """Whether training changes any of the agents."""
-        return any(agent.agent_class.learns_in(self.game_class, agent.roles) for agent in self.agents)
+        return bool(self.learners)
+
+    @property
+    def learners(self) -> tuple[str, ...]:
+        """Names of the agents that training changes, also of those that play some agents of a role."""
+        players = ((player, agent.roles) for agent in self.agents for player in agent.players)
+        return tuple(player.name for player, roles in players if player.agent_class.learns_in(self.game_class, roles))
 
     @property
     def digest(self) -> str:
@@ -165,16 +147,11 @@ class RunSpec:
         rest = {key: value for key, value in described.items() if key != "seed"}
         if not self.learns:
             rest = {key: value for key, value in rest.items() if key not in ("budget", "num_envs", "device")}
-        classes = {agent.roles: agent.agent_class for agent in self.agents}
-        agents = {}
-        for roles, choice in described["agents"].items():
-            agent_class = classes.get(tuple(roles.split("+")))
-            if agent_class is not None:
-                choice = without_unchanged(agent_class.config_class, choice)
-                choice = {key: value for key, value in choice.items() if key not in agent_class.incidental}
-                if issubclass(agent_class.config_class, ScriptedConfig):
-                    choice = without_later_settings(choice)
-            agents[roles] = choice
+        own = {"+".join(agent.roles): agent for agent in self.agents}
+        agents = {
+            roles: own[roles].identity(choice) if roles in own else choice
+            for roles, choice in described["agents"].items()
+        }
         env = without_unchanged(self.game_class.config_class, described["env"])
         # It was a setting of protocol 3; rows of that time keep their digest.
         evaluation = {"bidder_gain": False, **without_unchanged(EvaluationConfig, described["evaluation"])}
@@ -183,7 +160,7 @@ class RunSpec:
     @property
     def code(self) -> dict[str, str | None]:
         """Fingerprints of the source files of the market and the agents, as ``{"market NAME": …, "agent NAME": …}``."""
-        agents = {f"agent {agent.name}": source_fingerprint(agent.agent_class) for agent in self.agents}
+        agents = {f"agent {name}": source_fingerprint(agent_class) for name, agent_class in self._classes.items()}
         return {f"market {self.game_class.name}": source_fingerprint(self.game_class), **agents}
 
     @property
@@ -194,15 +171,6 @@ class RunSpec:
     def seed_folder(self, seed: int) -> Path:
         """Folder of one seed."""
         return self.folder / f"seed_{seed}"
-
-
-def _agent_spec(values: Mapping[str, Any], roles: tuple[str, ...], prefix: str) -> AgentSpec:
-    name = values.get("name")
-    if not isinstance(name, str):
-        raise UserError(f"{prefix}.name={name} is not allowed: use the name of an agent")
-    agent_class = registry.load_agent(name)
-    settings = {key: value for key, value in values.items() if key != "name"}
-    return AgentSpec(name, agent_class, build(agent_class.config_class, settings, prefix), roles)
 
 
 def resolve(values: Mapping[str, Any]) -> RunSpec:
@@ -227,13 +195,9 @@ def resolve(values: Mapping[str, Any]) -> RunSpec:
 
 def _plugins(values: Mapping[str, Any]) -> list[str]:
     """Return the market and the agents that come from other packages, for messages."""
-    special = [choice.get("agent") for choice in (values.get("roles") or {}).values() if isinstance(choice, Mapping)]
-    choices: list[tuple[registry.Kind, Any]] = [("environment", values.get("env")), ("agent", values.get("agent"))]
-    named = [
-        registry.entry(kind, choice["name"])
-        for kind, choice in [*choices, *(("agent", choice) for choice in special)]
-        if isinstance(choice, Mapping)
-    ]
+    named = [registry.entry("agent", name) for name in agent_names(values)]
+    if isinstance(values.get("env"), Mapping):
+        named.insert(0, registry.entry("environment", values["env"]["name"]))
     return [f"{entry.kind} {entry.name!r} of {entry.source}" for entry in named if entry.source != registry.OWN]
 
 
@@ -244,7 +208,7 @@ def _resolve(values: Mapping[str, Any]) -> RunSpec:
     settings = {key: value for key, value in env.items() if key not in ("name", "preset")}
     env_config = build(game_class.config_class, settings, "env")
     roles = game_class.make_roles(env_config)
-    agents = _agents(values, game_class, roles)
+    agents = chosen_agents(values, game_class, roles)
     _check_agents(agents, game_class, env_config, roles)
     errors = UserErrors()
     parsed: dict[str, Any] = {}
@@ -255,7 +219,7 @@ def _resolve(values: Mapping[str, Any]) -> RunSpec:
     budget, num_envs, device = parsed["budget"], parsed["num_envs"], parsed["device"]
     if budget < num_envs:
         raise UserError(f"budget={budget} is not allowed: use at least num_envs={num_envs}, one step of each")
-    for agent in agents:
+    for agent in (player for each in agents for player in each.players):
         if device.split(":")[0] not in agent.agent_class.devices:
             raise UserError(
                 f"device={device} is not allowed: {agent.name} trains on {', '.join(agent.agent_class.devices)}"
@@ -336,9 +300,7 @@ def _check_agents(
     except ParameterError as error:
         raise UserError(f"env.{error}") from error
     for agent in agents:
-        for role in agent.roles:
-            check_playable(agent.agent_class, roles[role])
-            _check_policy(agent, game_class, env_config, role)
+        agent.check(game_class, env_config, roles)
 
 
 def _check_something_is_learnt(
@@ -346,15 +308,16 @@ def _check_something_is_learnt(
 ) -> None:
     """Refuse a run that would end before the first update of one of its learners."""
     controlled_roles = [role for name, role in roles.items() if any(name in agent.roles for agent in agents)]
-    for agent in agents:
-        if not agent.agent_class.learns_in(game_class, agent.roles):
+    for player, plays in ((player, agent.roles) for agent in agents for player in agent.players):
+        if not player.agent_class.learns_in(game_class, plays):
             continue
-        for name in agent.roles:
-            first = agent.agent_class.first_update(agent.config, roles[name], controlled_roles, num_envs)
+        for name in plays:
+            played = player.role(roles[name], game_class) if isinstance(player, Player) else roles[name]
+            first = player.agent_class.first_update(player.config, played, controlled_roles, num_envs)
             if budget < first:
                 raise UserError(
                     f"budget={budget} is not allowed: use at least {first}, "
-                    f"the environment steps after which {agent.name} first learns as {name}"
+                    f"the environment steps after which {player.name} first learns as {name}"
                 )
 
 
@@ -364,53 +327,6 @@ def preset_of(game_class: type[Game], config: Any, claimed: str | None) -> str:
         return "custom"
     usual = game_class.make_config(claimed)
     return str(claimed) if evaluation_config(config) == evaluation_config(usual) else "custom"
-
-
-def _agents(values: Mapping[str, Any], game_class: type[Game], roles: Mapping[str, Role]) -> tuple[AgentSpec, ...]:
-    special = values.get("roles") or {}
-    chosen: list[tuple[str, AgentSpec]] = []
-    for role, choice in special.items():
-        if role not in roles:
-            raise unknown_name("role", role, roles)
-        if not isinstance(choice, Mapping) or set(choice) != {"agent"} or not isinstance(choice["agent"], Mapping):
-            raise UserError(
-                f"roles.{role}={shown(choice)} is not allowed: use roles.{role}.agent=NAME; "
-                f"a file does so in its defaults, as in - /agent@roles.{role}.agent: NAME"
-            )
-        prefix = f"roles.{role}.agent"
-        chosen.append((prefix, _agent_spec(choice["agent"], (role,), prefix)))
-    usual = tuple(role for role in game_class.default_controlled_roles if role not in special)
-    agent = values.get("agent")
-    if isinstance(agent, Mapping):
-        if not usual:
-            raise UserError("agent is set, but every role it would play is given to another one in roles")
-        chosen.append(("agent", _agent_spec(agent, usual, "agent")))
-    elif not chosen:
-        names = ", ".join(registry.agent_names())
-        raise UserError(f"agent is not set: choose one with agent=NAME, of {names}")
-    order = list(roles)
-    chosen.sort(key=lambda choice: [order.index(role) for role in choice[1].roles])
-    played = {role for _, spec in chosen for role in spec.roles}
-    controlled_roles = {name: role for name, role in roles.items() if name in played}
-    return tuple(spec.prepared(controlled_roles, prefix) for prefix, spec in chosen)
-
-
-def _check_policy(agent: AgentSpec, game_class: type[Game], env_config: Any, role: str) -> None:
-    """Refuse a scripted policy that the market does not have, or a setting that the policy does not have."""
-    if not isinstance(agent.config, ScriptedConfig):
-        return
-    policy, known = agent.config.policy, game_class.scripted_policies(role)
-    if policy not in known:
-        has = ", ".join(known) or "none"
-        raise CannotPlayError(
-            f"{agent.name} cannot play {role}: {game_class.name} has no policy {policy!r} for it (it has: {has})"
-        )
-    settings = given_settings(agent.config)
-    if settings:
-        try:
-            game_class(env_config, 1, [role]).scripted(policy, role, **settings)
-        except ParameterError as error:
-            raise UserError(f"agent.settings.{error}") from error
 
 
 def from_resolved(saved: Any, runs: Path) -> RunSpec:
@@ -423,11 +339,13 @@ def from_resolved(saved: Any, runs: Path) -> RunSpec:
     """
     description = Description.of(saved)
     game_class, config = description.game_class, description.config
-    agents = tuple(AgentSpec(p.name, p.agent_class, p.config, p.roles) for p in description.players)
+    roles = description.roles
     try:
+        agents = tuple(
+            AgentSpec.of(p.name, p.config, [roles[role] for role in p.roles], game_class) for p in description.players
+        )
         for agent in agents:
-            for role in agent.roles:
-                _check_policy(agent, game_class, config, role)
+            agent.check(game_class, config, roles)
         num_envs = whole(saved, "num_envs", 1, 1_000_000)
         budget = whole(saved, "budget", num_envs, 10**12)
         if not isinstance(saved.get("evaluation"), Mapping):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ioa_marl.agents.base import AgentContext
+from ioa_marl.agents.common.per_agent import Player
 from ioa_marl.foundations.errors import ParameterError, UserError
 
 if TYPE_CHECKING:
@@ -41,18 +42,23 @@ def check_limits(spec: RunSpec, special: Collection[str]) -> None:
     roles = spec.game_class.make_roles(spec.env_config)
     controlled_roles = tuple(roles[name] for name in spec.controlled_roles)
     needs: dict[str, int] = {}
-    for agent in spec.agents:
-        if not agent.agent_class.learns_in(spec.game_class, agent.roles):
+    for agent, player in [(each, player) for each in spec.agents for player in each.players]:
+        if not player.agent_class.learns_in(spec.game_class, agent.roles):
             continue
         prefix = f"roles.{agent.roles[0]}.agent" if agent.roles[0] in special else "agent"
         plays = tuple(roles[name] for name in agent.roles)
-        context = AgentContext(plays, controlled_roles, spec.seeds, spec.num_envs, spec.budget, torch.device("cpu"))
+        acting = controlled_roles
+        if isinstance(player, Player):
+            prefix, plays = f"roles.{agent.roles[0]}.{player.key}", (player.part(roles[agent.roles[0]]),)
+            others = tuple(role for role in controlled_roles if role.name not in agent.roles)
+            acting = (*others, *(part.part(roles[agent.roles[0]]) for part in agent.parts))
+        context = AgentContext(plays, acting, spec.seeds, spec.num_envs, spec.budget, torch.device("cpu"))
         try:
-            agent.agent_class.check_context(agent.config, context)
+            player.agent_class.check_context(player.config, context)
         except ParameterError as error:
             raise UserError(f"{prefix}.{error}") from error
-        for key, size in agent.agent_class.memory(agent.config, context).items():
-            needs[f"{prefix}.{key}={_written(getattr(agent.config, key))}"] = size
+        for key, size in player.agent_class.memory(player.config, context).items():
+            needs[f"{prefix}.{key}={_written(getattr(player.config, key))}"] = size
     if spec.device != "cpu":
         needs.clear()  # their arrays are in the memory of that device
     # The observations before and after a step, float32; the market's own arrays are not counted.

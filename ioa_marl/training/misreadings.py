@@ -9,7 +9,9 @@ from ioa_marl.foundations.errors import UserError, shown
 from ioa_marl.training.overrides import Setting, deletes, plain_value
 
 _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
-MAY_BE_LEFT_OUT = re.compile(r"agent|roles\.\w+(\.agent)?|(roles\.\w+\.)?agent\.settings\.\w+")
+MAY_BE_LEFT_OUT = re.compile(
+    r"agent|roles\.\w+(\.agent|\.agents\.\d+)?|(agent|roles\.\w+\.(agent|agents\.\d+))\.settings\.\w+"
+)
 """Settings that ``~`` may remove; any other would silently fall back to a default."""
 
 
@@ -26,7 +28,7 @@ def check_meaning(setting: Setting, multirun: bool) -> None:
             raise UserError(f"{shown(setting.typed)} is not allowed: {setting.name} cannot be left out; set it instead")
         return
     if setting.name in ("env.preset", "env.name", "agent.name") or re.fullmatch(
-        r"roles\.\w+\.agent\.name", setting.name
+        r"roles\.\w+\.(agent|agents\.\d+)\.name", setting.name
     ):
         _refuse_name(setting)
     if setting.swept:

@@ -33,7 +33,7 @@ MOST_VALUES = 1000
 LONGEST_VALUE = 1000
 """Longest value, in characters, that the grammar parses; it takes a millisecond for each element."""
 _KEY = re.compile(r"(?P<mark>~|\+\+|\+|)(?P<name>[A-Za-z_][\w-]*(?:[./][\w-]+)*)(?:@(?P<package>[\w.-]+))?", re.ASCII)
-_ROLE_AGENT = re.compile(r"roles\.(\w+)\.agent", re.ASCII)
+_ROLE_AGENT = re.compile(r"roles\.(\w+)\.(agent|agents\.\d+)", re.ASCII)
 _SWEEP_CALL = re.compile(r"\s*(choice|range|interval|glob|shuffle|sort|tag)\s*\(")
 
 
@@ -129,7 +129,7 @@ def plain_value(element: Any) -> Any:
 def read(argument: str, multirun: bool) -> Setting:
     """Parse an argument with Hydra's grammar; a value that the grammar cannot parse is taken as text.
 
-    ``roles.ROLE.agent=NAME`` chooses a whole agent for that role.
+    ``roles.ROLE.agent=NAME`` chooses a whole agent for that role, ``roles.ROLE.agents.0=NAME`` for its agent 0.
 
     Raises
     ------

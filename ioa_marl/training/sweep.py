@@ -148,7 +148,10 @@ class Planner:
     def _values(self, setting: Setting) -> list[_Value]:
         is_group = self.groups.exists(setting.group)
         if "@" in setting.key and setting.name.partition("@")[1]:
-            raise UserError(f"{shown(setting.typed)} is not allowed: use agent=NAME or roles.ROLE.agent=NAME")
+            raise UserError(
+                f"{shown(setting.typed)} is not allowed: use agent=NAME, roles.ROLE.agent=NAME or "
+                "roles.ROLE.agents.0=NAME"
+            )
         own = setting.override.is_add() and not is_group and setting.name not in ROOT_KEYS
         if own and "." not in setting.name:
             raise UserError(
@@ -247,7 +250,7 @@ class Planner:
 def _resolved(job: Job, values: dict[str, Any]) -> RunSpec:
     spec = resolve(values)
     for value in job:
-        role = value.setting.name.split(".")[1] if value.setting.name.startswith("roles.") else ""
+        role = value.setting.name.split(".")[1] if re.fullmatch(r"roles\.\w+\.agent", value.setting.name) else ""
         if value.is_group and value.choice is None and role in spec.game_class.default_controlled_roles:
             raise UserError(
                 f"{value.setting.name}=null is not allowed: {role} is played by an agent; "

@@ -86,6 +86,8 @@ def hint_of(setting: Setting, config: DictConfig, owner: str, node: Any, leaf: s
         return f"{leaf} is not set: choose one with {leaf}=NAME, of {', '.join(names)}"
     if owner == "roles":
         of_it = setting.name == f"roles.{leaf}"
+        if setting.name.startswith(f"roles.{leaf}.agents"):
+            return f"{unknown}: use roles.{leaf}.agents.0=NAME for its agent 0"
         return f"{unknown}: use roles.{leaf}.agent={shown(value) if of_it else 'NAME'}"
     if owner == "hydra.launcher":
         return f"{unknown} of this launcher: choose one that has it, as in hydra/launcher=joblib"

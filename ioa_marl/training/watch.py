@@ -122,12 +122,11 @@ def from_settings(env: str, agent: str | None = None, settings: Sequence[str] = 
     spec = specification([*named, *settings])
     if len(spec.seeds) > 1 and any(setting.startswith("seeds=") for setting in settings):
         raise UserError(f"seeds={list(spec.seeds)} is not allowed: use one, as in seeds=[3]")
-    for choice in spec.agents:
-        if choice.agent_class.learns_in(spec.game_class, choice.roles):
-            raise UserError(
-                f"{choice.name} has to be trained before it can be watched: "
-                f"ioa-marl train env={env} agent={choice.name}, then ioa-marl watch SEED_FOLDER"
-            )
+    for name in spec.learners:
+        raise UserError(
+            f"{name} has to be trained before it can be watched: "
+            f"ioa-marl train env={env} agent={name}, then ioa-marl watch SEED_FOLDER"
+        )
     probe = spec.game_class(spec.env_config, 1, spec.controlled_roles)
     agents = (make_agent(c.agent_class, c.config, probe, c.roles, 1, spec.seeds[0]) for c in spec.agents)
     return Players(spec, tuple(agents), 0, f"{spec.env_label}-{spec.agent_label}")

@@ -29,7 +29,7 @@ def choose(agents: Sequence[Agent], observations: Arrays, markets: int) -> Array
     batch = len(next(iter(observations.values())))
     actions: Arrays = {}
     for agent in agents:
-        if not agent.observes:  # it looks at the game, not at observations
+        if agent.privileged:  # it looks at the game, not at observations
             chosen = [agent.act(of_seed, deterministic=True)]
         else:
             chosen = [

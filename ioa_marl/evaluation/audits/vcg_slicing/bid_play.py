@@ -42,7 +42,7 @@ class SideBySide(Agent):
 
     def act(self, observations: Arrays, *, deterministic: bool) -> Arrays:
         """Return the actions, one group of markets after the other."""
-        if not self._agent.observes:  # it looks at the game, not at observations
+        if self._agent.privileged:  # it looks at the game, not at observations
             return self._agent.act(observations, deterministic=deterministic)
         groups = range(len(next(iter(observations.values()))))
         parts = [
