@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from ioa_marl.envs.core import Game
 
 
-def build_game(constructor_call: tuple[Any, ...], full_metrics: bool, final_states: bool) -> Game:
+def build_game(
+    constructor_call: tuple[Any, ...], full_metrics: bool, final_states: bool, partners: Mapping[str, Any]
+) -> Game:
     """Return a game that has not been reset.
 
     Parameters
@@ -18,9 +21,13 @@ def build_game(constructor_call: tuple[Any, ...], full_metrics: bool, final_stat
         The class, then its arguments.
     full_metrics, final_states : bool
         Attributes of the game.
+    partners : mapping
+        What `Game.set_partners` was given.
     """
     game_class, *arguments = constructor_call
     game: Game = game_class(*arguments)
+    if partners:
+        game.set_partners(partners)
     game.full_metrics, game.final_states = full_metrics, final_states
     return game
 

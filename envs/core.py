@@ -125,6 +125,8 @@ class Game(ABC):
     final_states: bool = False
     """Whether `Step.final_state` is set. Trainers whose agents need the state switch it on before the first step. A
     game that does not support it leaves `Step.final_state` at None and cannot train such agents."""
+    partners: Mapping[str, Any]
+    """Scripted policies of roles that are not controlled, where they are not the usual ones; see `set_partners`."""
     single_episode: bool = False
     """Whether only the first episode of each market is used, as in an evaluation. When all of them have ended, the game
     may then leave out the next reset, which can take as long as an episode."""
@@ -139,6 +141,7 @@ class Game(ABC):
         self.config = config
         self.num_envs = checked_count(num_envs)
         self.autoreset = autoreset
+        self.partners = {}
         self.roles = self.make_roles(config)
         role_names = ", ".join(self.roles)
         is_list = controlled_roles is None or (
@@ -188,6 +191,22 @@ class Game(ABC):
     @abstractmethod
     def make_roles(cls, config: Any) -> dict[str, Role]:
         """Return all roles of a market with these settings, in order."""
+
+    def set_partners(self, partners: Mapping[str, Any]) -> None:
+        """Choose the scripted policies of roles that are not controlled, before the first reset.
+
+        Parameters
+        ----------
+        partners : mapping of str to (str or mapping)
+            For each role the name of its policy, or a mapping with ``name`` and the policy's settings. Under ``agents``
+            some agents of the role have policies of their own: ``{"agents": {0: {"name": "shaded"}}}``.
+
+        Raises
+        ------
+        ParameterError
+            If a role is controlled, or the market itself plays it; or there is no such policy, setting or agent.
+        """
+        require(not partners, "partners", shown(dict(partners)), f"none: {self.name} plays its other roles itself")
 
     @abstractmethod
     def reset(self, seeds: NDArray[np.uint64], streams: NDArray[np.uint64] | None = None) -> tuple[Arrays, Arrays]:
@@ -342,7 +361,7 @@ class Game(ABC):
     def recipe(self) -> tuple[Any, ...]:
         """Return a function and its arguments, which build a game like this one that has not been reset."""
         constructor_call = (type(self), self.config, self.num_envs, self.controlled_roles, self.autoreset)
-        return build_game, (constructor_call, self.full_metrics, self.final_states)
+        return build_game, (constructor_call, self.full_metrics, self.final_states, self.partners)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy a game as its recipe and its saved arrays, because compiled code and shared arrays cannot be copied.

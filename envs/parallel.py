@@ -36,6 +36,8 @@ class MarketParallelEnv(DeepCopied, ParallelEnv[str, Any, Any]):
         `default_controlled_roles`.
     render_mode : {"human", "rgb_array", "ansi"}, optional
         Kind of picture that `render` draws.
+    partners : mapping, optional
+        Scripted policies of roles that are not controlled, where they are not the usual ones; see `Game.set_partners`.
     **settings
         Changes of the preset.
     """
@@ -46,9 +48,10 @@ class MarketParallelEnv(DeepCopied, ParallelEnv[str, Any, Any]):
         preset: str | None = None,
         controlled_roles: Sequence[str] | None = None,
         render_mode: str | None = None,
+        partners: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        self._single = SingleGame(game_class, preset, controlled_roles, render_mode, settings)
+        self._single = SingleGame(game_class, preset, controlled_roles, render_mode, settings, partners)
         self.game = self._single.game
         self.render_mode = render_mode
         self.metadata = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioa_marl.envs.core import Arrays, Game, ScriptedPolicy, Step, StepBuffers
+from ioa_marl.envs.policies import partner
+from ioa_marl.foundations.errors import shown
 from ioa_marl.foundations.parameters import check_integer, require
 from ioa_marl.foundations.records import plain_view
 from ioa_marl.foundations.seeds import MAX_INSTANCE
@@ -54,8 +57,11 @@ class PhasedGame(Game):
     phases: ClassVar[tuple[tuple[str, ...], ...]]
     """Roles that act in each phase of a round; every role acts in exactly one phase."""
     native: ClassVar[frozenset[str]] = frozenset()
-    """Roles whose scripted behaviour is part of the drivers: where they are not controlled, the driver computes their
-    actions, and no scripted policy is called."""
+    """Roles whose scripted behaviour is part of the drivers: where they are not controlled and have no `partners`, the
+    driver computes their actions, and no scripted policy is called."""
+
+    takes_partners: ClassVar[frozenset[str]] = frozenset()
+    """Roles of `native` that a scripted policy can play as well; see `Game.set_partners`."""
 
     pictures: ClassVar[str]
     """Name of the module with ``text(game, index)`` and ``figure(game, index)``, which is imported at the first
@@ -212,6 +218,16 @@ class PhasedGame(Game):
 
     # --- the common part
 
+    def set_partners(self, partners: Mapping[str, Any]) -> None:
+        """Choose the scripted policies of roles that are not controlled; see `Game.set_partners`."""
+        require(isinstance(partners, Mapping), "partners", shown(partners), "a mapping of roles to policies")
+        playable = [r for r in self.roles if not self.is_controlled[r] and r not in self.native - self.takes_partners]
+        for role, choice in partners.items():
+            allowed = f"roles that a policy plays here: {', '.join(playable) or 'none'}"
+            require(role in playable, "partners", shown(role), allowed)
+            self._scripted_policies[role] = partner(self, role, choice)
+        self.partners = copy.deepcopy(dict(partners))
+
     def reset(
         self,
         seeds: NDArray[np.uint64],
@@ -265,7 +281,7 @@ class PhasedGame(Game):
         for role in self.phases[phase]:
             if self.is_controlled[role]:
                 actions[role] = controlled_actions[role]
-            elif role not in self.native:
+            elif role not in self.native or role in self.partners:
                 if role not in self._scripted_policies:
                     self._scripted_policies[role] = self.scripted(self.roles[role].scripted, role)
                 actions[role] = self._action_check(role)(role, {role: self._scripted_policies[role]()})

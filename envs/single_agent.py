@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -30,6 +31,8 @@ class MarketEnv(DeepCopied, gymnasium.Env[NDArray[np.float32], Any]):
         The controlled role, which must have a single agent; default is the market's `default_controlled_roles`.
     render_mode : {"human", "rgb_array", "ansi"}, optional
         Kind of picture that `render` draws.
+    partners : mapping, optional
+        Scripted policies of roles that are not controlled, where they are not the usual ones; see `Game.set_partners`.
     **settings
         Changes of the preset.
     """
@@ -42,10 +45,11 @@ class MarketEnv(DeepCopied, gymnasium.Env[NDArray[np.float32], Any]):
         preset: str | None = None,
         role: str | None = None,
         render_mode: str | None = None,
+        partners: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         controlled_roles = None if role is None else [role]
-        self._single = SingleGame(game_class, preset, controlled_roles, render_mode, settings)
+        self._single = SingleGame(game_class, preset, controlled_roles, render_mode, settings, partners)
         self.game = self._single.game
         self.render_mode = render_mode
         self._role = only_agent(self.game)
@@ -139,7 +143,7 @@ class MarketVectorEnv(DeepCopied, gymnasium.vector.VectorEnv[NDArray[np.float32]
         The market.
     num_envs : int, default 1
         Number of markets.
-    preset, role, **settings
+    preset, role, partners, **settings
         See `MarketEnv`.
     """
 
@@ -151,10 +155,13 @@ class MarketVectorEnv(DeepCopied, gymnasium.vector.VectorEnv[NDArray[np.float32]
         num_envs: int = 1,
         preset: str | None = None,
         role: str | None = None,
+        partners: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         config = game_class.make_config(preset, **settings)
         self.game = game_class(config, num_envs, None if role is None else [role])
+        if partners is not None:
+            self.game.set_partners(partners)
         self._role = only_agent(self.game)
         self.num_envs = num_envs = self.game.num_envs
         self.single_observation_space = self._role.observation_space

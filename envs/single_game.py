@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -39,6 +39,8 @@ class SingleGame:
         Kind of picture that `render` draws; None: `render` draws nothing.
     settings : dict
         Changes of the preset.
+    partners : mapping, optional
+        Scripted policies of roles that are not controlled; see `Game.set_partners`.
 
     Attributes
     ----------
@@ -57,12 +59,15 @@ class SingleGame:
         controlled_roles: Sequence[str] | None,
         render_mode: str | None,
         settings: dict[str, Any],
+        partners: Mapping[str, Any] | None = None,
     ) -> None:
         require(
             render_mode is None or (isinstance(render_mode, str) and render_mode in RENDER_MODES),
             "render_mode", shown(render_mode), f"null or one of {', '.join(RENDER_MODES)}",
         )  # fmt: skip
         self.game = game_class(game_class.make_config(preset, **settings), 1, controlled_roles, autoreset=False)
+        if partners is not None:
+            self.game.set_partners(partners)
         self.render_mode = render_mode
         self._window: Any = None
         self.started = False

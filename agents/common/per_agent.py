@@ -8,6 +8,7 @@ asked for the actions of the whole role, of which those of its own agents are ta
 from __future__ import annotations
 
 import dataclasses
+import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -171,7 +172,8 @@ class PerAgent(Agent):
             "privileged": any(c.privileged for c in classes),
             "stochastic": any(c.stochastic for c in classes),
         }
-        return type(cls)(cls.__name__, (cls,), attributes)
+        made: type[Agent] = types.new_class(cls.__name__, (cls,), exec_body=lambda body: body.update(attributes))
+        return made
 
     @classmethod
     def learns_in(cls, game_class: type[Game], roles: Sequence[str]) -> bool:
@@ -245,8 +247,15 @@ class PerAgent(Agent):
         """Show every learner the transition, with the role's parts as roles."""
         if not self._learners:
             return
-        names = ("observations", "actions", "active", "next_active", "rewards", "next_observations")
-        split = dataclasses.replace(transition, **{name: self._split(getattr(transition, name)) for name in names})
+        split = dataclasses.replace(
+            transition,
+            observations=self._split(transition.observations),
+            actions=self._split(transition.actions),
+            active=self._split(transition.active),
+            next_active=self._split(transition.next_active),
+            rewards=self._split(transition.rewards),
+            next_observations=self._split(transition.next_observations),
+        )
         for agent in self._learners.values():
             agent.observe(split)
 

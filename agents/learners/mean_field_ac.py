@@ -6,6 +6,11 @@ mean of (one-hot action, observation) over those of its agents that are present,
 step in the replay buffer whenever the step is sampled. An agent that does not act contributes an action of zeros; one
 that is absent, which observes only zeros, does not count. An actor has the mean observation of its own role only,
 because whoever plays a role need not see what other roles do: in the paper the operator never sees providers' data.
+
+``mean_field_ac/paper`` has the settings of the paper's Table I. What the table does not give stays at the defaults:
+sizes of networks, exploration, the weight of the entropy. The number of episodes in the table is the budget of a run.
+The paper's actors are deterministic functions μ(o, ō); these are softmax policies with a straight-through gradient, and
+the most likely change is taken in evaluation.
 """
 
 from __future__ import annotations

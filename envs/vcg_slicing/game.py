@@ -263,6 +263,7 @@ class VCGSlicingGame(PhasedGame):
     endless: ClassVar[bool] = True
     phases: ClassVar[tuple[tuple[str, ...], ...]] = (("vsp",), ("slice",))
     native: ClassVar[frozenset[str]] = frozenset({"vsp"})
+    takes_partners: ClassVar[frozenset[str]] = frozenset({"vsp"})
 
     config: VCGSlicingConfig
     market: SlicingState
@@ -280,11 +281,12 @@ class VCGSlicingGame(PhasedGame):
         n = config.providers
         self._record = config.record(self.controlled_roles, config.observation == "extended")
         self._changes, self._multipliers = np.array(config.changes), np.array(config.multipliers)
-        self._coalition = coalition_of(config.coalitions, n)
+        self._coalition: NDArray[np.int64] = coalition_of(config.coalitions, n)
         self.optima = GameOptima(self)
         self.bank = DualCurrency(self) if config.banked else None
         self._share_noise = np.zeros((0, n, 3)) if self.bank is None else self.bank.share_noise
         self._no_rewards = np.zeros((0, n), np.float32)
+        self._no_vsp_rewards = self._no_rewards
         rewards = self._opening.rewards
         mask = np.zeros(num_envs, np.bool_)
         self._play_slices = machine_code(
@@ -294,6 +296,20 @@ class VCGSlicingGame(PhasedGame):
         )  # fmt: skip
         features = np.zeros((1, 1, 1), np.float32)
         self._observe_slices = machine_code(observe_slices, self.market, self._record, features)
+
+    @property
+    def providers_choose(self) -> bool:
+        """Whether providers bid or report by agents or by policies of `partners`, and not all by the truth."""
+        return self.is_controlled["vsp"] or "vsp" in self.partners
+
+    def set_partners(self, partners: Mapping[str, Any]) -> None:
+        """Choose the policies of the providers, whose payments are then computed every round."""
+        super().set_partners(partners)
+        roles = (*self.controlled_roles, *(["vsp"] if "vsp" in self.partners else []))
+        self._record = self.config.record(roles, self.config.observation == "extended")
+        self.optima = GameOptima(self)
+        if "vsp" in self.partners:  # the driver writes them together with the payments
+            self._no_vsp_rewards = np.zeros((self.num_envs, self.config.providers), np.float32)
 
     @classmethod
     def make_roles(cls, config: VCGSlicingConfig) -> dict[str, Role]:
@@ -343,7 +359,7 @@ class VCGSlicingGame(PhasedGame):
             self.bank.before_change(mask, actions["slice"])
         self._play_slices(
             self.market, self._record, self._changes, mask, actions["slice"], self._share_noise,
-            rewards.get("slice", self._no_rewards), rewards.get("vsp", self._no_rewards), terminated,
+            rewards.get("slice", self._no_rewards), rewards.get("vsp", self._no_vsp_rewards), terminated,
         )  # fmt: skip
         if self.bank is not None:
             self.bank.settle(mask, rewards.get("vsp"))
@@ -413,7 +429,7 @@ class VCGSlicingGame(PhasedGame):
         receipts = ledger[mask, :n]
         profits = receipts if self.bank is not None else receipts + market.total_utility[mask]
         inside, outside = mean_profits(self._coalition, market.present[mask], profits / rounds)
-        known = self.full_metrics or self.bank is not None or self.is_controlled["vsp"]
+        known = self.full_metrics or self.bank is not None or self.providers_choose
         records["coalition_profit"][mask] = inside if known else np.nan
         records["others_profit"][mask] = outside if known else np.nan
 

@@ -42,8 +42,8 @@ class GameOptima:
         self._game = game
         n = game.config.providers
         self._workspace, self._solution = workspace(n), allocate_optima(1, n)
-        self._reports = game.is_controlled["vsp"] and not game.config.banked
-        """Whether the providers' reports are their actions."""
+        self._reports = game.providers_choose and not game.config.banked
+        """Whether the providers' reports are actions, of agents or of policies."""
         self._reported = np.zeros((game.num_envs if self._reports else 0, n))
 
     def take_reports(self, mask: NDArray[np.bool_], actions: NDArray[np.int64], multipliers: Floats) -> None:

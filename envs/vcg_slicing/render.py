@@ -124,7 +124,7 @@ def _view(game: VCGSlicingGame, b: int, most: int) -> _View:
         best_shares, optimum = solution.shares, solution.welfare
         if bank is not None:
             payments = bank.charges(b)[:n] if played else None
-        elif game.is_controlled["vsp"]:
+        elif game.providers_choose:
             # The market's reports may already be those of the next round, so the payments come from the last one.
             payments = market.payment[b, :n].copy() if played else None
         elif n <= _PRICED:

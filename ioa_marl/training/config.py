@@ -110,7 +110,8 @@ class RunSpec:
     @property
     def _classes(self) -> dict[str, type[Agent]]:
         """The class of every agent by name, also of those that play some agents of a role."""
-        return {each.name: each.agent_class for agent in self.agents for each in (agent, *agent.parts)}
+        whole = {agent.name: agent.agent_class for agent in self.agents}
+        return whole | {part.name: part.agent_class for agent in self.agents for part in agent.parts}
 
     @property
     def learns(self) -> bool:
