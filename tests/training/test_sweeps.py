@@ -106,7 +106,7 @@ def test_who_of_a_sweep_lacks_a_setting_is_told(arguments, said):
 def test_a_pattern_runs_the_agents_that_can_play_and_names_the_others():
     plan = planned(["-m", "env=double_dutch", "agent=glob(t*)"])
     assert [spec.agent_label for spec in plan.specs] == ["traditional", "two_phase"]
-    assert plan.notes == ["left out, because they cannot play: agent=threshold"]
+    assert plan.notes == ["left out, because they cannot play: agent=threshold, agent=truthful"]
     everywhere = planned(["-m", "env=glob(*_*)", "agent=glob([two_*,threshold])"])
     assert {(spec.game_class.name, spec.agent_label) for spec in everywhere.specs} == {
         ("double_dutch", "two_phase"), ("second_bid", "threshold"),
