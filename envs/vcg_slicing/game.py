@@ -71,6 +71,9 @@ class VCGSlicingGame(PhasedGame):
     | `slice` | `providers` | controlled | `oracle`, `qvcg` (`quanta`), `greedy`, `equal_split`, `kelly`, `hold` |
     | `vsp` | `providers` | `truthful` | `truthful`, `shaded` (`multiplier`) |
 
+    Single providers can follow other policies: `partners={"vsp": {"agents": {0: {"name": "shaded", "multiplier":
+    0.5}}}}`, or `roles.vsp.agents.0=shaded` in a run.
+
     With `fewest_providers` the number of providers differs between episodes; the agents of absent providers are never
     active and observe zeros.
 

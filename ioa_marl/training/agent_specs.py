@@ -104,6 +104,13 @@ def _identity(choice: Mapping[str, Any], agent_class: type[Agent] | None = None)
     return without_later_settings(kept) if issubclass(agent_class.config_class, ScriptedConfig) else kept
 
 
+def as_choice(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the value of ``roles.ROLE`` that chooses an agent of this description; see `AgentSpec.as_dict`."""
+    if described.get("name") != NAME:
+        return {"agent": described}
+    return {key: described[key] for key in ("agent", "agents") if described[key]}
+
+
 def agent_names(values: Mapping[str, Any]) -> list[Any]:
     """Return the names of all agents of a composed configuration, for messages about their packages."""
     special = [choice for choice in (values.get("roles") or {}).values() if isinstance(choice, Mapping)]

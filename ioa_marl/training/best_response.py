@@ -25,6 +25,7 @@ from ioa_marl.evaluation.audits.results import AuditResult, Finding, Gain, Progr
 from ioa_marl.evaluation.audits.rounds import mean_of_markets
 from ioa_marl.evaluation.playing import make_agent
 from ioa_marl.foundations.errors import UserError, shown, unknown_name
+from ioa_marl.training.agent_specs import as_choice
 from ioa_marl.training.compose import configuration
 from ioa_marl.training.config import RunSpec, resolve
 from ioa_marl.training.groups import Groups
@@ -152,7 +153,7 @@ class _Seat:
         return resolve(
             {
                 **self._common, "env": env, "agent": None, "seeds": list(seeds), "evaluation": evaluation,
-                "roles": {name: {"agent": agent} for name, agent in agents.items()},
+                "roles": {name: as_choice(agent) for name, agent in agents.items()},
             }
         )  # fmt: skip
 

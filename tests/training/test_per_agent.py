@@ -12,14 +12,16 @@ from ioa_marl import registry
 from ioa_marl.agents.base import AgentContext
 from ioa_marl.agents.baselines.random import RandomAgent
 from ioa_marl.agents.common.per_agent import PerAgent, PerAgentConfig
+from ioa_marl.agents.saved.policy import SavedPolicy
 from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
 from ioa_marl.envs.vector import VectorGame
-from ioa_marl.foundations.errors import UserError
+from ioa_marl.foundations.errors import ParameterError, UserError
 from ioa_marl.foundations.seeds import EVALUATION_SEED
 from ioa_marl.foundations.trees import difference
+from ioa_marl.training.agent_specs import as_choice
 from ioa_marl.training.check import evaluate_checkpoint
 from ioa_marl.training.compose import planned, specification
-from ioa_marl.training.config import from_resolved
+from ioa_marl.training.config import from_resolved, resolve
 from ioa_marl.training.runner import Trainer
 from ioa_marl.training.seeds import train_seeds
 from ioa_marl.training.store import SeedFolder
@@ -61,6 +63,23 @@ def test_rows_are_confirmed_to_the_bit_and_described_by_their_checkpoint(tmp_pat
     again = from_resolved(described, tmp_path)
     assert (again.digest, again.agent_label) == (spec.digest, spec.agent_label)
     assert spec.resolved()["versions"]["agents"].keys() == {"oracle", "per agent", "scripted", "ppo", "shaded"}
+    with pytest.raises(ParameterError, match="its agents are played by different agents"):
+        SavedPolicy.read(str(folder), "vsp")
+
+
+def test_a_description_chooses_the_same_agents_again():
+    values = {"agent": None, "seeds": [0], "runs": "runs", "device": "cpu", "budget": 160, "num_envs": 4}
+    for settings in (LESS, [f"roles.vsp.agents.{i}=shaded" for i in range(4)]):
+        spec = specification([*MARKET, *SHORT, *settings])
+        again = resolve(
+            {
+                **values,
+                "env": spec.resolved()["env"],
+                "evaluation": dataclasses.asdict(spec.evaluation),
+                "roles": {agent.roles[0]: as_choice(agent.as_dict()) for agent in spec.agents},
+            }
+        )
+        assert again.digest == spec.digest
 
 
 def test_digests_tell_who_plays_and_not_how_it_was_written():
