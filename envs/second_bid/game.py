@@ -353,9 +353,9 @@ class SecondBidGame(PhasedGame):
         """Draw and open the current episode of the markets ``mask``, bool (batch,)."""
         drivers.clear_episodes(self.market, mask)
         self._set_lasting(mask)
-        self._draw(mask)
+        self.draw_next_tasks(mask)
 
-    def _draw(self, mask: NDArray[np.bool_]) -> None:
+    def draw_next_tasks(self, mask: NDArray[np.bool_]) -> None:
         """Draw the next task of the markets ``mask``, or take it from the table."""
         self._draw_tasks(self.market, self.params, mask)
         write_values(self.config, self.market, mask)
@@ -435,7 +435,7 @@ class SecondBidGame(PhasedGame):
         self._hold_auctions(self.market, self.params, self.rhos, actions["auctioneer"], mask, surplus, terminated)
         if "station" in rewards:
             rewards["station"][mask] = self.market.utility[mask]
-        self._draw(mask & ~terminated)
+        self.draw_next_tasks(mask & ~terminated)
 
     def write_observations(self, observations: Arrays) -> None:
         """Write the observations, float32 (batch, agents, features); see `PhasedGame.write_observations`."""

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from ioa_marl.envs.second_bid.game import SecondBidConfig, SecondBidGame
+from ioa_marl.evaluation.audits.running import run_audit
+from ioa_marl.evaluation.audits.second_bid.counterfactuals import Replays, alone
+from ioa_marl.evaluation.audits.subject import AuditSettings, scripted_subject
 from ioa_marl.foundations.parameters import ParameterError
 from ioa_marl.markets.second_bid import auction_traces, calibration, draw_tasks, market_from, preset
 
@@ -104,3 +107,20 @@ def test_what_does_not_fit_is_refused_in_a_line(settings, told):
         SecondBidConfig(**settings)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("table", [VALUES, PROVIDERS])
+def test_the_audit_plays_the_tasks_of_the_table(table):
+    config = SecondBidConfig(data=table, tasks=8)
+    subject = scripted_subject(SecondBidGame, config, "second_price")
+    replays = Replays(subject, 3)
+    if table is VALUES:
+        tasks = {(value, *bids) for value, bids in zip(UAV, BIDS, strict=True)}
+        assert {tuple(row) for row in replays.draws.value.reshape(-1, 4).tolist()} == tasks
+    # A station that bids 0 wins nothing, and truth is what the game paid.
+    gains = replays.utilities(alone(config.stations, 1, [0.0, 1.0]), [(1,), (1,)], lambda share: None)
+    assert gains[0].tolist() == [0.0] * 3
+    assert gains[1] == pytest.approx(replays.truthful(1))
+    assert gains[1].sum() > 0.0
+    found = run_audit(subject, AuditSettings(markets=4, reports=3))
+    assert found.value("episode_regret") == pytest.approx(0.0, abs=1e-9)  # second price

@@ -156,11 +156,10 @@ class ReplayedGame(SecondBidGame):
     ) -> None:
         false_names = deviations is not None and deviations.factors.shape[1] > config.stations
         count = 1 if deviations is None else len(deviations)
-        bidders = dataclasses.replace(config, stations=config.stations + false_names)
+        bidders = dataclasses.replace(config, stations=config.stations + 1, data=None) if false_names else config
         super().__init__(bidders, count * markets, controlled_roles, autoreset=False)
         self._deviations, self._draws, self._markets = deviations, draws, markets
         self._recorded: list[list[Floats]] = []
-        self._draw_now, self._draw_tasks = self._draw_tasks, self._next_task
         if false_names:
             # The auctioneer knows the market as it is without the false name.
             constants = calibration(config)
@@ -171,12 +170,13 @@ class ReplayedGame(SecondBidGame):
             by_row = (np.repeat(getattr(deviations, name), markets, axis=0) for name in vars(deviations))
             self._of_rows = Deviations(*by_row)
 
-    def _next_task(self, state: Any, params: NDArray[Any], mask: NDArray[np.bool_]) -> None:
+    def draw_next_tasks(self, mask: NDArray[np.bool_]) -> None:
         """Draw the next task and record it, or copy it from the draws; all markets are at the same task."""
+        state = self.market
         if not mask.any():
             return
         if self._draws is None:
-            self._draw_now(state, params, mask)
+            super().draw_next_tasks(mask)
             self._recorded.append([getattr(state, name).copy() for name in DRAWN])
             return
         task, which = int(state.task[0]), np.arange(self.num_envs) % self._draws.value.shape[1]
