@@ -92,6 +92,9 @@ class MAPPOConfig:
     share_above: int = added_setting(MAX_SEPARATE_AGENTS)
     """Largest number of agents of a role that have networks of their own; a larger role shares one network, whose input
     includes a one-hot index of the agent in roles of up to 64 agents."""
+    agent_index: bool = added_setting(True)
+    """Whether the input of a shared network includes that index. Without it the policy can play any number of agents.
+    """
 
     def __post_init__(self) -> None:
         """Refuse values with which no training is possible."""
@@ -241,7 +244,7 @@ class MAPPOLearner:
         self.config, self.role, self.device = config, role, context.device
         self.members = Members(context, role, config.share_above)
         self.heads = Heads(role.action_space, context.device)
-        self.indexed = self.members.shared and role.count <= MAX_INDEXED_AGENTS
+        self.indexed = config.agent_index and self.members.shared and role.count <= MAX_INDEXED_AGENTS
         """Whether inputs include a one-hot index of the agent."""
         features = role.observation_space.shape[0] + (role.count if self.indexed else 0)
         hidden = [config.width] * config.depth

@@ -1,8 +1,8 @@
 """PPO of Stable-Baselines3, of which the policy, the rollout buffer and the update are used, but not the training loop.
 
 There is one instance per seed and role: all agents of a role share one policy, whose input includes a one-hot index of
-the agent in roles of up to 64 agents. With `PPOConfig.share_above` agents can have policies of their own instead, one
-instance each.
+the agent in roles of up to 64 agents, unless `PPOConfig.agent_index` is off. With `PPOConfig.share_above` agents can
+have policies of their own instead, one instance each.
 """
 
 from __future__ import annotations
@@ -71,6 +71,9 @@ class PPOConfig:
     """Units of the hidden layers of policy and value network."""
     share_above: int = added_setting(1)
     """Largest number of agents of a role that have policies of their own; a larger role shares one policy."""
+    agent_index: bool = added_setting(True)
+    """Whether the input of a shared policy includes a one-hot index of the agent, in roles of up to 64 agents. Without
+    it the policy can play any number of agents."""
 
     def __post_init__(self) -> None:
         """Refuse values with which no training is possible."""
@@ -330,7 +333,7 @@ class PPOLearner:
         self.role, self.config, self.budget = role, config, context.budget
         self.num_envs = context.num_envs
         self.columns = context.num_envs * role.count
-        self.indexed = 1 < role.count <= MAX_INDEXED_AGENTS
+        self.indexed = config.agent_index and 1 < role.count <= MAX_INDEXED_AGENTS
         if n_steps * self.columns < 2:
             raise UserError(f"rollout_size={config.rollout_size} is not allowed: use 2 or more")
         key = [seed, context.stream_offset(role), *([] if index is None else [1 + index])]

@@ -83,3 +83,12 @@ def test_ppos_policies_of_single_agents_are_saved_and_sampled_to_the_bit():
 def test_a_number_of_agents_that_means_nothing_is_refused(learner, value):
     with pytest.raises(ParameterError, match="share_above"):
         dataclasses.replace(LEARNERS[learner].config, share_above=value)
+
+
+@LEARNT
+@pytest.mark.parametrize("agent_index", [False, True])
+def test_a_shared_policy_without_the_index_does_the_same_for_every_agent_that_sees_the_same(learner, agent_index):
+    session = Session(learner, Crowd, seeds=(0,), share_above=1, agent_index=agent_index).run(48)
+    seen = np.linspace(0.0, 1.0, 200)[:, None]
+    chosen = session.best_actions(seen, "rival")
+    assert bool((chosen == chosen[:, :, :1]).all()) != agent_index
