@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from ioa_marl.foundations.errors import ParameterError, UserError, one_line
 from ioa_marl.foundations.settings import build
 from ioa_marl.foundations.trees import printable
 
-PLACE = "the folder of a seed, or a checkpoint file in it"
+PLACE = "the folder of a seed, or a checkpoint file in it, or the folder of a run"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class SavedPolicy:
     """Name of the role."""
     policy: State
     """State that `Agent.policy_state` of the agent that played the role returned."""
+    steps: int | None = None
+    """Environment steps for which it was trained; None if that is not known."""
 
     @classmethod
     def read(cls, path: str, role: str) -> SavedPolicy:
@@ -63,9 +66,11 @@ class SavedPolicy:
             raise ParameterError("path", path, f"a checkpoint of what is installed: {error}") from error
         if len(policies) != len(players):
             raise ParameterError("path", path, f"{PLACE}: {file} does not have one policy for each agent")
-        return cls._chosen(
+        saved = cls._chosen(
             path, file, {name: (spec, policies[i]) for i, p in enumerate(players) for name in p.roles}, role
         )
+        steps = tree.get("steps")
+        return dataclasses.replace(saved, steps=steps if type(steps) is int else None)
 
     @classmethod
     def _chosen(
@@ -112,6 +117,11 @@ class SavedPolicy:
         """Settings of the agent."""
         settings = {key: value for key, value in self.spec["agents"][self._players].items() if key != "name"}
         return build(self.agent_class.config_class, settings, "agent")
+
+    @property
+    def seed(self) -> int:
+        """Training seed."""
+        return int(self.spec["seed"])
 
     @property
     def game_class(self) -> type[Game]:

@@ -211,6 +211,12 @@ class VCGSlicingGame(PhasedGame):
     | `internet` | 100 000 providers, `slice_reward="increment"` (difference rewards cost providers² operations) |
     | `common_reward` | 10 providers, `slice_reward="utility"`: the board of credit assignment |
     | `dual_currency`, `no_interest` | 10 providers and a bank, with and without interest on loans |
+    | `transfer_10`, `transfer_50`, `transfer_200`, `transfer_1000` | 10 to 1 000 providers, new ones in every episode |
+
+    The presets `transfer_…` are the boards of size transfer: with `redraw="episode"` and `observation="extended"`, a
+    policy that agents share (`agent.agent_index=false` of `ppo` and `mappo`, `agent.share_above=1` of the
+    actor–critics) is trained on one of them and plays all four as `agent=loaded`; docs/evaluation.md has the commands
+    and scores. With 1 000 providers the reward is `increment`.
 
     ## Fidelity
 
@@ -252,10 +258,14 @@ class VCGSlicingGame(PhasedGame):
     name: ClassVar[str] = "vcg_slicing"
     version: ClassVar[int] = 1
     config_class: ClassVar[type[Any]] = VCGSlicingConfig
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # Providers that are new in every episode can only be told by their marginal utilities.
+        name: {**preset, "observation": "extended"} if preset.get("redraw") == "episode" else preset
+        for name, preset in PRESETS.items()
+    }
     default_controlled_roles: ClassVar[tuple[str, ...]] = ("slice",)
     metric_names: tuple[str, ...] = Metrics.names()
-    final_episodes: ClassVar[Mapping[str, int]] = {"city": 150, "internet": 50}
+    final_episodes: ClassVar[Mapping[str, int]] = {"city": 150, "internet": 50, "transfer_1000": 200}
     objectives: ClassVar[Mapping[str, str]] = {"slice": "welfare"}
     constant_baseline: ClassVar[Mapping[str, str]] = {"slice": "hold"}
     reward_settings: ClassVar[Mapping[str, Any]] = {"slice_reward": "utility", "reward_scale": 10.0}

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 
 from ioa_marl.leaderboard.settings import Settings
-from ioa_marl.leaderboard.text import shortened
+from ioa_marl.leaderboard.text import LONGEST_NAME, shortened
 
 LONGEST_LABEL = 40
 """Longest label, in characters; longer settings are replaced by the run's digest."""
@@ -14,6 +14,32 @@ MOST_SETTINGS = 3
 """Largest number of settings in the title of a board."""
 LONGEST_VALUE = 40
 """Longest setting in the title of a board, in characters."""
+SHOWN_AS = "shown_as"
+"""Setting of an agent that names its rows, such as what a loaded policy is."""
+
+
+def shown_agent(agent: str, settings: Settings) -> str:
+    """Return the name of a run's agent, in which the setting `SHOWN_AS` of an agent replaces the agent's own name.
+
+    Parameters
+    ----------
+    agent : str
+        Name of the agent, or ``role=name`` for each role with commas between.
+    settings : mapping
+        Flattened configuration of the run.
+    """
+    parts = [part.rpartition("=") for part in agent.split(",")]
+    named = {roles for roles, _, _ in parts}
+    # A run with several agents does not repeat the roles that a market controls by default in the agent's name.
+    others = (key.split(".")[1] for key in settings if key.startswith("roles.") and key.endswith(".agent.name"))
+    usual = next((roles for roles in others if roles not in named), "")
+    shown = []
+    for roles, equals, name in parts:
+        place = f"roles.{roles or usual}.agent" if len(parts) > 1 else "agent"
+        given = settings.get(f"{place}.{SHOWN_AS}")
+        known = isinstance(given, str) and given not in ("", "null")
+        shown.append(f"{roles}{equals}{shortened(str(given), LONGEST_NAME) if known else name}")
+    return ",".join(shown)
 
 
 def labels_of(

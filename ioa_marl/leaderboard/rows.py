@@ -21,7 +21,7 @@ from ioa_marl.evaluation.statistics import (
 )
 from ioa_marl.foundations.parameters import unchanged_settings
 from ioa_marl.leaderboard.installed import market_class
-from ioa_marl.leaderboard.labels import labels_of, variants_of
+from ioa_marl.leaderboard.labels import labels_of, shown_agent, variants_of
 from ioa_marl.leaderboard.marks import Reference, references
 from ioa_marl.leaderboard.seeds import DONE, INTACT, SeedRow, on_scale
 from ioa_marl.leaderboard.settings import Settings, SettingValue, flatten
@@ -48,7 +48,8 @@ class Run:
     identity: Identity = ()
     """Settings on which the scale depends; empty if the settings of no seed can be read."""
     label: str = ""
-    """Name of the agent, and the settings that distinguish the run from others of the same agent on the board."""
+    """Name of the agent, or what it is shown as, and the settings that distinguish the run from others of the same name
+    on the board."""
 
     @property
     def done(self) -> tuple[SeedRow, ...]:
@@ -226,7 +227,7 @@ class Leaderboard:
 def arrange(seeds: Sequence[SeedRow]) -> Leaderboard:
     """Sort the seeds of a store into runs, boards and problems."""
     runs = _runs(seeds)
-    agents = [((run.env, run.preset, run.identity), run.agent) for run in runs]
+    agents = [((run.env, run.preset, run.identity), shown_agent(run.agent, run.settings)) for run in runs]
     labels = labels_of(agents, [run.digest for run in runs], [run.settings for run in runs])
     runs = [dataclasses.replace(run, label=label) for run, label in zip(runs, labels, strict=True)]
     runs.sort(key=lambda run: (run.env, run.preset, run.label))

@@ -43,8 +43,6 @@ def check_limits(spec: RunSpec, special: Collection[str]) -> None:
     controlled_roles = tuple(roles[name] for name in spec.controlled_roles)
     needs: dict[str, int] = {}
     for agent, player in [(each, player) for each in spec.agents for player in each.players]:
-        if not player.agent_class.learns_in(spec.game_class, agent.roles):
-            continue
         prefix = f"roles.{agent.roles[0]}.agent" if agent.roles[0] in special else "agent"
         plays = tuple(roles[name] for name in agent.roles)
         acting = controlled_roles
@@ -57,6 +55,8 @@ def check_limits(spec: RunSpec, special: Collection[str]) -> None:
             player.agent_class.check_context(player.config, context)
         except ParameterError as error:
             raise UserError(f"{prefix}.{error}") from error
+        if not player.agent_class.learns_in(spec.game_class, agent.roles):
+            continue
         for key, size in player.agent_class.memory(player.config, context).items():
             needs[f"{prefix}.{key}={_written(getattr(player.config, key))}"] = size
     if spec.device != "cpu":

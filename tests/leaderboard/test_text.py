@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ioa_marl.leaderboard.labels import labels_of, variants_of
+from ioa_marl.leaderboard.labels import labels_of, shown_agent, variants_of
 from ioa_marl.leaderboard.text import file_name, first_line, in_csv, shortened, unique, visible
 
 AddRun = Callable[..., Path]
@@ -95,3 +95,20 @@ def test_a_board_is_the_same_in_every_locale(runs: Path, add_run: AddRun, tmp_pa
     assert made["c"] == made["utf8"]
     assert "β=größer" in made["c"]["leaderboard.md"].decode()
     assert "| ψ |" in made["c"]["leaderboard.md"].decode()
+
+
+@pytest.mark.parametrize(
+    ("agent", "settings", "shown"),
+    [
+        ("loaded", {"agent.shown_as": "sac of thin, 5 steps"}, "sac of thin, 5 steps"),
+        ("loaded", {}, "loaded"),
+        ("loaded", {"agent.shown_as": "null"}, "loaded"),
+        ("station=loaded", {"agent.shown_as": "old"}, "station=old"),
+        ("sac,station=loaded", {"roles.auctioneer.agent.name": "sac", "roles.station.agent.name": "loaded",
+                                "roles.station.agent.shown_as": "old"}, "sac,station=old"),
+        ("loaded,station=sac", {"roles.auctioneer.agent.name": "loaded", "roles.station.agent.name": "sac",
+                                "roles.auctioneer.agent.shown_as": "old"}, "old,station=sac"),
+    ],
+)  # fmt: skip
+def test_a_loaded_policy_is_shown_as_what_it_is(agent: str, settings: dict[str, str], shown: str) -> None:
+    assert shown_agent(agent, settings) == shown

@@ -267,6 +267,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "common_reward": {"slice_reward": "utility"},
     "dual_currency": {"mechanism": "dual_currency"},
     "no_interest": {"mechanism": "dual_currency_no_interest"},
+    "transfer_10": {"redraw": "episode"},
+    "transfer_50": {"redraw": "episode", "providers": 50},
+    "transfer_200": {"redraw": "episode", "providers": 200},
+    "transfer_1000": {"redraw": "episode", "providers": 1000, "slice_reward": "increment"},
 }
 """The parameters in which each preset differs from the defaults."""
 
