@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -214,7 +215,9 @@ class _Player:
             state_features=saved.state_features,
         )  # fmt: skip
         make = partial(agent_class, inner, saved.agent_config)
-        self.agent = build_agent(make, saved.policy, saved.agent_name, self.seeds)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of critics of many agents, which are never used here
+            self.agent = build_agent(make, saved.policy, saved.agent_name, self.seeds)
 
     def load(self, saved: SavedPolicy, seed_index: int) -> None:
         """Load the policy of a seed, which has the settings of the first one."""

@@ -265,7 +265,9 @@ class VCGSlicingGame(PhasedGame):
     }
     default_controlled_roles: ClassVar[tuple[str, ...]] = ("slice",)
     metric_names: tuple[str, ...] = Metrics.names()
-    final_episodes: ClassVar[Mapping[str, int]] = {"city": 150, "internet": 50, "transfer_1000": 200}
+    final_episodes: ClassVar[Mapping[str, int]] = {
+        "city": 150, "internet": 50, "transfer_200": 250, "transfer_1000": 100,
+    }  # fmt: skip
     objectives: ClassVar[Mapping[str, str]] = {"slice": "welfare"}
     constant_baseline: ClassVar[Mapping[str, str]] = {"slice": "hold"}
     reward_settings: ClassVar[Mapping[str, Any]] = {"slice_reward": "utility", "reward_scale": 10.0}

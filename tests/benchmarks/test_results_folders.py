@@ -13,6 +13,7 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 PROGRAMS = {
     "slicing/qvcg.py": ("options", "results", [["--quick"], ["--instances", "2"]]),
+    "slicing/transfer.py": ("options", "results", [["--quick"]]),
     "dual_currency/audits.py": ("options", "results", [["--quick"]]),
     "dual_currency/table_iii.py": (
         "options",
