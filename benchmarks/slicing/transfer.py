@@ -174,10 +174,12 @@ def report(result: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     return f"""# Size transfer in the slicing market
 
-Written by `python benchmarks/slicing/transfer.py` on {result["date"]} with {versions} and version
-{result["market_version"]} of `vcg_slicing`. Scores of the boards `transfer_10` to `transfer_1000`: 0 is random play, 1
-the optimum in every round. Of several training seeds the mean stands before the smallest and the largest score. Every
-learner is PPO with one policy for all slices and no index, after 1.5 million decisions of slices.
+Written by `python benchmarks/slicing/transfer.py` on {result["date"]}; version {result["market_version"]} of the market,
+{versions}.
+
+Scores of the boards `transfer_10` to `transfer_1000`: 0 is random play, 1 the optimum in every round. Of several
+training seeds the mean stands before the smallest and the largest score. Every learner is PPO with one policy for all
+slices and no index, after 1.5 million decisions of slices.
 
 {table(headers, [[name, *(of_seeds(of_size[n]) for n in sizes)] for name, of_size in rows])}
 
