@@ -44,7 +44,7 @@ LEARNER = ("agent=ppo/vcg_slicing", "agent.agent_index=false", "evaluation.point
 TRAINED: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "10 providers": ("transfer_10", 3, (f"{MARKET}10", "budget=150000")),
     "2 to 30 providers": (
-        "custom", 2, (f"{MARKET}10", "env.providers=30", "env.fewest_providers=2", "budget=93750",
+        "custom", 3, (f"{MARKET}10", "env.providers=30", "env.fewest_providers=2", "budget=93750",
                       "evaluation.final_episodes=1000"),
     ),
 }  # fmt: skip
@@ -174,8 +174,8 @@ def report(result: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     return f"""# Size transfer in the slicing market
 
-Written by `python benchmarks/slicing/transfer.py` on {result["date"]}; version {result["market_version"]} of the market,
-{versions}.
+Written by `python benchmarks/slicing/transfer.py` on {result["date"]}, with version {result["market_version"]}
+of the market, {versions}.
 
 Scores of the boards `transfer_10` to `transfer_1000`: 0 is random play, 1 the optimum in every round. Of several
 training seeds the mean stands before the smallest and the largest score. Every learner is PPO with one policy for all
