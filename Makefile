@@ -31,8 +31,9 @@ quickstart: $(VENV)/.installed
 	$(SWEEP) env=two_tier $(SHORT) agent=best_response roles.auctioneer.agent=fixed_pair
 	$(BIN)/ioa-marl leaderboard $(RUNS)
 
-# A process for every core. One that has nothing left takes over from the others.
-TEST := $(BIN)/python -m pytest -n logical --dist worksteal --durations=10
+# A process for every core. One that has nothing left takes over from the others. DURATIONS=0 shows all times.
+DURATIONS ?= 10
+TEST := $(BIN)/python -m pytest -n logical --dist worksteal --durations=$(DURATIONS)
 
 test: $(VENV)/.installed-dev lint
 	$(TEST)

@@ -252,7 +252,12 @@ def played(tree):
     tree = copy.deepcopy(tree["policies"])
     for policy in tree:
         for held in policy.get("policies", {}).values():
-            held["spec"] = {key: held["spec"][key] for key in ("agents", "versions")}
+            agents, versions = held["spec"]["agents"], held["spec"]["versions"]
+            own = {roles: agent for roles, agent in agents.items() if held["role"] in roles.split("+")}
+            names = {agent["name"] for agent in own.values()}
+            # Versions of the runner, the protocol and other agents do not say how a policy acts.
+            made = {name: version for name, version in versions["agents"].items() if name in names}
+            held["spec"] = {"agents": own, "versions": {"env": versions["env"], "agents": made}}
     return tree
 
 

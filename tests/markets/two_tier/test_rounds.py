@@ -13,7 +13,7 @@ from ioa_marl.markets.double_dutch.auction import simulate
 from ioa_marl.markets.stackelberg.drivers import reshape_markets
 from ioa_marl.markets.stackelberg.kernels import list_members
 from ioa_marl.markets.two_tier import drivers
-from ioa_marl.markets.two_tier.params import PRESETS, TwoTierParams, draw_markets, preset
+from ioa_marl.markets.two_tier.params import PRESETS, TwoTierParams, draw_markets, preset, start_episodes
 
 LEVELS = 51
 PAPER = TwoTierParams()
@@ -327,7 +327,7 @@ def test_the_instance_fixes_capacities_and_the_episode_only_costs():
     assert (t.ask[0] != t.ask[1]).all()
     before = t.ask.copy(), t.capacity.copy()
     market.pricing.episode[:] = 1
-    drivers.open_markets(market, PAPER.settings(), np.ones(3, np.bool_))
+    start_episodes(PAPER, market, np.ones(3, np.bool_))
     assert (t.ask != before[0]).all()
     np.testing.assert_array_equal(t.capacity, before[1])
 
