@@ -222,10 +222,14 @@ class PhasedGame(Game):
         """Choose the scripted policies of roles that are not controlled; see `Game.set_partners`."""
         require(isinstance(partners, Mapping), "partners", shown(partners), "a mapping of roles to policies")
         playable = [r for r in self.roles if not self.is_controlled[r] and r not in self.native - self.takes_partners]
+        chosen = {}
         for role, choice in partners.items():
             allowed = f"roles that a policy plays here: {', '.join(playable) or 'none'}"
             require(role in playable, "partners", shown(role), allowed)
-            self._scripted_policies[role] = partner(self, role, choice)
+            chosen[role] = partner(self, role, choice)
+        for role in self.partners:
+            self._scripted_policies.pop(role, None)  # who is not named any more plays as by default
+        self._scripted_policies |= chosen
         self.partners = copy.deepcopy(dict(partners))
 
     def reset(

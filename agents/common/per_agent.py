@@ -262,8 +262,9 @@ class PerAgent(Agent):
     def learn(self) -> Mapping[str, NDArray[np.float64]] | None:
         """Let every learner update its networks if an update is due."""
         metrics: dict[str, NDArray[np.float64]] = {}
-        for agent in self._learners.values():
-            metrics |= agent.learn() or {}
+        several = len(self._learners) > 1
+        for part, agent in self._learners.items():
+            metrics |= {f"{part}_{name}" if several else name: x for name, x in (agent.learn() or {}).items()}
         return metrics or None
 
     def state_dict(self, seed_index: int) -> State:

@@ -65,6 +65,15 @@ class SecondBidConfig(SecondBidParams):
         )  # fmt: skip
 
 
+def _with_providers(recipe: tuple[Any, ...], providers: Providers | None) -> SecondBidGame:
+    """Return a game that has not been reset, from its recipe and the providers that it was given."""
+    build, arguments = recipe
+    game: SecondBidGame = build(*arguments)
+    if providers is not None:
+        game.set_providers(providers)
+    return game
+
+
 class SecondBidGame(PhasedGame):
     """An auctioneer sets the lead that the best base station needs over the second one to win a task from a UAV.
 
@@ -385,6 +394,10 @@ class SecondBidGame(PhasedGame):
         self.providers = providers
         self.params["redraw"] = OWN
         self._set_lasting(np.ones(self.num_envs, np.bool_))
+
+    def recipe(self) -> tuple[Any, ...]:
+        """Return a function and its arguments, which build a game like this one; see `Game.recipe`."""
+        return _with_providers, (super().recipe(), self.providers)
 
     def _set_lasting(self, mask: NDArray[np.bool_]) -> None:
         """Write the providers that are given, and the contract price of lasting ones, for the markets ``mask``."""

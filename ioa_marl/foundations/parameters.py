@@ -99,7 +99,42 @@ def make_preset(
     known = sorted(field.name for field in dataclasses.fields(fields))
     for key, value in changes.items():
         require(key in known, key, value, f"one of the settings {', '.join(known)}")
-    return config_class(**{**presets[name], **plain_value(changes)})
+    return config_class(
+        **without_what_data_sets(config_class, presets[name], {**presets[name], **plain_value(changes)})
+    )
+
+
+def without_what_data_sets(
+    config_class: Any, of_preset: Mapping[str, Any], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return settings without those of the preset that a table of one's own replaces.
+
+    Parameters
+    ----------
+    config_class : type
+        Dataclass of the settings. Its ``set_by_data(data)``, if there is one, returns the names of the numbers of
+        agents that follow from a table, and of the parameters that the table has as columns.
+    of_preset : mapping
+        Settings in which the preset differs from the defaults.
+    settings : mapping
+        All settings that are given.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter has a value of its own and is a column of the table as well.
+    """
+    if settings.get("data") is None or not hasattr(config_class, "set_by_data"):
+        return dict(settings)
+    counts, columns = config_class.set_by_data(settings["data"])
+    defaults = {field.name: field.default for field in dataclasses.fields(config_class)}
+    out = dict(settings)
+    for key in (*counts, *columns):
+        if key in out and _same(out[key], of_preset.get(key, defaults[key])):
+            del out[key]
+        elif key in out and key in columns:
+            raise ParameterError(key, out[key], f"one of the two: data has a column {key}")
+    return out
 
 
 _UNCHANGED = "ioa_marl: value that changes nothing"

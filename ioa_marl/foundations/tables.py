@@ -12,7 +12,7 @@ import hashlib
 import io
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,12 +21,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ioa_marl.foundations.errors import nearest, one_line
 from ioa_marl.foundations.parameters import ParameterError, require
 
 LARGEST_TABLE = 1_000_000
 """Largest table of a setting, in characters of its text."""
 LARGEST_TABLE_FILE = 64 * 2**20
 """Largest file that is read as a table [bytes]."""
+NAMES = frozenset({"agent", "market", "provider", "side", "station"})
+"""Columns of names, which are text even if they look like numbers: ``007`` is not ``7``."""
 _FORMS = "a file of comma-separated values (.csv) or a Parquet file (.parquet)"
 
 Column = NDArray[np.float64] | tuple[str, ...]
@@ -71,7 +74,9 @@ class Table:
     def require_columns(self, needed: tuple[str, ...], known: tuple[str, ...]) -> None:
         """Refuse a table without one of the ``needed`` columns, or with one that is not ``known``."""
         for name in self.columns:
-            require(name in known, "data", f"a table with the column {name}", f"the columns {', '.join(known)}")
+            near = nearest(name, known)
+            hint = f"did you mean {' or '.join(near)}? Columns are " if near else "the columns "
+            require(name in known, "data", f"a table with the column {name}", f"{hint}{', '.join(known)}")
         for name in needed:
             require(
                 name in self.columns, "data", f"a table of the columns {', '.join(self.columns)}",
@@ -88,6 +93,7 @@ def _is_number(text: str) -> bool:
 
 
 def _cell(value: float) -> str:
+    """Return a number as the text of a cell; NaN is an empty one."""
     if math.isnan(value):
         return ""
     return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(float(value))
@@ -134,11 +140,28 @@ def table_text(name: str, value: str | os.PathLike[str] | Mapping[str, Any]) -> 
 
 def _lines(name: str, columns: Mapping[str, Any]) -> str:
     """Return columns by name as the lines of a CSV file."""
-    texts = {
-        title: [_plain_cell(cell) for cell in np.asarray(cells).ravel().tolist()] for title, cells in columns.items()
-    }
+    texts: dict[str, list[str]] = {}
+    for title, cells in columns.items():
+        allowed = "columns by name, each a sequence of numbers or of text"
+        try:
+            values = np.asarray(cells)
+            require(values.ndim == 1, f"{name}.{title}", f"array of shape {values.shape}", allowed)
+            texts[str(title)] = [_plain_cell(cell) for cell in values.tolist()]
+        except (ValueError, TypeError, OverflowError) as error:
+            if isinstance(error, ParameterError):
+                raise
+            raise ParameterError(f"{name}.{title}", cells, allowed) from error
     lengths = {title: len(cells) for title, cells in texts.items()}
     require(len(set(lengths.values())) == 1, name, f"columns of the lengths {lengths}", "columns of the same length")
+    return _written(name, texts)
+
+
+def _written(name: str, texts: Mapping[str, Sequence[str]]) -> str:
+    """Return columns of cells as the lines of a CSV file."""
+    for title, cells in texts.items():
+        # A line break of any kind, such as U+0085, would not come back from a configuration file as it was.
+        odd = next((text for text in (title, *cells) if not text.isprintable()), None)
+        require(odd is None, f"{name}.{title}", odd, "names and cells of printable characters")
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(texts)
@@ -147,19 +170,27 @@ def _lines(name: str, columns: Mapping[str, Any]) -> str:
 
 
 def _plain_cell(cell: Any) -> str:
-    if isinstance(cell, (int, float)) and not isinstance(cell, bool):
-        return _cell(float(cell))
-    return "" if cell is None else str(cell)
+    if isinstance(cell, int) and not isinstance(cell, bool):
+        return str(cell)
+    if isinstance(cell, float):
+        return _cell(cell)
+    return "" if cell is None else str(cell).strip()
 
 
 def _read(name: str, path: str) -> str:
-    file = Path(path).expanduser()
     try:
+        file = Path(path).expanduser()
+        require(not file.is_dir(), name, path, f"{_FORMS}; this is a folder")
         size = file.stat().st_size
         require(file.is_file() and size <= LARGEST_TABLE_FILE, name, path, f"{_FORMS} of at most 64 MiB")
         content = file.read_bytes()
-    except OSError as error:
-        raise ParameterError(name, path, f"{_FORMS} that can be read ({error.strerror})") from error
+    except (OSError, RuntimeError) as error:
+        reason = one_line(getattr(error, "strerror", None) or error)
+        raise ParameterError(name, path, f"{_FORMS} that can be read ({reason})") from error
+    except ValueError as error:
+        if isinstance(error, ParameterError):
+            raise
+        raise ParameterError(name, path, f"{_FORMS} that can be read ({one_line(error)})") from error
     return _normal_form(name, path, content)
 
 
@@ -170,33 +201,33 @@ def _normal_form(name: str, source: str, content: bytes) -> str:
     require(len(set(columns)) == len(columns) > 0, name, shown, f"{_FORMS} whose columns have different names")
     lengths = {len(column) for column in columns.values()}
     require(lengths != {0}, name, shown, "a table with at least one row")
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    texts = [column if isinstance(column, tuple) else [_cell(x) for x in column] for column in columns.values()]
-    for row in zip(*texts, strict=True):
-        writer.writerow(row)
-    return out.getvalue()
+    texts = {
+        title: column if isinstance(column, tuple) else [_cell(x) for x in column] for title, column in columns.items()
+    }
+    return _written(name, texts)
 
 
 def _csv(name: str, source: str, content: bytes) -> dict[str, Column]:
     try:
         rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ParameterError(name, source, f"{_FORMS}: {' '.join(str(error).split())}") from error
+        raise ParameterError(name, source, f"{_FORMS}: {one_line(error)}") from error
     rows = [row for row in rows if row]
     require(len(rows) > 0, name, source, f"{_FORMS} with a line of names")
     head = [cell.strip() for cell in rows[0]]
     for number, row in enumerate(rows[1:], 1):
         require(len(row) == len(head), name, source, f"rows of {len(head)} cells; row {number} has {len(row)}")
-    require(all(head) and len(set(head)) == len(head), name, source, "names of columns that all differ")
+    twice = next((title for title in head if head.count(title) > 1), "")
+    require(not twice, name, f"{source} with the column {twice} twice", "names of columns that all differ")
+    require(all(head), name, source, "names of columns, none of them empty")
+    require(len(head) > 1 or ";" not in head[0], name, source, "commas between columns, not semicolons")
     cells = [[cell.strip() for cell in column] for column in zip(*rows[1:], strict=True)]
-    return {title: _column(column) for title, column in zip(head, cells or [[] for _ in head], strict=True)}
+    return {title: _column(title, column) for title, column in zip(head, cells or [[] for _ in head], strict=True)}
 
 
-def _column(cells: list[str]) -> Column:
-    """Return cells as numbers if they all are, or empty, and else as texts."""
-    if all(_is_number(cell) for cell in cells):
+def _column(title: str, cells: list[str]) -> Column:
+    """Return cells as numbers if they all are, or empty, and else as texts; names are always texts."""
+    if title not in NAMES and all(_is_number(cell) for cell in cells):
         return np.array([float(cell) if cell else math.nan for cell in cells])
     return tuple(cells)
 
@@ -207,15 +238,19 @@ def _parquet(name: str, source: str, content: bytes) -> dict[str, Column]:
 
     try:
         table = pq.read_table(pa.BufferReader(content))
+        titles = table.column_names
+        require(len(set(titles)) == len(titles), name, source, "names of columns that all differ")
         columns = {}
-        for title in table.column_names:
-            cells = ["" if cell is None else cell for cell in table[title].to_pylist()]
-            plain = all(isinstance(cell, (int, float, str)) and not isinstance(cell, bool) for cell in cells)
-            require(plain, name, f"{source}, column {title}", "columns of numbers or of text")
+        for title in titles:
+            kind = table.schema.field(title).type
+            kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+            text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)
+            plain = text or pa.types.is_integer(kind) or pa.types.is_floating(kind)
+            require(plain, f"{name}.{title}", f"a column of {kind}", "columns of numbers or of text")
             # The same table has the same text in both forms of a file.
-            columns[title] = _column([cell.strip() if isinstance(cell, str) else _cell(float(cell)) for cell in cells])
-    except pa.ArrowException as error:
-        raise ParameterError(name, source, f"{_FORMS}: {' '.join(str(error).split())}") from error
+            columns[title] = _column(title, [_plain_cell(cell) for cell in table[title].to_pylist()])
+    except (pa.ArrowException, OSError, OverflowError, UnicodeError) as error:
+        raise ParameterError(name, source, f"{_FORMS}: {one_line(error)}") from error
     return columns
 
 

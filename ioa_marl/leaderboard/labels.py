@@ -12,6 +12,8 @@ LONGEST_LABEL = 40
 """Longest label, in characters; longer settings are replaced by the run's digest."""
 MOST_SETTINGS = 3
 """Largest number of settings in the title of a board."""
+ALWAYS_SHOWN = ("env.data", "env.coalitions")
+"""Settings that the title of a board always shows if they are set."""
 LONGEST_VALUE = 40
 """Longest setting in the title of a board, in characters."""
 SHOWN_AS = "shown_as"
@@ -35,7 +37,10 @@ def shown_agent(agent: str, settings: Settings) -> str:
     usual = next((roles for roles in others if roles not in named), "")
     shown = []
     for roles, equals, name in parts:
+        role, dot, numbers = roles.partition(".")
+        first = numbers.split("+")[0].split("-")[0]
         place = f"roles.{roles or usual}.agent" if len(parts) > 1 else "agent"
+        place = f"roles.{role}.agents.{first}" if dot else place
         given = settings.get(f"{place}.{SHOWN_AS}")
         known = isinstance(given, str) and given not in ("", "null")
         shown.append(f"{roles}{equals}{shortened(str(given), LONGEST_NAME) if known else name}")
@@ -90,10 +95,38 @@ def variants_of(boards: Sequence[tuple[Hashable, Settings]]) -> list[str]:
             groups.setdefault(shared, []).append(place)
     out = ["settings unknown" if not settings and shared in groups else "" for shared, settings in boards]
     for places in groups.values():
-        for place, parts in zip(places, distinguishing_settings([boards[place][1] for place in places]), strict=True):
-            shown = [shortened(part, LONGEST_VALUE) for part in parts[:MOST_SETTINGS]]
-            out[place] = ", ".join(shown) + (", …" if len(parts) > MOST_SETTINGS else "")
+        of_boards = [boards[place][1] for place in places]
+        parts = [
+            [*_always(own), *(part for part in found if part not in _always(own))]
+            for own, found in zip(of_boards, distinguishing_settings(of_boards), strict=True)
+        ]
+        texts = [_title(found) for found in parts]
+        for text, times in Counter(texts).items():
+            # What more than half of the boards have is left out above, but two boards must not have one title.
+            alike = [i for i, other in enumerate(texts) if other == text] if times > 1 else []
+            for i, more in zip(alike, _differing([of_boards[i] for i in alike]), strict=True):
+                parts[i] = [*parts[i], *more]
+        for place, found in zip(places, parts, strict=True):
+            out[place] = _title(found)
     return out
+
+
+def _title(parts: Sequence[str]) -> str:
+    shown = [shortened(part, LONGEST_VALUE) for part in parts[:MOST_SETTINGS]]
+    return ", ".join(shown) + (", …" if len(parts) > MOST_SETTINGS else "")
+
+
+def _always(settings: Settings) -> list[str]:
+    """Return the settings that make a market one's own, which a title always shows."""
+    given = {key: settings.get(key, "null") for key in ALWAYS_SHOWN}
+    return [f"{key.rpartition('.')[2]}={value}" for key, value in given.items() if value not in ("null", "[]", "")]
+
+
+def _differing(settings: Sequence[Settings]) -> list[list[str]]:
+    """Return for each run all of its settings in which the runs differ, as ``key=value``."""
+    keys = sorted({key for of_run in settings for key in of_run})
+    differ = [key for key in keys if len({repr(of_run.get(key)) for of_run in settings}) > 1]
+    return [[f"{key.rpartition('.')[2]}={own.get(key, 'null')}" for key in differ] for own in settings]
 
 
 def distinguishing_settings(settings: Sequence[Settings]) -> list[list[str]]:

@@ -20,7 +20,7 @@ from ioa_marl.envs.requirements import check_requirements
 from ioa_marl.evaluation.playing import evaluation_config
 from ioa_marl.evaluation.protocol import PROTOCOL_VERSION, EvaluationConfig, check_episodes, with_final_episodes
 from ioa_marl.foundations.errors import UserError, UserErrors, one_line, shown, unknown_name
-from ioa_marl.foundations.parameters import ParameterError, without_unchanged
+from ioa_marl.foundations.parameters import ParameterError, without_unchanged, without_what_data_sets
 from ioa_marl.foundations.settings import build, plain
 from ioa_marl.training.agent_specs import AgentSpec, agent_names, chosen_agents
 from ioa_marl.training.limits import check_limits
@@ -207,6 +207,11 @@ def _resolve(values: Mapping[str, Any]) -> RunSpec:
     env = values["env"]
     game_class = registry.load_env(env["name"])
     settings = {key: value for key, value in env.items() if key not in ("name", "preset")}
+    try:
+        of_preset = game_class.presets.get(str(env.get("preset")), {})
+        settings = without_what_data_sets(game_class.config_class, of_preset, settings)
+    except ParameterError as error:
+        raise UserError(f"env.{error}") from error
     env_config = build(game_class.config_class, settings, "env")
     roles = game_class.make_roles(env_config)
     agents = chosen_agents(values, game_class, roles)

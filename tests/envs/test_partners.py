@@ -9,6 +9,7 @@ import pytest
 
 from ioa_marl.envs.double_dutch.game import DoubleDutchGame
 from ioa_marl.envs.stackelberg.game import StackelbergGame
+from ioa_marl.envs.two_tier.game import TwoTierGame
 from ioa_marl.envs.vcg_slicing.game import VCGSlicingGame
 from ioa_marl.envs.vcg_slicing_v0 import parallel_env
 from ioa_marl.foundations.parameters import ParameterError
@@ -39,6 +40,24 @@ def test_a_partner_that_shades_is_the_market_in_which_that_bid_is_an_action(mech
         np.testing.assert_array_equal(step.metrics[name], values, err_msg=name)
     np.testing.assert_array_equal(game.ledger(), controlled.ledger())
     assert not np.allclose(game.ledger(), usual.ledger())
+
+
+def test_partners_that_are_chosen_again_replace_all_that_were_chosen_before():
+    config = TwoTierGame.make_config(bids="chosen", wireless=2, mobile=2, fixed=2, aerial=2, rounds=2)
+    game = TwoTierGame(config, 1, ("auctioneer",))
+    game.set_partners({"seller": {"name": "multiplied", "factor": 1.5}})
+    game.set_partners({"mobile": {"name": "cost_plus", "margin": 0.5}})
+    game.reset(np.zeros(1, np.uint64))
+    twin = copy.deepcopy(game)
+    before = game.market.price.copy()
+    with pytest.raises(ParameterError, match="nobody"):
+        game.set_partners({"fixed": {"name": "cost_plus", "margin": 0.1}, "nobody": "truthful"})
+    for _ in range(2):
+        actions = {"auctioneer": np.zeros((1, 1, 2), np.int64)}
+        one, other = game.step(actions), twin.step(actions)
+        np.testing.assert_array_equal(one.rewards["auctioneer"], other.rewards["auctioneer"])
+    np.testing.assert_array_equal(game.market.price, twin.market.price)
+    assert before.any()
 
 
 def test_copies_keep_their_partners():

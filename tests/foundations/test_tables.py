@@ -105,3 +105,57 @@ def test_a_column_of_text_is_refused_where_numbers_are_due():
         table.numbers("x", "lengths")
     with pytest.raises(ParameterError, match=r"data.x=1 \(row 1\) is not allowed: use more"):
         table.require("x", np.array([False, True]), "more")
+
+
+def test_names_are_text_even_if_they_look_like_numbers(tmp_path):
+    large = [2**53, 2**53 + 1]
+    texts = {
+        table_text("data", {"market": [str(number) for number in large], "value": [1, 2]}),
+        table_text("data", {"market": large, "value": [1.0, 2.0]}),
+        table_text("data", write(tmp_path, f"market,value\n{large[0]},1\n{large[1]},2\n")),
+    }
+    pq.write_table(pa.table({"market": large, "value": [1, 2]}), tmp_path / "names.parquet")
+    assert texts == {table_text("data", str(tmp_path / "names.parquet"))}
+    assert parse_table(texts.pop()).texts("market") == tuple(map(str, large))
+    names = parse_table(table_text("data", "station,x\n007,1\n7,1\n1e1,1\nnan,1\n")).texts("station")
+    assert names == ("007", "7", "1e1", "nan")
+
+
+def refusal(value):
+    """Return why a table is refused, or "" if it is not."""
+    try:
+        table_text("data", value)
+    except ParameterError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("odd", ["\x85", "\u2028", "\r", "\n", "\x00", "\x1b"])
+def test_a_cell_that_a_configuration_file_would_change_is_refused(odd):
+    with pytest.raises(ParameterError, match="printable") as caught:
+        table_text("data", {"side": [f"a{odd}b"], "value": [1.0]})
+    assert str(caught.value).isprintable()
+
+
+def test_a_parquet_file_that_is_damaged_or_of_other_types_is_refused_in_a_line(tmp_path):
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"x": [float(i) for i in range(500)]}), path)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(3)
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for place in rng.integers(4, len(damaged), 8):
+            damaged[place] = int(rng.integers(256))
+        path.write_bytes(bytes(damaged))
+        assert refusal(str(path)).isprintable()  # "" where the damage is not noticed
+    for column in (pa.array([1, 2], pa.timestamp("ns")), pa.array([[1], [2]]), pa.array([True, False])):
+        pq.write_table(pa.table({"x": column}), path)
+        with pytest.raises(ParameterError, match=r"data.x=a column of"):
+            table_text("data", str(path))
+    with pytest.raises(ParameterError, match="a folder"):
+        table_text("data", str(tmp_path))
+    with pytest.raises(ParameterError, match="can be read"):
+        table_text("data", "~nobody_of_this_name/x.csv")
+    for bad in ({"x": [[1, 2], [3]]}, {"x": np.ones((2, 2))}):
+        with pytest.raises(ParameterError):
+            table_text("data", bad)

@@ -112,3 +112,21 @@ def test_a_board_is_the_same_in_every_locale(runs: Path, add_run: AddRun, tmp_pa
 )  # fmt: skip
 def test_a_loaded_policy_is_shown_as_what_it_is(agent: str, settings: dict[str, str], shown: str) -> None:
     assert shown_agent(agent, settings) == shown
+
+
+def test_a_board_of_ones_own_table_always_says_so_and_no_two_boards_have_one_title():
+    own = {"env.data": "table of 3 rows (abc)", "env.coalitions": "[]", "env.level": 1}
+    assert variants_of([("market", own)]) == ["data=table of 3 rows (abc)"]
+    assert variants_of([("market", {"env.data": "null", "env.level": 1})]) == [""]
+    boards = [
+        {**own, "env.coalitions": "[[0,1]]", "env.mechanism": "bank"}, {**own, "env.mechanism": "bank"},
+        {**own, "env.coalitions": "[[0,1]]", "env.mechanism": "vcg"},
+    ]  # fmt: skip
+    titles = variants_of([("market", settings) for settings in boards])
+    assert len(set(titles)) == 3
+    assert all("data=table of 3 rows (abc)" in title for title in titles)
+    assert ["coalitions=[[0,1]]" in title for title in titles] == [True, False, True]
+    # The value that most boards share distinguishes nothing, except where two titles would be the same.
+    common = [{"env.a": 1, "env.b": 1}, {"env.a": 1, "env.b": 2}, {"env.a": 1, "env.b": 2, "env.c": 0}]
+    titles = variants_of([("market", settings) for settings in common])
+    assert len(set(titles)) == 3

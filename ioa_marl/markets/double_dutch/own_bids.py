@@ -66,6 +66,8 @@ def own_bids(text: str) -> OwnBids:
     allowed = f"numbers from 0 to {LARGEST_BID:g} [units per lot]"
     bid = table.numbers("value", allowed)
     table.require("value", (bid >= 0.0) & (bid <= LARGEST_BID), allowed)
+    if "market" in table.columns:
+        table.require("market", np.array([name != "" for name in table.texts("market")]), "a name in every row")
     return _by_market(table, np.array([SIDES.index(side) for side in sides]), bid)
 
 

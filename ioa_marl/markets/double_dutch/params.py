@@ -153,6 +153,11 @@ class DoubleDutchParams:
             f"the lowest cost would be {lowest:.3g}",
         )  # fmt: skip
 
+    @classmethod
+    def set_by_data(cls, data: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the settings that follow from a table, and those that it has as columns."""
+        return ("buyers", "sellers", "min_buyers", "min_sellers"), ()
+
     def _take_numbers_of_bidders(self) -> None:
         """Set the numbers of bidders to those of the table, with which other values than the defaults must agree."""
         assert self.data is not None

@@ -107,6 +107,8 @@ def own_values(text: str) -> NDArray[np.float64]:
     table.require("value", (value >= SMALLEST_VALUE) & (value <= LARGEST_VALUE), allowed)
     fits = np.isnan(uav) | ((uav >= SMALLEST_VALUE) & (uav <= LARGEST_VALUE))
     table.require("uav", fits, f"{allowed}, or nothing")
+    for title in ("market", "station"):
+        table.require(title, np.array([name != "" for name in table.texts(title)]), "a name in every row")
     tasks = {name: i for i, name in enumerate(dict.fromkeys(table.texts("market")))}
     stations = {name: i for i, name in enumerate(dict.fromkeys(table.texts("station")))}
     task = np.array([tasks[name] for name in table.texts("market")])

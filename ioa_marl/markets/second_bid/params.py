@@ -206,6 +206,11 @@ class SecondBidParams:
         )  # fmt: skip
         own_providers(self)  # refuses figures that are not allowed
 
+    @classmethod
+    def set_by_data(cls, data: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the settings that follow from a table, and those that it has as columns."""
+        return ("stations",), ()
+
     def _take_table(self) -> None:
         """Set the number of stations to that of the table, and refuse settings that it makes meaningless."""
         assert self.data is not None

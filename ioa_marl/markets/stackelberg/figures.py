@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from ioa_marl.foundations.parameters import ParameterError, require
 from ioa_marl.foundations.tables import Table
 from ioa_marl.markets.stackelberg import drivers
-from ioa_marl.markets.stackelberg.kernels import HOME, MarketState, list_members
+from ioa_marl.markets.stackelberg.kernels import MarketState, list_members
 
 if TYPE_CHECKING:
     from ioa_marl.markets.stackelberg.params import StackelbergParams
@@ -49,8 +49,8 @@ FIGURES: dict[str, tuple[str, float, float, str]] = {
 }
 """Agents that a figure belongs to, its smallest and largest value, and its unit."""
 OF_A_TABLE: dict[str, tuple[str, float, float, str]] = {
-    "mobile_gain": ("wireless", 1e-30, LARGEST, "a ratio"),
-    "fixed_gain": ("wireless", 1e-30, LARGEST, "a ratio"),
+    "mobile_gain": ("wireless", 1e-30, 1.0, "a ratio, not dB"),
+    "fixed_gain": ("wireless", 1e-30, 1.0, "a ratio, not dB"),
     "noise_power": ("wireless", 1e-30, LARGEST, "W"),
     "energy_price": ("wireless", 0.0, LARGEST, "units/J"),
     "idle_share": ("mobile", 0.0, 1.0, "a share"),
@@ -152,6 +152,21 @@ def _figure(params: StackelbergParams, name: str, given: Mapping[str, ArrayLike]
     return np.array(np.broadcast_to(array, (count,)))
 
 
+def reachable(params: StackelbergParams, values: Figures, reach: NDArray[np.int32]) -> list[NDArray[np.int32]]:
+    """Return links to check: those given and, where wireless agents change leaders, every worst case.
+
+    Of mobile agents the slowest is the worst for all; of fixed agents it depends on the aerial agent behind, so each is
+    a case.
+    """
+    if params.mobile_radius is None and params.fixed_radius is None:
+        return [reach]
+    mobile = reach[0]
+    if params.mobile_radius is not None:
+        mobile = np.full_like(mobile, np.argmin(values["mobile_speed"]))
+    fixed = [reach[1]] if params.fixed_radius is None else [np.full_like(reach[1], j) for j in range(params.fixed)]
+    return [np.stack([mobile, other]) for other in fixed]
+
+
 def links(params: StackelbergParams, side: int, values: ArrayLike) -> NDArray[np.int32]:
     """Return the leader of a side that each wireless agent can buy from, int32 (wireless,), checked."""
     leaders = getattr(params, LEADERS[side])
@@ -217,7 +232,7 @@ def write_figures(
         Index of the market in the batch.
     """
     b, nominal = market, state.nominal[market]
-    for first in (0, HOME) if state.reach.shape[1] > HOME else (0,):
+    for first in range(0, state.reach.shape[1], 2):  # with handover also the first links and those of the last round
         state.reach[b, first : first + 2] = reach
     nominal["load"] = values["workload"]
     nominal["slack"] = 1.0 + values["tolerable_delay"] - values["upload_time"]
@@ -297,8 +312,8 @@ def figures_of_table(params: StackelbergParams, table: Table) -> tuple[Figures, 
     reach : ndarray of int32, shape (2, wireless)
         Links.
     """
-    given = {name: _of_table(table, name) for name in table.columns if name != "agent"}
-    reach = np.array([links(params, side, given.pop(f"{leaders}_of")) for side, leaders in enumerate(LEADERS)])
+    given = {name: _of_table(table, name) for name in table.columns if name in FIGURES or name in OF_A_TABLE}
+    reach = np.array([_links_of_table(table, side) for side in range(2)])
     unused, other = ("mobility_factor", "idle_share") if params.dynamics else ("idle_share", "mobility_factor")
     require(
         unused not in given, "data", f"a table with the column {unused} while dynamics={params.dynamics}".lower(),
@@ -327,11 +342,21 @@ def _set_energies(of_links: Figures, given: Figures, values: Figures) -> None:
 
 
 def _of_table(table: Table, name: str) -> NDArray[np.float64]:
-    linked = name.removesuffix("_of") in LEADERS
-    of_links = ("wireless", 0.0, LARGEST, "number of a leader")
-    kind, low, high, unit = of_links if linked else {**FIGURES, **OF_A_TABLE}[name]
+    kind, low, high, unit = {**FIGURES, **OF_A_TABLE}[name]
     allowed = f"numbers from {low:g} to {high:g} [{unit}] in the rows of {kind} agents, and nothing in the others"
     return column_of(table, name, kind, low, high, allowed)
+
+
+def _links_of_table(table: Table, side: int) -> NDArray[np.int32]:
+    """Return the leader of a side that each wireless agent of a table can buy from, int32 (wireless,)."""
+    leaders = LEADERS[side]
+    last = table.texts("agent").count(leaders) - 1
+    allowed = f"whole numbers from 0 to {last} in the rows of wireless agents, the rows of {leaders} agents from 0"
+    column = column_of(table, f"{leaders}_of", "wireless", 0.0, float(last), allowed)
+    whole = np.ones(table.rows, np.bool_)
+    whole[np.array(table.texts("agent")) == "wireless"] = column == np.round(column)
+    table.require(f"{leaders}_of", whole, allowed)
+    return column.astype(np.int32)
 
 
 def column_of(table: Table, name: str, kind: str, low: float, high: float, allowed: str) -> NDArray[np.float64]:

@@ -31,7 +31,7 @@ from ioa_marl.foundations.parameters import (
     require,
 )
 from ioa_marl.foundations.seeds import as_seeds
-from ioa_marl.foundations.tables import Table, hold_table, parse_table
+from ioa_marl.foundations.tables import Table, hold_table, parse_table, table_text
 from ioa_marl.markets.stackelberg import drivers
 from ioa_marl.markets.stackelberg.figures import (
     LARGEST,
@@ -41,6 +41,7 @@ from ioa_marl.markets.stackelberg.figures import (
     bounds_of,
     count_agents,
     figures_of_table,
+    reachable,
     require_feasible,
     write_figures,
 )
@@ -217,6 +218,12 @@ class StackelbergParams:
         else:
             self._check_table()
 
+    @classmethod
+    def set_by_data(cls, data: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the settings that follow from a table, and those that it has as columns."""
+        columns = parse_table(table_text("data", data)).columns
+        return ("wireless", "mobile", "fixed"), tuple(name for name in cls.__dataclass_fields__ if name in columns)
+
     def _take_numbers_of_agents(self, table: Table) -> None:
         """Set the numbers of agents to those of the table, which other numbers than the defaults must agree with."""
         fields = StackelbergParams.__dataclass_fields__
@@ -233,8 +240,9 @@ class StackelbergParams:
         )  # fmt: skip
         state = allocate_state(self, 1)
         values, reach = self.own_figures()
-        write_figures(self, values, reach, state)
-        require_feasible(self, values, state, self._most_tasks())
+        for linked in reachable(self, values, reach):
+            write_figures(self, values, linked, state)
+            require_feasible(self, values, state, self._most_tasks())
 
     def own_figures(self) -> tuple[Figures, NDArray[np.int32]]:
         """Return the figures and links of ``data``, which must be set; see `figures.figures_of_table`."""

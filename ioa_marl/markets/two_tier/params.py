@@ -27,7 +27,7 @@ from ioa_marl.foundations.parameters import (
     require,
 )
 from ioa_marl.foundations.seeds import as_seeds
-from ioa_marl.foundations.tables import hold_table
+from ioa_marl.foundations.tables import hold_table, parse_table, table_text
 from ioa_marl.markets.double_dutch.kernels import MAX_CLOCK
 from ioa_marl.markets.double_dutch.params import DoubleDutchParams
 from ioa_marl.markets.double_dutch.state import allocate_state as allocate_auction
@@ -200,6 +200,14 @@ class TwoTierParams:
             self._check_delays(pricing)
         else:
             self._check_own_delays(pricing)
+
+    @classmethod
+    def set_by_data(cls, data: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the settings that follow from a table, and those that it has as columns."""
+        columns = parse_table(table_text("data", data)).columns
+        return ("wireless", "mobile", "fixed", "aerial"), tuple(
+            name for name in cls.__dataclass_fields__ if name in columns
+        )
 
     def _take_numbers_of_agents(self) -> None:
         """Set the numbers of agents to those of the table, with which other numbers than the defaults must agree."""

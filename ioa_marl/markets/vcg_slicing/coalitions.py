@@ -45,7 +45,7 @@ def checked_coalitions(value: Any, providers: int) -> tuple[tuple[int, ...], ...
     require(all(len(group) >= 2 for group in groups), "coalitions", shown, "groups of two providers or more")
     members = [member for group in groups for member in group]
     require(len(set(members)) == len(members), "coalitions", shown, "every provider once, in one group")
-    return tuple(groups)
+    return tuple(sorted(tuple(sorted(group)) for group in groups))  # the order of members changes nothing
 
 
 def _is_list(value: Any) -> bool:

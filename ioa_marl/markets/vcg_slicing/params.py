@@ -136,6 +136,11 @@ class SlicingParams:
             f"increment, utility, bids or own with more than {MOST_COMPARED} providers: it takes their number squared",
         )  # fmt: skip
 
+    @classmethod
+    def set_by_data(cls, data: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the settings that follow from a table, and those that it has as columns."""
+        return ("providers", "worth", "rate", "profit_rate"), ()
+
     def _take_table(self, table: Table | None) -> None:
         """Set the number of providers and all ranges to those of a table; other values than the defaults must agree."""
         if table is None:

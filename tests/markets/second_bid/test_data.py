@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -124,3 +127,24 @@ def test_the_audit_plays_the_tasks_of_the_table(table):
     assert gains[1].sum() > 0.0
     found = run_audit(subject, AuditSettings(markets=4, reports=3))
     assert found.value("episode_regret") == pytest.approx(0.0, abs=1e-9)  # second price
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_a_copy_plays_the_providers_that_were_given(started):
+    params = {"spread": 0.0, "accuracy_noise": 0.0, "tasks": 3}
+    game = SecondBidGame(SecondBidGame.make_config("paper", **params), 2)
+    game.set_providers(market_from(game.config, accuracy=[0.8, 0.5, 0.5, 0.5, 0.5, 0.7]))
+    keys = np.arange(2, dtype=np.uint64)
+    if started:
+        game.reset(keys)
+    for twin in (copy.deepcopy(game), pickle.loads(pickle.dumps(game))):
+        if not started:
+            game.reset(keys)
+            twin.reset(keys)
+        for _ in range(4):
+            step, other = (each.step({"auctioneer": np.zeros((2, 1), np.int64)}) for each in (game, twin))
+            np.testing.assert_array_equal(step.rewards["auctioneer"], other.rewards["auctioneer"])
+        np.testing.assert_array_equal(game.market.value, twin.market.value)
+        game.reset(keys)
+        if started:
+            break

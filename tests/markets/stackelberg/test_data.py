@@ -147,3 +147,29 @@ def test_settings_that_contradict_the_table_are_refused():
         preset("paper", data=both + "wireless,0,0,1e-11,2e-11,1e-13,800,4\nmobile,,,,,,,\nfixed,,,,,,,\n")
     with pytest.raises(ParameterError, match="idle_share while dynamics=false"):
         preset("paper", data="agent,mobile_of,fixed_of,idle_share\nwireless,0,0,\nmobile,,,0.5\nfixed,,,\n")
+
+
+def test_a_table_goes_with_any_preset_and_not_with_a_setting_that_it_has_as_a_column():
+    config = StackelbergGame.make_config("dynamic", data=TABLE, relay_time=(0.2, 0.2))
+    assert (config.wireless, config.mobile, config.fixed) == (3, 2, 1)
+    assert config.qoe_weight == 600.0
+    # What the preset says of a column of the table makes no difference, nor another market.
+    changed = StackelbergGame.make_config("city", data=TABLE)
+    assert changed.mobile_cost == StackelbergConfig().mobile_cost
+    with pytest.raises(ParameterError, match=r"workload=20.0 .* data has a column workload"):
+        StackelbergGame.make_config("paper", data=TABLE, workload=20.0)
+    with pytest.raises(ParameterError, match="mobile=5"):
+        StackelbergGame.make_config("city", data=TABLE, mobile=5)
+
+
+def test_all_leaders_that_a_wireless_agent_may_get_must_be_fast_enough():
+    two = "agent,mobile_of,fixed_of,mobile_speed\nwireless,0,0,\nmobile,,,1e6\nmobile,,,1e3\nfixed,,,\nfixed,,,\n"
+    moving = {"dynamics": True, "mobile_radius": 10.0, "fixed_radius": 10.0, "max_tasks": 1}
+    # Of the slow mobile agent nobody has to buy, as long as a fixed one computes everything in time.
+    StackelbergConfig(data=two, **moving)
+    slow = two.replace("fixed,,,\n", "fixed,,,,1e3\n", 1).replace("fixed,,,\n", "fixed,,,,4e6\n")
+    slow = slow.replace("mobile_speed\n", "mobile_speed,fixed_speed\n").replace("wireless,0,0,\n", "wireless,0,1,,\n")
+    slow = slow.replace("1e6\n", "1e6,\n").replace("mobile,,,1e3\n", "mobile,,,1e3,\n")
+    StackelbergConfig(data=slow, dynamics=True, max_tasks=1)
+    with pytest.raises(ParameterError, match="1 \\+ ε − t > 0"):
+        StackelbergConfig(data=slow, **moving)
