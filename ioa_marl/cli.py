@@ -73,6 +73,8 @@ already is not run again, and a killed run goes on where it was.
   agent=ppo                 who plays it; `ioa-marl list` names all
   agent=NAME/PRESET         the same with other settings, as conf/agent/NAME/PRESET.yaml lists them
   roles.buyer.agent=sac     who plays another role as well
+  roles.vsp.agents.0=shaded who plays agent 0 of a role
+  env.data=FILE             agents, bids or providers of your own (docs/own_numbers.md)
   budget=100000             environment steps per seed
   seeds=5                   a count, or numbers: seeds=[3,7]; with -m seeds=[0,1],[2,3] is a job for each list
   num_envs=64               markets stepped side by side, per seed
@@ -329,7 +331,7 @@ def mechanisms(
     preset: Annotated[str | None, typer.Option(help="Preset of the market; default: paper.")] = None,
     markets: Annotated[int | None, typer.Option(help="Markets that are drawn; default: 200, of shares 10.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the draw and of lotteries; default: 0.")] = None,
-    bids: Annotated[Path | None, typer.Option(help="Your own bids as CSV, in place of drawn ones.")] = None,
+    bids: Annotated[Path | None, typer.Option(help="Your own bids, CSV or Parquet, in place of drawn ones.")] = None,
     mechanism: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Compare only these, the first is the base; repeatable.")
     ] = None,

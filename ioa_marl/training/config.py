@@ -323,7 +323,7 @@ def _check_something_is_learnt(
             if budget < first:
                 raise UserError(
                     f"budget={budget} is not allowed: use at least {first}, "
-                    f"the environment steps after which {player.name} first learns as {name}"
+                    f"the environment steps after which {player.name} first learns in the role {name}"
                 )
 
 

@@ -68,7 +68,7 @@ def test_smallest_budget_is_that_after_which_every_role_has_been_learnt(name, ma
     assert MARKETS < last < 250
     assert learnt_at(described(tmp_path, name, market, last)) == found
     role = next(role for role in long.controlled_roles if found[role] == last)
-    with pytest.raises(UserError, match=rf"^budget={last - 1} .* at least {last}, .* first learns as {role}$"):
+    with pytest.raises(UserError, match=rf"^budget={last - 1} .* at least {last}, .* first learns in the role {role}$"):
         described(tmp_path, name, market, last - 1)
 
 

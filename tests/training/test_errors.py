@@ -58,7 +58,7 @@ def ioa_marl(tmp_path, monkeypatch):
             ["env=double_dutch", "agent=mappo", "agent.minibatches=2049"],
             ["minibatches=2049", "1 to 2048", "auctioneer"],
         ),
-        ([*ALWAYS, "roles.buyer.agent=mappo"], ["budget=640", "at least 2048", "mappo first learns as buyer"]),
+        ([*ALWAYS, "roles.buyer.agent=mappo"], ["budget=640", "at least 2048", "mappo first learns in the role buyer"]),
         ([*ALWAYS, "-m", "agent=random,maddpg"], ["budget=640", "at least 1024", "maddpg"]),
         ([*ALWAYS, "seeds=0"], ["seeds=0"]),
         ([*ALWAYS, "seeds=[1,1]"], ["seeds=[1, 1]", "different"]),

@@ -191,7 +191,7 @@ def test_a_role_that_is_controlled_by_default_is_scored_with_different_agents(tm
         (["roles.vsp.agents.0=shaded", "roles.vsp.agents.0.settings.other=1"],
          "unknown key roles.vsp.agents.0.settings.other"),
         (["roles.vsp.agents.0=ppo", "roles.vsp.agents.0.gamma=7"], "roles.vsp.agents.0.gamma=7.0 is not allowed"),
-        (["roles.vsp.agents.0=ppo", "budget=100"], "ppo first learns as vsp"),
+        (["roles.vsp.agents.0=ppo", "budget=100"], "ppo first learns in the role vsp"),
         (["roles.vsp.agents.0=loaded"], "roles.vsp.agents.0.path= is not allowed"),
         (["roles.vsp.agents.0.name=ppo"], "choose it with roles.vsp.agents.0=ppo"),
         (["roles.buyer.agents.0=ppo"], "unknown role 'buyer'"),

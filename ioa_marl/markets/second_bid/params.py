@@ -153,7 +153,7 @@ class SecondBidParams:
     (``task``), or once per ``episode`` or ``instance``, and periods vary around them."""
     spread: float = added_setting(0.2)
     """Weight w of the new draw where resources stay: in a period a provider has (1 − w) times what it has on the whole,
-    plus w times a new draw from the range; in dB and dBm where the range is."""
+    plus w times a new draw from the range; in dB and dBm where the range is. It has no effect where nothing stays."""
     window: str = added_setting("fresh")
     """Averaged periods of consecutive tasks: ``fresh`` ones for every task, or ``sliding``, where every task brings one
     new period and the oldest one is left out. Accuracies are then redrawn with a probability per period."""
