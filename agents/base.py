@@ -76,6 +76,9 @@ class Agent(ABC):
     """Classes of action spaces that the agent can play."""
     single_agent: ClassVar[bool] = False
     """Whether the agent can play only roles that consist of a single agent."""
+    tuned: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Settings found for single markets, by ``MARKET`` or ``MARKET_PRESET``: what ``agent=NAME/tuned`` chooses. For
+    agents of other packages; those of this package have files."""
     learns: ClassVar[bool] = True
     """Whether training changes the agent. An agent that does not learn is only evaluated."""
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")

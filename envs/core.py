@@ -63,6 +63,9 @@ class Game(ABC):
     """Version number, which rises with every change after which the same seeds give other numbers."""
     config_class: ClassVar[type[Any]]
     """Frozen dataclass of the settings."""
+    tuned: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Settings of agents found for this market, by name of the agent: what ``agent=NAME/tuned`` chooses. For markets of
+    other packages; those of this package have files."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
     """Changes of the defaults that each preset makes; the first preset is the default."""
     default_controlled_roles: ClassVar[tuple[str, ...]]

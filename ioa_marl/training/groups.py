@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from ioa_marl.foundations.errors import UserError, shown, unknown_name
 
 NAMED = ("env", "agent")
 """Groups whose choices are names of the registry, or ``NAME/PRESET``."""
+TUNED = "tuned"
+"""Preset of an agent that stands for the settings found for the market at hand."""
 
 
 def conf_folder() -> Path:
@@ -46,7 +48,42 @@ class Groups:
         options = set(_files(self.folders, group))
         if group in NAMED:
             options |= set(registry.env_names() if group == "env" else registry.agent_names())
+        if group == "agent":
+            found = {name for name, _, preset in (option.partition("/") for option in options) if _market_of(preset)}
+            options |= {f"{name}/{TUNED}" for name in found}
         return sorted(options)
+
+    def tuned(self, agent: str, env: str, key: str) -> str:
+        """Return the choice that ``AGENT/tuned`` stands for in a market, ``AGENT/MARKET`` or that of its preset.
+
+        Parameters
+        ----------
+        agent : str
+            Name of the agent.
+        env : str
+            Choice of the market, as ``NAME`` or ``NAME/PRESET``.
+        key : str
+            The setting that chooses the agent, for messages.
+
+        Raises
+        ------
+        UserError
+            If no settings of the agent were found for this market.
+        """
+        market, _, preset = env.partition("/")
+        files, brought = _files(self.folders, "agent"), _brought(agent, market)
+        for name in (f"{market}_{preset}", market) if preset else (market,):
+            if f"{agent}/{name}" in files:
+                return f"{agent}/{name}"
+            if name in brought:
+                _store_agent(agent, name, brought[name])
+                return f"{agent}/{name}"
+        own = {_market_of(option.removeprefix(f"{agent}/")) for option in files if option.startswith(f"{agent}/")}
+        known = sorted((own | set(brought)) - {""})
+        others = f"; there are some for {', '.join(known)}" if known else ""
+        raise UserError(
+            f"{key}={agent}/{TUNED} has no settings for env={env}: use {agent}, with its documented defaults{others}"
+        )
 
     def matching(self, group: str, pattern: Glob) -> list[str]:
         """Return the choices that match a pattern; ``*`` does not match ``/``, so presets need ``NAME/*``."""
@@ -72,6 +109,11 @@ class Groups:
         if not isinstance(choice, str):
             raise UserError(f"{key}={shown(choice)} is not allowed: use one name, as in {key}=NAME")
         if choice in _files(self.folders, group):
+            return
+        if group == "agent" and choice.endswith(f"/{TUNED}"):
+            name = choice.removesuffix(f"/{TUNED}")
+            if name not in registry.agent_names():
+                raise unknown_name("agent", name, registry.agent_names())
             return
         if group not in NAMED:
             raise unknown_name(group, choice, self.options(group))
@@ -106,7 +148,31 @@ def presets(entry: registry.Entry) -> list[str]:
     if entry.source != "ioa_marl":
         return []
     options = (option.partition("/") for option in _files([conf_folder()], "agent"))
-    return sorted(preset for name, _, preset in options if preset and name == entry.name)
+    own = sorted(preset for name, _, preset in options if preset and name == entry.name)
+    return [*own, TUNED] if any(map(_market_of, own)) else own
+
+
+def _market_of(preset: str) -> str:
+    """Return the market whose name, or whose name and preset as ``NAME_PRESET``, a preset of an agent has, or ""."""
+    return next((name for name in registry.env_names() if preset == name or preset.startswith(f"{name}_")), "")
+
+
+def _brought(agent: str, market: str) -> dict[str, Mapping[str, Any]]:
+    """Return what the classes of an agent and of a market of other packages bring, by ``MARKET[_PRESET]``."""
+    found: dict[str, Mapping[str, Any]] = {}
+    if registry.entry("agent", agent).source != registry.OWN:
+        found |= registry.load_agent(agent).tuned
+    if registry.entry("environment", market).source != registry.OWN:
+        of_market = registry.load_env(market).tuned
+        found |= {market: of_market[agent]} if agent in of_market else {}
+    return found
+
+
+def _store_agent(agent: str, name: str, settings: Mapping[str, Any]) -> None:
+    """Offer the settings of an agent for a market to Hydra as ``agent/AGENT/NAME``."""
+    schema = registry.load_agent(agent).config_class
+    node: dict[str, Any] = {"name": agent, **_defaults(schema()), **settings}
+    ConfigStore.instance().store(group=f"agent/{agent}", name=name, node=node, provider=agent)
 
 
 def _store_plugin(group: str, name: str, preset: str) -> None:

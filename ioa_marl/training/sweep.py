@@ -6,7 +6,7 @@ import copy
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ioa_marl.foundations.errors import CannotPlayError, UserError, UserErrors, one_line, shown
 from ioa_marl.training.config import ROOT_KEYS, RunSpec, resolve
-from ioa_marl.training.groups import Groups
+from ioa_marl.training.groups import TUNED, Groups
 from ioa_marl.training.misreadings import check_lists, check_meaning
 from ioa_marl.training.overrides import Setting, deletes, last_of_each, plain_value
 from ioa_marl.training.unknown_keys import UnknownKeys
@@ -114,8 +114,9 @@ class Planner:
         if count > MOST_JOBS:
             raise UserError(f"these settings would be {count} jobs: use at most {MOST_JOBS}")
         patterns = any(setting.pattern is not None for setting in settings)
-        jobs: list[Job] = list(itertools.product(*columns))
-        specs, refused = self._checked(jobs if count <= CHECKED_JOBS or patterns else _samples(columns), patterns)
+        jobs = self._tuned(itertools.product(*columns))
+        checked = jobs if count <= CHECKED_JOBS or patterns else self._tuned(_samples(columns))
+        specs, refused = self._checked(checked, patterns)
         playable = [job for job in jobs if job not in refused]
         left_out = ", ".join(_named(job) for job in jobs if job in refused)
         notes = [f"left out, because they cannot play: {left_out}"] if left_out else []
@@ -191,6 +192,30 @@ class Planner:
             known = ", ".join(self.groups.options(setting.group))
             raise UserError(f"{setting.name}=null is not allowed: {setting.name} is chosen of {known}")
         self.groups.check(setting.group, choice, setting.name)
+
+    def _tuned(self, jobs: Iterable[Job]) -> list[Job]:
+        """Return jobs in which an agent's preset ``tuned`` is the one of the job's market."""
+        errors = UserErrors()
+        found = [job for each in jobs for job in errors.tried(partial(self._tuned_job, each))]
+        errors.throw()
+        return found
+
+    def _tuned_job(self, job: Job) -> Job:
+        ending = f"/{TUNED}"
+        if not any(v.setting.group == "agent" and v.choice is not None and v.choice.endswith(ending) for v in job):
+            return job
+        env = next((v.choice for v in job if v.setting.name == "env" and v.is_group), None)
+        replaced = []
+        for value in job:
+            choice = value.choice
+            if value.setting.group == "agent" and choice is not None and choice.endswith(ending):
+                name = value.setting.name
+                if env is None:
+                    raise UserError(f"{name}={choice} needs a market: set env=NAME")
+                choice = self.groups.tuned(choice.removesuffix(ending), env, name)
+                value = _Value(value.setting, value.setting.single(choice), choice, True)
+            replaced.append(value)
+        return tuple(replaced)
 
     def _base(self, job: Job) -> _Base:
         """Return the configuration with a job's choices of groups, composed once for each combination."""

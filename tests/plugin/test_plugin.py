@@ -14,6 +14,7 @@ from ioa_marl import registry
 from ioa_marl.cli import app
 from ioa_marl.envs import check_market
 from ioa_marl.foundations.errors import UserError
+from ioa_marl.training.compose import planned
 
 HERE = Path(__file__).parent
 PLUGINS = ("example_plugin", "broken_plugin")
@@ -114,6 +115,17 @@ def test_agent_of_a_plugin_has_no_presets(fresh_registry, tmp_path, monkeypatch)
     assert done.stderr.startswith("ioa-marl: agent=example_agent/paper is not allowed: use example_agent")
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tuned_settings_come_with_the_agent_or_the_market_of_a_plugin(fresh_registry, monkeypatch):
+    agent, market = fresh_registry.load_agent("example_agent"), fresh_registry.load_env("posted_price")
+    monkeypatch.setattr(agent, "tuned", {"double_dutch": {"epsilon": 0.5}, "second_bid_nine": {"epsilon": 0.25}})
+    monkeypatch.setattr(market, "tuned", {"ppo": {"gamma": 0.125}, "example_agent": {"epsilon": 0.75}})
+    for env, epsilon in (("double_dutch/calm", 0.5), ("second_bid/nine", 0.25), ("posted_price", 0.75)):
+        assert planned([f"env={env}", "agent=example_agent/tuned"]).specs[0].agents[0].config.epsilon == epsilon
+    assert planned(["env=posted_price", "agent=ppo/tuned"]).specs[0].agents[0].config.gamma == 0.125
+    with pytest.raises(UserError, match="has no settings for env=second_bid: use example_agent"):
+        planned(["env=second_bid", "agent=example_agent/tuned"])
 
 
 def test_broken_agent_is_refused_in_one_line_when_asked_for(fresh_registry, tmp_path, monkeypatch):

@@ -53,6 +53,55 @@ def test_a_mix_of_swept_and_fixed_is_composed(env, agent, setting, order):
     check(env, agent, setting, order)
 
 
+def chosen(*settings):
+    """Return the agents' settings of each run, by market and name of the agent."""
+    return {
+        (spec.game_class.name, spec.agents[0].name): spec.agents[0].config for spec in planned(["-m", *settings]).specs
+    }
+
+
+def test_tuned_settings_are_those_of_the_market_at_hand():
+    one = chosen("env=double_dutch,second_bid/resident", "agent=sac/tuned,ppo/tuned", "agent.gamma=0.25")
+    assert len(one) == 4
+    for market in ("double_dutch", "second_bid"):
+        alone = chosen(f"env={market}", f"agent=sac/{market},ppo/{market}", "agent.gamma=0.25")
+        assert alone == {key: config for key, config in one.items() if key[0] == market}
+    assert one["double_dutch", "sac"] != one["second_bid", "sac"]
+    assert chosen("env=double_dutch", "agent=sac") != chosen("env=double_dutch", "agent=sac/tuned")
+    digests = {spec.digest for spec in planned(["env=second_bid", "agent=ppo/tuned"]).specs}
+    assert digests == {spec.digest for spec in planned(["env=second_bid", "agent=ppo/second_bid"]).specs}
+
+
+def test_tuned_settings_are_found_for_roles_and_by_patterns():
+    (spec,) = planned(["env=second_bid", "agent=ppo/tuned", "roles.station.agent=sac/tuned"]).specs
+    expected = planned(["env=second_bid", "agent=ppo/second_bid", "roles.station.agent=sac/second_bid"]).specs[0]
+    assert spec.agents == expected.agents
+    names = {name for _, name in chosen("env=vcg_slicing", "agent=glob(*/tuned)")}
+    assert {"mappo", "maddpg", "mean_field_ac", "independent_ac"} <= names
+
+
+def test_settings_of_the_preset_go_before_those_of_its_market(tmp_path):
+    folder = tmp_path / "agent" / "sac"
+    folder.mkdir(parents=True)
+    (folder / "second_bid_resident.yaml").write_text("defaults: [/agent/sac@_here_, _self_]\ngamma: 0.125\n")
+    arguments = ["--config-dir", str(tmp_path), "agent=sac/tuned"]
+    for env, gamma in (("second_bid/resident", 0.125), ("second_bid", 0.0)):
+        assert planned([*arguments, f"env={env}"]).specs[0].agents[0].config.gamma == gamma
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["env=second_bid", "agent=greedy/tuned"], "agent=greedy/tuned has no settings for env=second_bid: use greedy"),
+        (["agent=sac/tuned"], "agent=sac/tuned needs a market: set env=NAME"),
+        (["env=second_bid", "agent=sacc/tuned"], "unknown agent 'sacc': did you mean sac"),
+    ],
+)
+def test_tuned_settings_that_do_not_exist_are_refused(settings, told):
+    with pytest.raises(UserError, match=told):
+        planned(settings)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("env", "agent", "setting", "order"), FORMS)
 def test_every_mix_of_swept_and_fixed_is_composed(env, agent, setting, order):
