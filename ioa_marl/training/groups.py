@@ -86,12 +86,16 @@ class Groups:
         )
 
     def matching(self, group: str, pattern: Glob) -> list[str]:
-        """Return the choices that match a pattern; ``*`` does not match ``/``, so presets need ``NAME/*``."""
+        """Return the choices that match a pattern; ``*`` does not match ``/``, so presets need ``NAME/*``.
+
+        ``tuned``, which is one of the other presets, is matched by name only.
+        """
 
         def matches(option: str, patterns: Sequence[str]) -> bool:
             return any(p.count("/") == option.count("/") and fnmatch.fnmatchcase(option, p) for p in patterns)
 
-        options = self.options(group)
+        named = any(p.endswith(f"/{TUNED}") for p in pattern.include)
+        options = [o for o in self.options(group) if named or not o.endswith(f"/{TUNED}")]
         return [o for o in options if matches(o, pattern.include) and not matches(o, pattern.exclude)]
 
     def check(self, group: str, choice: Any, key: str) -> None:
