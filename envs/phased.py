@@ -26,6 +26,8 @@ def check_common(config: Any) -> None:
         check_integer(config, "max_cycles", 1, 10**9)
     if getattr(config, "instance", None) is not None:
         check_integer(config, "instance", 0, MAX_INSTANCE)
+        own = getattr(config, "data", None)
+        require(own is None, "instance", config.instance, "null with data, which is the only instance")
 
 
 class PhasedGame(Game):

@@ -77,10 +77,6 @@ class StackelbergConfig(StackelbergParams):
             self.redraw == "never" or self.observation == "extended", "observation", self.observation,
             f"extended with redraw={self.redraw}: the rest says nothing about a technology that is new",
         )  # fmt: skip
-        require(
-            self.instance is None or self.data is None, "instance", self.instance,
-            "null with data, which is the only instance",
-        )  # fmt: skip
         check_common(self)
         is_choice = isinstance(self.mobility_metrics, bool)
         require(is_choice, "mobility_metrics", self.mobility_metrics, "true or false")

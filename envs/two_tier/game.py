@@ -68,10 +68,6 @@ class TwoTierConfig(TwoTierParams):
             check_number(self, name, 0.0, 1e6)
         known = ("paper", "extended", "customers")
         require(self.observation in known, "observation", self.observation, "paper, extended or customers")
-        require(
-            self.instance is None or self.data is None, "instance", self.instance,
-            "null with data, which is the only instance",
-        )  # fmt: skip
         check_common(self)
 
 

@@ -28,10 +28,6 @@ class VCGSlicingConfig(SlicingParams):
             self.redraw == "never" or self.instance is None,
             "instance", self.instance, f"none with redraw={self.redraw}: there is nothing that stays the same",
         )  # fmt: skip
-        require(
-            self.data is None or self.instance is None, "instance", self.instance,
-            "null with data, which is the only instance",
-        )  # fmt: skip
         require(self.observation in ("paper", "extended"), "observation", self.observation, "paper or extended")
         require(
             self.redraw == "never" or self.observation == "extended",

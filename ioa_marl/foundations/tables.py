@@ -8,6 +8,7 @@ digest changes with the figures and not with the name of the file, and its rows 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import io
 import math
@@ -300,3 +301,26 @@ def hold_table(config: Any, name: str) -> Table | None:
     text = table_text(name, value)
     object.__setattr__(config, name, text)
     return parse_table(text)
+
+
+def take_from_table(config: Any, values: Mapping[str, Any]) -> None:
+    """Set fields of a frozen configuration to what follows from its table.
+
+    Parameters
+    ----------
+    config : dataclass
+        The configuration.
+    values : mapping of str to object
+        Values by field, with which other values than the defaults must agree.
+
+    Raises
+    ------
+    ParameterError
+        If a field has another value than the default and that of the table.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    for name, of_table in values.items():
+        value = getattr(config, name)
+        value = tuple(value) if isinstance(value, list) else value
+        require(value in (defaults[name], of_table), name, value, f"{of_table}, as in data")
+        object.__setattr__(config, name, of_table)

@@ -24,7 +24,7 @@ from ioa_marl.foundations.parameters import (
     make_preset,
     require,
 )
-from ioa_marl.foundations.tables import hold_table
+from ioa_marl.foundations.tables import hold_table, take_from_table
 from ioa_marl.markets.double_dutch.kernels import MAX_CLOCK
 from ioa_marl.markets.double_dutch.own_bids import own_bids
 from ioa_marl.markets.double_dutch.state import DoubleDutchRecord
@@ -162,13 +162,9 @@ class DoubleDutchParams:
         """Set the numbers of bidders to those of the table, with which other values than the defaults must agree."""
         assert self.data is not None
         size = own_bids(self.data).size
-        fields = DoubleDutchParams.__dataclass_fields__
         for side, name in enumerate(("buyers", "sellers")):
             most, least = int(size[:, side].max()), int(size[:, side].min())
-            for key, count in ((name, most), (f"min_{name}", None if least == most else least)):
-                value = getattr(self, key)
-                require(value in (fields[key].default, count), key, value, f"{count}, as in data")
-                object.__setattr__(self, key, count)
+            take_from_table(self, {name: most, f"min_{name}": None if least == most else least})
 
     def _make_tuple(self, name: str) -> None:
         """Convert a field to a tuple of floats."""

@@ -23,7 +23,7 @@ from ioa_marl.foundations.parameters import (
     make_preset,
     require,
 )
-from ioa_marl.foundations.tables import hold_table
+from ioa_marl.foundations.tables import hold_table, take_from_table
 from ioa_marl.markets.common.physics import db_to_ratio, dbm_to_watt, processing_time, shannon_rate, transfer_time
 from ioa_marl.markets.second_bid.draws import match_value
 from ioa_marl.markets.second_bid.own_data import count_stations, is_of_providers, own_providers
@@ -215,9 +215,7 @@ class SecondBidParams:
         """Set the number of stations to that of the table, and refuse settings that it makes meaningless."""
         assert self.data is not None
         fields = SecondBidParams.__dataclass_fields__
-        count = count_stations(self.data)
-        require(self.stations in (fields["stations"].default, count), "stations", self.stations, f"{count}, as in data")
-        object.__setattr__(self, "stations", count)
+        take_from_table(self, {"stations": count_stations(self.data)})
         names = (
             ("valuations", "redraw") if is_of_providers(self.data) else ("valuations", "redraw", "window", "delay_of")
         )

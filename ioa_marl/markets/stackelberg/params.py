@@ -31,7 +31,7 @@ from ioa_marl.foundations.parameters import (
     require,
 )
 from ioa_marl.foundations.seeds import as_seeds
-from ioa_marl.foundations.tables import Table, hold_table, parse_table, table_text
+from ioa_marl.foundations.tables import hold_table, parse_table, table_text, take_from_table
 from ioa_marl.markets.stackelberg import drivers
 from ioa_marl.markets.stackelberg.figures import (
     LARGEST,
@@ -176,7 +176,7 @@ class StackelbergParams:
         """Raise an error that names key, value and what is allowed if a parameter is out of range."""
         table = hold_table(self, "data")
         if table is not None:
-            self._take_numbers_of_agents(table)
+            take_from_table(self, count_agents(table))
         for name, most in (("wireless", 1_000_000), ("mobile", 10_000), ("fixed", 10_000)):
             check_integer(self, name, 1, most)
         for name in ("rounds", "max_iterations"):
@@ -223,14 +223,6 @@ class StackelbergParams:
         """Return the settings that follow from a table, and those that it has as columns."""
         columns = parse_table(table_text("data", data)).columns
         return ("wireless", "mobile", "fixed"), tuple(name for name in cls.__dataclass_fields__ if name in columns)
-
-    def _take_numbers_of_agents(self, table: Table) -> None:
-        """Set the numbers of agents to those of the table, which other numbers than the defaults must agree with."""
-        fields = StackelbergParams.__dataclass_fields__
-        for name, count in count_agents(table).items():
-            value = getattr(self, name)
-            require(value in (fields[name].default, count), name, value, f"{count}, the number in data")
-            object.__setattr__(self, name, count)
 
     def _check_table(self) -> None:
         require(self.redraw == "never", "redraw", self.redraw, "never with data, which is always the same")

@@ -27,7 +27,7 @@ from ioa_marl.foundations.parameters import (
     require,
 )
 from ioa_marl.foundations.seeds import as_seeds
-from ioa_marl.foundations.tables import hold_table, parse_table, table_text
+from ioa_marl.foundations.tables import hold_table, parse_table, table_text, take_from_table
 from ioa_marl.markets.double_dutch.kernels import MAX_CLOCK
 from ioa_marl.markets.double_dutch.params import DoubleDutchParams
 from ioa_marl.markets.double_dutch.state import allocate_state as allocate_auction
@@ -177,7 +177,8 @@ class TwoTierParams:
     def __post_init__(self) -> None:
         """Raise an error that names key, value and what is allowed if a parameter is out of range."""
         if hold_table(self, "data") is not None:
-            self._take_numbers_of_agents()
+            assert self.data is not None
+            take_from_table(self, count_agents(self.data))
         check_integer(self, "aerial", 1, 10_000)
         for name in ("relay_time", "capacity", "aerial_cost", "hover_power", "wind"):
             check_range(self, name, 0.0, LARGEST)
@@ -208,15 +209,6 @@ class TwoTierParams:
         return ("wireless", "mobile", "fixed", "aerial"), tuple(
             name for name in cls.__dataclass_fields__ if name in columns
         )
-
-    def _take_numbers_of_agents(self) -> None:
-        """Set the numbers of agents to those of the table, with which other numbers than the defaults must agree."""
-        assert self.data is not None
-        fields = TwoTierParams.__dataclass_fields__
-        for name, count in count_agents(self.data).items():
-            value = getattr(self, name)
-            require(value in (fields[name].default, count), name, value, f"{count}, the number in data")
-            object.__setattr__(self, name, count)
 
     def _check_own_delays(self, pricing: StackelbergParams) -> None:
         """Refuse a table in which 1 + ε − t > 0 may fail because the latency differs from the expected one."""

@@ -24,7 +24,7 @@ from ioa_marl.foundations.parameters import (
     make_preset,
     require,
 )
-from ioa_marl.foundations.tables import Table, hold_table, parse_table
+from ioa_marl.foundations.tables import Table, hold_table, parse_table, take_from_table
 from ioa_marl.markets.vcg_slicing.coalitions import checked_coalitions
 from ioa_marl.markets.vcg_slicing.records import DRAWN, NOTHING, SlicingRecord, SlicingState
 from ioa_marl.markets.vcg_slicing.solver import LARGEST_RATE, LARGEST_WORTH, SMALLEST_RATE
@@ -168,11 +168,7 @@ class SlicingParams:
             table.require("profit_rate", fits, "numbers from 0.001 to 1000 [money/utility]")
             if self.banked:  # without a bank nobody earns money, and a table for both mechanisms is of use
                 taken["profit_rate"] = (float(alpha.min()), float(alpha.max()))
-        for name, of_table in taken.items():
-            value, default = getattr(self, name), SlicingParams.__dataclass_fields__[name].default
-            value = tuple(value) if isinstance(value, list) else value
-            require(value in (default, of_table), name, value, f"{of_table}, as in data")
-            object.__setattr__(self, name, of_table)
+        take_from_table(self, taken)
 
     def own_types(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
         """Return β (providers,), ξ (providers, 3) and α (providers,) or None of ``data``, which must be set."""
