@@ -23,7 +23,7 @@ def scores(agent, runs, budget, seeds):
 @pytest.mark.parametrize("agent", ["ppo", "sac"])
 def test_learner_leaves_random_play_far_behind(agent, tmp_path):
     # Seeds reached 0.5 to 0.75 when this was written; 0.3 leaves room for other processors' rounding.
-    assert min(scores(agent, tmp_path, 64_000, 2)) > 0.3
+    assert min(scores(agent, tmp_path, 64_000, 3)) > 0.3
 
 
 @pytest.mark.slow
